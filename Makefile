@@ -1,0 +1,139 @@
+# Needs make, Python 3.11 or later, and a package index that pip knows of; sets up the rest in .venv by itself.
+# Another Python: make clean && make test PYTHON=python3.12
+
+PYTHON ?=
+CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3)
+
+BIN := .venv/bin
+READY := .venv/.set-up
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n auto --maxprocesses 8
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test test-slow test-all check format setup wheel constraints clean
+
+help: ## List what make can do here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## Run the whole way on this machine, no keys needed
+	@$(BIN)/beamer-segment demo
+
+test: $(READY) ## Run the fast tests, in parallel
+	@$(PYTEST) -m 'not slow' $(PARALLEL)
+
+test-slow: $(READY) ## Run the slow tests only
+	@nothing=0; $(PYTEST) -m slow --collect-only -qq >/dev/null 2>&1 || nothing=$$?; \
+	if [ $$nothing -eq 5 ]; then echo "No test is marked slow."; else $(PYTEST) -m slow $(PARALLEL); fi
+
+test-all: test test-slow ## Run every test
+
+check: $(READY) ## Lint, check formatting, types and import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Format the code and repair what the linter can
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+setup: $(READY) ## Set up .venv (the other targets do so by themselves)
+	@:
+
+wheel: $(READY) ## Build the wheel into dist/
+	@$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist . && ls dist/*.whl
+
+constraints: $(READY) ## Resolve the newest versions anew and write constraints.txt
+	@sh -ec "$$RESOLVE"
+
+clean: ## Remove .venv, caches and built files
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- setting up ---------------------------------------------------------------------------------------
+
+# A venv outlives neither its Python nor a move of the checkout: its scripts hold the old path.
+ifneq "$(shell $(BIN)/python -c pass 2>/dev/null && cat $(READY) 2>/dev/null)" "$(CURDIR)"
+.PHONY: $(READY)
+endif
+
+$(READY): pyproject.toml constraints.txt
+	@sh -ec "$$SET_UP"
+
+define SET_UP
+say() { echo "make: $$*" >&2; }
+
+usable() {
+    [ ! -e .venv/.unfinished ] || return 1
+    [ ! -e $(READY) ] || [ "$$(cat $(READY))" = "$$(pwd -P)" ] || return 1
+    $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+find_python() {
+    old= bare=
+    for python in $(CANDIDATES); do
+        version=$$("$$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
+        if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+            old="$${old:+$$old, }$$python is Python $$version"
+        elif ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then
+            bare=$${bare:-$$python} bare_version=$${bare_version:-$${version%.*}}
+        else
+            return 0
+        fi
+    done
+    if [ "$$bare" ]; then
+        say "$$bare (Python $$bare_version) was found, but without its venv or ensurepip module."
+        say "On Debian or Ubuntu, install them with: apt-get install python$$bare_version-venv"
+    elif [ "$$old" ]; then
+        say "Python 3.11 or later is needed; $$old."
+        say "If a later one is installed under another name, name it: make $(MAKECMDGOALS) PYTHON=python3.12"
+    else
+        say "No Python was found; looked for:" $(CANDIDATES)
+        say "Install Python 3.11 or later, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"
+    fi
+    return 1
+}
+
+if ! usable; then
+    find_python || exit 1
+    say "setting up .venv with Python $$version, once; this takes a minute or two."
+    "$$python" -m venv --clear --without-pip .venv
+    touch .venv/.unfinished
+    $(BIN)/python -m ensurepip --default-pip >/dev/null
+fi
+touch .venv/.unfinished
+rm -f $(READY)
+$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,postgres]' || {
+    say "The packages could not be installed; pip's own words stand above. A package index that pip can reach is"
+    say "needed (pip's own settings apply). Nothing is left broken: the next make starts afresh."
+    exit 1
+}
+pwd -P > .venv/.finished
+rm -f .venv/.unfinished
+mv .venv/.finished $(READY)
+endef
+export SET_UP
+
+define RESOLVE
+$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
+    echo "make: constraints.txt is resolved with Python 3.11, the oldest supported:" >&2
+    echo "make: make clean && make constraints PYTHON=python3.11" >&2
+    exit 1
+}
+scratch=$$(mktemp -d)
+trap 'rm -rf "$$scratch"' EXIT
+$(BIN)/python -m venv "$$scratch/venv"
+"$$scratch/venv/bin/python" -m pip install -qq -e '.[dev,postgres]'
+{
+    sed -n '/^#/p' constraints.txt
+    "$$scratch/venv/bin/python" -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+=='
+} > "$$scratch/constraints.txt"
+diff constraints.txt "$$scratch/constraints.txt" && echo "constraints.txt is up to date." || true
+cat "$$scratch/constraints.txt" > constraints.txt
+endef
+export RESOLVE

@@ -1,0 +1,60 @@
+"""The one place that reads the time; everything else is told what time it is."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for dates and leases, and a way to wait that a signal can cut short."""
+
+    def now(self) -> datetime:
+        """The current time, aware, in UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or return early once stopped."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this process has been asked to come to an end."""
+
+
+class SystemClock:
+    """This machine's clock.
+
+    Waiting ends early when `stop` is called, so that a signal is not kept waiting by a back-off.
+    """
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            self._stopped.wait(seconds)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """End every wait, now and from now on."""
+        self._stopped.set()
+
+
+def timer() -> Callable[[], float]:
+    """Give a function that says how many seconds have passed since this call."""
+    started = time.monotonic()
+    return lambda: time.monotonic() - started
+
+
+def to_second(moment: datetime) -> datetime:
+    """Cut to whole seconds, the resolution of Beamer's dates (observed-facts: ties are normal)."""
+    return moment.replace(microsecond=0)
+
+
+SECOND = timedelta(seconds=1)

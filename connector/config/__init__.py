@@ -1,0 +1,24 @@
+"""The configuration: the only part that reads the environment and files."""
+
+from connector.config.connection import Connection
+from connector.config.loading import load
+from connector.config.model import Settings
+from connector.config.places import ephemeral_place, store_location
+from connector.config.setting import Setting
+from connector.config.show import Known, Shown, known_settings, redacted
+from connector.config.values import STREAMS, Reserve
+
+__all__ = [
+    "STREAMS",
+    "Connection",
+    "Known",
+    "Reserve",
+    "Setting",
+    "Settings",
+    "Shown",
+    "ephemeral_place",
+    "known_settings",
+    "load",
+    "redacted",
+    "store_location",
+]

@@ -1,0 +1,249 @@
+"""One connection: a Beamer account read into a Segment source."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from connector.config import values
+from connector.config.setting import NAME_FORM, Configured, Lower, Name, Number, Setting
+from connector.config.values import STREAMS, Reserve
+from connector.plans import ASSUMED, PLANS, Plan
+
+REGION_HOSTS = {"us": "api.segment.io", "eu": "events.eu1.segmentapis.com"}
+
+_DATE_FORM = "2024-01-01 or 2024-01-01T09:30:00+02:00 (UTC without a zone)"
+_DURATION_FORM = "a duration: 15m, 72h, 30d, PT15M or seconds; 0 = off"
+_YES_NO = "true or false"
+
+_Key = Annotated[SecretStr, BeforeValidator(values.key)]
+_Duration = Annotated[timedelta, BeforeValidator(values.duration), AfterValidator(values.sensible_duration)]
+
+
+class Connection(Configured):
+    """One Beamer account read into one Segment source."""
+
+    name: Name = "default"
+    api_key: Annotated[
+        _Key | None, Setting("BEAMER_API_KEY", "text", "Beamer's API key (Settings > API).", secret=True)
+    ] = None
+    write_key: Annotated[
+        _Key | None,
+        Setting("SEGMENT_WRITE_KEY", "text", "The write key of the Segment source.", secret=True),
+    ] = None
+    plan: Annotated[
+        Plan,
+        BeforeValidator(values.plan),
+        Setting("BEAMER_PLAN", f"one of {', '.join(PLANS)}", "Sets the monthly limit and the rate."),
+    ] = ASSUMED
+    monthly_requests: Annotated[
+        int | Literal["none"] | None,
+        BeforeValidator(values.number_or_none),
+        Setting("BEAMER_MONTHLY_REQUESTS", "a number above 0, or none", "Overrides the plan's limit."),
+    ] = None
+    requests_per_second: Annotated[
+        int | None,
+        Number,
+        Field(ge=1, le=1_000),
+        Setting("BEAMER_REQUESTS_PER_SECOND", "a number from 1 to 1000", "Overrides the plan's rate."),
+    ] = None
+    reserve: Annotated[
+        Reserve,
+        BeforeValidator(values.reserve),
+        Setting(
+            "BEAMER_RESERVE",
+            "a share such as 10%, or a number of requests",
+            "What is left of each month for people and other tools on the account.",
+        ),
+    ] = Reserve(share=0.05)
+    period_day: Annotated[
+        int | None,
+        Number,
+        Field(ge=1, le=31),
+        Setting(
+            "BEAMER_PERIOD_DAY",
+            "a day of the month, 1 to 31",
+            "The day on which Beamer's month begins; until it is told, no 31 days in a row exceed the limit.",
+        ),
+    ] = None
+    overdraw: Annotated[
+        bool, Setting("BEAMER_OVERDRAW", _YES_NO, "Lets the monthly limit be exceeded; Beamer may bill it.")
+    ] = False
+    start_date: Annotated[
+        datetime | None,
+        BeforeValidator(values.moment),
+        Setting(
+            "BEAMER_START_DATE",
+            _DATE_FORM,
+            "The first sync sends rows from here on; without it, of the 30 days before it.",
+        ),
+    ] = None
+    streams: Annotated[
+        tuple[str, ...],
+        BeforeValidator(values.streams),
+        Setting(
+            "BEAMER_STREAMS",
+            f"a list of {', '.join(STREAMS)}",
+            "What is read; a stream that is not listed costs no request.",
+        ),
+    ] = STREAMS
+    account: Annotated[
+        Name | None,
+        Setting(
+            "BEAMER_ACCOUNT",
+            NAME_FORM,
+            "The Beamer account's name in message ids and in the ledger; by default a digest of its key.",
+        ),
+    ] = None
+    destination: Annotated[
+        Name | None,
+        Setting(
+            "SEGMENT_DESTINATION",
+            NAME_FORM,
+            "The Segment source's name in message ids; by default a digest of its write key.",
+        ),
+    ] = None
+    region: Annotated[
+        Literal["us", "eu"],
+        Lower,
+        Setting("SEGMENT_REGION", "us or eu", "Where the workspace lives; the wrong one loses events."),
+    ] = "us"
+    segment_host: Annotated[
+        str | None,
+        BeforeValidator(values.host),
+        Setting(
+            "SEGMENT_HOST",
+            "a host, with or without scheme, final slash and /v1; https unless on this machine",
+            "Sends events elsewhere than to the region's own host, to a proxy for example.",
+        ),
+    ] = None
+    base_url: Annotated[
+        str,
+        BeforeValidator(values.url),
+        Setting("BEAMER_BASE_URL", "an https:// address; http:// on this machine only", "The Beamer API."),
+    ] = "https://api.getbeamer.com/v0"
+    anonymous: Annotated[
+        Literal["hold", "shared", "send"],
+        Lower,
+        Setting(
+            "BEAMER_ANONYMOUS",
+            "hold, shared or send",
+            "Rows of people without a user id: hold back, send all under one id, or each under its own.",
+        ),
+    ] = "hold"
+    team_comments: Annotated[
+        bool,
+        Setting(
+            "BEAMER_TEAM_COMMENTS", _YES_NO, "Also sends the team's own, invisible and automatic comments."
+        ),
+    ] = False
+    traits: Annotated[
+        Literal["none", "email", "all"],
+        Lower,
+        Setting("BEAMER_TRAITS", "none, email or all", "What of the person goes into context.traits."),
+    ] = "none"
+    trait_attributes: Annotated[
+        tuple[str, ...],
+        BeforeValidator(values.words),
+        Setting("BEAMER_TRAIT_ATTRIBUTES", "a list of names", "Custom attributes that may go there too."),
+    ] = ()
+    ref_url: Annotated[
+        Literal["bare", "full"],
+        Lower,
+        Setting("BEAMER_REF_URL", "bare or full", "The page of an NPS answer: without its query, or whole."),
+    ] = "bare"
+    nps_settle: Annotated[
+        _Duration,
+        Setting(
+            "BEAMER_NPS_SETTLE",
+            _DURATION_FORM,
+            "How long an NPS answer without text waits, as its text may still be being typed.",
+        ),
+    ] = timedelta(minutes=15)
+    lookback: Annotated[
+        _Duration,
+        Setting("BEAMER_LOOKBACK", _DURATION_FORM, "How far before the newest known row each sweep begins."),
+    ] = timedelta(hours=72)
+    first_page: Annotated[
+        Literal["auto", 0, 1],
+        BeforeValidator(values.first_page),
+        Setting("BEAMER_FIRST_PAGE", "auto, 0 or 1", "The number of the API's first page; auto finds out."),
+    ] = "auto"
+    ignore_filters: Annotated[
+        Literal["auto"] | bool,
+        Lower,
+        Setting(
+            "BEAMER_IGNORE_FILTERS",
+            "auto, true or false",
+            "Also reads posts with a segmentation filter, which needs a permission of the key; auto tries.",
+        ),
+    ] = "auto"
+    metrics: Annotated[
+        bool, Setting("BEAMER_METRICS", _YES_NO, "Sends Post Metrics Updated, once per post and day at most.")
+    ] = False
+    integrations: Annotated[
+        dict[str, Any] | None,
+        BeforeValidator(values.json_object),
+        Setting(
+            "SEGMENT_INTEGRATIONS",
+            'a JSON object such as {"All": true, "Mixpanel": false}',
+            "Which of Segment's destinations get the events.",
+        ),
+    ] = None
+
+    @property
+    def limit(self) -> Plan:
+        """The plan as it counts here, overrides applied."""
+        monthly = self.plan.monthly_requests if self.monthly_requests is None else self.monthly_requests
+        return replace(
+            self.plan,
+            monthly_requests=None if monthly == "none" else monthly,
+            requests_per_second=self.requests_per_second or self.plan.requests_per_second,
+        )
+
+    @property
+    def reserved(self) -> int:
+        """Requests of each month that are held back."""
+        return self.reserve.of(self.limit.monthly_requests)
+
+    @property
+    def limit_text(self) -> str:
+        """The limit in a sentence, and why this one."""
+        limit = self.limit
+        monthly = limit.monthly_requests
+        month = "no monthly limit" if monthly is None else f"{monthly:,} requests a month"
+        return f"plan {limit.name}: {month}, {limit.requests_per_second} a second ({self._limit_reason()})"
+
+    def _limit_reason(self) -> str:
+        if self.monthly_requests is not None:
+            return "the monthly limit is set by BEAMER_MONTHLY_REQUESTS"
+        differ = "published figures differ, see README"
+        if "plan" not in self.model_fields_set:
+            return f"assumed: BEAMER_PLAN is not set; {differ}"
+        billed = "; what goes beyond is billed" if self.plan.overage_billed else ""
+        return f"{self.plan.source}{billed}; {differ}"
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> "Connection":
+        monthly = self.limit.monthly_requests
+        if monthly is not None and monthly < 1:
+            raise ValueError("BEAMER_MONTHLY_REQUESTS must be a number above 0, or none.")
+        if monthly is not None and self.reserved >= monthly:
+            raise ValueError(
+                f"BEAMER_RESERVE holds back {self.reserved:,} of {monthly:,} requests a month "
+                "and leaves none."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _region_and_host_agree(self) -> "Connection":
+        if self.segment_host is None or "region" not in self.model_fields_set:
+            return self
+        for region, name in REGION_HOSTS.items():
+            if name in self.segment_host and region != self.region:
+                raise ValueError(
+                    f"SEGMENT_HOST lies in region {region}, but SEGMENT_REGION is {self.region}: "
+                    "a write key of another region answers 200 and the events vanish."
+                )
+        return self

@@ -1,0 +1,249 @@
+"""What a setting's text may say.
+
+Each function takes what the environment (text) or a TOML file (text, number, date, list) gave and
+returns the value, or raises ValueError with what is wrong; the setting's name is put before it.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from connector.plans import PLANS, Plan
+
+STREAMS = (
+    "posts",
+    "comments",
+    "reactions",
+    "nps",
+    "feature_requests",
+    "feature_request_comments",
+    "feature_request_votes",
+)
+
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+|\d+(?:\.\d+)?")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_LONGEST = timedelta(days=3_660)
+_NAME = re.compile(r"[A-Za-z0-9_.]{1,40}")
+_SHOWABLE = 24
+_LONGEST_JSON = 4_000
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word that was probably meant."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+
+
+def quoted(value: object) -> str:
+    """A value for an error, unless it is long enough to be a key that was put in the wrong place."""
+    text = str(value)
+    return repr(text) if len(text) <= _SHOWABLE else f"a value of {len(text)} characters"
+
+
+def unknown(word: str, known: Iterable[str], kind: str) -> str:
+    known = list(known)
+    meant = nearest(word, known)
+    return f"{quoted(word)} is no {kind}" + (f"; did you mean '{meant}'?" if meant else "")
+
+
+def lowered(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def uppered(value: Any) -> Any:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def number(value: Any) -> Any:
+    """Keep TOML's `true` from counting as 1; pydantic does the rest."""
+    if isinstance(value, bool):
+        raise ValueError("this is a yes or no, not a number")
+    return value.replace(",", "").replace("_", "") if isinstance(value, str) else value
+
+
+def number_or_none(value: Any) -> Any:
+    return number(lowered(value))
+
+
+def name(value: Any) -> str:
+    """A hyphen is refused because messageIds are joined with hyphens."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(f"{quoted(value)} is no name")
+    return value
+
+
+def plan(value: Any) -> Plan:
+    if isinstance(value, Plan):
+        return value
+    word = str(value).strip().lower()
+    if word not in PLANS:
+        raise ValueError(unknown(word, PLANS, "plan"))
+    return PLANS[word]
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """`a, b` or a list."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+        raise ValueError("this is no list of words")
+    return tuple(dict.fromkeys(word.strip() for word in value if word.strip()))
+
+
+def streams(value: Any) -> tuple[str, ...]:
+    wanted = words(value)
+    strange = [word for word in wanted if word not in STREAMS]
+    if strange:
+        raise ValueError("; ".join(unknown(word, STREAMS, "stream") for word in strange))
+    if not wanted:
+        raise ValueError("this names no stream, so there would be nothing to do")
+    return tuple(stream for stream in STREAMS if stream in wanted)
+
+
+def duration(value: Any) -> Any:
+    """`15m`, `1h30m`, plain seconds; ISO 8601 is left to pydantic."""
+    if isinstance(value, timedelta):
+        return value
+    text = str(value).strip()
+    if text[:1] in "Pp" and text:
+        return text.upper()
+    if isinstance(value, bool) or not _DURATION.fullmatch(text.lower()):
+        raise ValueError(f"{quoted(value)} is no duration")
+    parts = _DURATION_PART.findall(text.lower())
+    seconds = sum(float(figure) * _UNITS[unit] for figure, unit in parts)
+    return timedelta(seconds=min(seconds, _LONGEST.total_seconds() + 1))
+
+
+def sensible_duration(value: timedelta) -> timedelta:
+    if not timedelta(0) <= value <= _LONGEST:
+        raise ValueError("this is outside 0 to 10 years")
+    return value
+
+
+def moment(value: Any) -> datetime:
+    """A date or a date with a time, as aware UTC; without a zone it is taken as UTC."""
+    try:
+        when = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+        if isinstance(when, date) and not isinstance(when, datetime):
+            when = datetime.combine(when, time())
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, AttributeError, TypeError):
+        pass
+    raise ValueError(f"{quoted(value)} is no date")
+
+
+def url(value: Any) -> str:
+    """A base URL without user, query or final slash; plain http only to this machine."""
+    text = str(value).strip().rstrip("/")
+    parts = _split(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("this is no web address")
+    _decent(parts)
+    return text
+
+
+def host(value: Any) -> str:
+    """A host as it was given, with or without scheme, path and final slash."""
+    text = str(value).strip().rstrip("/")
+    parts = _split(text if "://" in text else f"https://{text}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("this is no host")
+    _decent(parts)
+    return text
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        if not text.isascii() or not text.isprintable() or "\\" in text or " " in text:
+            raise ValueError
+        parts = urlsplit(text)
+        _ = parts.port
+        return parts
+    except ValueError:
+        pass
+    raise ValueError("this is no web address")
+
+
+def _decent(parts: SplitResult) -> None:
+    if "@" in parts.netloc:
+        raise ValueError("this has a user or a password in it, where keys do not belong")
+    if parts.query or parts.fragment:
+        raise ValueError("this has a query or a fragment")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("this is plain http, which would show the key to the network; use https")
+
+
+def is_loopback(hostname: str) -> bool:
+    if hostname == "localhost" or hostname.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def key(value: Any) -> Any:
+    """A key goes into a header: nothing but printable ASCII, and not the quotes around it."""
+    if not isinstance(value, str):
+        return value
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("this holds a blank, a line break or a letter that no key has; copy the key alone")
+    if value[:1] in "'\"":
+        raise ValueError("this is in quotes, which became part of the key; leave them out")
+    return value
+
+
+def json_object(value: Any) -> dict[str, Any]:
+    """Short, since it travels in every message, and such that it can be written as JSON again."""
+    try:
+        parsed = json.loads(value) if isinstance(value, str) else value
+        size = len(json.dumps(parsed, allow_nan=False))
+    except (TypeError, ValueError):
+        parsed, size = None, 0
+    if not isinstance(parsed, dict):
+        raise ValueError("this is no JSON object")
+    if size > _LONGEST_JSON:
+        raise ValueError(f"this is longer than {_LONGEST_JSON:,} characters, and goes into every message")
+    return parsed
+
+
+def first_page(value: Any) -> str | int:
+    word = str(value).strip().lower()
+    if word not in ("auto", "0", "1"):
+        raise ValueError(f"{quoted(value)} is no first page")
+    return word if word == "auto" else int(word)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What is held back for people and other tools: a share of the month, or a number of requests."""
+
+    share: float | None = None
+    requests: int | None = None
+
+    def of(self, monthly_requests: int | None) -> int:
+        """In requests; nothing needs holding back where there is no limit."""
+        if monthly_requests is None:
+            return 0
+        return self.requests if self.requests is not None else round(monthly_requests * (self.share or 0))
+
+    def __str__(self) -> str:
+        return f"{self.requests}" if self.requests is not None else f"{(self.share or 0) * 100:g}%"
+
+
+def reserve(value: Any) -> Reserve:
+    if isinstance(value, Reserve):
+        return value
+    text = str(value).strip()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
+    if match and float(match[1]) < 100:
+        return Reserve(share=float(match[1]) / 100)
+    if re.fullmatch(r"\d{1,9}", text):
+        return Reserve(requests=int(text))
+    raise ValueError(f"{quoted(value)} is neither a share below 100% nor a number of requests")

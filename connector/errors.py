@@ -1,0 +1,164 @@
+"""Errors, filed by what to do next.
+
+Each carries three sentences in a fixed order: what happened, what it means for the data, and what to
+do; and the exit code that a command ends with when the error ends it. None of them ever holds a key,
+a URL with a key in it, or a row's text.
+"""
+
+from datetime import datetime
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes; most are those of BSD's sysexits.h, which schedulers' users know."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    QUARANTINED = 65
+    UNREACHABLE = 69
+    BUSY = 75
+    REFUSED = 77
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class ConnectorError(Exception):
+    """An error that a person can act on."""
+
+    code = "BS-001"
+    exit = Exit.UNEXPECTED
+
+    def __init__(self, what: str, *, means: str = "", todo: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.means = means or self.default_means
+        self.todo = todo or self.default_todo
+
+    default_means = ""
+    default_todo = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.what, self.means, self.todo) if part)
+
+
+# --- stop: the configuration or a key has to change first ---------------------------------------------
+
+
+class ConfigurationError(ConnectorError):
+    """Settings that cannot work as they stand."""
+
+    code = "BS-078"
+    exit = Exit.CONFIGURATION
+    default_means = "Nothing was read or sent."
+
+
+class StoreNewer(ConfigurationError):
+    """The store was upgraded by a later version of the connector."""
+
+    code = "BS-079"
+    default_todo = "Install the version that upgraded it, or a later one."
+
+
+class KeyRefused(ConnectorError):
+    """Beamer (401, or 403 on everything) or Segment does not accept the key."""
+
+    code = "BS-401"
+    exit = Exit.REFUSED
+
+
+# --- stop: somebody else holds what this run needs -----------------------------------------------------
+
+
+class Busy(ConnectorError):
+    """Another run holds the connection's lease, or has taken it over."""
+
+    code = "BS-075"
+    exit = Exit.BUSY
+
+
+# --- stop for now: try again later ----------------------------------------------------------------------
+
+
+class Unreachable(ConnectorError):
+    """Beamer, Segment or the store could not be reached, after retries."""
+
+    code = "BS-069"
+    exit = Exit.UNREACHABLE
+    default_means = "Nothing is lost: what was not read or sent stays waiting."
+    default_todo = "The next run goes on where this one stopped."
+
+
+class StoreUnreachable(Unreachable):
+    """The state store could not be opened or did not answer."""
+
+    code = "BS-070"
+
+
+# --- skip: the rest goes on ------------------------------------------------------------------------------
+
+
+class Forbidden(ConnectorError):
+    """The key may not read this collection (403)."""
+
+    code = "BS-403"
+
+
+class Gone(ConnectorError):
+    """The parent was deleted in the meantime (404); no failure."""
+
+    code = "BS-404"
+
+
+class BadAnswer(ConnectorError):
+    """An answer of 2xx that is not what the reference promises, or a page that repeats itself."""
+
+    code = "BS-200"
+
+
+# --- retry -------------------------------------------------------------------------------------------------
+
+
+class Transient(ConnectorError):
+    """Worth another attempt: a time-out, a reset, a 5xx, a truncated body.
+
+    `after` is the server's own wish in seconds, where it gave one.
+    """
+
+    code = "BS-500"
+    exit = Exit.UNREACHABLE
+
+    def __init__(self, what: str, *, after: float | None = None, means: str = "", todo: str = "") -> None:
+        super().__init__(what, means=means, todo=todo)
+        self.after = after
+
+
+class TooMany(Transient):
+    """429: somebody else spends on the account too, or the month's quota is gone."""
+
+    code = "BS-429"
+
+
+# --- asked to stop -------------------------------------------------------------------------------------
+
+
+class Stopped(ConnectorError):
+    """A signal came before the request was sent."""
+
+    code = "BS-130"
+    exit = Exit.INTERRUPTED
+
+
+# --- no budget ----------------------------------------------------------------------------------------------
+
+
+class NoBudget(ConnectorError):
+    """The ledger gives no request now; `until` is when it may again, if that is known."""
+
+    code = "BS-030"
+    exit = Exit.DONE
+
+    def __init__(self, what: str, *, until: datetime | None = None) -> None:
+        super().__init__(what)
+        self.until = until

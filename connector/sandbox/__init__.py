@@ -1,0 +1,20 @@
+"""A Beamer API and a Segment API on loopback, with a made-up company behind them."""
+
+from connector.sandbox.company import Company
+from connector.sandbox.faults import Faults
+from connector.sandbox.message import Answer, Request, RequestSeen
+from connector.sandbox.sandbox import Sandbox
+from connector.sandbox.served import Served
+from connector.sandbox.switches import STREAMS, Switches
+
+__all__ = [
+    "STREAMS",
+    "Answer",
+    "Company",
+    "Faults",
+    "Request",
+    "RequestSeen",
+    "Sandbox",
+    "Served",
+    "Switches",
+]

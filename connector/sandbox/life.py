@@ -1,0 +1,158 @@
+"""Life in the company, a whole day at a time, so that it never depends on how time is stepped."""
+
+from math import inf
+from random import Random
+from typing import Literal, NamedTuple
+
+from connector.sandbox.company import Company
+from connector.sandbox.content import Writer
+from connector.sandbox.people import People
+from connector.sandbox.rates import CURVES, PARENTS, poisson
+from connector.sandbox.row import Fields, Row
+from connector.sandbox.words import SEGMENTS
+
+DAY = 86_400
+HOUR = 3_600
+MOODS: tuple[Fields, ...] = tuple({"reaction": mood} for mood in ("positive", "neutral", "negative"))
+STATUSES = ("planned", "in_progress", "complete")
+
+
+class Happening(NamedTuple):
+    """Something that happens to a row at a moment; in the order of `at` and `seq`."""
+
+    at: float
+    seq: int
+    kind: Literal["appears", "edited", "deleted"]
+    row: Row
+    fields: Fields | None = None
+
+
+class Life:
+    """Generates what happens on each day from (seed, stream, day) alone."""
+
+    def __init__(self, company: Company, opened: int) -> None:
+        self.company = company
+        self.opened = opened
+        self.people = People(company.seed, company.people)
+        self.write = Writer(company.seed, self.people)
+        self._seq = 0
+        self._dates: set[int] = set()
+        self._parents: dict[str, list[Row]] = {"posts": [], "feature_requests": []}
+        span = company.days * DAY
+        self._founding = {
+            "posts": self._moments("posts", company.posts, opened - span, opened),
+            "feature_requests": self._moments("feature_requests", company.requests, opened - span, opened),
+        }
+
+    def _moments(self, stream: str, count: int, start: int, end: int) -> list[int]:
+        rng = Random(f"{self.company.seed}/founding/{stream}")
+        return sorted(rng.randrange(start, max(end, start + 1)) for _ in range(count))
+
+    @property
+    def first_day(self) -> int:
+        return (self.opened - self.company.days * DAY) // DAY
+
+    def day(self, day: int) -> list[Happening]:
+        """All that is decided on a day, some of it for later days."""
+        events: list[Happening] = []
+        for stream, per_day in self.flat().items():
+            rng = Random(f"{self.company.seed}/{stream}/{day}")
+            for at in self._births(rng, stream, day, per_day):
+                self._born(rng, stream, at, events)
+        for stream in CURVES:
+            rng = Random(f"{self.company.seed}/{stream}/{day}")
+            for parent in self._parents[PARENTS[stream]]:
+                self._children(rng, stream, parent, day, events)
+        return events
+
+    def flat(self) -> dict[str, float]:
+        """Rows a day of the streams without a parent."""
+        company = self.company
+        return {
+            "posts": company.posts_per_day * company.activity,
+            "feature_requests": company.requests_per_day * company.activity,
+            "nps": company.nps_per_day * company.activity,
+        }
+
+    def _births(self, rng: Random, stream: str, day: int, per_day: float) -> list[int]:
+        drawn = sorted(day * DAY + rng.randrange(DAY) for _ in range(poisson(rng, per_day)))
+        founding = self._founding.get(stream)
+        if founding is None:
+            first = self.opened - self.company.days * DAY
+            return [at for at in drawn if at >= first]
+        return [at for at in founding if at // DAY == day] + [at for at in drawn if at > self.opened]
+
+    def _born(self, rng: Random, stream: str, at: int, events: list[Happening]) -> None:
+        row = self._row(stream, at, at)
+        events.append(Happening(at, row.seq, "appears", row))
+        if stream == "nps":
+            row.text_s = at + (rng.randrange(10, 480) if rng.random() < 0.4 else 0)
+            self._maybe_late(rng, row, 0)
+            return
+        row.appeal = rng.lognormvariate(0, 0.6) * self.company.activity
+        row.starts_s = at
+        (self._post if stream == "posts" else self._request)(rng, row, events)
+        self._parents[stream].append(row)
+
+    def _row(self, stream: str, at: int, date: int, parent: Row | None = None) -> Row:
+        self._seq += 1
+        return Row(stream, self._seq, date, at, self.write, parent)
+
+    def _maybe_late(self, rng: Random, row: Row, earliest: float) -> None:
+        if rng.random() < self.company.late:
+            row.date_s = int(max(earliest, row.appears_s - rng.randrange(1, 72 * HOUR)))
+
+    def _post(self, rng: Random, row: Row, events: list[Happening]) -> None:
+        kind = rng.random()
+        if kind < 0.06:
+            row.given = {"published": "false"}
+            row.starts_s = inf
+            if rng.random() < 0.6:
+                row.starts_s = row.appears_s + int(rng.expovariate(1 / (5 * DAY)))
+                events.append(self._edit(row, row.starts_s, {"published": "true"}))
+        elif kind < 0.11:
+            row.date_s = row.appears_s + rng.randrange(DAY, 10 * DAY)
+            row.starts_s = row.date_s
+        elif kind < 0.21:
+            row.given = {"filter": rng.choice(SEGMENTS)}
+        elif kind < 0.25:
+            row.given = {"pinned": "true"}
+        # A page of posts with equal dates would be no page of the real API's.
+        while row.date_s in self._dates:
+            row.date_s -= 1
+        self._dates.add(row.date_s)
+
+    def _request(self, rng: Random, row: Row, events: list[Happening]) -> None:
+        at = float(row.appears_s)
+        for status in STATUSES:
+            at += int(rng.expovariate(1 / (20 * DAY)))
+            if rng.random() < 0.3:
+                return
+            events.append(self._edit(row, at, {"status": status}))
+            note = self._row("feature_request_comments", int(at), int(at), row)
+            note.given = {"actionComment": "true", "text": f"Status changed to {status}"}
+            events.append(Happening(at, note.seq, "appears", note))
+
+    def _edit(self, row: Row, at: float, fields: Fields) -> Happening:
+        self._seq += 1
+        return Happening(at, self._seq, "edited", row, fields)
+
+    def _children(self, rng: Random, stream: str, parent: Row, day: int, events: list[Happening]) -> None:
+        curve = CURVES[stream]
+        start = (max(day * DAY, parent.starts_s) - parent.starts_s) / HOUR
+        end = ((day + 1) * DAY - parent.starts_s) / HOUR
+        if not end > start:
+            return
+        for _ in range(poisson(rng, curve.total(start, end) * parent.appeal)):
+            at = int(parent.starts_s + curve.draw(rng, start, end) * HOUR)
+            row = self._row(stream, at, at, parent)
+            if stream == "reactions":
+                row.given = rng.choices(MOODS, (70, 18, 12))[0]
+            self._maybe_late(rng, row, parent.starts_s)
+            row.hidden = bool(self.company.hidden) and rng.random() < self.company.hidden
+            events.append(Happening(at, row.seq, "appears", row))
+            if rng.random() < self.company.deletions:
+                self._seq += 1
+                events.append(
+                    Happening(at + 60 + int(rng.expovariate(1 / (2 * DAY))), self._seq, "deleted", row)
+                )

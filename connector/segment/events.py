@@ -1,0 +1,236 @@
+"""The event catalogue as data: shaping and the README's table are both made from it.
+
+Properties that Beamer's own source has are always present, null where unknown, so that its warehouse
+columns go on as they were; all others are left out when unknown.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Type = Literal["string", "url", "integer", "boolean", "array"]
+Actor = Literal["user", "connection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property of an event; `source` names a field of the fact, or its `id` or `parent`."""
+
+    name: str
+    type: Type
+    meaning: str
+    source: str
+    example: str
+    in_beamers_source: bool = False
+    nullable: bool = False
+    free_text: bool = False  # a person wrote it: may be shortened where a message is too long
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; under `actor` "connection" it never goes under a user's id."""
+
+    name: str
+    kind: str
+    stream: str
+    when: str
+    properties: tuple[Property, ...]
+    actor: Actor = "user"
+
+
+def _text(name: str, meaning: str, source: str, example: str, *, beamers: bool = False) -> Property:
+    return Property(name, "string", meaning, source, example, beamers, nullable=beamers, free_text=True)
+
+
+def _own(name: str, type: Type, meaning: str, example: str) -> Property:
+    return Property(name, type, meaning, name, example, in_beamers_source=True, nullable=True)
+
+
+def _id(name: str, meaning: str, source: str = "id", example: str = "1234") -> Property:
+    return Property(name, "string", meaning, source, example)
+
+
+def _number(name: str, meaning: str, example: str) -> Property:
+    return Property(name, "integer", meaning, name, example)
+
+
+_POST_ID = _id("post_id", "Id of the post in Beamer", "parent", "123")
+_OWN_POST_ID = _id("post_id", "Id of the post in Beamer", example="123")
+_REQUEST_ID = _id("request_id", "Id of the feature request in Beamer", "parent", "123")
+_OWN_REQUEST_ID = _id("request_id", "Id of the feature request in Beamer", example="123")
+_LINK = Property(
+    "beamer_url",
+    "url",
+    "Link to the row in Beamer's dashboard",
+    "url",
+    "https://app.getbeamer.com/inbox#comment?id=1234",
+)
+_TITLE = _text("title", "Title of the feature request, first translation", "title", "Dark mode")
+_POST = _text("post", "Title of the post, first translation", "title", "Dark mode is here")
+_CATEGORY = Property("category", "string", "Category in Beamer", "category", "new")
+_STATUS = Property("status", "string", "Status of the feature request", "status", "under_review")
+_PERMALINK = Property(
+    "url",
+    "url",
+    "Permalink of the feature request",
+    "permalink",
+    "https://app.getbeamer.com/beamer/requests/en/dark-mode",
+)
+
+_ALL = (
+    Event(
+        "Post Commented",
+        "comment",
+        "comments",
+        "A user commented on a post",
+        (
+            _text("post", "Title of the post commented on", "title", "Dark mode is here", beamers=True),
+            _text("comment", "Full text of the comment", "text", "Finally!", beamers=True),
+            _POST_ID,
+            _id("comment_id", "Id of the comment in Beamer"),
+            _LINK,
+        ),
+    ),
+    Event(
+        "Post Reacted To",
+        "reaction",
+        "reactions",
+        "A user reacted to a post",
+        (
+            _text("post", "Title of the post reacted to", "title", "Dark mode is here", beamers=True),
+            Property(
+                "reaction", "string", "positive, neutral or negative", "reaction", "positive", True, True
+            ),
+            _POST_ID,
+            _id("reaction_id", "Id of the reaction in Beamer"),
+            _LINK,
+        ),
+    ),
+    Event(
+        "NPS Response Sent",
+        "nps",
+        "nps",
+        "A user answered the NPS survey",
+        (
+            _own("score", "integer", "Score from 0 to 10", "10"),
+            _text("comment", "Text sent after the score, if any", "text", "Love this app!", beamers=True),
+            _id("nps_id", "Id of the response in Beamer", example="64e508e8961ebc4a71688027"),
+            Property(
+                "ref_url", "url", "Page the answer came from", "ref_url", "https://app.example.com/home"
+            ),
+            _LINK,
+        ),
+    ),
+    Event(
+        "Post Published",
+        "post",
+        "posts",
+        "A post was published",
+        (
+            _POST,
+            _OWN_POST_ID,
+            _CATEGORY,
+            Property("languages", "array", "Languages of its translations", "languages", '["EN", "ES"]'),
+            Property("link_url", "url", "Where the post links to", "link_url", "https://www.example.com/"),
+        ),
+        "connection",
+    ),
+    Event(
+        "Feature Request Submitted",
+        "request",
+        "feature_requests",
+        "A user or the team submitted a feature request",
+        (_TITLE, _OWN_REQUEST_ID, _CATEGORY, _STATUS, _PERMALINK),
+    ),
+    Event(
+        "Feature Request Commented",
+        "requestcomment",
+        "feature_request_comments",
+        "A user commented on a feature request",
+        (
+            _TITLE,
+            _text("comment", "Full text of the comment", "text", "Please!"),
+            _REQUEST_ID,
+            _id("comment_id", "Id of the comment in Beamer"),
+            _LINK,
+        ),
+    ),
+    Event(
+        "Feature Request Voted",
+        "vote",
+        "feature_request_votes",
+        "A user voted for a feature request",
+        (_TITLE, _REQUEST_ID, _id("vote_id", "Id of the vote in Beamer"), _LINK),
+    ),
+    Event(
+        "Feature Request Status Changed",
+        "status",
+        "feature_requests",
+        "A feature request was seen with another status than before",
+        (
+            _TITLE,
+            _OWN_REQUEST_ID,
+            Property("previous_status", "string", "Status before the change", "previous_status", "planned"),
+            _STATUS,
+            _PERMALINK,
+        ),
+        "connection",
+    ),
+    Event(
+        "Post Metrics Updated",
+        "metrics",
+        "posts",
+        "A post's totals moved; off by default, at most once per post and UTC day",
+        (
+            _POST,
+            _OWN_POST_ID,
+            _number("views", "Views in total", "310"),
+            _number("unique_views", "Unique views in total", "250"),
+            _number("clicks", "Clicks in total", "120"),
+            _number("views_change", "Views since the last such event", "12"),
+            _number("unique_views_change", "Unique views since the last such event", "9"),
+            _number("clicks_change", "Clicks since the last such event", "3"),
+        ),
+        "connection",
+    ),
+    Event(
+        "Beamer Connector Tested",
+        "test",
+        "none",
+        "`check --send-test` was run",
+        (_id("test_id", "Id of the test"),),
+        "connection",
+    ),
+)
+
+EVENTS: Mapping[str, Event] = {event.kind: event for event in _ALL}
+FREE_TEXT = frozenset(p.name for event in _ALL for p in event.properties if p.free_text)
+
+CONNECTION = Property(
+    "beamer_connection",
+    "string",
+    "Which connection sent it, where several share a write key",
+    "connection",
+    "default",
+)
+TRUNCATED = Property("truncated", "boolean", "Set where text was shortened to fit", "size", "true")
+
+_HEAD = "| event | when | property | type | meaning | example | in Beamer's own source |"
+
+
+def markdown_table() -> str:
+    """The catalogue for the README: one line per property."""
+    lines = [_HEAD, "|---" * _HEAD.count(" | ") + "|---|"]
+    for event in EVENTS.values():
+        lines += _rows(event.name, event.when, event.properties)
+    lines += _rows("any event", "only where it applies", (CONNECTION, TRUNCATED))
+    return "\n".join(lines) + "\n"
+
+
+def _rows(name: str, when: str, properties: tuple[Property, ...]) -> Iterator[str]:
+    heads = [(f"**{name}**", when)] + [("", "")] * (len(properties) - 1)
+    for head, p in zip(heads, properties, strict=True):
+        own = "yes" if p.in_beamers_source else ""
+        kind = f"{p.type} or null" if p.nullable else p.type
+        cells = (*head, f"`{p.name}`", kind, p.meaning, f"`{p.example}`", own)
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,101 @@
+"""The finished message, built by the official library and frozen as the text that the outbox keeps."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from connector.errors import ConnectorError, Exit
+from connector.segment.events import FREE_TEXT, TRUNCATED
+from connector.segment.library import tracker
+from connector.segment.shape import Shaped
+
+LIMIT = 32_000
+# What the library adds to the arguments: its name and version, "type", longer key names.
+ADDED = 300
+
+_AS_SENT = json.JSONEncoder(default=str).encode
+_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`size` is what the message takes in a batch as the library sends it, which is more than `text`."""
+
+    message_id: str
+    event: str
+    text: str
+    size: int
+
+
+class Unshapeable(ConnectorError):
+    """A row of which no message can be made that Segment would take."""
+
+    code = "BS-422"
+    exit = Exit.QUARANTINED
+    default_means = "The row is kept in quarantine; the others go on."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"A row cannot become a Segment message: {reason}.")
+        self.reason = reason
+
+
+def build(shaped: Shaped) -> Message:
+    """Build and freeze one message; raise `Unshapeable` where it cannot be made to fit."""
+    message = _built(_fitted(shaped.body))
+    if message is None:
+        # Raised here and not where it was caught: the library's error holds the whole message.
+        raise Unshapeable("the Segment library does not accept it")
+    text = _COMPACT(message)
+    return Message(shaped.message_id, shaped.event, text, _size(message))
+
+
+def _built(body: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        # The library writes into the context that it is given.
+        return tracker()(**body | {"context": dict(body["context"])})[1]
+    except (AssertionError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _size(value: Any) -> int:
+    return len(_AS_SENT(value))
+
+
+def _fitted(body: dict[str, Any]) -> dict[str, Any]:
+    if _excess(body) <= 0:
+        return body
+    texts = {name: text for name, text in body["properties"].items() if name in FREE_TEXT and text}
+    if _excess(_shortened(body, dict.fromkeys(texts, ""))) > 0:
+        # Not the texts are at fault: without the traits they may even stay whole.
+        body = _without_traits(body)
+    while (excess := _excess(shorter := _shortened(body, texts) if texts else body)) > 0:
+        longest = max(texts, key=lambda name: _size(texts[name]), default=None)
+        if longest is None or not texts[longest]:
+            raise Unshapeable("it is over Segment's 32 KB without its texts and traits")
+        texts[longest] = cut(texts[longest], _size(texts[longest]) - 2 - excess)
+    return shorter if _excess(body) > 0 else body
+
+
+def _excess(body: dict[str, Any]) -> int:
+    return _size(body) + ADDED - LIMIT
+
+
+def _shortened(body: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
+    return body | {"properties": body["properties"] | texts | {TRUNCATED.name: True}}
+
+
+def _without_traits(body: dict[str, Any]) -> dict[str, Any]:
+    context = {name: value for name, value in body["context"].items() if name != "traits"}
+    return body | {"context": context}
+
+
+def cut(text: str, room: int) -> str:
+    """The longest beginning of a text that takes at most `room` bytes as escaped JSON."""
+    low, high = 0, max(0, min(len(text), room))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _size(text[:middle]) - 2 <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low]

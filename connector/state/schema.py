@@ -1,0 +1,101 @@
+"""The schema's version: Alembic owns it, and is imported only where something has to be upgraded."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, inspect, text
+
+from connector.errors import ConfigurationError, StoreNewer
+from connector.state.engine import Store
+from connector.state.tables import VERSION_TABLE, metadata
+
+# The newest revision in migrations/versions; a test holds the two together.
+HEAD = "0001"
+# Any number, the same in every process: only one of them upgrades a PostgreSQL store at a time.
+ADVISORY_LOCK = 8_113_021_121
+
+
+def version(store: Store) -> str | None:
+    """The revision that the store is at; None where there are no tables of ours."""
+    with store.read() as db:
+        return _version(db)
+
+
+def _version(db: Connection) -> str | None:
+    if not inspect(db).has_table(VERSION_TABLE):
+        return None
+    return db.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
+
+
+def ready(store: Store, now: datetime) -> None:
+    """Make sure that the store is at HEAD.
+
+    A new store is made, and a local SQLite file is copied beside itself and upgraded; an older PostgreSQL
+    store is somebody's decision. Raises StoreNewer, or ConfigurationError naming `db upgrade`.
+    """
+    found = version(store)
+    if found == HEAD:
+        return
+    if found is not None and not _known(found):
+        raise StoreNewer(f"The state store is at revision {found}, newer than this version knows ({HEAD}).")
+    if found is not None and not store.is_sqlite:
+        raise ConfigurationError(
+            f"The state store is at revision {found}; this version needs {HEAD}.",
+            todo="Run `beamer-segment db upgrade` once; runs that are under way finish first.",
+        )
+    upgrade(store, now)
+
+
+def upgrade(store: Store, now: datetime) -> Path | None:
+    """Bring the store to HEAD in one transaction; give the copy made of a SQLite file, if one was."""
+    copy = _copy(store, now) if version(store) else None
+    with store.write() as db:
+        if not store.is_sqlite:
+            db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        # Somebody else may have been faster while this process waited for the lock.
+        if _version(db) != HEAD:
+            _run_alembic(db)
+    return copy
+
+
+def _copy(store: Store, now: datetime) -> Path | None:
+    path = store.path
+    if path is None:
+        return None
+    copy = path.with_name(f"{path.name}.before-{HEAD}-{now:%Y%m%dT%H%M%S}")
+    with store.read() as db:
+        db.exec_driver_sql("SELECT 1")  # holds off a checkpoint while the file is copied
+        for suffix in ("", "-wal"):
+            if Path(f"{path}{suffix}").exists():
+                shutil.copy2(f"{path}{suffix}", f"{copy}{suffix}")
+    return copy
+
+
+def _known(revision: str) -> bool:
+    return any(script.name.startswith(f"{revision}_") for script in (migrations() / "versions").glob("*.py"))
+
+
+def migrations() -> Path:
+    """Inside the package in a wheel, beside it in a checkout."""
+    packaged = Path(__file__).parent.parent / "migrations"
+    return packaged if packaged.exists() else packaged.parent.parent / "migrations"
+
+
+def _run_alembic(db: Connection) -> None:
+    from alembic import command
+
+    command.upgrade(alembic_config(db), "head")
+
+
+def alembic_config(db: Connection) -> Any:
+    """Alembic's configuration, around a connection that is open already."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    config.attributes["connection"] = db
+    config.attributes["version_table"] = VERSION_TABLE
+    config.attributes["target_metadata"] = metadata
+    return config

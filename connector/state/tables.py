@@ -1,0 +1,198 @@
+"""The tables. Every name is prefixed: a shared database must not hit another application's."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+PREFIX = "beamer_segment_"
+VERSION_TABLE = f"{PREFIX}alembic_version"
+
+metadata = MetaData()
+
+
+class Moment(TypeDecorator[datetime]):
+    """Aware UTC in, aware UTC out; SQLite would hand back naive dates."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+
+
+def _table(name: str, *columns: Any, **options: Any) -> Table:
+    return Table(PREFIX + name, metadata, *columns, **options)
+
+
+connections = _table(
+    "connection",
+    Column("name", String(40), primary_key=True),
+    Column("account", String(40), nullable=False),
+    Column("destination", String(40), nullable=False),
+    Column("start_date", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("first_page", SmallInteger),
+    Column("ignore_filters", Boolean),
+)
+
+# One row per Beamer account: pacing, and whether 429 has closed it. Shared by its connections.
+accounts = _table(
+    "account",
+    Column("name", String(40), primary_key=True),
+    # Microseconds since the epoch: the one statement that paces does arithmetic on it.
+    Column("next_at", BigInteger, nullable=False),
+    Column("closed_until", Moment),
+    Column("refusals", Integer, nullable=False),
+)
+
+# Requests by UTC day and purpose: what the quota is reckoned from.
+spends = _table(
+    "spend",
+    Column("account", String(40), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("connection", String(40), primary_key=True),
+    Column("purpose", String(40), primary_key=True),
+    Column("requests", Integer, nullable=False),
+)
+
+leases = _table(
+    "lease",
+    Column("connection", String(40), primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("boot", String(64), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started", String(32), nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+
+streams = _table(
+    "stream",
+    Column("scope", Integer, primary_key=True),
+    Column("connection", String(40), nullable=False),
+    Column("name", String(40), nullable=False),
+    Column("watermark", Moment),
+    Column("complete_through", Moment),
+    # The list was once read to its far end; and when that was last made sure of.
+    Column("complete", Boolean, nullable=False),
+    Column("proved_at", Moment),
+    Column("place", Text),
+    Column("list_order", String(10), nullable=False),
+    Column("short_ends", Boolean),
+    Column("trouble", Text),
+    Column("trouble_at", Moment),
+    UniqueConstraint("connection", "name", name=f"{PREFIX}stream_name"),
+)
+
+parents = _table(
+    "parent",
+    Column("scope", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(64), primary_key=True),
+    Column("date", Moment, nullable=False),
+    Column("status", String(100)),
+    Column("changes", Integer, nullable=False),
+    # Views, unique views and clicks as last sent, and the UTC day when that was.
+    Column("metrics", String(64)),
+    Column("metrics_day", Integer),
+    Column("gone", Boolean, nullable=False),
+)
+
+# A child list: its counter as last seen, and as it stood when the last whole sweep began.
+children = _table(
+    "child",
+    Column("scope", Integer, primary_key=True, autoincrement=False),
+    Column("parent", String(64), primary_key=True),
+    Column("counter", String(64), nullable=False),
+    Column("swept", String(64)),
+    Column("surplus", Integer, nullable=False),
+    Column("watermark", Moment),
+    Column("place", Text),
+)
+
+# Every id ever judged, with its verdict. Kept for ever, so it is kept small.
+rows = _table(
+    "row",
+    Column("scope", Integer, primary_key=True, autoincrement=False),
+    Column("parent", String(64), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("verdict", SmallInteger, nullable=False),
+    Column("run", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+outbox = _table(
+    "outbox",
+    Column("id", Integer, primary_key=True),
+    Column("connection", String(40), nullable=False),
+    Column("destination", String(40), nullable=False),
+    Column("message_id", String(100), nullable=False, unique=True),
+    Column("stream", String(40), nullable=False),
+    Column("event", String(100), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("first_sent_at", Moment),
+    Column("answer", Text),
+    Column("answered_at", Moment),
+    Index(f"{PREFIX}outbox_waiting", "connection", "state", "id"),
+)
+
+quarantine = _table(
+    "quarantine",
+    Column("id", Integer, primary_key=True),
+    Column("connection", String(40), nullable=False),
+    Column("stream", String(40), nullable=False),
+    Column("parent", String(64), nullable=False),
+    Column("row", String(64)),
+    Column("digest", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    UniqueConstraint("connection", "stream", "parent", "digest", name=f"{PREFIX}quarantine_row"),
+)
+
+# Sums for `status`, so that it never counts a million rows.
+tallies = _table(
+    "tally",
+    Column("connection", String(40), primary_key=True),
+    Column("stream", String(40), primary_key=True),
+    Column("what", String(20), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
+runs = _table(
+    "run",
+    Column("id", Integer, primary_key=True),
+    Column("connection", String(40), nullable=False),
+    Column("command", String(20), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("outcome", String(20)),
+    Column("exit", Integer),
+    Column("summary", Text),
+    Index(f"{PREFIX}run_recent", "connection", "id"),
+)

@@ -1,0 +1,21 @@
+"""What was decided about a row, as it is kept beside its id for ever."""
+
+from enum import IntEnum
+
+
+class Verdict(IntEnum):
+    """EVENT: its event went into the outbox. The others were held back by a setting, and by which."""
+
+    EVENT = 1
+    NO_USER = 2
+    TEAM = 3
+    STREAM_OFF = 4
+    QUARANTINED = 5
+
+    @property
+    def held(self) -> bool:
+        return self in (Verdict.NO_USER, Verdict.TEAM, Verdict.STREAM_OFF)
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()

@@ -1,0 +1,45 @@
+"""Counters of a child list, kept as their parts joined by commas."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from connector.beamer.rows import Unreadable, integer
+
+UNKNOWN = "?"
+
+
+def read(raw: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Read the counters off a parent's raw row; one that is missing or no number stays unknown."""
+    return ",".join(_part(raw.get(name)) for name in names)
+
+
+def _part(value: Any) -> str:
+    try:
+        number = None if value is None else integer(value)
+    except Unreadable:
+        number = None
+    return UNKNOWN if number is None or number < 0 else str(number)
+
+
+def total(counter: str) -> int:
+    """The sum of the parts that are known."""
+    return sum(_numbers(counter))
+
+
+def moved(counter: str, swept: str | None) -> bool:
+    """Whether a list may hold something new. Any move is one, downwards too; an unknown one always."""
+    if UNKNOWN in counter:
+        return True
+    if swept is None:
+        return total(counter) > 0
+    return counter != swept
+
+
+def risen(counter: str, swept: str) -> int:
+    """How many new rows the counters show at the least."""
+    pairs = zip(_numbers(counter), _numbers(swept), strict=False)
+    return sum(max(0, now - before) for now, before in pairs)
+
+
+def _numbers(counter: str) -> list[int]:
+    return [0 if part == UNKNOWN else int(part) for part in counter.split(",")]

@@ -1,0 +1,22 @@
+"""What the settings say about one connection's rows, as the work needs it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from connector.segment.shape import Naming, Privacy
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`streams` are those that are sent; a parent list is read for its children's sake even if it is not."""
+
+    streams: frozenset[str]
+    start: datetime
+    naming: Naming
+    privacy: Privacy = field(default_factory=Privacy)
+    lookback: timedelta = timedelta(hours=72)
+    nps_settle: timedelta = timedelta(minutes=15)
+    team_comments: bool = False
+    metrics: bool = False
+    ignore_filters: bool | None = None
+    first_page: int | None = None

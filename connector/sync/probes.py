@@ -1,0 +1,42 @@
+"""A probe: one thing worth asking Beamer for, which may take several pages."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from connector.beamer.catalogue import Stream
+from connector.beamer.door import Ask
+from connector.beamer.pages import Habits, Place, params_of
+from connector.sync.looks import Look
+from connector.sync.sweeps import Sweep
+
+NO_PARENT = "0"
+
+
+@dataclass(slots=True)
+class Probe:
+    """A block of parents (`look`), or a list of rows (`sweep`); `reason` says why it is asked."""
+
+    stream: Stream
+    reason: str
+    parent: str = NO_PARENT
+    look: Look | None = None
+    sweep: Sweep | None = None
+    failures: int = 0
+    not_before: datetime | None = None
+    habits: Habits = field(default_factory=Habits)
+
+    @property
+    def place(self) -> Place:
+        reading = self.look or self.sweep
+        if reading is None:
+            raise ValueError("a probe reads a block or a list")
+        return reading.place
+
+
+def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:
+    """The request for a probe's next page, with documented parameters only."""
+    stream = probe.stream
+    params = {**stream.params, **params_of(probe.place, habits, stream.cap)}
+    if stream.filtered and ignore_filters:
+        params["ignoreFilters"] = "true"
+    return Ask(stream.path_for(probe.parent), tuple(params.items()))

@@ -1,0 +1,52 @@
+"""What a run did, counted while it goes on; the summary that every command ends with."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts by stream; `troubles` are sentences without personal text; `stopped` says why it ended early."""
+
+    new: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+    refused: int = 0
+    possible_doubles: int = 0
+    waiting: int = 0
+    forbidden: list[str] = field(default_factory=list)
+    skipped_parents: int = 0
+    troubles: list[str] = field(default_factory=list)
+    stopped: str | None = None
+    next_try: datetime | None = None
+    segmented_hidden: bool = False
+
+    @property
+    def asked(self) -> int:
+        return self.requests.total()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and for the store."""
+        return {
+            "rows_new": dict(self.new),
+            "events": dict(self.events),
+            "held_back": dict(self.held),
+            "quarantined": dict(self.quarantined),
+            "sent": self.sent,
+            "refused": self.refused,
+            "possible_doubles": self.possible_doubles,
+            "waiting": self.waiting,
+            "requests": dict(self.requests),
+            "requests_spent": self.asked,
+            "forbidden": self.forbidden,
+            "skipped_parents": self.skipped_parents,
+            "segmented_posts_hidden": self.segmented_hidden,
+            "troubles": self.troubles,
+            "stopped": self.stopped,
+            "next_try": self.next_try.isoformat() if self.next_try else None,
+        }

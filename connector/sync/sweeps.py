@@ -1,0 +1,188 @@
+"""A sweep of one list of rows: how far back it has to look, and when it is whole; without I/O.
+
+Its state is kept in the store after each page, so that a sweep cut short goes on where it stood.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from json import dumps, loads
+from typing import Any
+
+from connector.beamer.pages import Habits, Order, Place, Seen, Way, turn
+from connector.clock import SECOND
+from connector.sync.counters import risen, total
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Where a sweep stands.
+
+    `low`: rows older than this are not looked for (None: the whole list is read). `began`: the parent's
+    counter before the first page. `expected`: how many new rows it promised. `trusting`: the list is
+    taken to come newest first, and is asked from its newest row without a bound.
+    """
+
+    place: Place
+    low: datetime | None
+    by_date: bool
+    began: str = ""
+    expected: int = 0
+    trusting: bool = False
+    found: int = 0
+    read: int = 0
+    pages: int = 0
+    fresh_in_pass: int = 0
+    newest: datetime | None = None
+    waits: datetime | None = None
+    again: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as a sweep sees it: `fresh` rows were new; `waits` is the oldest that is not settled."""
+
+    seen: Seen
+    fresh: int
+    waits: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStep:
+    """The sweep after a page; `done` when it is whole."""
+
+    habits: Habits
+    sweep: Sweep
+    done: bool
+
+
+def begin_child(
+    counter: str,
+    swept: str | None,
+    surplus: int,
+    low: datetime,
+    habits: Habits,
+    cap: int,
+    *,
+    young: bool = False,
+) -> Sweep:
+    """Begin reading a child list; `young`: its parent is not older than `low`, so no row can be.
+
+    A list that its counter says fits on a page is read whole: looking further back costs nothing there.
+    """
+    whole = _fits(counter, cap) or (swept is None and young)
+    expected = 0 if swept is None else max(0, risen(counter, swept) - surplus)
+    if whole:
+        return Sweep(Place(), None, by_date=False, began=counter, expected=expected)
+    return replace(begin_dated(low, habits, first=swept is None), began=counter, expected=expected)
+
+
+def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> Sweep:
+    """Begin reading a list back to `low`.
+
+    Newest first, looking further back costs nothing: the list is asked from its newest row on, down to
+    `bound` at most. In any other order only the window from `low` on is asked for.
+    """
+    if habits.order is Order.NEWEST and not first:
+        return Sweep(Place(since=bound), low, by_date=True, trusting=True)
+    return Sweep(Place(since=low - SECOND), low, by_date=True)
+
+
+def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
+    """Judge a page and say how the sweep goes on."""
+    turned = turn(sweep.place, page.seen, habits, Way(cap, sweep.by_date))
+    if turned.repeat and turned.next is not None:
+        return SweepStep(turned.habits, replace(sweep, place=turned.next), done=False)
+    grown = _grown(sweep, page)
+    if turned.next is not None:
+        return SweepStep(turned.habits, *_onward(grown, page.seen, turned.next, cap))
+    return SweepStep(turned.habits, *_ended(grown, turned.habits))
+
+
+def _grown(sweep: Sweep, page: Page) -> Sweep:
+    seen = page.seen
+    again = len(set(seen.ids) & set(sweep.place.last))
+    return replace(
+        sweep,
+        found=sweep.found + page.fresh,
+        fresh_in_pass=sweep.fresh_in_pass + page.fresh,
+        read=sweep.read + seen.count - again,
+        pages=sweep.pages + 1,
+        newest=max(filter(None, (sweep.newest, *seen.dates)), default=None),
+        waits=min(filter(None, (sweep.waits, page.waits)), default=None),
+    )
+
+
+def _onward(sweep: Sweep, seen: Seen, place: Place, cap: int) -> tuple[Sweep, bool]:
+    ordered = seen.order is Order.NEWEST
+    if sweep.low and ordered and seen.dates[-1] < sweep.low and sweep.found >= sweep.expected:
+        return sweep, True
+    if sweep.trusting and not ordered and seen.count >= cap and len(set(seen.dates)) > 1 and sweep.low:
+        return _restart(sweep, Place(since=sweep.low - SECOND), sweep.low), False
+    return replace(sweep, place=place), False
+
+
+def _ended(sweep: Sweep, habits: Habits) -> tuple[Sweep, bool]:
+    bounded = sweep.low is not None and not sweep.trusting
+    if bounded and sweep.found < sweep.expected:
+        # The counter promised more than the window held: a row may have come with an older date.
+        return _restart(sweep, Place(), None), False
+    if sweep.low is None and sweep.pages > 1 and sweep.read < total(sweep.began) and sweep.again == 0:
+        # A deletion while paging moves rows onto pages already read.
+        return _restart(sweep, Place(), None), False
+    if not sweep.began and sweep.pages > 1 and habits.order is Order.NONE and sweep.fresh_in_pass:
+        return _restart(sweep, Place(since=sweep.place.since), sweep.low), False
+    return sweep, True
+
+
+def _restart(sweep: Sweep, place: Place, low: datetime | None) -> Sweep:
+    return replace(
+        sweep,
+        place=place,
+        low=low,
+        by_date=low is not None,
+        trusting=False,
+        read=0,
+        pages=0,
+        fresh_in_pass=0,
+        again=sweep.again + 1,
+    )
+
+
+def _fits(counter: str, cap: int) -> bool:
+    return "?" not in counter and total(counter) <= cap
+
+
+def surplus_after(sweep: Sweep, swept: str | None, surplus: int) -> int:
+    """How many rows were found that the counter has still to show."""
+    if swept is None:
+        return max(0, sweep.read - total(sweep.began)) if sweep.low is None else 0
+    if total(sweep.began) < total(swept):
+        return surplus
+    return max(0, surplus + sweep.found - risen(sweep.began, swept))
+
+
+def watermark_after(sweep: Sweep, before: datetime | None, now: datetime) -> datetime | None:
+    """The newest row's date, never past `now`, never past a row that is not settled, never back."""
+    bounds = [moment for moment in (sweep.newest, sweep.waits, now) if moment]
+    reached = min(bounds) if sweep.newest else None
+    return max(filter(None, (before, reached)), default=None)
+
+
+def lowest(start: datetime, watermark: datetime | None, lookback: timedelta) -> datetime:
+    """How far back a sweep has to look."""
+    return start if watermark is None else max(start, watermark - lookback)
+
+
+def dump(sweep: Sweep) -> str:
+    return dumps(asdict(sweep), default=datetime.isoformat)
+
+
+def restore(text: str) -> Sweep:
+    values: dict[str, Any] = loads(text)
+    place = values.pop("place")
+    for name in ("since", "until"):
+        place[name] = place[name] and datetime.fromisoformat(place[name])
+    place["last"] = tuple(place["last"])
+    for name in ("low", "newest", "waits"):
+        values[name] = values[name] and datetime.fromisoformat(values[name])
+    return Sweep(place=Place(**place), **values)

@@ -1,0 +1,60 @@
+import pytest
+
+from connector.errors import ConfigurationError
+from connector.segment.door import host_of
+
+US = "https://api.segment.io"
+EU = "https://events.eu1.segmentapis.com"
+
+
+@pytest.mark.parametrize(
+    ("region", "host", "expected"),
+    [
+        ("us", None, US),
+        ("eu", None, EU),
+        ("EU", " ", EU),
+        ("us", EU, EU),
+        ("us", "events.eu1.segmentapis.com", EU),
+        ("us", "api.segment.io/v1", US),
+        ("us", "https://api.segment.io/v1/", US),
+        ("us", "HTTPS://api.segment.io/v1/batch", US),
+        ("us", "https://api.segment.io//", US),
+        ("us", "https://proxy.example.com:8443/segment/v1/", "https://proxy.example.com:8443/segment"),
+        ("us", "http://127.0.0.1:8099", "http://127.0.0.1:8099"),
+        ("us", "http://localhost:8099/v1", "http://localhost:8099"),
+        ("us", "http://[::1]:8099", "http://[::1]:8099"),
+        ("us", "localhost:8099", "https://localhost:8099"),
+    ],
+)
+def test_addresses(region: str, host: str | None, expected: str) -> None:
+    assert host_of(region, host) == expected
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://api.segment.io",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "http://0.0.0.0",
+        "ftp://api.segment.io",
+        "https://",
+        "https://key:pass@api.segment.io",
+        "https://api.segment.io?key=pass",
+        "https://api.segment.io#pass",
+        "https://api.segment.io:pass",
+        "https://api.seg ment.io",
+        "https://[pass",
+        "http://localhost\\@pass.example.com",
+    ],
+)
+def test_addresses_that_will_not_do(host: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        host_of("us", host)
+    assert "pass" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_an_unknown_region() -> None:
+    with pytest.raises(ConfigurationError):
+        host_of("ap", None)
