@@ -3,7 +3,7 @@
 from connector.config.connection import Connection
 from connector.config.loading import load
 from connector.config.model import Settings
-from connector.config.places import ephemeral_place, store_location
+from connector.config.places import ephemeral_place, store_location, surroundings
 from connector.config.setting import Setting
 from connector.config.show import Known, Shown, known_settings, redacted
 from connector.config.values import STREAMS, Reserve
@@ -21,4 +21,5 @@ __all__ = [
     "load",
     "redacted",
     "store_location",
+    "surroundings",
 ]

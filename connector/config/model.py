@@ -49,10 +49,10 @@ class Settings(Configured):
         Field(ge=1),
         Setting(
             "CONNECTOR_MAX_WAITING_BYTES",
-            "a size such as 256MiB",
+            "a size such as 200MB",
             "Reading pauses when waiting events take so much room.",
         ),
-    ] = ByteSize(256 * 1024 * 1024)
+    ] = ByteSize(200 * 1000 * 1000)
     connections: tuple[Connection, ...] = Field(default_factory=lambda: (Connection(),))
     ignored: tuple[str, ...] = ()
 

@@ -1,5 +1,6 @@
 """Where the state is kept."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,11 @@ _POSTGRES = {"postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg
 _SQLITE = {"sqlite", "sqlite+pysqlite"}
 _AIRFLOW = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_TASK_ID", "AIRFLOW_CTX_DAG_RUN_ID")
 _FORM = "Set DATABASE_URL to postgresql://user:password@host/database or sqlite:////absolute/path.sqlite."
+
+
+def surroundings() -> Mapping[str, str]:
+    """The process's environment; nothing else reads it."""
+    return os.environ
 
 
 def store_location(environ: Mapping[str, str], database_url: str | None) -> str:

@@ -130,7 +130,7 @@ def test_good_values(name: str, text: str, field: str, value: Any) -> None:
         ("LOG_LEVEL", "loud", "Give debug, info"),
         ("LOG_FORMAT", "xml", "Give auto, console or json"),
         ("CONNECTOR_MAX_WAITING_ROWS", "0", "Give a number above 0"),
-        ("CONNECTOR_MAX_WAITING_BYTES", "-1", "Give a size such as 256MiB"),
+        ("CONNECTOR_MAX_WAITING_BYTES", "-1", "Give a size such as 200MB"),
         ("BEAMER_API_KEY", "two words", "holds a blank"),
         ("BEAMER_API_KEY", "'quoted'", "in quotes"),
         ("SEGMENT_WRITE_KEY", "ключ", "holds a blank, a line break or a letter"),

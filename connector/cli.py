@@ -1,0 +1,388 @@
+"""The command line. Heavy libraries are imported where they are used, so that `--help` answers at once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connector import __version__
+from connector.clock import SystemClock
+from connector.errors import ConnectorError, Exit
+from connector.output import as_json, complain, explain, explain_unexpected, progress, say, table
+
+if TYPE_CHECKING:
+    from connector.commands.session import Session
+
+EVERYDAY, MORE, TRY = "Everyday", "The rest", "Try it"
+
+app = typer.Typer(
+    name="beamer-segment",
+    help="Brings what users say in Beamer into Segment: complete, early, and cheaply.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with `beamer-segment demo`, which needs no keys. Settings: see README.md.",
+)
+outbox_app = typer.Typer(no_args_is_help=True, help="What waits for Segment, and what it refused.")
+db_app = typer.Typer(no_args_is_help=True, help="The state store's schema.")
+config_app = typer.Typer(no_args_is_help=True, help="The settings in force.")
+app.add_typer(outbox_app, name="outbox", rich_help_panel=EVERYDAY)
+app.add_typer(db_app, name="db", rich_help_panel=MORE)
+app.add_typer(config_app, name="config", rich_help_panel=MORE)
+
+
+class Output(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file, or a directory of them.", show_default=False)
+]
+EnvFile = Annotated[
+    Path | None, typer.Option("--env-file", help="A file of KEY=VALUE lines, for cron.", show_default=False)
+]
+ConnectionName = Annotated[
+    str | None, typer.Option("--connection", help="Which of several connections.", show_default=False)
+]
+AsOutput = Annotated[Output, typer.Option("--output", help="json ends with one object on the last line.")]
+NewStore = Annotated[
+    bool, typer.Option("--new-store", help="Make a store on a local disk also in a pod or an Airflow task.")
+]
+
+
+def session(config: Path | None, env_file: Path | None, *, secrets: bool = True) -> "Session":
+    from connector.commands.session import begin
+
+    return begin(config, env_file, secrets=secrets)
+
+
+# --- everyday ------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def check(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody anything.")] = False,
+    send_test: Annotated[
+        bool, typer.Option("--send-test", help="Send one test event, to be looked for in Segment.")
+    ] = False,
+    output: AsOutput = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Go through configuration, store, key, permissions, clock and destination, and say what to do.
+
+    Example: beamer-segment check --send-test
+    """
+    from connector.commands.checking import examine
+
+    here = session(config, env_file)
+    with here.store(new_store) as store:
+        findings = examine(
+            here, store, here.settings.connection(connection), offline=offline, send_test=send_test
+        )
+        found = []
+        for finding in findings:
+            found.append(finding)
+            if output is Output.TEXT:
+                say(f"{finding.grade:8}{finding.thing}: {finding.found}")
+                if finding.todo:
+                    say(f"        → {finding.todo}")
+    code = worst(finding.exit for finding in found)
+    if output is Output.JSON:
+        as_json({"command": "check", "exit": code, "findings": [finding.as_dict() for finding in found]})
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def sync(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    every: Annotated[bool, typer.Option("--all", help="Every connection, one after the other.")] = False,
+    stream: Annotated[
+        list[str] | None, typer.Option("--stream", help="Only this stream; may be repeated.")
+    ] = None,
+    max_requests: Annotated[
+        int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
+    ] = False,
+    no_deliver: Annotated[bool, typer.Option("--no-deliver", help="Collect into the outbox only.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 65 when rows are in quarantine.")] = False,
+    skip_exit_code: Annotated[
+        int | None,
+        typer.Option(
+            "--skip-exit-code", help="Replaces 75, and 0 where no request could be sent (Airflow: 99)."
+        ),
+    ] = None,
+    output: AsOutput = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Read what is new in Beamer and send it to Segment: one incremental run.
+
+    Example: beamer-segment sync --env-file /etc/beamer-segment.env
+    """
+    from connector.commands.syncing import Wishes, dry_runs, syncs
+
+    here = session(config, env_file)
+    chosen = here.chosen(connection, every)
+    wishes = Wishes(tuple(stream or ()), max_requests, not no_deliver, strict, skip_exit_code)
+    if dry_run:
+        plans = dry_runs(here, chosen, wishes, text=output is Output.TEXT)
+        if output is Output.JSON:
+            as_json({"command": "sync", "dry_run": True, "exit": 0, "connections": plans})
+        raise typer.Exit(0)
+    with here.store(new_store) as store, stopping(here.clock) as signalled, progress("syncing") as told:
+        results = syncs(here, store, chosen, wishes, told, text=output is Output.TEXT)
+    code = signalled() or worst(result["exit"] for result in results)
+    if output is Output.JSON:
+        as_json({"command": "sync", "exit": code, "connections": results})
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def status(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Show where each stream stands, what waits and what is held back; spends no request."""
+    from connector.commands.looking import show_status
+
+    here = session(config, env_file, secrets=False)
+    with here.store() as store:
+        found = show_status(
+            here, store, here.chosen(connection, every=connection is None), output is Output.TEXT
+        )
+    if output is Output.JSON:
+        as_json({"command": "status", "exit": 0, "connections": found})
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def runs(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many.")] = 20,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """List past runs, newest first, with what they did."""
+    from connector.commands.looking import show_runs
+
+    here = session(config, env_file, secrets=False)
+    with here.store() as store:
+        found = show_runs(store, connection, last, output is Output.TEXT)
+    if output is Output.JSON:
+        as_json({"command": "runs", "exit": 0, "runs": found})
+
+
+@outbox_app.command("list")
+def outbox_list(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    dead: Annotated[bool, typer.Option("--dead", help="Only what Segment refused for good.")] = False,
+    most: Annotated[int, typer.Option("--most", min=1, help="How many.")] = 50,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """List what waits for Segment and what it refused, oldest first, without texts."""
+    from connector.commands.looking import show_outbox
+
+    here = session(config, env_file, secrets=False)
+    with here.store() as store:
+        found = show_outbox(store, connection, "dead" if dead else None, most, output is Output.TEXT)
+    if output is Output.JSON:
+        as_json({"command": "outbox list", "exit": 0, "messages": found})
+
+
+Which = Annotated[list[str] | None, typer.Argument(help="Numbers or messageIds.", show_default=False)]
+
+
+@outbox_app.command("show")
+def outbox_show(
+    which: Annotated[str, typer.Argument(help="A number or a messageId.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Print one message exactly as it is sent, and the answer it got."""
+    from connector.commands.looking import show_message
+
+    here = session(config, env_file, secrets=False)
+    with here.store() as store:
+        show_message(store, which)
+
+
+@outbox_app.command("retry")
+def outbox_retry(
+    which: Which = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything that Segment refused.")] = False,
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+) -> None:
+    """Let refused messages wait again; the next sync sends them."""
+    from connector.state.outbox import retry
+
+    here = session(config, env_file, secrets=False)
+    with here.store() as store:
+        count = retry(store, connection, _named(which, every))
+    say(f"{count} waiting again; the next sync sends them.")
+
+
+@outbox_app.command("drop")
+def outbox_drop(
+    which: Which = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything that is not in flight.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+) -> None:
+    """Delete messages unsent. Their rows count as seen and are not sent again."""
+    from connector.state.outbox import drop
+
+    here = session(config, env_file, secrets=False)
+    names = _named(which, every)
+    if not yes and not typer.confirm("They will never be sent. Go on?", err=True):
+        raise typer.Exit(Exit.UNEXPECTED)
+    with here.store() as store:
+        count = drop(store, connection, names)
+    say(f"{count} dropped.")
+
+
+def _named(which: list[str] | None, every: bool) -> list[str]:
+    if bool(which) == every:
+        raise typer.BadParameter("Name messages, or pass --all.")
+    return which or []
+
+
+# --- the rest ------------------------------------------------------------------------------------------
+
+
+@db_app.command("upgrade")
+def db_upgrade(config: ConfigFile = None, env_file: EnvFile = None) -> None:
+    """Bring the state store to this version's schema; a SQLite file is copied beside itself first."""
+    from connector.compose import location
+    from connector.state import schema
+    from connector.state.engine import open_store
+
+    here = session(config, env_file, secrets=False)
+    store = open_store(location(here.settings))
+    try:
+        before = schema.version(store)
+        copy = schema.upgrade(store, here.clock.now())
+        say(f"The state store was at revision {before or 'none'} and is at {schema.version(store)}.")
+        if copy:
+            say(f"The old file was kept as {copy}.")
+    finally:
+        store.close()
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile = None, env_file: EnvFile = None, output: AsOutput = Output.TEXT) -> None:
+    """Show the settings in force and where each came from; keys are not shown."""
+    from connector.config import redacted
+
+    here = session(config, env_file, secrets=False)
+    shown = redacted(here.settings)
+    if output is Output.TEXT:
+        table("", ("setting", "value", "from"), [(each.name, each.value, each.source) for each in shown])
+        for name in here.settings.ignored:
+            complain(f"ignored: {name} looks like a setting of ours, but is none")
+    else:
+        settings = [{"name": each.name, "value": each.value, "source": each.source} for each in shown]
+        as_json({"command": "config show", "exit": 0, "settings": settings})
+
+
+@app.command(rich_help_panel=TRY)
+def demo(
+    seed: Annotated[int, typer.Option("--seed", help="Another made-up company.")] = 7,
+) -> None:
+    """Run the whole way on this machine: a made-up Beamer account, two syncs, a made-up Segment."""
+    from connector.commands.trying import run_demo
+
+    raise typer.Exit(run_demo(seed))
+
+
+@app.command(rich_help_panel=TRY)
+def sandbox(
+    port: Annotated[int, typer.Option("--port", help="Beamer's port; Segment's is the next one.")] = 8700,
+    seed: Annotated[int, typer.Option("--seed", help="Another made-up company.")] = 7,
+    speed: Annotated[float, typer.Option("--speed", help="Sandbox seconds in a real second.")] = 1.0,
+    plan: Annotated[str, typer.Option("--plan", help="The account's plan.")] = "pro",
+) -> None:
+    """Serve a made-up Beamer account and a made-up Segment on loopback, until interrupted."""
+    from connector.commands.trying import serve_sandbox
+
+    serve_sandbox(port, seed, speed, plan)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# --- how a command ends ----------------------------------------------------------------------------------
+
+# The worst first, as several connections end differently.
+WORST_FIRST = (78, 1, 69, 77, 65, 75)
+
+
+def worst(codes: Any) -> int:
+    found = set(codes)
+    return next((code for code in WORST_FIRST if code in found), max(found, default=0))
+
+
+@contextmanager
+def stopping(clock: SystemClock) -> Iterator[Callable[[], int]]:
+    """Let SIGTERM and SIGINT end the work cleanly; the page and the batch in hand are finished."""
+    import signal
+
+    received: list[int] = []
+
+    def stop(number: int, _frame: Any) -> None:
+        received.append(number)
+        clock.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: 128 + received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Run a command; every error ends in a sentence and an exit code."""
+    import sys
+
+    try:
+        app(prog_name="beamer-segment")
+    except ConnectorError as error:
+        explain(error)
+        if "json" in sys.argv:
+            as_json({"exit": int(error.exit), "error": {"code": error.code, "what": error.what}})
+        sys.exit(error.exit)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    except Exception as error:
+        explain_unexpected(error)
+        sys.exit(Exit.UNEXPECTED)

@@ -1,0 +1,156 @@
+"""The composition: settings in, everything that a run works with out."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.door import Beamer
+from connector.clock import Clock
+from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings
+from connector.errors import ConfigurationError
+from connector.segment.door import Segment, host_of
+from connector.segment.shape import Naming, Privacy
+from connector.state import connections, schema
+from connector.state.connections import Identity
+from connector.state.engine import Store, open_store
+from connector.state.ledger import Ledger, Limits
+from connector.sync.policy import Policy
+from connector.sync.pool import ThreadPool
+from connector.sync.run import Parts
+
+THREADS = 16
+FIRST_DAYS = timedelta(days=30)
+
+
+def location(settings: Settings) -> str:
+    """The SQLAlchemy URL of the state store."""
+    return store_location(surroundings(), settings.database_url)
+
+
+def open_ready(settings: Settings, clock: Clock, *, new: bool = False) -> Store:
+    """Open the store and bring it up to date.
+
+    Where local disks do not outlive the process, a new store would forget everything each time: there it
+    is made only when asked for.
+    """
+    url = location(settings)
+    _refuse_ephemeral(url, new)
+    store = open_store(url)
+    schema.ready(store, clock.now())
+    return store
+
+
+def _refuse_ephemeral(url: str, new: bool) -> None:
+    place = ephemeral_place(surroundings())
+    if new or place is None or not url.startswith("sqlite") or file_of(url).exists():
+        return
+    raise ConfigurationError(
+        f"This is {place}, and there is no state store at {file_of(url)}.",
+        means="A store made here could be gone at the next run, which would then send everything again.",
+        todo="Set DATABASE_URL to a PostgreSQL database, or pass --new-store for a disk that lasts.",
+    )
+
+
+def file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def digest(secret: str) -> str:
+    """A name for a key that tells nothing of it."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+
+def identity(store: Store, connection: Connection, now: datetime) -> Identity:
+    """The connection's names and start date: as stored, or at first sight from keys and settings."""
+    key, write_key = secrets(connection)
+    first = Identity(
+        connection.name,
+        connection.account or digest(key),
+        connection.destination or digest(write_key),
+        connection.start_date or now - FIRST_DAYS,
+    )
+    found = connections.settle(store, first, now)
+    account = connection.account or found.account
+    destination = connection.destination or found.destination
+    if (account, destination) != (found.account, found.destination):
+        connections.rename(store, connection.name, account=account, destination=destination)
+        found = connections.settle(store, first, now)
+    return found
+
+
+def secrets(connection: Connection) -> tuple[str, str]:
+    """Both keys; loading has made sure that they are there."""
+    if connection.api_key is None or connection.write_key is None:
+        raise ConfigurationError(f"Connection '{connection.name}' has no keys.")
+    return connection.api_key.get_secret_value(), connection.write_key.get_secret_value()
+
+
+def limits(connection: Connection) -> Limits:
+    limit = connection.limit
+    monthly = None if connection.overdraw else limit.monthly_requests
+    return Limits(monthly, connection.reserved, limit.requests_per_second)
+
+
+def policy(connection: Connection, found: Identity, *, shared_key: bool = False) -> Policy:
+    """What the settings say about a connection's rows."""
+    filters, first_page = connection.ignore_filters, connection.first_page
+    return Policy(
+        streams=frozenset(connection.streams),
+        start=found.start_date,
+        naming=Naming(found.destination, found.account, found.name, shared_key),
+        privacy=Privacy(
+            connection.anonymous,
+            connection.traits,
+            connection.trait_attributes,
+            connection.ref_url,
+            connection.integrations,
+        ),
+        lookback=connection.lookback,
+        nps_settle=connection.nps_settle,
+        team_comments=connection.team_comments,
+        metrics=connection.metrics,
+        ignore_filters=None if filters == "auto" else filters,
+        first_page=None if first_page == "auto" else first_page,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The two ways out of the process."""
+
+    beamer: Beamer
+    segment: Segment
+
+
+def doors(connection: Connection, clock: Clock) -> Doors:
+    key, write_key = secrets(connection)
+    host = host_of(connection.region, connection.segment_host)
+    return Doors(Beamer(key, connection.base_url, clock), Segment(write_key, host))
+
+
+def shares_key(settings: Settings, connection: Connection) -> bool:
+    """Whether another connection sends to the same source."""
+    return any(
+        other.name != connection.name and other.write_key == connection.write_key
+        for other in settings.connections
+    )
+
+
+def parts(settings: Settings, connection: Connection, store: Store, clock: Clock) -> Parts:
+    """Everything that a run of one connection works with."""
+    found = identity(store, connection, clock.now())
+    ways = doors(connection, clock)
+    return Parts(
+        catalogue=CATALOGUE,
+        identity=found,
+        policy=policy(connection, found, shared_key=shares_key(settings, connection)),
+        store=store,
+        beamer=ways.beamer,
+        segment=ways.segment,
+        ledger=Ledger(store, found.account, found.name, limits(connection)),
+        clock=clock,
+        pool=ThreadPool(THREADS),
+        most_waiting=settings.max_waiting_rows,
+    )

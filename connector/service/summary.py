@@ -1,0 +1,77 @@
+"""The summary that every run ends with: what was new, what was sent, what is held back, what it cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from connector.state.ledger import Balance
+from connector.state.verdicts import Verdict
+from connector.sync.run import Outcome
+
+WHY_HELD = {
+    Verdict.NO_USER.label: "no user id (anonymous = hold)",
+    Verdict.TEAM.label: "the team's own words (team_comments = false)",
+    Verdict.STREAM_OFF.label: "stream not listed (streams)",
+}
+SEGMENTED = (
+    "Posts with a segmentation filter are invisible to this key: "
+    "give it the permission 'Read posts (ignore filters)' in Beamer."
+)
+
+
+def as_dict(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> dict[str, Any]:
+    """One connection's part of the JSON summary."""
+    error = outcome.error
+    return {
+        "connection": name,
+        "run": outcome.run,
+        "exit": int(outcome.exit),
+        **outcome.report.as_dict(),
+        "requests_used": balance.used,
+        "requests_left": balance.left,
+        "limit": limit_text,
+        "closed_until": balance.closed_until.isoformat() if balance.closed_until else None,
+        "error": None if error is None else {"code": error.code, "what": error.what},
+    }
+
+
+def lines(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> list[str]:
+    """The same for people: one line when all is well, one more for whatever is not."""
+    report = outcome.report
+    found = [
+        f"{name}: {report.new.total():,} new rows, {report.sent:,} sent, {report.waiting:,} waiting; "
+        f"{report.asked} requests, {_left(balance)} ({limit_text})"
+    ]
+    if report.new:
+        found.append("  new: " + _listed(report.new))
+    found += [f"  held back: {count:,} – {WHY_HELD.get(why, why)}" for why, count in report.held.items()]
+    if report.quarantined:
+        found.append(f"  quarantined: {_listed(report.quarantined)} (kept for 30 days)")
+    if report.refused:
+        found.append(f"  refused by Segment: {report.refused:,} – see `beamer-segment outbox list --dead`")
+    if report.possible_doubles:
+        found.append(
+            f"  possible doubles: {report.possible_doubles:,} were sent unconfirmed over 20 hours ago; "
+            "Segment may have forgotten them"
+        )
+    if report.segmented_hidden:
+        found.append(f"  {SEGMENTED}")
+    if report.skipped_parents:
+        found.append(f"  skipped: {report.skipped_parents} lists of posts or requests deleted meanwhile")
+    found += [f"  not read: {trouble}" for trouble in report.troubles]
+    if report.stopped:
+        found.append(f"  stopped early: {report.stopped}{_until(report.next_try)}")
+    if outcome.error:
+        found.append(f"  error {outcome.error.code}: {outcome.error}")
+    return found
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _left(balance: Balance) -> str:
+    return "no limit" if balance.left is None else f"{balance.left:,} left"
+
+
+def _until(moment: Any) -> str:
+    return f" – again from {moment:%Y-%m-%d %H:%M} UTC" if moment else ""
