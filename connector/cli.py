@@ -11,24 +11,27 @@ import typer
 from connector import __version__
 from connector.clock import SystemClock
 from connector.errors import ConnectorError, Exit
+from connector.helping import EVERYDAY, MORE, TRY, Grouped
 from connector.output import as_json, complain, explain, explain_unexpected, progress, say, table
 
 if TYPE_CHECKING:
     from connector.commands.session import Session
 
-EVERYDAY, MORE, TRY = "Everyday", "The rest", "Try it"
-
 app = typer.Typer(
     name="beamer-segment",
     help="Brings what users say in Beamer into Segment: complete, early, and cheaply.",
+    cls=Grouped,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with `beamer-segment demo`, which needs no keys. Settings: see README.md.",
 )
-outbox_app = typer.Typer(no_args_is_help=True, help="What waits for Segment, and what it refused.")
-db_app = typer.Typer(no_args_is_help=True, help="The state store's schema.")
-config_app = typer.Typer(no_args_is_help=True, help="The settings in force.")
+outbox_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="What waits for Segment, and what it refused."
+)
+db_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The state store's schema.")
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The settings in force.")
 app.add_typer(outbox_app, name="outbox", rich_help_panel=EVERYDAY)
 app.add_typer(db_app, name="db", rich_help_panel=MORE)
 app.add_typer(config_app, name="config", rich_help_panel=MORE)

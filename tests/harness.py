@@ -105,18 +105,30 @@ class Rig:
 NO_USER = {"", "undefined", "null", "0", "-1", "none"}
 
 
-def expected(sandbox: Sandbox, start: datetime, streams: Collection[str] = ALL) -> dict[tuple[str, str], Any]:
-    """Every row that the default settings send, by (event, id): what an oracle knows of the world."""
+def expected(
+    sandbox: Sandbox,
+    start: datetime,
+    streams: Collection[str] = ALL,
+    *,
+    deleted: bool = False,
+    segmented: bool = True,
+) -> dict[tuple[str, str], Any]:
+    """Every row that the default settings send, by (event, id): what an oracle knows of the world.
+
+    `deleted` ones may have been sent before they went; `segmented` posts show only with ignoreFilters.
+    """
     now = sandbox.now()
     rows: dict[tuple[str, str], Any] = {}
     for stream in streams:
         for row in sandbox.world.rows(stream):
-            fields = row.fields
-            if row.date < start or row.appears > now or row.deleted_at is not None:
+            if row.date < start or row.appears > now or row.hidden:
                 continue
-            if not _sent(stream, fields, row.date, now):
+            if row.deleted_at is not None and not deleted:
                 continue
-            rows[EVENT[stream], row.id] = row
+            if not segmented and (row.parent or row).fields.get("filter"):
+                continue
+            if _sent(stream, row.fields, row.date, now):
+                rows[EVENT[stream], row.id] = row
     return rows
 
 
