@@ -1,18 +1,16 @@
 """The command line. Heavy libraries are imported where they are used, so that `--help` answers at once."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from connector import __version__
-from connector.clock import SystemClock
-from connector.errors import ConnectorError, Exit
+from connector.ending import stopping, worst
+from connector.errors import Exit
 from connector.helping import EVERYDAY, MORE, TRY, Grouped
-from connector.output import as_json, complain, explain, explain_unexpected, progress, say, table
+from connector.output import as_json, complain, progress, say, table
 
 if TYPE_CHECKING:
     from connector.commands.session import Session
@@ -109,7 +107,7 @@ def sync(
     connection: ConnectionName = None,
     every: Annotated[bool, typer.Option("--all", help="Every connection, one after the other.")] = False,
     stream: Annotated[
-        list[str] | None, typer.Option("--stream", help="Only this stream; may be repeated.")
+        list[str] | None, typer.Option("--stream", help="Only this stream and its parents; may be repeated.")
     ] = None,
     max_requests: Annotated[
         int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
@@ -118,11 +116,14 @@ def sync(
         bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
     ] = False,
     no_deliver: Annotated[bool, typer.Option("--no-deliver", help="Collect into the outbox only.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 65 when rows are in quarantine.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 65 when rows went into quarantine.")] = False,
     skip_exit_code: Annotated[
         int | None,
         typer.Option(
-            "--skip-exit-code", help="Replaces 75, and 0 where no request could be sent (Airflow: 99)."
+            "--skip-exit-code",
+            min=0,
+            max=255,
+            help="Replaces 75, and 0 where no request could be sent (Airflow: 99).",
         ),
     ] = None,
     output: AsOutput = Output.TEXT,
@@ -134,6 +135,8 @@ def sync(
     """
     from connector.commands.syncing import Wishes, dry_runs, syncs
 
+    if every and connection:
+        raise typer.BadParameter("--all and --connection exclude each other.")
     here = session(config, env_file)
     chosen = here.chosen(connection, every)
     wishes = Wishes(tuple(stream or ()), max_requests, not no_deliver, strict, skip_exit_code)
@@ -144,7 +147,7 @@ def sync(
         raise typer.Exit(0)
     with here.store(new_store) as store, stopping(here.clock) as signalled, progress("syncing") as told:
         results = syncs(here, store, chosen, wishes, told, text=output is Output.TEXT)
-    code = signalled() or worst(result["exit"] for result in results)
+    code = signalled() or wishes.code(results)
     if output is Output.JSON:
         as_json({"command": "sync", "exit": code, "connections": results})
     raise typer.Exit(code)
@@ -161,7 +164,7 @@ def status(
     from connector.commands.looking import show_status
 
     here = session(config, env_file, secrets=False)
-    with here.store() as store:
+    with here.existing() as store:
         found = show_status(
             here, store, here.chosen(connection, every=connection is None), output is Output.TEXT
         )
@@ -181,8 +184,8 @@ def runs(
     from connector.commands.looking import show_runs
 
     here = session(config, env_file, secrets=False)
-    with here.store() as store:
-        found = show_runs(store, connection, last, output is Output.TEXT)
+    with here.existing() as store:
+        found = show_runs(store, here.named(connection), last, output is Output.TEXT)
     if output is Output.JSON:
         as_json({"command": "runs", "exit": 0, "runs": found})
 
@@ -200,8 +203,10 @@ def outbox_list(
     from connector.commands.looking import show_outbox
 
     here = session(config, env_file, secrets=False)
-    with here.store() as store:
-        found = show_outbox(store, connection, "dead" if dead else None, most, output is Output.TEXT)
+    with here.existing() as store:
+        found = show_outbox(
+            store, here.named(connection), "dead" if dead else None, most, output is Output.TEXT
+        )
     if output is Output.JSON:
         as_json({"command": "outbox list", "exit": 0, "messages": found})
 
@@ -219,7 +224,7 @@ def outbox_show(
     from connector.commands.looking import show_message
 
     here = session(config, env_file, secrets=False)
-    with here.store() as store:
+    with here.existing() as store:
         show_message(store, which)
 
 
@@ -234,9 +239,11 @@ def outbox_retry(
     """Let refused messages wait again; the next sync sends them."""
     from connector.state.outbox import retry
 
+    names = _named(which, every)
     here = session(config, env_file, secrets=False)
-    with here.store() as store:
-        count = retry(store, connection, _named(which, every))
+    name = here.named(connection)
+    with here.existing() as store:
+        count = retry(store, name, names) if store else 0
     say(f"{count} waiting again; the next sync sends them.")
 
 
@@ -252,12 +259,13 @@ def outbox_drop(
     """Delete messages unsent. Their rows count as seen and are not sent again."""
     from connector.state.outbox import drop
 
-    here = session(config, env_file, secrets=False)
     names = _named(which, every)
+    here = session(config, env_file, secrets=False)
+    name = here.named(connection)
     if not yes and not typer.confirm("They will never be sent. Go on?", err=True):
         raise typer.Exit(Exit.UNEXPECTED)
-    with here.store() as store:
-        count = drop(store, connection, names)
+    with here.existing() as store:
+        count = drop(store, name, names) if store else 0
     say(f"{count} dropped.")
 
 
@@ -271,17 +279,16 @@ def _named(which: list[str] | None, every: bool) -> list[str]:
 
 
 @db_app.command("upgrade")
-def db_upgrade(config: ConfigFile = None, env_file: EnvFile = None) -> None:
+def db_upgrade(config: ConfigFile = None, env_file: EnvFile = None, new_store: NewStore = False) -> None:
     """Bring the state store to this version's schema; a SQLite file is copied beside itself first."""
-    from connector.compose import location
+    from connector.compose import open_any
     from connector.state import schema
-    from connector.state.engine import open_store
 
     here = session(config, env_file, secrets=False)
-    store = open_store(location(here.settings))
+    store = open_any(here.settings, new=new_store)
     try:
         before = schema.version(store)
-        copy = schema.upgrade(store, here.clock.now())
+        copy = None if before == schema.HEAD else schema.upgrade(store, here.clock.now())
         say(f"The state store was at revision {before or 'none'} and is at {schema.version(store)}.")
         if copy:
             say(f"The old file was kept as {copy}.")
@@ -302,7 +309,8 @@ def config_show(config: ConfigFile = None, env_file: EnvFile = None, output: AsO
             complain(f"ignored: {name} looks like a setting of ours, but is none")
     else:
         settings = [{"name": each.name, "value": each.value, "source": each.source} for each in shown]
-        as_json({"command": "config show", "exit": 0, "settings": settings})
+        ignored = list(here.settings.ignored)
+        as_json({"command": "config show", "exit": 0, "settings": settings, "ignored": ignored})
 
 
 @app.command(rich_help_panel=TRY)
@@ -317,9 +325,11 @@ def demo(
 
 @app.command(rich_help_panel=TRY)
 def sandbox(
-    port: Annotated[int, typer.Option("--port", help="Beamer's port; Segment's is the next one.")] = 8700,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65534, help="Beamer's port; Segment's is the next one.")
+    ] = 8700,
     seed: Annotated[int, typer.Option("--seed", help="Another made-up company.")] = 7,
-    speed: Annotated[float, typer.Option("--speed", help="Sandbox seconds in a real second.")] = 1.0,
+    speed: Annotated[float, typer.Option("--speed", min=0, help="Sandbox seconds in a real second.")] = 1.0,
     plan: Annotated[str, typer.Option("--plan", help="The account's plan.")] = "pro",
 ) -> None:
     """Serve a made-up Beamer account and a made-up Segment on loopback, until interrupted."""
@@ -343,49 +353,10 @@ def _top(
     pass
 
 
-# --- how a command ends ----------------------------------------------------------------------------------
-
-# The worst first, as several connections end differently.
-WORST_FIRST = (78, 1, 69, 77, 65, 75)
-
-
-def worst(codes: Any) -> int:
-    found = set(codes)
-    return next((code for code in WORST_FIRST if code in found), max(found, default=0))
-
-
-@contextmanager
-def stopping(clock: SystemClock) -> Iterator[Callable[[], int]]:
-    """Let SIGTERM and SIGINT end the work cleanly; the page and the batch in hand are finished."""
-    import signal
-
-    received: list[int] = []
-
-    def stop(number: int, _frame: Any) -> None:
-        received.append(number)
-        clock.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: 128 + received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def main() -> None:
     """Run a command; every error ends in a sentence and an exit code."""
     import sys
 
-    try:
-        app(prog_name="beamer-segment")
-    except ConnectorError as error:
-        explain(error)
-        if "json" in sys.argv:
-            as_json({"exit": int(error.exit), "error": {"code": error.code, "what": error.what}})
-        sys.exit(error.exit)
-    except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
-    except Exception as error:
-        explain_unexpected(error)
-        sys.exit(Exit.UNEXPECTED)
+    from connector.ending import run
+
+    run(lambda: app(prog_name="beamer-segment"), sys.argv[1:])

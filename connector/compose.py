@@ -1,11 +1,14 @@
 """The composition: settings in, everything that a run works with out."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from connector.beamer.catalogue import CATALOGUE
+from sqlalchemy import make_url
+
+from connector.beamer.catalogue import CATALOGUE, Stream
 from connector.beamer.door import Beamer
 from connector.clock import Clock
 from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings
@@ -17,8 +20,8 @@ from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
 from connector.sync.policy import Policy
-from connector.sync.pool import ThreadPool
 from connector.sync.run import Parts
+from connector.waiting import AttentivePool, interruptible
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
@@ -35,26 +38,57 @@ def open_ready(settings: Settings, clock: Clock, *, new: bool = False) -> Store:
     Where local disks do not outlive the process, a new store would forget everything each time: there it
     is made only when asked for.
     """
+    store = open_any(settings, new=new)
+    try:
+        schema.ready(store, clock.now())
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def open_any(settings: Settings, *, new: bool = False) -> Store:
+    """Open the store as it is, whatever its schema."""
     url = location(settings)
     _refuse_ephemeral(url, new)
+    return open_store(url)
+
+
+def open_existing(settings: Settings) -> Store | None:
+    """Open the store if there is one, at whatever revision; nothing is made."""
+    url = location(settings)
+    file = file_of(url)
+    if file and not _is_there(file):
+        return None
     store = open_store(url)
-    schema.ready(store, clock.now())
+    if schema.version(store) is None:
+        store.close()
+        return None
     return store
 
 
 def _refuse_ephemeral(url: str, new: bool) -> None:
-    place = ephemeral_place(surroundings())
-    if new or place is None or not url.startswith("sqlite") or file_of(url).exists():
+    place, file = ephemeral_place(surroundings()), file_of(url)
+    if new or place is None or file is None or _is_there(file):
         return
     raise ConfigurationError(
-        f"This is {place}, and there is no state store at {file_of(url)}.",
+        f"This is {place}, and there is no state store at {file}.",
         means="A store made here could be gone at the next run, which would then send everything again.",
         todo="Set DATABASE_URL to a PostgreSQL database, or pass --new-store for a disk that lasts.",
     )
 
 
-def file_of(url: str) -> Path:
-    return Path(url.removeprefix("sqlite:///"))
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite store."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a folder that may not be entered; opening the store says so
+        return False
 
 
 def digest(secret: str) -> str:
@@ -62,22 +96,34 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()[:8]
 
 
-def identity(store: Store, connection: Connection, now: datetime) -> Identity:
-    """The connection's names and start date: as stored, or at first sight from keys and settings."""
+def first_sight(connection: Connection, now: datetime) -> Identity:
+    """The names and start date that a first sync would settle, from keys and settings."""
     key, write_key = secrets(connection)
-    first = Identity(
+    return Identity(
         connection.name,
         connection.account or digest(key),
         connection.destination or digest(write_key),
         connection.start_date or now - FIRST_DAYS,
     )
-    found = connections.settle(store, first, now)
+
+
+def looked_up(store: Store | None, connection: Connection, now: datetime) -> tuple[Identity, bool]:
+    """The connection's identity and whether it is stored already; nothing is written."""
+    found = connections.known(store, connection.name) if store else None
+    if found is None:
+        return first_sight(connection, now), False
     account = connection.account or found.account
     destination = connection.destination or found.destination
-    if (account, destination) != (found.account, found.destination):
-        connections.rename(store, connection.name, account=account, destination=destination)
-        found = connections.settle(store, first, now)
-    return found
+    return replace(found, account=account, destination=destination), True
+
+
+def identity(store: Store, connection: Connection, now: datetime) -> Identity:
+    """The connection's names and start date: as stored, or settled now, at the first sync."""
+    found = connections.settle(store, first_sight(connection, now), now)
+    wanted, _ = looked_up(store, connection, now)
+    if wanted != found:
+        connections.rename(store, connection.name, account=wanted.account, destination=wanted.destination)
+    return wanted
 
 
 def secrets(connection: Connection) -> tuple[str, str]:
@@ -127,7 +173,10 @@ class Doors:
 def doors(connection: Connection, clock: Clock) -> Doors:
     key, write_key = secrets(connection)
     host = host_of(connection.region, connection.segment_host)
-    return Doors(Beamer(key, connection.base_url, clock), Segment(write_key, host))
+    return Doors(
+        Beamer(key, connection.base_url, clock, per_second=connection.limit.requests_per_second),
+        Segment(write_key, host, post=interruptible(clock)),
+    )
 
 
 def shares_key(settings: Settings, connection: Connection) -> bool:
@@ -138,12 +187,18 @@ def shares_key(settings: Settings, connection: Connection) -> bool:
     )
 
 
-def parts(settings: Settings, connection: Connection, store: Store, clock: Clock) -> Parts:
+def parts(
+    settings: Settings,
+    connection: Connection,
+    store: Store,
+    clock: Clock,
+    catalogue: Mapping[str, Stream] = CATALOGUE,
+) -> Parts:
     """Everything that a run of one connection works with."""
     found = identity(store, connection, clock.now())
     ways = doors(connection, clock)
     return Parts(
-        catalogue=CATALOGUE,
+        catalogue=catalogue,
         identity=found,
         policy=policy(connection, found, shared_key=shares_key(settings, connection)),
         store=store,
@@ -151,6 +206,6 @@ def parts(settings: Settings, connection: Connection, store: Store, clock: Clock
         segment=ways.segment,
         ledger=Ledger(store, found.account, found.name, limits(connection)),
         clock=clock,
-        pool=ThreadPool(THREADS),
+        pool=AttentivePool(THREADS, clock),
         most_waiting=settings.max_waiting_rows,
     )

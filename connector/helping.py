@@ -17,7 +17,7 @@ class Grouped(TyperGroup):
             with formatter.section(panel):
                 formatter.write_dl([(str(each.name), each.get_short_help_str(width)) for each in commands])
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as click calls it
         return list(self.commands)
 
 

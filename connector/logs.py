@@ -2,10 +2,12 @@
 
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, TextIO, cast
 
 import structlog
+
+from connector.output import write
 
 HIDDEN = "[redacted]"
 
@@ -17,12 +19,33 @@ class Redaction:
         self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
 
     def __call__(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {key: self.text(value) if isinstance(value, str) else value for key, value in event.items()}
+        return {key: self._value(value) for key, value in event.items()}
+
+    def _value(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.text(value)
+            case Mapping():
+                return {key: self._value(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self._value(item) for item in value]
+            case _:
+                return value
 
     def text(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return text
+
+
+class _Stderr:
+    """Standard error as it is at the moment: a progress line on a terminal takes its place for a while."""
+
+    def write(self, text: str) -> None:
+        write(sys.stderr, text)
+
+    def flush(self) -> None:
+        """What was written is out already."""
 
 
 def set_up(level: str, form: str, redaction: Redaction) -> None:
@@ -43,7 +66,7 @@ def set_up(level: str, form: str, redaction: Redaction) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
     for name in ("httpx", "httpcore", "segment", "urllib3", "alembic", "sqlalchemy"):

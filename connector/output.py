@@ -1,42 +1,61 @@
 """What commands print: data and summaries on standard output, and an error as three sentences."""
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from connector.errors import ConnectorError
+
+# Without a terminal a table is as wide as it needs to be.
+WIDE = 10_000
 
 
 def say(line: str = "") -> None:
     """One line on standard output."""
-    sys.stdout.write(f"{line}\n")
+    write(sys.stdout, f"{line}\n")
 
 
 def complain(line: str) -> None:
     """One line on standard error."""
-    sys.stderr.write(f"{line}\n")
+    write(sys.stderr, f"{line}\n")
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write at once; where the reader has gone away, the output ends and the work goes on."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def as_json(value: Mapping[str, Any]) -> None:
     """The JSON object that ends the output, on one line."""
-    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    say(json.dumps(value, default=str))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table, as wide as the terminal allows; without a terminal it is as wide as it needs."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else str(cell) for cell in row))
-    console.print(grid)
+        # As Text, or brackets in it would be taken for markup.
+        grid.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    # By way of a string: rich itself ends the process when the reader of a pipe has gone away.
+    with console.capture() as captured:
+        console.print(grid)
+    for line in captured.get().splitlines():
+        say(line.rstrip())
 
 
 def explain(error: ConnectorError) -> None:
@@ -63,6 +82,11 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda _: None
         return
     from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
 
-    with Console(stderr=True).status(what) as status:
-        yield lambda text: status.update(f"{what}: {text}")
+    spinner = Spinner("dots", what)
+    # Data that goes to a file or a pipe must not end up on the terminal.
+    to_terminal = sys.stdout.isatty()
+    with Live(spinner, console=Console(stderr=True), transient=True, redirect_stdout=to_terminal):
+        yield lambda text: spinner.update(text=f"{what}: {text}")

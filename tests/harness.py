@@ -1,12 +1,14 @@
 """A connector put together around a sandbox, without sockets and without threads."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from connector.beamer.catalogue import CATALOGUE
+import httpx
+
+from connector.beamer.catalogue import CATALOGUE, Stream
 from connector.beamer.door import Answer, Beamer
 from connector.sandbox import Company, Sandbox
 from connector.segment.door import Segment
@@ -52,7 +54,7 @@ class SerialPool:
             future.set_exception(error)
         return future
 
-    def landed(self, flights: Collection[Future[Answer]], timeout: float) -> set[Future[Answer]]:
+    def landed(self, flights: Collection[Future[Answer]], timeout: float) -> set[Future[Answer]]:  # noqa: ARG002
         return {next(iter(flights))}
 
 
@@ -70,15 +72,20 @@ class Rig:
     api_key: str | None = None
     name: str = "default"
     ahead: timedelta = timedelta(0)
+    catalogue: Mapping[str, Stream] = field(default_factory=lambda: CATALOGUE)
+    transport: httpx.BaseTransport | None = None
+    most_waiting: int = 100_000
+    store: Store = field(init=False)
 
     def __post_init__(self) -> None:
         self.clock = SandboxClock(self.sandbox, self.ahead)
-        self.store: Store = open_store(self.url)
+        self.store = open_store(self.url)
         schema.ready(self.store, self.clock.now())
+        self.start = self.clock.now() - timedelta(days=self.days)
 
     def parts(self) -> Parts:
         now = self.clock.now()
-        first = Identity(self.name, "acct", "dest", now - timedelta(days=self.days))
+        first = Identity(self.name, "acct", "dest", self.start)
         identity = connections.settle(self.store, first, now)
         naming = Naming(identity.destination, identity.account, identity.name)
         policy = Policy(self.streams, identity.start_date, naming, self.privacy, **self.settings)
@@ -86,12 +93,21 @@ class Rig:
             self.api_key or self.sandbox.api_key,
             "http://127.0.0.1/v0",
             self.clock,
-            transport=self.sandbox.beamer_transport(),
+            transport=self.transport or self.sandbox.beamer_transport(),
         )
         segment = Segment(self.sandbox.write_key, "http://127.0.0.1:1", post=self.sandbox.segment_post)
         ledger = Ledger(self.store, identity.account, identity.name, self.limits)
         return Parts(
-            CATALOGUE, identity, policy, self.store, beamer, segment, ledger, self.clock, SerialPool()
+            self.catalogue,
+            identity,
+            policy,
+            self.store,
+            beamer,
+            segment,
+            ledger,
+            self.clock,
+            SerialPool(),
+            self.most_waiting,
         )
 
     def sync(self, **options: Any) -> Outcome:
@@ -100,6 +116,20 @@ class Rig:
     @property
     def beamer_requests(self) -> int:
         return sum(seen.api == "beamer" for seen in self.sandbox.requests)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def check(self, streams: Collection[str] = ALL, *, segmented: bool = True) -> None:
+        """Everything that the settings send has landed once, and nothing else."""
+        found = landed(self.sandbox)
+        due = expected(self.sandbox, self.start, streams, segmented=segmented)
+        ever = expected(self.sandbox, self.start, streams, deleted=True, segmented=segmented)
+        assert set(found.values()) <= {1}, "doubled"
+        assert not set(due) - set(found), "lost"
+        assert not set(found) - set(ever), "never to be sent"
+        ids = {message["messageId"] for message in self.sandbox.segment.received}
+        assert len(ids) == len(self.sandbox.segment.messages), "a row with two messageIds"
 
 
 NO_USER = {"", "undefined", "null", "0", "-1", "none"}
@@ -181,3 +211,18 @@ def landed(sandbox: Sandbox) -> dict[tuple[str, str], int]:
 def sandbox(**options: Any) -> Sandbox:
     company = options.pop("company", None) or Company(seed=options.pop("seed", 7))
     return Sandbox(company, now=datetime(2026, 3, 1, tzinfo=UTC), **options)
+
+
+def idle_cost(sandbox: Sandbox, *, segmented: bool = True) -> int:
+    """What a sync with nothing to do spends: a request for every ten posts and requests, and one for NPS."""
+    now = sandbox.now()
+    posts = [row for row in sandbox.world.posts_shown() if row.date <= now]
+    shown = [row for row in posts if segmented or not row.fields.get("filter")]
+    requests = sandbox.world.shelf("feature_requests").rows
+    return max(1, -(-len(shown) // 10)) + max(1, -(-len(requests) // 10)) + 1
+
+
+def hold_still(sandbox: Sandbox) -> None:
+    """From now on nothing new happens by itself."""
+    sandbox.world.company = replace(sandbox.world.company, quiet=True)
+    sandbox.world._pending.clear()

@@ -4,21 +4,24 @@ Pacing and budget come as the moment at which a request may go; whether a failed
 another is decided outside, since every attempt costs a request.
 """
 
-import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
+from connector.beamer.bodies import LARGEST_ANSWER, parsed, unpacked
+from connector.beamer.pacing import Pacer
 from connector.clock import Clock, timer
 from connector.errors import BadAnswer, Forbidden, Gone, KeyRefused, Stopped, TooMany, Transient, Unreachable
 
 DEADLINE = 30.0
-LARGEST_ANSWER = 32 * 1024 * 1024
+# Connecting, shaking hands, writing and the first byte together take no longer than the deadline.
+TIMEOUT = httpx.Timeout(15.0, connect=5.0, write=5.0, pool=5.0)
+NOT_BEAMER = "Something that is not Beamer answered 404."
 NO_REDIRECTS = "Redirects are not followed, so that the key does not travel to another host."
 
 # httpx logs whole URLs at INFO.
@@ -38,7 +41,7 @@ class Ask:
 class Answer:
     """Parsed JSON, and what Beamer's clock said (its Date header), if it said anything."""
 
-    body: Any
+    body: Any = field(repr=False)
     date: datetime | None
 
 
@@ -51,15 +54,17 @@ class Beamer:
         base_url: str,
         clock: Clock,
         *,
+        per_second: float = 30,
         transport: httpx.BaseTransport | None = None,
         elapsed: Callable[[], Callable[[], float]] = timer,
     ) -> None:
         self._clock = clock
         self._elapsed = elapsed
+        self._pacer = Pacer(per_second, clock)
         self._client = httpx.Client(
             base_url=base_url,
-            headers={"Beamer-Api-Key": api_key, "Accept": "application/json"},
-            timeout=httpx.Timeout(15.0, connect=10.0),
+            headers={"Beamer-Api-Key": api_key, "Accept": "application/json", "Accept-Encoding": "gzip"},
+            timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
             follow_redirects=False,
             transport=transport,
@@ -74,28 +79,42 @@ class Beamer:
         Raises Stopped, KeyRefused, Forbidden, Gone, TooMany, Transient, Unreachable or BadAnswer, none of
         which holds a URL, a key or a body.
         """
-        self._clock.sleep((go_at - self._clock.now()).total_seconds())
+        self._pacer.wait(go_at)
         if self._clock.stopped:
             raise Stopped("The run was asked to stop before this request was sent.")
+        status, headers, packed = self._send(ask)
+        body = unpacked(packed, headers.get("Content-Encoding", ""))
+        judge(status, headers, body or b"")
+        return Answer(parsed(body), _date(headers))
+
+    def _send(self, ask: Ask) -> tuple[int, httpx.Headers, bytes]:
         try:
-            status, headers, body = self._fetch(ask)
+            return self._fetch(ask)
         except httpx.TimeoutException:
-            raise Transient("Beamer did not answer in time.") from None
+            failure = "Beamer did not answer in time."
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Transient(f"The connection to Beamer failed ({type(error).__name__}).") from None
-        judge(status, headers, body)
-        return Answer(_json(body), _date(headers))
+            failure = f"The connection to Beamer failed ({type(error).__name__})."
+        # Raised out here, for httpx's errors hold the request, which holds the key.
+        raise Transient(failure)
 
     def _fetch(self, ask: Ask) -> tuple[int, httpx.Headers, bytes]:
         elapsed = self._elapsed()
-        body = bytearray()
         with self._client.stream("GET", ask.path, params=list(ask.params)) as response:
-            for chunk in response.iter_bytes():
-                body += chunk
-                # A timeout of httpx bounds the wait for the next byte, not a body that trickles.
-                if elapsed() > DEADLINE or len(body) > LARGEST_ANSWER:
-                    raise Transient(f"Beamer's answer was not complete after {DEADLINE:.0f} s.")
-            return response.status_code, response.headers, bytes(body)
+            # Packed as it came: unpacked by httpx, a stream without content would escape the deadline.
+            chunks = cast(Iterable[bytes], response.stream)
+            return response.status_code, response.headers, _read(chunks, elapsed)
+
+
+def _read(chunks: Iterable[bytes], elapsed: Callable[[], float]) -> bytes:
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        # A timeout of httpx bounds the wait for the next byte, not a body that trickles.
+        if elapsed() > DEADLINE:
+            raise Transient(f"Beamer's answer was not complete after {DEADLINE:.0f} s.")
+        if len(body) > LARGEST_ANSWER:
+            raise BadAnswer("Beamer's answer is larger than any page of rows can be")
+    return bytes(body)
 
 
 def judge(status: int, headers: httpx.Headers, body: bytes) -> None:
@@ -115,7 +134,10 @@ def judge(status: int, headers: httpx.Headers, body: bytes) -> None:
     if status == 403:
         raise Forbidden("the key may not read this collection (403)")
     if status == 404:
-        raise Gone("the parent was deleted (404)")
+        # Beamer's errors are bare JSON strings; a proxy's page says nothing of the parent.
+        raise (
+            Transient(NOT_BEAMER) if body.lstrip().startswith(b"<") else Gone("the parent was deleted (404)")
+        )
     if status == 429:
         monthly = b"monthly requests limit" in body
         raise TooMany(
@@ -128,23 +150,12 @@ def judge(status: int, headers: httpx.Headers, body: bytes) -> None:
     raise BadAnswer(f"Beamer answered {status} to a request as its reference describes it")
 
 
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_int=_parse_int, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        raise Transient("Beamer's answer was not JSON.") from None
-
-
-def _parse_int(digits: str) -> int | str:
-    return int(digits) if len(digits) < 19 else digits
-
-
 def _date(headers: httpx.Headers) -> datetime | None:
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
-    except (ValueError, TypeError):
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, TypeError, OverflowError):
         return None
-    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _after(headers: httpx.Headers) -> float | None:

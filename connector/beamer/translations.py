@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connector.beamer.rows import Unreadable
+from connector.beamer.values import Unreadable, storable
 
 
 def _all(value: Any) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list):
+    # The reference's schema names one translation, its examples show a list of them.
+    items = [value] if isinstance(value, dict) else value
+    if not isinstance(items, list):
         raise Unreadable("not a list")
-    return [each for each in value if isinstance(each, dict)]
+    return [each for each in items if isinstance(each, dict)]
 
 
 def _first(value: Any, name: str) -> str | None:
-    for translation in _all(value):
-        found = translation.get(name)
-        return found if isinstance(found, str) and found else None
-    return None
+    found = next(iter(_all(value)), {}).get(name)
+    return storable(found) if isinstance(found, str) and found else None
 
 
 def title(value: Any) -> str | None:
@@ -33,4 +33,4 @@ def permalink(value: Any) -> str | None:
 
 def languages(value: Any) -> list[str]:
     """The language codes as Beamer writes them, in its order."""
-    return [each["language"] for each in _all(value) if isinstance(each.get("language"), str)]
+    return [storable(each["language"]) for each in _all(value) if isinstance(each.get("language"), str)]

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from connector import compose
 from connector.beamer.catalogue import CATALOGUE
-from connector.beamer.door import Answer, Ask
+from connector.beamer.door import Answer, Ask, Beamer
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.errors import ConnectorError
 from connector.output import complain
-from connector.segment.door import host_of
+from connector.segment.door import Segment, host_of
 from connector.service.checks import MOST_REQUESTS, WRONG_KEY, Examination, Finding, failed, hello_message
 from connector.state.connections import Identity
 from connector.state.engine import Store
@@ -21,13 +21,19 @@ def examine(
     here: Session, store: Store, connection: Connection, *, offline: bool, send_test: bool
 ) -> Iterator[Finding]:
     """Give one finding after the other."""
-    identity = compose.identity(store, connection, here.clock.now())
+    identity, settled = compose.looked_up(store, connection, here.clock.now())
     yield from _at_home(here, store, connection, identity)
+    yield _start_date(connection, identity, settled=settled)
     if offline:
         yield Finding("key", "ok", "Not tried (--offline).")
-    else:
-        yield from _beamer(here, store, connection, identity)
-    yield from _segment(here, connection, identity, send_test=send_test and not offline)
+        yield _destination(connection)
+        return
+    doors = compose.doors(connection, here.clock)
+    try:
+        yield from _beamer(here, store, connection, identity, doors.beamer)
+        yield _tested(here, connection, identity, doors.segment) if send_test else _destination(connection)
+    finally:
+        doors.beamer.close()
 
 
 def _at_home(here: Session, store: Store, connection: Connection, identity: Identity) -> Iterator[Finding]:
@@ -44,11 +50,26 @@ def _at_home(here: Session, store: Store, connection: Connection, identity: Iden
         f"Account '{identity.account}', destination '{identity.destination}': part of every messageId, "
         "kept when keys are rotated.",
     )
-    yield Finding("start date", "ok", f"Rows dated {identity.start_date:%Y-%m-%d %H:%M:%S} UTC or later.")
     yield Finding("plan", "ok", connection.limit_text[:1].upper() + connection.limit_text[1:] + ".")
 
 
-def _beamer(here: Session, store: Store, connection: Connection, identity: Identity) -> Iterator[Finding]:
+def _start_date(connection: Connection, identity: Identity, *, settled: bool) -> Finding:
+    """Looking must not fix the date: that is the first sync's to do."""
+    date = f"{identity.start_date:%Y-%m-%d %H:%M:%S} UTC"
+    if not settled:
+        return Finding("start date", "ok", f"A first sync sends rows dated {date} or later, and keeps to it.")
+    if connection.start_date and connection.start_date < identity.start_date:
+        return Finding(
+            "start date",
+            "warning",
+            f"Rows dated {date} or later, as the first sync fixed it; an earlier one changes nothing.",
+        )
+    return Finding("start date", "ok", f"Rows dated {date} or later.")
+
+
+def _beamer(
+    here: Session, store: Store, connection: Connection, identity: Identity, beamer: Beamer
+) -> Iterator[Finding]:
     roots = tuple(
         stream
         for stream in planner.wanted(CATALOGUE, compose.policy(connection, identity))
@@ -56,34 +77,28 @@ def _beamer(here: Session, store: Store, connection: Connection, identity: Ident
     )
     complain(f"Asking Beamer at most {min(MOST_REQUESTS, len(roots) + 1)} times …")
     ledger = Ledger(store, identity.account, identity.name, compose.limits(connection))
-    beamer = compose.doors(connection, here.clock).beamer
 
     def get(purpose: str, ask: Ask) -> Answer:
         return beamer.get(ask, ledger.take(f"check {purpose}", here.clock.now()))
 
-    examination = Examination(roots, get, here.clock.now)
-    try:
-        yield from examination.findings()
-    finally:
-        beamer.close()
+    yield from Examination(roots, get, here.clock.now).findings()
     balance = ledger.balance(here.clock.now())
     left = "no monthly limit" if balance.left is None else f"{balance.left:,} left"
     yield Finding("quota", "ok", f"{balance.used:,} requests spent in the last 31 days, {left}.")
 
 
-def _segment(
-    here: Session, connection: Connection, identity: Identity, *, send_test: bool
-) -> Iterator[Finding]:
+def _destination(connection: Connection) -> Finding:
     host = host_of(connection.region, connection.segment_host)
-    if not send_test:
-        found = f"Events go to {host} (region {connection.region}); not tried."
-        yield Finding("destination", "ok", found, f"{WRONG_KEY} Send one with --send-test.")
-        return
-    policy = compose.policy(connection, identity)
-    message = hello_message(policy, here.clock.now())
+    found = f"Events go to {host} (region {connection.region}); not tried."
+    return Finding("destination", "ok", found, f"{WRONG_KEY} Send one with --send-test.")
+
+
+def _tested(here: Session, connection: Connection, identity: Identity, segment: Segment) -> Finding:
+    now = here.clock.now()
+    message = hello_message(compose.policy(connection, identity), now)
     try:
-        compose.doors(connection, here.clock).segment.send([message.text], here.clock.now())
+        segment.send([message.text], now)
     except ConnectorError as error:
-        yield failed("destination", error)
-        return
-    yield Finding("destination", "ok", f"{host} took '{message.event}' ({message.message_id}).", WRONG_KEY)
+        return failed("destination", error)
+    host = host_of(connection.region, connection.segment_host)
+    return Finding("destination", "ok", f"{host} took '{message.event}' ({message.message_id}).", WRONG_KEY)

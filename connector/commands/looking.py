@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from typer import BadParameter
+
 from connector import compose
 from connector.commands.session import Session
 from connector.config import Connection
-from connector.errors import ConfigurationError
 from connector.output import say, table
 from connector.service.status import Status, StreamStatus, status
 from connector.service.summary import SEGMENTED, WHY_HELD
@@ -17,11 +18,16 @@ from connector.state.engine import Store
 
 
 def show_status(
-    here: Session, store: Store, chosen: Sequence[Connection], text: bool
+    here: Session, store: Store | None, chosen: Sequence[Connection], text: bool
 ) -> list[dict[str, Any]]:
     """Each connection's status; printed, too, when it is for people."""
     now = here.clock.now()
-    found = [status(store, each.name, compose.limits(each), each.limit_text, now) for each in chosen]
+    found = [
+        status(store, each.name, compose.limits(each), each.limit_text, now)
+        if store
+        else Status(each.name, None, each.limit_text)
+        for each in chosen
+    ]
     if text:
         for each in found:
             _print_status(each)
@@ -76,9 +82,9 @@ def _stream_cells(stream: StreamStatus) -> tuple[Any, ...]:
     )
 
 
-def show_runs(store: Store, connection: str | None, last: int, text: bool) -> list[Mapping[str, Any]]:
+def show_runs(store: Store | None, connection: str | None, last: int, text: bool) -> list[Mapping[str, Any]]:
     """The last runs, newest first."""
-    found = runs.recent(store, connection, last)
+    found = runs.recent(store, connection, last) if store else []
     if text:
         columns = (
             "run",
@@ -113,10 +119,10 @@ def _run_cells(run: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def show_outbox(
-    store: Store, connection: str | None, state: str | None, most: int, text: bool
+    store: Store | None, connection: str | None, state: str | None, most: int, text: bool
 ) -> list[Mapping[str, Any]]:
     """What waits and what was refused, without texts."""
-    found = outbox.listed(store, connection, state, most)
+    found = outbox.listed(store, connection, state, most) if store else []
     if text:
         rows = [
             (
@@ -130,19 +136,18 @@ def show_outbox(
             )
             for each in found
         ]
-        table("", ("number", "state", "event", "messageId", "bytes", "tries", "answer"), rows)
-        if not found:
-            say("Nothing waits.")
+        if rows:
+            table("", ("number", "state", "event", "messageId", "bytes", "tries", "answer"), rows)
+        else:
+            say("Nothing waits." if state is None else "Nothing was refused.")
     return [{name: _plain(value) for name, value in each.items()} for each in found]
 
 
-def show_message(store: Store, which: str) -> None:
+def show_message(store: Store | None, which: str) -> None:
     """One message exactly as it is sent."""
-    found = outbox.shown(store, which)
+    found = outbox.shown(store, which) if store else None
     if found is None:
-        raise ConfigurationError(
-            f"There is no message {which!r} in the outbox.", means="It may have been sent."
-        )
+        raise BadParameter(f"There is no message {which!r} in the outbox; it may have been sent.")
     say(json.dumps(json.loads(found["message"]), indent=2, ensure_ascii=False))
     if found["answer"]:
         say(f"refused {_when(found['answered_at'])}: {found['answer']}")

@@ -1,21 +1,20 @@
 """`sync`: one incremental run of each connection that was asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from connector import compose
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.catalogue import CATALOGUE, Stream
 from connector.commands.session import Session
 from connector.config import Connection
-from connector.errors import Busy, ConfigurationError, ConnectorError, Exit
-from connector.output import explain, say, table
+from connector.ending import unexpected, worst
+from connector.errors import ConfigurationError, ConnectorError, Exit
+from connector.output import explain, explain_unexpected, say, table
 from connector.service import summary
-from connector.state import connections as known_connections
-from connector.state import progress
+from connector.state import progress, schema
 from connector.state.connections import Identity
-from connector.state.engine import Store, open_store
+from connector.state.engine import Store
 from connector.state.progress import Progress, StreamState
 from connector.sync import planner
 from connector.sync.report import Report
@@ -32,16 +31,28 @@ class Wishes:
     strict: bool
     skip_exit: int | None
 
+    def code(self, results: Sequence[Mapping[str, Any]]) -> int:
+        """The command's exit code: that of the worst connection, or what stands for 'nothing was to do'."""
+        code = worst(result["exit"] for result in results)
+        if self.skip_exit is None:
+            return code
+        idle = bool(results) and self.max_requests != 0 and all(result["idle"] for result in results)
+        return self.skip_exit if code == Exit.BUSY or (code == Exit.DONE and idle) else code
 
-def narrowed(connection: Connection, streams: Sequence[str]) -> Connection:
-    """The connection with fewer streams for this once."""
+
+def narrowed(connection: Connection, streams: Sequence[str]) -> dict[str, Stream]:
+    """The catalogue with fewer streams for this once, and those that they are children of.
+
+    It is not the policy that is narrowed, or the rows of the others would count as held back for good.
+    """
     strangers = [name for name in streams if name not in connection.streams]
     if strangers:
         raise ConfigurationError(
             f"Connection '{connection.name}' has no stream {strangers[0]!r}.",
             todo=f"Its streams are: {', '.join(connection.streams)}.",
         )
-    return connection.model_copy(update={"streams": tuple(streams)}) if streams else connection
+    asked = {*streams, *(CATALOGUE[name].parent for name in streams)} if streams else {*CATALOGUE}
+    return {name: stream for name, stream in CATALOGUE.items() if name in asked}
 
 
 def syncs(
@@ -59,10 +70,13 @@ def syncs(
         if here.clock.stopped:
             break
         try:
-            results.append(_sync(here, store, narrowed(connection, wishes.streams), wishes, told, text=text))
+            results.append(_sync(here, store, connection, wishes, told, text=text))
         except ConnectorError as error:
             explain(error)
-            results.append(_failed(connection.name, error, wishes))
+            results.append(_failed(connection.name, error.exit, {"code": error.code, "what": error.what}))
+        except Exception as error:
+            explain_unexpected(error)
+            results.append(_failed(connection.name, Exit.UNEXPECTED, unexpected(error)))
     return results
 
 
@@ -75,10 +89,12 @@ def _sync(
     *,
     text: bool,
 ) -> dict[str, Any]:
-    first = known_connections.known(store, connection.name) is None
-    parts = compose.parts(here.settings, connection, store, here.clock)
-    for line in start_date_lines(connection, parts.identity, first=first):
-        if text:
+    catalogue = narrowed(connection, wishes.streams)
+    _, settled = compose.looked_up(store, connection, here.clock.now())
+    parts = compose.parts(here.settings, connection, store, here.clock, catalogue)
+    notices = start_date_lines(connection, parts.identity, first=not settled)
+    if text:
+        for line in notices:
             say(line)
     run = Run(
         parts,
@@ -94,26 +110,28 @@ def _sync(
     if text:
         for line in summary.lines(connection.name, outcome, balance, connection.limit_text):
             say(line)
+    if outcome.error:
+        explain(outcome.error)
     result = summary.as_dict(connection.name, outcome, balance, connection.limit_text)
-    return {**result, "exit": exit_code(outcome, wishes)}
+    start = parts.identity.start_date.isoformat()
+    return {
+        **result,
+        "exit": exit_code(outcome, wishes),
+        "idle": outcome.report.asked == 0 and bool(outcome.report.stopped),
+        "start_date": start,
+        "notices": notices,
+    }
 
 
 def exit_code(outcome: Outcome, wishes: Wishes) -> int:
     """The run's own code, or what the wishes make of it."""
-    code = int(outcome.exit)
-    if code == Exit.DONE and wishes.strict and outcome.report.quarantined:
+    if outcome.exit is Exit.DONE and wishes.strict and outcome.report.quarantined:
         return int(Exit.QUARANTINED)
-    nothing_asked = code == Exit.DONE and outcome.report.asked == 0 and outcome.report.stopped
-    if wishes.skip_exit is not None and nothing_asked and wishes.max_requests != 0:
-        return wishes.skip_exit
-    return code
+    return int(outcome.exit)
 
 
-def _failed(name: str, error: ConnectorError, wishes: Wishes) -> dict[str, Any]:
-    code = int(error.exit)
-    if isinstance(error, Busy) and wishes.skip_exit is not None:
-        code = wishes.skip_exit
-    return {"connection": name, "exit": code, "error": {"code": error.code, "what": error.what}}
+def _failed(name: str, code: int, error: Mapping[str, str]) -> dict[str, Any]:
+    return {"connection": name, "exit": int(code), "idle": False, "error": error}
 
 
 def start_date_lines(connection: Connection, identity: Identity, *, first: bool) -> list[str]:
@@ -141,31 +159,30 @@ def dry_runs(
     here: Session, chosen: Sequence[Connection], wishes: Wishes, *, text: bool
 ) -> list[dict[str, Any]]:
     """What a sync would ask, from what the store knows; nobody is asked and nothing is written."""
-    store = _existing(compose.location(here.settings))
+    store = compose.open_existing(here.settings)
     try:
-        return [_dry_run(here, store, narrowed(each, wishes.streams), text=text) for each in chosen]
+        if store and (found := schema.version(store)) != schema.HEAD:
+            raise ConfigurationError(
+                f"The state store is at revision {found}; this version needs {schema.HEAD}.",
+                todo="A dry run writes nothing: run `beamer-segment db upgrade` before it.",
+            )
+        return [_dry_run(here, store, each, wishes, text=text) for each in chosen]
     finally:
         if store:
             store.close()
 
 
-def _existing(url: str) -> Store | None:
-    """The store, unless it is a file that is not there yet."""
-    if url.startswith("sqlite") and not Path(compose.file_of(url)).exists():
-        return None
-    return open_store(url)
-
-
-def _dry_run(here: Session, store: Store | None, connection: Connection, *, text: bool) -> dict[str, Any]:
-    now = here.clock.now()
-    found = known_connections.known(store, connection.name) if store else None
-    identity = found or Identity(connection.name, "-", "-", connection.start_date or now - compose.FIRST_DAYS)
+def _dry_run(
+    here: Session, store: Store | None, connection: Connection, wishes: Wishes, *, text: bool
+) -> dict[str, Any]:
+    catalogue, now = narrowed(connection, wishes.streams), here.clock.now()
+    identity, _ = compose.looked_up(store, connection, now)
     policy = compose.policy(connection, identity)
-    state = progress.peek(store, connection.name) if store and found else Progress()
-    for name in CATALOGUE:
+    state = progress.peek(store, connection.name) if store else Progress()
+    for name in catalogue:
         state.streams.setdefault(name, StreamState(0, name))
-    probes = planner.first_probes(CATALOGUE, policy, state, identity.first_page, now)
-    probes += planner.waiting_children(CATALOGUE, policy, state, identity.first_page)
+    probes = planner.first_probes(catalogue, policy, state, identity.first_page, now)
+    probes += planner.waiting_children(catalogue, policy, state, identity.first_page)
     cost = planner.cost(probes)
     if text:
         rows = [(probe.stream.name, probe.parent, probe.reason) for probe in probes]

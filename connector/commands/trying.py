@@ -5,15 +5,21 @@ import tempfile
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
+
+from typer import BadParameter
 
 from connector import compose
 from connector.beamer.catalogue import CATALOGUE
 from connector.clock import SystemClock
 from connector.config import Connection, Settings, load
+from connector.ending import stopping
+from connector.errors import ConfigurationError
 from connector.logs import Redaction, set_up
 from connector.output import progress, say, table
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.command import environment
+from connector.sandbox.plans import MONTHLY
 from connector.state import schema
 from connector.state.engine import Store, open_store
 from connector.sync.run import Outcome, Run
@@ -95,16 +101,22 @@ def _show(outcomes: list[tuple[str, Outcome]], sandbox: Sandbox) -> None:
 
 def serve_sandbox(port: int, seed: int, speed: float, plan: str) -> None:
     """Serve until interrupted, and print the environment to use it."""
-    sandbox = Sandbox(
-        Company(seed=seed), plan=plan, now=datetime.now(UTC).replace(microsecond=0), speed=speed
-    )
+    if plan not in MONTHLY:
+        raise BadParameter(f"There is no plan {plan!r}; the plans are {', '.join(MONTHLY)}.")
+    now = datetime.now(UTC).replace(microsecond=0)
+    sandbox = Sandbox(Company(seed=seed), plan=plan, now=now, speed=speed)
     clock = SystemClock()
-    with sandbox.serve(port) as served:
+    try:
+        served = sandbox.serve(port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The ports {port} and {port + 1} cannot be served: {error.strerror}.",
+            means="Nothing was started.",
+            todo="Give another one with --port; 0 takes any two that are free.",
+        ) from None
+    with served, stopping(clock):
         for name, value in environment(served, sandbox).items():
-            say(f"export {name}={value}")
+            say(f"export {name}={quote(value)}")
         say("# Ctrl-C ends it.")
-        try:
-            while not clock.stopped:
-                clock.sleep(3600)
-        except KeyboardInterrupt:
-            say()
+        while not clock.stopped:
+            clock.sleep(3600)

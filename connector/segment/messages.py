@@ -85,8 +85,10 @@ def _shortened(body: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
 
 
 def _without_traits(body: dict[str, Any]) -> dict[str, Any]:
+    if "traits" not in body["context"]:
+        return body
     context = {name: value for name, value in body["context"].items() if name != "traits"}
-    return body | {"context": context}
+    return _shortened(body, {}) | {"context": context}
 
 
 def cut(text: str, room: int) -> str:

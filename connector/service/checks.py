@@ -8,7 +8,7 @@ from typing import Any, Literal
 from connector.beamer.catalogue import Stream
 from connector.beamer.door import Answer, Ask
 from connector.beamer.pages import Habits, Place, params_of
-from connector.errors import ConnectorError, Forbidden, KeyRefused
+from connector.errors import ConnectorError, Exit, Forbidden, Gone, KeyRefused, NoBudget
 from connector.segment.facts import Fact
 from connector.segment.messages import Message, build
 from connector.segment.shape import shape
@@ -40,8 +40,10 @@ class Finding:
 
 
 def failed(thing: str, error: ConnectorError) -> Finding:
+    """An error as a finding; that there is no budget is none."""
     said = f"{error.what} {error.means}".strip()
-    return Finding(thing, "error", said, error.todo, int(error.exit))
+    code = Exit.UNREACHABLE if error.exit is Exit.UNEXPECTED else error.exit
+    return Finding(thing, "error" if code else "warning", said, error.todo, int(code))
 
 
 class Examination:
@@ -52,24 +54,30 @@ class Examination:
         self._get = get
         self._now = now
         self._ahead: float | None = None
+        self._answered = False
         self.may_ignore_filters: bool | None = None
 
     def findings(self) -> Iterator[Finding]:
-        """Look at the key, the permissions and the clocks; a refused key ends it."""
+        """Look at the key, the permissions and the clocks; a refused key or a silent Beamer ends it."""
         forbidden = 0
         for stream in self._roots:
             try:
                 yield self._permission(stream)
-            except KeyRefused as error:
-                yield failed("key", error)
+            except (KeyRefused, NoBudget) as error:
+                yield failed("key" if isinstance(error, KeyRefused) else "quota", error)
                 return
             except Forbidden:
                 forbidden += 1
                 yield self._forbidden(stream)
+            except Gone:
+                yield NOT_THERE
+                return
             except ConnectorError as error:
                 yield failed(stream.name, error)
+                if not self._answered:
+                    return
         if forbidden == len(self._roots):
-            yield Finding("key", "error", "The key may read nothing that is listed.", exit=77)
+            yield Finding("key", "error", "The key may read nothing that is listed.", exit=int(Exit.REFUSED))
         if self._ahead is not None:
             yield clock_finding(self._ahead)
 
@@ -94,16 +102,30 @@ class Examination:
     def _forbidden(self, stream: Stream) -> Finding:
         return Finding(
             stream.name,
-            "error",
-            "The key may not read it (403), nor what belongs to it.",
+            "warning",
+            "The key may not read it (403), nor what belongs to it; sync goes on without.",
             "Give the key the permission in Beamer, or take the stream off BEAMER_STREAMS.",
         )
 
     def _ask(self, stream: Stream, **more: str) -> None:
         params = {**stream.params, **params_of(Place(), Habits(), 1), **more}
-        answer = self._get(stream.name, Ask(stream.path, tuple(params.items())))
+        try:
+            answer = self._get(stream.name, Ask(stream.path, tuple(params.items())))
+        except Forbidden:
+            self._answered = True
+            raise
+        self._answered = True
         if answer.date:
             self._ahead = (answer.date - self._now()).total_seconds()
+
+
+NOT_THERE = Finding(
+    "key",
+    "error",
+    "Beamer's address does not know its own lists (404).",
+    "Leave BEAMER_BASE_URL unset, or give it with its version, such as …/v0.",
+    int(Exit.CONFIGURATION),
+)
 
 
 def clock_finding(ahead: float) -> Finding:

@@ -60,8 +60,6 @@ def lines(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> lis
     found += [f"  not read: {trouble}" for trouble in report.troubles]
     if report.stopped:
         found.append(f"  stopped early: {report.stopped}{_until(report.next_try)}")
-    if outcome.error:
-        found.append(f"  error {outcome.error.code}: {outcome.error}")
     return found
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 
 from connector.state.engine import Store
 from connector.state.tables import connections
+from connector.state.writing import add
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def settle(store: Store, first_sight: Identity, now: datetime) -> Identity:
         "created_at": now,
     }
     with store.write() as db:
-        db.execute(store.insert(connections).values(values).on_conflict_do_nothing())
+        add(db, connections, [values])
     found = known(store, first_sight.name)
     assert found is not None  # noqa: S101 - written in the lines above
     return found

@@ -7,21 +7,39 @@ which the request may go, so that all processes on one account keep to one rate 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, case, func, literal, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, select, update
 
 from connector.errors import NoBudget
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
 from connector.state.tables import accounts, spends
+from connector.state.writing import add, add_up, insert_into
 
 # The vendor does not say when its month begins: until it is told, no 31 days in a row exceed the quota.
-PERIOD_DAYS = 31
+# Begun at any hour, 31 days touch 32 of UTC.
+PERIOD_DAYS = 32
 # A share of the rate is left unused, so that jitter on the way bunches no 31st request into a second.
 USED_SHARE_OF_RATE = 0.98
 REOPENING = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=6))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+MINUTE = 60_000_000
+
+# A clock set back must not hide what was already spent: days to come count too.
+_IN_PERIOD = and_(spends.c.account == bindparam("who"), spends.c.day > bindparam("after"))
+_USED = select(func.coalesce(func.sum(spends.c.requests), 0)).where(_IN_PERIOD)
+_BY_DAY = (
+    select(spends.c.day, func.sum(spends.c.requests))
+    .where(_IN_PERIOD)
+    .group_by(spends.c.day)
+    .order_by(spends.c.day)
+)
+_BY_PURPOSE = (
+    select(spends.c.purpose, func.sum(spends.c.requests)).where(_IN_PERIOD).group_by(spends.c.purpose)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,66 +86,53 @@ class Ledger:
         with self._store.write() as db:
             if fence:
                 hold(db, fence, now)
-            self._check_open(self._locked(db, now), now)
+            moment = self._paced(db, now)
             self._check_left(db, now)
-            self._charge(db, purpose, now)
-            return self._next_moment(db, now)
+            charge = {"account": self.account, "day": day_of(now), "connection": self._connection}
+            add_up(db, spends, [{**charge, "purpose": purpose, "requests": 1}], "requests")
+            return moment
 
-    def _locked(self, db: Connection, now: datetime) -> datetime | None:
-        """Lock the account's row, so that what follows sees everything spent so far."""
-        new = self._store.insert(accounts).values(name=self.account, next_at=micros(now), refusals=0)
-        db.execute(new.on_conflict_do_nothing())
-        mine = select(accounts.c.closed_until).where(accounts.c.name == self.account)
-        closed: datetime | None = db.execute(mine.with_for_update()).scalar_one()
-        return closed
-
-    def _check_open(self, closed_until: datetime | None, now: datetime) -> None:
-        if closed_until and closed_until > now:
-            raise NoBudget("Beamer refuses requests for now (429).", until=closed_until)
+    def _paced(self, db: Connection, now: datetime) -> datetime:
+        """The next moment that is free; from here on the account's row is locked until the commit."""
+        gap = int(1_000_000 / (self.limits.per_second * USED_SHARE_OF_RATE))
+        values = {"who": self.account, "at": micros(now), "gap": gap}
+        after, closed_until = db.execute(_pacing(db.dialect.name), values).one()
+        if until := _closed(closed_until, now):
+            raise NoBudget("Beamer refuses requests for now (429).", until=until)
+        return EPOCH + (int(after) - gap) * MICROSECOND
 
     def _check_left(self, db: Connection, now: datetime) -> None:
         usable = self.limits.usable
-        if usable is not None and self._used(db, now) >= usable:
-            raise NoBudget("The quota is spent.", until=self._frees(db, now))
+        if usable is None:
+            return
+        used = int(db.execute(_USED, self._period(now)).scalar_one())
+        if used >= usable:
+            raise NoBudget("The quota is spent.", until=self._frees(db, now, used + 1 - usable))
 
-    def _used(self, db: Connection, now: datetime) -> int:
-        total = select(func.coalesce(func.sum(spends.c.requests), 0))
-        return int(db.execute(total.where(self._in_period(now))).scalar_one())
+    def _period(self, now: datetime) -> dict[str, Any]:
+        return {"who": self.account, "after": day_of(now) - PERIOD_DAYS}
 
-    def _in_period(self, now: datetime) -> ColumnElement[bool]:
-        # A clock set back must not hide what was already spent: days to come count too.
-        return (spends.c.account == self.account) & (spends.c.day > day_of(now) - PERIOD_DAYS)
-
-    def _frees(self, db: Connection, now: datetime) -> datetime | None:
-        oldest = db.execute(select(func.min(spends.c.day)).where(self._in_period(now))).scalar()
-        return None if oldest is None else EPOCH + timedelta(days=oldest + PERIOD_DAYS)
-
-    def _charge(self, db: Connection, purpose: str, now: datetime) -> None:
-        new = self._store.insert(spends).values(
-            account=self.account, day=day_of(now), connection=self._connection, purpose=purpose, requests=1
-        )
-        db.execute(
-            new.on_conflict_do_update(
-                index_elements=list(spends.primary_key.columns), set_={"requests": spends.c.requests + 1}
-            )
-        )
-
-    def _next_moment(self, db: Connection, now: datetime) -> datetime:
-        gap = int(1_000_000 / (self.limits.per_second * USED_SHARE_OF_RATE))
-        at = literal(micros(now), BigInteger)
-        # A clock set back must not make everybody wait until it has caught up.
-        due = case((accounts.c.next_at.between(at, at + 60_000_000), accounts.c.next_at), else_=at)
-        statement = update(accounts).where(accounts.c.name == self.account).values(next_at=due + gap)
-        after = int(db.execute(statement.returning(accounts.c.next_at)).scalar_one())
-        return EPOCH + (after - gap) * MICROSECOND
+    def _frees(self, db: Connection, now: datetime, wanted: int) -> datetime | None:
+        """When so many requests will have fallen out of the period."""
+        for day, requests in db.execute(_BY_DAY, self._period(now)):
+            wanted -= requests
+            if wanted <= 0:
+                return EPOCH + timedelta(days=day + PERIOD_DAYS)
+        return None
 
     def close(self, now: datetime) -> datetime:
-        """429 kept coming: ask nothing until the moment given, at growing intervals."""
+        """429 kept coming: ask nothing until the moment given, at growing intervals.
+
+        Refusals of requests that were under way together close it once.
+        """
         with self._store.write() as db:
+            add(db, accounts, [{"name": self.account, "next_at": micros(now), "refusals": 0}])
             mine = accounts.c.name == self.account
-            count = int(db.execute(select(accounts.c.refusals).where(mine).with_for_update()).scalar_one())
-            until = now + REOPENING[min(count, len(REOPENING) - 1)]
-            db.execute(update(accounts).where(mine).values(closed_until=until, refusals=count + 1))
+            row = db.execute(select(accounts).where(mine).with_for_update()).one()
+            if already := _closed(row.closed_until, now):
+                return already
+            until = now + REOPENING[min(row.refusals, len(REOPENING) - 1)]
+            db.execute(update(accounts).where(mine).values(closed_until=until, refusals=row.refusals + 1))
             return until
 
     def opened(self) -> None:
@@ -138,15 +143,29 @@ class Ledger:
 
     def balance(self, now: datetime) -> Balance:
         """What the account has spent and may still spend."""
-        by = select(spends.c.purpose, func.sum(spends.c.requests)).where(self._in_period(now))
         mine = select(accounts.c.closed_until, accounts.c.refusals).where(accounts.c.name == self.account)
         with self._store.read() as db:
-            purposes = {row[0]: int(row[1]) for row in db.execute(by.group_by(spends.c.purpose))}
+            purposes = {purpose: int(count) for purpose, count in db.execute(_BY_PURPOSE, self._period(now))}
             until, refusals = next(iter(db.execute(mine)), (None, 0))
         used = sum(purposes.values())
         usable = self.limits.usable
         left = None if usable is None else max(0, usable - used)
-        return Balance(used, left, until if until and until > now else None, refusals > 0, purposes)
+        return Balance(used, left, _closed(until, now), refusals > 0, purposes)
+
+
+def _closed(until: datetime | None, now: datetime) -> datetime | None:
+    """Until when it is closed; no closing lasts so long that one from before a clock was set back would."""
+    return until if until and now < until <= now + REOPENING[-1] else None
+
+
+@cache
+def _pacing(dialect: str) -> Any:
+    at, gap = bindparam("at", type_=BigInteger), bindparam("gap", type_=BigInteger)
+    # A clock set back must not make everybody wait until it has caught up.
+    due = case((accounts.c.next_at.between(at, at + MINUTE), accounts.c.next_at), else_=at)
+    new = insert_into(dialect, accounts).values(name=bindparam("who"), next_at=at + gap, refusals=0)
+    paced = new.on_conflict_do_update(index_elements=[accounts.c.name], set_={"next_at": due + gap})
+    return paced.returning(accounts.c.next_at, accounts.c.closed_until)
 
 
 def day_of(moment: datetime) -> int:

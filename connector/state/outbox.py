@@ -1,20 +1,24 @@
 """The outbox: messages wait here until Segment has confirmed them, and dead letters stay with the answer."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, or_, select, true, update
 
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
-from connector.state.tables import outbox, tallies
+from connector.state.tables import LIVE, Moment, outbox, tallies
+from connector.state.writing import add_up
 
 WAITING, FLIGHT, DEAD = "waiting", "flight", "dead"
 # Segment forgets a messageId after about 24 hours (observed-facts.md): past this, an unconfirmed row
 # that is sent again may arrive twice, which is counted and said.
 POSSIBLE_DOUBLE_AFTER = timedelta(hours=20)
+# No number of a row has as many, and the drivers take none that does.
+MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Outbox:
     def __init__(self, store: Store, fence: Fence, destination: str) -> None:
         self._store = store
         self._fence = fence
-        self._destination = destination
+        self._mine = {"whose": fence.connection, "where": destination}
 
     def claim(self, most: int, now: datetime) -> list[Letter]:
         """Mark the oldest waiting messages as in flight, in a transaction before they are sent.
@@ -44,68 +48,74 @@ class Outbox:
         Those that an earlier run left in flight come with them: whether they arrived is unknown, and
         the same messageId may go again.
         """
-        mine = self._mine() & outbox.c.state.in_((WAITING, FLIGHT))
         with self._store.write() as db:
             hold(db, self._fence, now)
-            found = db.execute(select(outbox).where(mine).order_by(outbox.c.id).limit(most)).all()
-            letters = [_letter(row, now) for row in found]
-            self._set(
-                db,
-                [letter.id for letter in letters],
-                state=FLIGHT,
-                tries=outbox.c.tries + 1,
-                first_sent_at=func.coalesce(outbox.c.first_sent_at, now),
-            )
-        return letters
+            found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
+        return sorted((_letter(row, now) for row in found), key=lambda letter: letter.id)
 
     def confirm(self, letters: Sequence[Letter], now: datetime) -> None:
         """Segment has taken them: delete them, and count them as sent."""
+        sent = Counter(letter.stream for letter in letters)
+        here = {"connection": self._fence.connection, "what": "sent"}
+        counts = [{**here, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
         with self._store.write() as db:
             hold(db, self._fence, now)
-            ids = [letter.id for letter in letters]
-            db.execute(delete(outbox).where(outbox.c.id.in_(ids)))
-            for stream in {letter.stream for letter in letters}:
-                self._count_sent(db, stream, sum(letter.stream == stream for letter in letters))
+            db.execute(delete(outbox).where(_these(letters)))
+            add_up(db, tallies, counts, "count")
 
     def put_back(self, letters: Sequence[Letter], now: datetime, *, arrived_for_sure_not: bool) -> None:
-        """They wait again. Where it is unknown whether they arrived, the time of the first try stays."""
-        with self._store.write() as db:
-            hold(db, self._fence, now)
-            values: dict[str, Any] = {"state": WAITING}
-            fresh = [letter.id for letter in letters if letter.tries == 0] if arrived_for_sure_not else []
-            self._set(db, [letter.id for letter in letters], **values)
-            self._set(db, fresh, first_sent_at=None)
+        """They wait again. Those that did not arrive count as not sent; else the first try's time stays."""
+        values: dict[str, Any] = {"state": WAITING}
+        if arrived_for_sure_not:
+            values["tries"] = outbox.c.tries - 1
+            values["first_sent_at"] = case((outbox.c.tries > 1, outbox.c.first_sent_at))
+        self._set(letters, now, values)
 
     def bury(self, letter: Letter, answer: str, now: datetime) -> None:
         """Segment refused it for good: a dead letter, with the answer it got."""
-        with self._store.write() as db:
-            hold(db, self._fence, now)
-            self._set(db, [letter.id], state=DEAD, answer=answer, answered_at=now)
+        self._set([letter], now, {"state": DEAD, "answer": answer, "answered_at": now})
 
     def waiting(self) -> int:
         """How many messages wait for this destination, in flight ones included."""
-        mine = self._mine() & outbox.c.state.in_((WAITING, FLIGHT))
         with self._store.read() as db:
-            return int(db.execute(select(func.count()).select_from(outbox).where(mine)).scalar_one())
+            return int(db.execute(_WAITING, self._mine).scalar_one())
 
-    def _mine(self) -> ColumnElement[bool]:
-        return (outbox.c.connection == self._fence.connection) & (outbox.c.destination == self._destination)
+    def _set(self, letters: Sequence[Letter], now: datetime, values: Mapping[str, Any]) -> None:
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            db.execute(update(outbox).where(_these(letters) & (outbox.c.state == FLIGHT)).values(values))
 
-    def _set(self, db: Connection, ids: Sequence[int], **values: Any) -> None:
-        if ids:
-            db.execute(update(outbox).where(outbox.c.id.in_(ids)).values(**values))
 
-    def _count_sent(self, db: Connection, stream: str, count: int) -> None:
-        new = self._store.insert(tallies).values(
-            connection=self._fence.connection, stream=stream, what="sent", count=count
-        )
-        key = list(tallies.primary_key.columns)
-        db.execute(new.on_conflict_do_update(index_elements=key, set_={"count": tallies.c.count + count}))
+_LIVE = and_(outbox.c.connection == bindparam("whose"), outbox.c.destination == bindparam("where"), LIVE)
+_WAITING = select(func.count()).select_from(outbox).where(_LIVE)
+_OLDEST = select(outbox.c.id).where(_LIVE).order_by(outbox.c.id).limit(bindparam("most"))
+_CLAIM = (
+    update(outbox)
+    .where(outbox.c.id.in_(_OLDEST))
+    .values(
+        state=FLIGHT,
+        tries=outbox.c.tries + 1,
+        first_sent_at=func.coalesce(outbox.c.first_sent_at, bindparam("at", type_=Moment)),
+    )
+    .returning(
+        outbox.c.id,
+        outbox.c.message_id,
+        outbox.c.stream,
+        outbox.c.message,
+        outbox.c.size,
+        outbox.c.tries,
+        outbox.c.first_sent_at,
+    )
+)
+
+
+def _these(letters: Sequence[Letter]) -> ColumnElement[bool]:
+    return outbox.c.id.in_([letter.id for letter in letters])
 
 
 def _letter(row: Any, now: datetime) -> Letter:
-    late = row.first_sent_at is not None and now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
-    return Letter(row.id, row.message_id, row.stream, row.message, row.size, row.tries, late)
+    late = now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
+    return Letter(row.id, row.message_id, row.stream, row.message, row.size, row.tries - 1, late)
 
 
 def listed(store: Store, connection: str | None, state: str | None, most: int) -> Sequence[Mapping[str, Any]]:
@@ -128,12 +138,18 @@ def retry(store: Store, connection: str | None, which: Iterable[str]) -> int:
     """Dead letters wait again: those named, or all of them."""
     where = _where(connection) & (outbox.c.state == DEAD) & _named(list(which))
     with store.write() as db:
-        values = {"state": WAITING, "tries": 0, "answer": None, "answered_at": None}
+        values = {
+            "state": WAITING,
+            "tries": 0,
+            "first_sent_at": None,
+            "answer": None,
+            "answered_at": None,
+        }
         return db.execute(update(outbox).where(where).values(values)).rowcount
 
 
 def drop(store: Store, connection: str | None, which: Iterable[str]) -> int:
-    """Delete those named, unsent; an in-flight one is not touched."""
+    """Delete those named, or all, unsent; an in-flight one is not touched."""
     where = _where(connection) & (outbox.c.state != FLIGHT) & _named(list(which))
     with store.write() as db:
         return db.execute(delete(outbox).where(where)).rowcount
@@ -146,5 +162,5 @@ def _where(connection: str | None) -> ColumnElement[bool]:
 def _named(which: list[str]) -> ColumnElement[bool]:
     if not which:
         return true()
-    numbers = [int(each) for each in which if each.isdecimal()]
+    numbers = [int(each) for each in which if each.isdecimal() and len(each) < MOST_DIGITS]
     return or_(outbox.c.message_id.in_(which), outbox.c.id.in_(numbers))

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from connector.state.engine import Store
 from connector.state.tables import children, parents, streams
+from connector.state.writing import add
 
 
 @dataclass(slots=True)
@@ -67,12 +68,13 @@ class Progress:
 
 def load(store: Store, connection: str, names: tuple[str, ...]) -> Progress:
     """Load a connection's progress; streams met for the first time get their row."""
+    progress = peek(store, connection)
+    missing = [name for name in names if name not in progress.streams]
+    if not missing:
+        return progress
+    new = {"connection": connection, "complete": False, "list_order": "unknown"}
     with store.write() as db:
-        for name in names:
-            new = store.insert(streams).values(
-                connection=connection, name=name, complete=False, list_order="unknown"
-            )
-            db.execute(new.on_conflict_do_nothing())
+        add(db, streams, [{**new, "name": name} for name in missing])
     return peek(store, connection)
 
 
@@ -84,9 +86,9 @@ def peek(store: Store, connection: str) -> Progress:
             values = {name: value for name, value in row._mapping.items() if name != "connection"}
             progress.streams[row.name] = StreamState(**values)
         by_scope = {state.scope: name for name, state in progress.streams.items()}
-        for row in db.execute(select(parents).where(parents.c.scope.in_(by_scope))):
+        for row in db.execute(select(parents).where(parents.c.scope.in_(list(by_scope)))):
             values = {name: value for name, value in row._mapping.items() if name != "scope"}
             progress.parents.setdefault(by_scope[row.scope], {})[row.id] = ParentState(**values)
-        for row in db.execute(select(children).where(children.c.scope.in_(by_scope))):
+        for row in db.execute(select(children).where(children.c.scope.in_(list(by_scope)))):
             progress.children.setdefault(by_scope[row.scope], {})[row.parent] = ChildState(**row._mapping)
     return progress

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from connector.state.engine import Store
-from connector.state.tables import outbox, quarantine, runs
+from connector.state.tables import DEAD, outbox, quarantine, runs
 
 KEPT = timedelta(days=30)
 
@@ -35,7 +35,7 @@ def tidy(store: Store, now: datetime) -> None:
     with store.write() as db:
         db.execute(delete(runs).where(runs.c.started_at < old))
         db.execute(delete(quarantine).where(quarantine.c.seen_at < old))
-        db.execute(delete(outbox).where((outbox.c.state == "dead") & (outbox.c.answered_at < old)))
+        db.execute(delete(outbox).where(DEAD & (outbox.c.answered_at < old)))
 
 
 def recent(store: Store, connection: str | None, most: int) -> Sequence[Mapping[str, Any]]:

@@ -1,14 +1,14 @@
 """The schema's version: Alembic owns it, and is imported only where something has to be upgraded."""
 
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-from connector.errors import ConfigurationError, StoreNewer
-from connector.state.engine import Store
+from connector.errors import ConfigurationError, StoreNewer, StoreUnreachable
+from connector.state.engine import Store, driver
+from connector.state.sqlite_file import copy_to
 from connector.state.tables import VERSION_TABLE, metadata
 
 # The newest revision in migrations/versions; a test holds the two together.
@@ -38,8 +38,7 @@ def ready(store: Store, now: datetime) -> None:
     found = version(store)
     if found == HEAD:
         return
-    if found is not None and not _known(found):
-        raise StoreNewer(f"The state store is at revision {found}, newer than this version knows ({HEAD}).")
+    _check_known(found)
     if found is not None and not store.is_sqlite:
         raise ConfigurationError(
             f"The state store is at revision {found}; this version needs {HEAD}.",
@@ -50,27 +49,37 @@ def ready(store: Store, now: datetime) -> None:
 
 def upgrade(store: Store, now: datetime) -> Path | None:
     """Bring the store to HEAD in one transaction; give the copy made of a SQLite file, if one was."""
-    copy = _copy(store, now) if version(store) else None
     with store.write() as db:
         if not store.is_sqlite:
             db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-        # Somebody else may have been faster while this process waited for the lock.
-        if _version(db) != HEAD:
-            _run_alembic(db)
+        # Read under the lock: somebody else may have been faster.
+        found = _version(db)
+        _check_known(found)
+        if found == HEAD:
+            return None
+        copy = _copy(store, now) if found else None
+        _run_alembic(db)
     return copy
 
 
 def _copy(store: Store, now: datetime) -> Path | None:
-    path = store.path
-    if path is None:
+    if store.path is None:
         return None
-    copy = path.with_name(f"{path.name}.before-{HEAD}-{now:%Y%m%dT%H%M%S}")
-    with store.read() as db:
-        db.exec_driver_sql("SELECT 1")  # holds off a checkpoint while the file is copied
-        for suffix in ("", "-wal"):
-            if Path(f"{path}{suffix}").exists():
-                shutil.copy2(f"{path}{suffix}", f"{copy}{suffix}")
+    copy = store.path.with_name(f"{store.path.name}.before-{HEAD}-{now:%Y%m%dT%H%M%S}")
+    try:
+        # A second connection: the first one holds the lock, and has changed nothing yet.
+        with store.read() as db:
+            copy_to(driver(db), copy)
+    except OSError as error:
+        raise StoreUnreachable(f"The state store cannot be copied to {copy}: {error.strerror}.") from None
     return copy
+
+
+def _check_known(revision: str | None) -> None:
+    if revision is not None and not _known(revision):
+        raise StoreNewer(
+            f"The state store is at revision {revision}, newer than this version knows ({HEAD})."
+        )
 
 
 def _known(revision: str) -> bool:

@@ -1,5 +1,6 @@
 """The tables. Every name is prefixed: a shared database must not hit another application's."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 PREFIX = "beamer_segment_"
@@ -27,19 +29,36 @@ metadata = MetaData()
 
 
 class Moment(TypeDecorator[datetime]):
-    """Aware UTC in, aware UTC out; SQLite would hand back naive dates."""
+    """Aware UTC in, aware UTC out.
 
-    impl = DateTime(timezone=True)
+    Kept without a zone: PostgreSQL would hand back every date in the server's, and none past year 9999.
+    """
+
+    impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
             return None
-        aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return aware.astimezone(UTC)
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Words(TypeDecorator[str]):
+    """Somebody else's text, escaped: PostgreSQL takes no NUL, and neither database a lone surrogate."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        return None if value is None else json.dumps(value)[1:-1]
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else json.loads(f'"{value}"')
 
 
 def _table(name: str, *columns: Any, **options: Any) -> Table:
@@ -82,7 +101,9 @@ leases = _table(
     Column("connection", String(40), primary_key=True),
     Column("token", BigInteger, nullable=False),
     Column("host", String(255), nullable=False),
+    Column("machine", String(64), nullable=False),
     Column("boot", String(64), nullable=False),
+    Column("space", String(64), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("started", String(32), nullable=False),
     Column("expires_at", Moment, nullable=False),
@@ -101,7 +122,7 @@ streams = _table(
     Column("place", Text),
     Column("list_order", String(10), nullable=False),
     Column("short_ends", Boolean),
-    Column("trouble", Text),
+    Column("trouble", Words),
     Column("trouble_at", Moment),
     UniqueConstraint("connection", "name", name=f"{PREFIX}stream_name"),
 )
@@ -111,10 +132,10 @@ parents = _table(
     Column("scope", Integer, primary_key=True, autoincrement=False),
     Column("id", String(64), primary_key=True),
     Column("date", Moment, nullable=False),
-    Column("status", String(100)),
+    Column("status", Words),
     Column("changes", Integer, nullable=False),
     # Views, unique views and clicks as last sent, and the UTC day when that was.
-    Column("metrics", String(64)),
+    Column("metrics", Text),
     Column("metrics_day", Integer),
     Column("gone", Boolean, nullable=False),
 )
@@ -124,8 +145,8 @@ children = _table(
     "child",
     Column("scope", Integer, primary_key=True, autoincrement=False),
     Column("parent", String(64), primary_key=True),
-    Column("counter", String(64), nullable=False),
-    Column("swept", String(64)),
+    Column("counter", Text, nullable=False),
+    Column("swept", Text),
     Column("surplus", Integer, nullable=False),
     Column("watermark", Moment),
     Column("place", Text),
@@ -142,6 +163,9 @@ rows = _table(
     sqlite_with_rowid=False,
 )
 
+LIVE, DEAD = text("state <> 'dead'"), text("state = 'dead'")
+
+# The texts come last: what stands behind a long one is slow to reach.
 outbox = _table(
     "outbox",
     Column("id", Integer, primary_key=True),
@@ -150,15 +174,20 @@ outbox = _table(
     Column("message_id", String(100), nullable=False, unique=True),
     Column("stream", String(40), nullable=False),
     Column("event", String(100), nullable=False),
-    Column("message", Text, nullable=False),
     Column("size", Integer, nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("state", String(10), nullable=False),
+    # How often it was sent without being taken, and when first.
     Column("tries", Integer, nullable=False),
     Column("first_sent_at", Moment),
-    Column("answer", Text),
     Column("answered_at", Moment),
-    Index(f"{PREFIX}outbox_waiting", "connection", "state", "id"),
+    Column("answer", Words),
+    Column("message", Text, nullable=False),
+    # What waits is found in its order without sorting, however much there is of it.
+    Index(
+        f"{PREFIX}outbox_live", "connection", "destination", "id", sqlite_where=LIVE, postgresql_where=LIVE
+    ),
+    Index(f"{PREFIX}outbox_dead", "answered_at", sqlite_where=DEAD, postgresql_where=DEAD),
 )
 
 quarantine = _table(
@@ -169,7 +198,7 @@ quarantine = _table(
     Column("parent", String(64), nullable=False),
     Column("row", String(64)),
     Column("digest", String(64), nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", Words, nullable=False),
     Column("body", Text, nullable=False),
     Column("seen_at", Moment, nullable=False),
     UniqueConstraint("connection", "stream", "parent", "digest", name=f"{PREFIX}quarantine_row"),

@@ -9,6 +9,7 @@ from typing import Any
 from connector.beamer.catalogue import Stream
 from connector.beamer.pages import Habits
 from connector.segment.facts import Fact
+from connector.segment.values import plain
 from connector.state.intake import Effects
 from connector.state.progress import ChildState, ParentState, StreamState
 from connector.sync import counters, looks, sweeps
@@ -16,7 +17,7 @@ from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage
 from connector.sync.policy import Policy
 from connector.sync.probes import NO_PARENT, Probe
-from connector.sync.shaping import enqueue, outgoing
+from connector.sync.shaping import enqueue, enqueue_changes
 from connector.sync.sweeps import SweepStep
 
 METRICS = ("views", "unique_views", "clicks")
@@ -114,7 +115,7 @@ def decide_block(
         after, facts = _parent_after(before, row, context, probe.stream)
         if after != before:
             effects.parents.append(after)
-        effects.events += [outgoing(fact, context.policy, context.now) for fact in facts]
+        enqueue_changes(effects, facts, raw, context.policy, context.now)
         for stream, scope in child_streams:
             child = lists.get(stream.name, {}).get(row.id)
             moved = _counter_after(child, scope, row.id, counters.read(raw, stream.counters))
@@ -125,6 +126,8 @@ def decide_block(
     step = looks.after_page(probe.look, page.seen, alive, probe.habits, probe.stream.cap)
     effects.parents += _gone(step, probe, known, {parent.id for parent in effects.parents})
     state = learnt(context.state, step.habits, probe.habits, effects)
+    if step.next is None and probe.look.proving and probe.look.block.since is None:
+        state = replace(state, complete=True)
     effects.stream = state if state != context.state else None
     return effects, step
 
@@ -132,23 +135,29 @@ def decide_block(
 def _parent_after(
     before: ParentState | None, row: Any, context: Context, stream: Stream
 ) -> tuple[ParentState, list[Fact]]:
-    status = row.fields.get("status")
+    status = _status(row)
     if before is None:
         after = ParentState(row.id, row.date, status, metrics=_metrics(row))
         return after, []
     after = replace(before, date=row.date, gone=False)
     facts: list[Fact] = []
-    sent = stream.name in context.policy.streams and row.date >= context.policy.start
+    sent = stream.name in context.policy.streams
     if status and status != before.status:
         after = replace(after, status=status)
         if before.status and sent:
             after = replace(after, changes=after.changes + 1)
             fields = {**row.fields, "previous_status": before.status}
             facts.append(Fact("status", row.id, NO_PARENT, context.now, fields, after.changes))
-    if context.policy.metrics and sent:
+    if context.policy.metrics and sent and row.date >= context.policy.start:
         after, more = _metrics_after(after, row, context)
         facts += more
     return after, facts
+
+
+def _status(row: Any) -> str | None:
+    # As much of it as the store keeps; PostgreSQL refuses NUL and lone surrogates in text.
+    status = row.fields.get("status")
+    return plain(status)[:100] if status else None
 
 
 def _metrics(row: Any) -> str | None:

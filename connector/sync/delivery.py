@@ -16,9 +16,6 @@ from connector.sync.retries import wait_before
 
 log = structlog.get_logger()
 
-# Where so many messages were refused one by one and none was taken, it is not the messages.
-REFUSALS_THAT_TELL = 8
-
 
 class Delivery:
     """Delivers what waits for one destination."""
@@ -80,10 +77,7 @@ class Delivery:
         )
 
     def _split(self, batch: Sequence[Letter]) -> list[tuple[Letter, Refused]]:
-        """Send a batch; where it is refused, halve it until the messages at fault are found.
-
-        What was refused while nothing at all is taken is given back unsplit after a few.
-        """
+        """Send a batch; where it is refused, halve it until the messages at fault are found."""
         try:
             self._send(batch)
             return []
@@ -91,10 +85,7 @@ class Delivery:
             if len(batch) == 1:
                 return [(batch[0], error)]
             middle = len(batch) // 2
-            first = self._split(batch[:middle])
-            if len(first) >= min(middle, REFUSALS_THAT_TELL) and not self._confirmed:
-                return [*first, *((letter, error) for letter in batch[middle:])]
-            return first + self._split(batch[middle:])
+            return self._split(batch[:middle]) + self._split(batch[middle:])
 
     def _send(self, batch: Sequence[Letter]) -> None:
         """Send with retries, and confirm; raises when it was refused, or is not confirmed in the end."""

@@ -37,9 +37,9 @@ def begin(block: Block, proving: bool) -> Look:
 def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, cap: int) -> LookStep:
     """Judge a page of parents; `known` are all parents known before this page.
 
-    A full page proves its window only newest first with every known id on it and no other: what could
-    hide behind it is as old as its last row. A page that is not full proves it where such pages were
-    seen to be the last, unless a known id is missing.
+    A page with more behind it proves its window only newest first with every known id on it and no
+    other: what could hide behind it is as old as its last row. A page that is not full proves it where
+    such pages were seen to be the last, unless a known id is missing.
     """
     turned = turn(look.place, page, habits, Way(cap, by_date=True))
     if turned.next is not None and turned.repeat:
@@ -47,7 +47,8 @@ def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, c
     look = replace(look, found=look.found | set(page.ids))
     missing = look.block.members - look.found
     first = look.place.page == 0 and not look.place.last
-    if first and not look.proving and _proves(page, missing, known, cap):
+    more = page.count == cap or habits.short_ends is False
+    if first and more and not look.proving and not missing and _proves(page, known, habits, cap):
         return LookStep(turned.habits, None)
     if turned.next is None and first and missing:
         behind = replace(look.place, page=1, last=page.ids, behind_short=True)
@@ -57,6 +58,7 @@ def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, c
     return LookStep(turned.habits, replace(look, place=turned.next))
 
 
-def _proves(page: Seen, missing: Collection[str], known: Collection[str], cap: int) -> bool:
-    strangers = any(found not in known for found in page.ids)
-    return page.count == cap and page.order is Order.NEWEST and not missing and not strangers
+def _proves(page: Seen, known: Collection[str], habits: Habits, cap: int) -> bool:
+    alone = page.count < min(2, cap)
+    ordered = page.order is Order.NEWEST or (alone and habits.order is Order.NEWEST)
+    return ordered and all(found in known for found in page.ids)

@@ -39,24 +39,41 @@ def first_probes(
         if stream.parent is not None:
             continue
         if children(catalogue, stream.name):
-            probes += block_probes(stream, progress, now)
+            waits = any(children_wait(progress, child.name) for child in children(catalogue, stream.name))
+            probes += block_probes(stream, progress, now, hurried=waits)
         else:
             probes.insert(0, dated_probe(stream, progress.streams[stream.name], policy, first_page))
     return probes
 
 
-def block_probes(stream: Stream, progress: Progress, now: datetime) -> list[Probe]:
-    """One probe for each block, newest block first."""
+def children_wait(progress: Progress, stream: str) -> bool:
+    """Whether a run stopped before it had read a list that it knew to have moved."""
+    return any(
+        moved(child.counter, child.swept) and child.counter != child.swept
+        for child in progress.children.get(stream, {}).values()
+    )
+
+
+def block_probes(stream: Stream, progress: Progress, now: datetime, *, hurried: bool = False) -> list[Probe]:
+    """One probe for each block, newest block first; `hurried`: what is known to wait goes before proofs."""
     state = progress.streams[stream.name]
     known = progress.parents.get(stream.name, {})
-    doubted = state.proved_at is None or now - state.proved_at > PROOF_LASTS
+    unproved = doubted(state, now) and not hurried
     blocks = cut((parent.date, parent.id) for parent in known.values() if not parent.gone)
+    if not state.complete:
+        # A first reading cut short goes on where it stopped, or it would start again for ever.
+        blocks.insert(0, blocks.pop())
     probes = []
     for block in blocks:
         far_end = block.since is None and not state.complete
-        look = looks.begin(block, proving=doubted or far_end)
+        look = looks.begin(block, proving=unproved or far_end)
         probes.append(Probe(stream, _why(block, look.proving), look=look))
     return probes
+
+
+def doubted(state: StreamState, now: datetime) -> bool:
+    """Whether it is time to make sure again that nothing hides behind full pages."""
+    return state.proved_at is None or now - state.proved_at > PROOF_LASTS
 
 
 def _why(block: Block, proving: bool) -> str:
@@ -68,7 +85,8 @@ def _why(block: Block, proving: bool) -> str:
 def dated_probe(stream: Stream, state: StreamState, policy: Policy, first_page: int | None) -> Probe:
     """A list without parents and counters, such as NPS: back to the lookback before its watermark."""
     if state.place:
-        return Probe(stream, "go on where the last run stopped", sweep=sweeps.restore(state.place))
+        sweep = sweeps.resumed(sweeps.restore(state.place), habits_of(state, first_page))
+        return Probe(stream, "go on where the last run stopped", sweep=sweep)
     low = sweeps.lowest(policy.start, state.watermark, policy.lookback)
     habits = habits_of(state, first_page)
     first = state.watermark is None
@@ -105,7 +123,7 @@ def child_probe(
 ) -> Probe:
     """A child list whose counter has moved."""
     if child.place:
-        sweep = sweeps.restore(child.place)
+        sweep = sweeps.resumed(sweeps.restore(child.place), habits_of(state, first_page))
         return Probe(stream, "go on where the last run stopped", child.parent, sweep=sweep)
     sweep = sweeps.begin_child(
         child.counter,

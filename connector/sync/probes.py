@@ -23,6 +23,7 @@ class Probe:
     sweep: Sweep | None = None
     failures: int = 0
     not_before: datetime | None = None
+    ignore_filters: bool = False
     habits: Habits = field(default_factory=Habits)
 
     @property

@@ -1,6 +1,7 @@
 """What a run did, counted while it goes on; the summary that every command ends with."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,20 @@ class Report:
     @property
     def asked(self) -> int:
         return self.requests.total()
+
+    @property
+    def incomplete(self) -> bool:
+        """Something could not be read although it was asked for; a forbidden stream is another matter."""
+        return any(not trouble.endswith("(403)") for trouble in self.troubles)
+
+    def count(self, stream: str, tally: Mapping[str, int]) -> None:
+        """Add what one page did."""
+        sums = {"rows": self.new, "events": self.events, "quarantined": self.quarantined}
+        for what, count in tally.items():
+            if what in sums:
+                sums[what][stream] += count
+            else:
+                self.held[what] += count
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON and for the store."""

@@ -60,8 +60,7 @@ class Outcome:
 
     @property
     def incomplete(self) -> bool:
-        """Something could not be read although it was asked for; a forbidden stream is another matter."""
-        return any(not trouble.endswith("(403)") for trouble in self.report.troubles)
+        return self.report.incomplete
 
 
 class Run:

@@ -38,6 +38,17 @@ def enqueue(
             effects.rejected.append(Rejected(error.reason, body_of(raw), row.id))
 
 
+def enqueue_changes(
+    effects: Effects, changes: Iterable[Fact], raw: Any, policy: Policy, now: datetime
+) -> None:
+    """Add the events of what changed about a row; the row itself stays as it was judged."""
+    for change in changes:
+        try:
+            effects.events.append(outgoing(change, policy, now))
+        except Unshapeable as error:
+            effects.rejected.append(Rejected(error.reason, body_of(raw)))
+
+
 def rejected(unusable: Unusable) -> Rejected:
     return Rejected(unusable.reason, body_of(unusable.raw), unusable.id)
 

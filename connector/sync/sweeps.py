@@ -19,12 +19,12 @@ class Sweep:
 
     `low`: rows older than this are not looked for (None: the whole list is read). `began`: the parent's
     counter before the first page. `expected`: how many new rows it promised. `trusting`: the list is
-    taken to come newest first, and is asked from its newest row without a bound.
+    taken to come newest first, and is asked from its newest row without a bound. `first`: the list was
+    never read. `reached`: the last page's last date. `resumed`: rows may have shifted between its pages.
     """
 
     place: Place
     low: datetime | None
-    by_date: bool
     began: str = ""
     expected: int = 0
     trusting: bool = False
@@ -35,6 +35,9 @@ class Sweep:
     newest: datetime | None = None
     waits: datetime | None = None
     again: int = 0
+    first: bool = False
+    reached: datetime | None = None
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,9 @@ def begin_child(
     """
     whole = _fits(counter, cap) or (swept is None and young)
     expected = 0 if swept is None else max(0, risen(counter, swept) - surplus)
-    if whole:
-        return Sweep(Place(), None, by_date=False, began=counter, expected=expected)
-    return replace(begin_dated(low, habits, first=swept is None), began=counter, expected=expected)
+    dated = begin_dated(low, habits, first=False)
+    sweep = Sweep(Place(), None) if whole else dated
+    return replace(sweep, began=counter, expected=expected, first=swept is None)
 
 
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> Sweep:
@@ -83,19 +86,19 @@ def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime |
     `bound` at most. In any other order only the window from `low` on is asked for.
     """
     if habits.order is Order.NEWEST and not first:
-        return Sweep(Place(since=bound), low, by_date=True, trusting=True)
-    return Sweep(Place(since=low - SECOND), low, by_date=True)
+        return Sweep(Place(since=bound), low, trusting=True)
+    return Sweep(Place(since=low - SECOND), low)
 
 
 def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
     """Judge a page and say how the sweep goes on."""
-    turned = turn(sweep.place, page.seen, habits, Way(cap, sweep.by_date))
+    turned = turn(sweep.place, page.seen, habits, Way(cap, by_date=True))
     if turned.repeat and turned.next is not None:
         return SweepStep(turned.habits, replace(sweep, place=turned.next), done=False)
     grown = _grown(sweep, page)
     if turned.next is not None:
         return SweepStep(turned.habits, *_onward(grown, page.seen, turned.next, cap))
-    return SweepStep(turned.habits, *_ended(grown, turned.habits))
+    return SweepStep(turned.habits, *_ended(grown, page.seen, turned.habits, cap))
 
 
 def _grown(sweep: Sweep, page: Page) -> Sweep:
@@ -109,6 +112,7 @@ def _grown(sweep: Sweep, page: Page) -> Sweep:
         pages=sweep.pages + 1,
         newest=max(filter(None, (sweep.newest, *seen.dates)), default=None),
         waits=min(filter(None, (sweep.waits, page.waits)), default=None),
+        reached=seen.dates[-1] if seen.dates else sweep.reached,
     )
 
 
@@ -121,17 +125,37 @@ def _onward(sweep: Sweep, seen: Seen, place: Place, cap: int) -> tuple[Sweep, bo
     return replace(sweep, place=place), False
 
 
-def _ended(sweep: Sweep, habits: Habits) -> tuple[Sweep, bool]:
-    bounded = sweep.low is not None and not sweep.trusting
-    if bounded and sweep.found < sweep.expected:
+def _ended(sweep: Sweep, seen: Seen, habits: Habits, cap: int) -> tuple[Sweep, bool]:
+    short = _short_of_promise(sweep)
+    full = sweep.pages * cap
+    unsure = short or (sweep.first and sweep.low is not None and not sweep.trusting)
+    if unsure and seen.count and not sweep.place.behind_short and full < total(sweep.began):
+        # Rows hidden after the page was cut make it look like the last one.
+        place = replace(sweep.place, page=sweep.place.page + 1, last=seen.ids, behind_short=True)
+        return replace(sweep, place=place), False
+    if short and sweep.low is not None and not sweep.trusting:
         # The counter promised more than the window held: a row may have come with an older date.
         return _restart(sweep, Place(), None), False
-    if sweep.low is None and sweep.pages > 1 and sweep.read < total(sweep.began) and sweep.again == 0:
-        # A deletion while paging moves rows onto pages already read.
+    steady = sweep.low is not None or _steady(sweep.place, habits)
+    if short and not steady and sweep.pages > 1 and sweep.again == 0:
+        # A deletion while paging by number moves rows onto pages already read.
         return _restart(sweep, Place(), None), False
-    if not sweep.began and sweep.pages > 1 and habits.order is Order.NONE and sweep.fresh_in_pass:
+    shifted = sweep.resumed or not sweep.began
+    if shifted and sweep.pages > 1 and habits.order is Order.NONE and sweep.fresh_in_pass:
         return _restart(sweep, Place(since=sweep.place.since), sweep.low), False
     return sweep, True
+
+
+def _steady(place: Place, habits: Habits) -> bool:
+    """Read on by date, no row can slip past."""
+    return habits.order in (Order.NEWEST, Order.OLDEST) and (place.page == 0 or place.behind_short)
+
+
+def _short_of_promise(sweep: Sweep) -> bool:
+    """Whether the counter had shown more than was found."""
+    if sweep.first:
+        return (sweep.low is None or sweep.trusting) and sweep.read < total(sweep.began)
+    return sweep.found < sweep.expected
 
 
 def _restart(sweep: Sweep, place: Place, low: datetime | None) -> Sweep:
@@ -139,13 +163,24 @@ def _restart(sweep: Sweep, place: Place, low: datetime | None) -> Sweep:
         sweep,
         place=place,
         low=low,
-        by_date=low is not None,
         trusting=False,
         read=0,
         pages=0,
         fresh_in_pass=0,
         again=sweep.again + 1,
+        reached=None,
     )
+
+
+def resumed(sweep: Sweep, habits: Habits) -> Sweep:
+    """Go on in a later run: rows have come and gone since, so pages have shifted, but dates have not."""
+    place = sweep.place
+    if place.page and not place.behind_short and sweep.reached:
+        if habits.order is Order.NEWEST:
+            place = Place(place.since, sweep.reached + SECOND)
+        elif habits.order is Order.OLDEST:
+            place = Place(sweep.reached - SECOND, place.until)
+    return replace(sweep, place=place, resumed=True)
 
 
 def _fits(counter: str, cap: int) -> bool:
@@ -155,7 +190,9 @@ def _fits(counter: str, cap: int) -> bool:
 def surplus_after(sweep: Sweep, swept: str | None, surplus: int) -> int:
     """How many rows were found that the counter has still to show."""
     if swept is None:
-        return max(0, sweep.read - total(sweep.began)) if sweep.low is None else 0
+        # Rows read twice, in overlaps after a stop, are no surplus.
+        known = sweep.low is None and not sweep.resumed
+        return max(0, sweep.read - total(sweep.began)) if known else 0
     if total(sweep.began) < total(swept):
         return surplus
     return max(0, surplus + sweep.found - risen(sweep.began, swept))
@@ -183,6 +220,6 @@ def restore(text: str) -> Sweep:
     for name in ("since", "until"):
         place[name] = place[name] and datetime.fromisoformat(place[name])
     place["last"] = tuple(place["last"])
-    for name in ("low", "newest", "waits"):
+    for name in ("low", "newest", "waits", "reached"):
         values[name] = values[name] and datetime.fromisoformat(values[name])
     return Sweep(place=Place(**place), **values)

@@ -79,7 +79,7 @@ def test_traits_that_fill_the_message_are_dropped_and_the_text_kept() -> None:
     content = json.loads(built(text="Hi", attributes={"a": "x" * 50_000}, privacy=EVERYTHING).text)
     assert "traits" not in content["context"]
     assert content["properties"]["comment"] == "Hi"
-    assert "truncated" not in content["properties"]
+    assert content["properties"]["truncated"] is True
 
 
 def test_traits_stay_where_only_the_text_is_long() -> None:

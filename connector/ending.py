@@ -1,0 +1,81 @@
+"""How a command ends: with an exit code, and where JSON was asked for, always with one object of it."""
+
+import _thread
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise, takewhile
+from typing import Any
+
+from connector.clock import SystemClock
+from connector.errors import ConnectorError, Exit
+from connector.output import as_json, complain, explain, explain_unexpected
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The worst first, as several connections end differently.
+WORST_FIRST = (78, 1, 69, 77, 65, 75)
+
+
+class Signalled(SystemExit):
+    """A signal that ends the process where it stands; the store's transaction in hand is rolled back."""
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of several parts that ended with these."""
+    found = set(codes)
+    return next((code for code in WORST_FIRST if code in found), max(found, default=0))
+
+
+@contextmanager
+def stopping(clock: SystemClock) -> Iterator[Callable[[], int]]:
+    """Let SIGTERM and SIGINT end the work cleanly; the page and the batch in hand are finished."""
+    received: list[int] = []
+
+    def stop(number: int, _frame: Any) -> None:
+        received.append(number)
+        # In a thread: the signal may have come while this one holds the lock inside the clock's event.
+        _thread.start_new_thread(clock.stop, ())
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield lambda: 128 + received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(command: Callable[[], None], words: Sequence[str]) -> None:
+    """Run a command; every error ends in a sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a sign is no reason to fail.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+    try:
+        command()
+    except Signalled as signalled:
+        complain("stopped by a signal")
+        _end(words, int(str(signalled.code)), None)
+    except ConnectorError as error:
+        explain(error)
+        _end(words, error.exit, {"code": error.code, "what": error.what})
+    except Exception as error:
+        explain_unexpected(error)
+        _end(words, Exit.UNEXPECTED, unexpected(error))
+
+
+def unexpected(error: BaseException) -> dict[str, str]:
+    """An error nobody foresaw, as JSON: its own text may hold a row or a key."""
+    return {"code": "BS-001", "what": f"unexpected {type(error).__name__}"}
+
+
+def _leave(number: int, _frame: Any) -> None:
+    raise Signalled(128 + number)
+
+
+def _end(words: Sequence[str], code: int, error: Mapping[str, str] | None) -> None:
+    if "--output=json" in words or ("--output", "json") in pairwise(words):
+        command = " ".join(takewhile(lambda word: not word.startswith("-"), words))
+        as_json({"command": command, "exit": int(code), "error": error})
+    sys.exit(code)

@@ -1,0 +1,62 @@
+"""What a page of rows changes, as it is handed to the store."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+from connector.state.progress import ChildState, ParentState, StreamState
+from connector.state.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A row's id with its verdict, before the database has said whether it is new."""
+
+    id: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A finished message on its way into the outbox; `size` in bytes as sent."""
+
+    message_id: str
+    event: str
+    text: str
+    size: int
+    stream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that could not be used: why, and the row itself as JSON text."""
+
+    reason: str
+    body: str = field(repr=False)
+    id: str | None = None
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.body.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a page changes beside its rows' ids."""
+
+    events: list[Outgoing] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    parents: list[ParentState] = field(default_factory=list)
+    children: list[ChildState] = field(default_factory=list)
+    stream: StreamState | None = None
+    first_page: int | None = None
+    tally: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a page's rows belong."""
+
+    stream: str
+    scope: int
+    parent: str

@@ -1,0 +1,63 @@
+"""The three ways in which rows are written, many at once; both databases spell them alike."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Column, Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+Values = Sequence[Mapping[str, Any]]
+
+
+def insert_into(dialect: str, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT and RETURNING."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def add(db: Connection, table: Table, values: Values) -> None:
+    """Insert the rows that are not there yet."""
+    if values:
+        db.execute(_adding(db.dialect.name, table, None), values)
+
+
+def add_new(db: Connection, table: Table, values: Values, returning: Column[Any]) -> list[Any]:
+    """Insert the rows that are not there yet, and give a column of those: the database is the judge."""
+    if not values:
+        return []
+    return list(db.execute(_adding(db.dialect.name, table, returning), values).scalars())
+
+
+def put(db: Connection, table: Table, values: Values) -> None:
+    """Insert rows, or overwrite what they hold."""
+    if values:
+        db.execute(_putting(db.dialect.name, table), values)
+
+
+def add_up(db: Connection, table: Table, values: Values, sum_of: str) -> None:
+    """Insert rows, or add to one of their columns."""
+    if values:
+        db.execute(_adding_up(db.dialect.name, table, sum_of), values)
+
+
+# Built once: putting a statement together costs more than running it.
+
+
+@cache
+def _adding(dialect: str, table: Table, returning: Column[Any] | None) -> Any:
+    statement = insert_into(dialect, table).on_conflict_do_nothing()
+    return statement if returning is None else statement.returning(returning)
+
+
+@cache
+def _putting(dialect: str, table: Table) -> Any:
+    new = insert_into(dialect, table)
+    rest = {column.name: new.excluded[column.name] for column in table.c if not column.primary_key}
+    return new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=rest)
+
+
+@cache
+def _adding_up(dialect: str, table: Table, sum_of: str) -> Any:
+    new = insert_into(dialect, table)
+    total = {sum_of: table.c[sum_of] + new.excluded[sum_of]}
+    return new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=total)

@@ -1,0 +1,97 @@
+"""What went wrong with a request, and what to do next: again, later, without it, or not at all."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from connector.errors import BadAnswer, ConnectorError, TooMany, Transient, Unreachable
+from connector.sync.probes import Probe
+from connector.sync.retries import wait_before
+from connector.sync.work import Work
+
+log = structlog.get_logger()
+
+# So many probes in a row that fail for good: of one stream, and it is left alone for this run; of
+# several, and Beamer counts as out of reach.
+FAILURES_IN_A_ROW = 3
+
+
+class Troubles:
+    """Counts what fails in one run. `refused`: 429 had closed the account, and nothing was answered since."""
+
+    def __init__(self, work: Work, chance: Callable[[], float], *, refused: bool) -> None:
+        self._work = work
+        self._chance = chance
+        self._refused = refused
+        self._answered = False
+        self._of_stream: Counter[str] = Counter()
+        self._in_a_row: list[str] = []
+
+    def answered(self) -> None:
+        """Beamer is there, whatever it said: from now on several requests may be on their way at once."""
+        self._answered = True
+        self._work.careful = False
+        if self._refused:
+            self._work.ledger.opened()
+            self._refused = False
+
+    def went_well(self, probe: Probe) -> None:
+        self._in_a_row.clear()
+        self._of_stream.pop(probe.stream.name, None)
+
+    def forbidden(self, probe: Probe) -> None:
+        """403: the other collections go on. It may be the parameter that is forbidden, not the list."""
+        work, name = self._work, probe.stream.name
+        if probe.ignore_filters:
+            work.ignore_filters = False
+            work.agenda.first(probe)
+            return
+        if name not in work.report.forbidden:
+            work.report.forbidden.append(name)
+        work.note_trouble(name, "the key may not read it (403)")
+        work.agenda.drop(name)
+
+    def too_many(self, probe: Probe, error: TooMany) -> None:
+        """Somebody else spends, too: slow down; after a few more, close the account for a while."""
+        work = self._work
+        if work.report.stopped:
+            return
+        work.careful = True
+        wait = None if self._refused else wait_before(probe.failures + 1, error, self._chance())
+        if wait is not None:
+            self._retry(probe, error, wait)
+            return
+        until = work.ledger.close(work.clock.now())
+        work.stop("Beamer keeps answering 429: the account is closed for now", until)
+
+    def transient(self, probe: Probe, error: Transient) -> None:
+        wait = wait_before(probe.failures + 1, error, self._chance())
+        if wait is None:
+            self.give_up(probe, error)
+        else:
+            self._retry(probe, error, wait)
+
+    def not_known(self, probe: Probe) -> None:
+        self.give_up(probe, BadAnswer("Beamer does not know this list (404)"))
+
+    def give_up(self, probe: Probe, error: ConnectorError) -> None:
+        """Leave a probe for the next run; the others go on, unless nothing gets through any more."""
+        name = probe.stream.name
+        self._work.note_trouble(name, error.what)
+        if not isinstance(error, Transient):
+            return
+        self._of_stream[name] += 1
+        self._in_a_row.append(name)
+        everywhere = len(self._in_a_row) >= FAILURES_IN_A_ROW and len(set(self._in_a_row)) > 1
+        if everywhere or not self._answered:
+            raise Unreachable(f"Beamer cannot be reached: {error.what}")
+        if self._of_stream[name] >= FAILURES_IN_A_ROW:
+            self._work.agenda.drop(name)
+
+    def _retry(self, probe: Probe, error: Transient, wait: float) -> None:
+        log.info("retry", stream=probe.stream.name, error=error.what, seconds=round(wait, 1))
+        probe.failures += 1
+        probe.not_before = self._work.clock.now() + timedelta(seconds=wait)
+        self._work.agenda.first(probe)

@@ -1,0 +1,70 @@
+"""What the parts of one run share: the settings, what is known so far, and what is still to ask."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from connector.beamer.catalogue import Stream
+from connector.clock import Clock
+from connector.state.connections import Identity
+from connector.state.intake import Intake
+from connector.state.ledger import Ledger
+from connector.state.progress import Progress
+from connector.sync.agenda import Agenda
+from connector.sync.policy import Policy
+from connector.sync.report import Report
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Work:
+    """The state of one run.
+
+    `ignore_filters`: whether the key may, None while that is unknown. `ahead`: how far Beamer's clock is
+    ahead of ours. `careful`: one request at a time.
+    """
+
+    catalogue: Mapping[str, Stream]
+    identity: Identity
+    policy: Policy
+    progress: Progress
+    ledger: Ledger
+    intake: Intake
+    clock: Clock
+    report: Report
+    first_page: int | None
+    ignore_filters: bool | None
+    careful: bool = True
+    ahead: timedelta = timedelta(0)
+    agenda: Agenda = field(default_factory=Agenda)
+    troubled: set[str] = field(default_factory=set)
+
+    @property
+    def beamer_now(self) -> datetime:
+        """The time by Beamer's clock, as its last answer showed it."""
+        return self.clock.now() + self.ahead
+
+    def stop(self, why: str, until: datetime | None = None) -> None:
+        """Send nothing more in this run."""
+        log.info("stopping", why=why)
+        self.report.stopped, self.report.next_try = why, until
+
+    def filters_settled(self, allowed: bool) -> None:
+        """An answer has shown whether the key may ignore filters."""
+        self.ignore_filters = allowed
+        if self.policy.ignore_filters is None and self.identity.ignore_filters is not allowed:
+            self.intake.note((), self.clock.now(), ignore_filters=allowed)
+            self.identity = replace(self.identity, ignore_filters=allowed)
+
+    def note_trouble(self, stream: str, what: str) -> None:
+        """Say in the summary, and in the stream's own state, what went wrong."""
+        log.warning("stream_trouble", stream=stream, error=what)
+        self.troubled.add(stream)
+        said = f"{stream}: {what}"
+        if said not in self.report.troubles:
+            self.report.troubles.append(said)
+        state = self.progress.streams[stream]
+        self.progress.streams[stream] = replace(state, trouble=what, trouble_at=self.clock.now())

@@ -1,0 +1,103 @@
+"""A first, a second and a third sync, by processes over sockets."""
+
+from datetime import timedelta
+from math import ceil
+
+from connector.sandbox import Company
+from tests.cli.conftest import Make
+from tests.cli.process import Machine, made_up
+
+
+def quiet_requests(machine: Machine) -> int:
+    """What a sync with nothing new costs: each page of posts and requests, and one of NPS."""
+    now = machine.sandbox.now()
+    shown = [
+        sum(row.appears <= now and row.deleted_at is None for row in machine.sandbox.world.rows(stream))
+        for stream in ("posts", "feature_requests")
+    ]
+    return sum(ceil(count / 10) for count in shown) + 1
+
+
+def test_three_syncs(on_either: Machine) -> None:
+    first = on_either.run("sync", "--output", "json")
+    assert first.code == 0, first.err
+    on_either.all_there_once()
+    sent = len(on_either.sandbox.segment.messages)
+    assert first.connection["sent"] == sent > 50
+
+    on_either.sandbox.advance(timedelta(hours=20))
+    second = on_either.run("sync", "--output=json")
+    on_either.all_there_once()
+    assert second.connection["sent"] == len(on_either.sandbox.segment.messages) - sent > 0
+
+    asked = on_either.asked()
+    third = on_either.run("sync", "--output", "json")
+    assert third.connection["sent"] == 0
+    assert on_either.asked() - asked == third.connection["requests_spent"] == quiet_requests(on_either)
+
+
+def test_streams_asked_for_alone_cost_later_syncs_nothing(machine: Machine) -> None:
+    alone = machine.run("sync", "--stream", "comments", "--output", "json")
+    assert alone.code == 0, alone.err
+    assert alone.connection["held_back"].keys() <= {"no_user", "team"}
+    assert "reactions" not in alone.connection["requests"]
+    assert machine.run("sync").code == 0
+    machine.all_there_once()
+
+
+def test_an_unknown_stream_is_named(machine: Machine) -> None:
+    ended = machine.run("sync", "--stream", "coments", "--output", "json")
+    assert (ended.code, machine.asked()) == (78, 0)
+    assert "comments" in ended.err
+
+
+def test_collecting_only(machine: Machine) -> None:
+    collected = machine.run("sync", "--no-deliver", "--output", "json")
+    assert (collected.code, machine.asked("segment")) == (0, 0)
+    delivered = machine.run("sync", "--max-requests", "0", "--output", "json", "--skip-exit-code", "99")
+    assert delivered.code == 0
+    assert delivered.connection["sent"] == collected.connection["waiting"] > 0
+    assert delivered.connection["requests_spent"] == 0
+    machine.all_there_once()
+
+
+def test_a_few_requests_at_a_time_end_at_the_same_place(machine: Machine) -> None:
+    for _ in range(40):
+        ended = machine.run("sync", "--max-requests", "15", "--output", "json")
+        assert ended.code == 0
+        if not ended.connection["stopped"]:
+            break
+    machine.all_there_once()
+
+
+def test_a_dry_run_asks_nobody_and_writes_nothing(on_either: Machine) -> None:
+    before = on_either.run("sync", "--dry-run", "--output", "json")
+    assert (before.code, on_either.asked(), list(on_either.here.iterdir())) == (0, 0, []), before.err
+    assert before.connection["requests_at_least"] > 0
+    assert on_either.run("status", "--output", "json").connection["start_date"] is None
+    on_either.run("sync")
+    asked = on_either.asked()
+    after = on_either.run("sync", "--dry-run", "--output", "json")
+    assert (after.code, on_either.asked()) == (0, asked)
+    assert after.connection["requests_at_least"] == quiet_requests(on_either)
+
+
+def test_the_start_date_stays_and_is_said(machine: Machine) -> None:
+    first = machine.run("sync")
+    assert f"{machine.start:%Y-%m-%d} 00:00:00 UTC" in first.out
+    machine.extra["BEAMER_START_DATE"] = "2020-01-01"
+    later = machine.run("sync", "--output", "json")
+    assert later.connection["rows_new"] == {}
+    assert "earlier" in later.connection["notices"][0]
+
+
+def test_check_does_not_fix_the_start_date(machine: Machine) -> None:
+    assert machine.run("check", "--offline").code == 0
+    machine.extra["BEAMER_START_DATE"] = "2026-01-01"
+    assert "2026-01-01" in machine.run("sync", "--max-requests", "0").out
+
+
+def test_an_empty_account(make: Make) -> None:
+    machine = make(made_up(Company.empty()))
+    ended = machine.run("sync", "--output", "json")
+    assert (ended.code, ended.connection["sent"], ended.connection["rows_new"]) == (0, 0, {})

@@ -1,0 +1,138 @@
+"""The parts of the README that are made from the code, between `<!-- name -->` and `<!-- /name -->`.
+
+`UPDATE_DOCS=1 python -m pytest tests/docs` writes them anew.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from connector.cli import app
+from connector.config import known_settings
+from connector.plans import PLANS
+from connector.segment.events import markdown_table
+from connector.state.ledger import PERIOD_DAYS
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = tuple(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))
+
+Cells = tuple[str, ...]
+
+
+def between(name: str, text: str) -> str:
+    """What stands in a marked section, without the empty lines around it."""
+    found = re.search(rf"<!-- {name} -->\n+(.*?)\n*<!-- /{name} -->", text, re.DOTALL)
+    assert found, f"README.md has no section <!-- {name} --> … <!-- /{name} -->"
+    return found[1]
+
+
+def rewritten(name: str, text: str, content: str) -> str:
+    """The text with a marked section's content replaced."""
+    old = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    return old.sub(lambda found: f"{found[1]}\n{content}\n\n{found[2]}", text)
+
+
+def rows(section: str) -> list[Cells]:
+    """The rows of a Markdown table, its head left out."""
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]) for line in lines]
+
+
+def table(head: Cells, lines: Iterator[Cells]) -> str:
+    shown = [head, ("---",) * len(head), *(tuple(_cell(cell) for cell in line) for line in lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in shown)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+# --- the command line -----------------------------------------------------------------------------------
+
+
+def commands(command: Any = None, parent: Any = None) -> Iterator[tuple[str, Any]]:
+    """Every command below the given one with a context of its own, groups before what is in them."""
+    command = command or get_command(app)
+    name = command.name if parent else "beamer-segment"
+    context = command.context_class(
+        command, info_name=name, parent=parent, terminal_width=90, **command.context_settings
+    )
+    yield context.command_path, context
+    for each in getattr(command, "commands", {}).values():
+        yield from commands(each, context)
+
+
+def helps() -> str:
+    shown = [(path, context.command.get_help(context)) for path, context in commands()]
+    blocks = (f"### `{path}`\n\n```text\n{text.rstrip()}\n```" for path, text in shown)
+    return "\n\n".join(blocks)
+
+
+# --- settings, plans, costs -----------------------------------------------------------------------------
+
+
+def settings() -> str:
+    head = ("variable", "key in TOML", "takes", "default", "what it is for")
+    lines = (
+        (f"`{each.environment}`", _key(each.toml), each.type, _default(each.default), each.description)
+        for each in known_settings()
+    )
+    return table(head, lines)
+
+
+def _key(toml: str) -> str:
+    return ", ".join(f"`{key}`" for key in toml.split(", ")) if toml else "–"
+
+
+def _default(text: str) -> str:
+    return text if text == "not set" else f"`{text.replace(',', ', ')}`"
+
+
+def plans() -> str:
+    head = ("`BEAMER_PLAN`", "requests a month", "a second", "beyond that", "source of the figures")
+    lines = (
+        (
+            f"`{plan.name}`",
+            f"{plan.monthly_requests:,}" if plan.monthly_requests else "no limit",
+            str(plan.requests_per_second),
+            "billed" if plan.overage_billed else "refused" if plan.monthly_requests else "–",
+            plan.source,
+        )
+        for plan in PLANS.values()
+    )
+    return table(head, lines)
+
+
+HOURS, WEEKS, USABLE = PERIOD_DAYS * 24, PERIOD_DAYS / 7, 950
+ACCOUNTS = ((10, 0), (20, 10), (60, 30), (200, 50), (400, 100))
+
+
+def cost(posts: int, requests: int) -> int:
+    """Requests of a sync that finds nothing new; an empty list costs a look, too."""
+    return max(1, ceil(posts / 10)) + max(1, ceil(requests / 10)) + 1
+
+
+def costs() -> str:
+    head = ("posts", "feature requests", "one sync", "hourly", "every 6 hours", "daily", "on 1,000 a month")
+    return table(head, (_costs(*each) for each in ACCOUNTS))
+
+
+def _costs(posts: int, requests: int) -> Cells:
+    one = cost(posts, requests)
+    weekly = WEEKS * (one - 1)
+    months = (f"{round(PERIOD_DAYS * a_day * one + weekly):,}" for a_day in (24, 4, 1))
+    return (str(posts), str(requests), str(one), *months, f"every {ceil(HOURS * one / (USABLE - weekly))} h")
+
+
+GENERATED: Mapping[str, Callable[[], str]] = {
+    "events": lambda: markdown_table().rstrip(),
+    "plans": plans,
+    "costs": costs,
+    "settings": settings,
+    "help": helps,
+}

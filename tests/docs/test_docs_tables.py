@@ -1,0 +1,109 @@
+"""The README's tables say what the code says."""
+
+import ast
+import importlib
+import os
+import pkgutil
+import re
+from collections.abc import Iterator
+
+import pytest
+
+import connector
+from connector.beamer.catalogue import CATALOGUE
+from connector.config import STREAMS, known_settings
+from connector.ending import WORST_FIRST
+from connector.errors import ConnectorError, Exit
+from tests.docs.sections import GENERATED, README, ROOT, between, rewritten, rows
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def readme() -> str:
+    return README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_section_made_from_the_code_is_up_to_date(name: str) -> None:
+    content = GENERATED[name]()
+    if os.environ.get("UPDATE_DOCS"):
+        README.write_text(rewritten(name, readme(), content), encoding="utf-8")
+    assert between(name, readme()) == content, "Run: UPDATE_DOCS=1 .venv/bin/python -m pytest tests/docs"
+
+
+def test_every_stream_of_the_catalogue_can_be_configured() -> None:
+    assert set(STREAMS) == set(CATALOGUE)
+
+
+def test_settings_said_to_have_no_effect_have_none() -> None:
+    said = re.search(r"^Accepted, but without effect yet: (.+)$", readme(), re.MULTILINE)
+    idle = set(re.findall(r"`([A-Z_]+)`", said[1])) if said else set()
+    keys = [each.toml for each in known_settings() if each.environment in idle]
+    assert len(keys) == len(idle)
+    for file in (ROOT / "connector").rglob("*.py"):
+        if "config" not in file.parts:
+            text = file.read_text(encoding="utf-8")
+            assert not [key for key in keys if re.search(rf"\.{key}\b", text)], file
+
+
+# --- exit codes -----------------------------------------------------------------------------------------
+
+
+def test_every_exit_code_is_explained() -> None:
+    explained = [int(code.strip("`")) for code, *_ in rows(between("exit codes", readme()))]
+    assert explained == sorted(int(code) for code in Exit)
+
+
+def test_the_order_of_exit_codes_is_the_one_that_counts() -> None:
+    order = ", ".join(map(str, WORST_FIRST))
+    assert f"in the order {order}." in readme()
+
+
+# --- error codes ----------------------------------------------------------------------------------------
+
+
+def errors() -> Iterator[type[ConnectorError]]:
+    """Every kind of error that any module of the connector knows."""
+    for module in pkgutil.walk_packages(connector.__path__, "connector."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found = [ConnectorError]
+    while found:
+        error = found.pop()
+        found += error.__subclasses__()
+        if error.__module__.startswith("connector."):
+            yield error
+
+
+def test_every_error_code_is_explained_with_the_exit_code_it_ends_with() -> None:
+    explained = {code.strip("`"): ends for code, ends, *_ in rows(between("error codes", readme()))}
+    kinds = list(errors())
+    assert set(explained) == {kind.code for kind in kinds}
+    for kind in kinds:
+        if explained[kind.code] != "–":
+            assert explained[kind.code] == str(int(kind.exit)), kind
+
+
+def test_no_two_kinds_of_error_share_a_code() -> None:
+    kinds = [kind for kind in errors() if "code" in vars(kind)]
+    assert len({kind.code for kind in kinds}) == len(kinds)
+
+
+# --- log events -----------------------------------------------------------------------------------------
+
+
+def logged() -> Iterator[tuple[str, str]]:
+    """Every `log.<level>("name", …)` in the code."""
+    for file in sorted((ROOT / "connector").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="log"), attr=level),
+                    args=[ast.Constant(value=str(name)), *_],
+                ) if level in LEVELS:
+                    yield name, level
+
+
+def test_every_log_event_is_explained_with_its_level() -> None:
+    explained = {(name.strip("`"), level) for name, level, *_ in rows(between("log events", readme()))}
+    assert explained == set(logged())

@@ -1,0 +1,76 @@
+"""Processes that do the same thing to one store at the same moment."""
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+from connector.errors import Busy, NoBudget
+from connector.state import leases, schema
+from connector.state.engine import open_store
+from connector.state.ledger import Ledger, Limits
+from connector.state.owner import Owner, this_process
+from tests.state.times import NOW
+
+Racer = Callable[[str, Any], Any]
+
+
+def race(racer: Racer, url: str, arguments: list[Any]) -> list[Any]:
+    """Run one process for each argument, all at once; give what they return, or their errors' names."""
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(len(arguments)), context.SimpleQueue()
+    runners = [
+        context.Process(target=_run, args=(racer, url, argument, barrier, results)) for argument in arguments
+    ]
+    for runner in runners:
+        runner.start()
+    found = [results.get() for _ in runners]
+    for runner in runners:
+        runner.join(30)
+    return found
+
+
+def _run(racer: Racer, url: str, argument: Any, barrier: Barrier, results: Any) -> None:
+    try:
+        barrier.wait(60)
+        results.put(racer(url, argument))
+    except BaseException as error:
+        results.put(f"{type(error).__name__}: {error}")
+
+
+def make_ready(url: str, rounds: int) -> str:
+    """Open and migrate stores that do not exist yet."""
+    for number in range(rounds):
+        store = open_store(url.format(number))
+        schema.ready(store, NOW)
+        store.close()
+    return "ready"
+
+
+def take_lease(url: str, owner: Owner) -> int:
+    """Take the lease for a process that lives on; 0 where somebody else has it."""
+    store = open_store(url)
+    try:
+        return leases.acquire(store, "default", owner, NOW).token
+    except Busy:
+        return 0
+    finally:
+        store.close()
+
+
+def take_and_leave(url: str, connection: str) -> int:
+    """Take the lease and end without giving it back."""
+    return leases.acquire(open_store(url), connection, this_process(), NOW).token
+
+
+def spend(url: str, connection: str) -> list[float]:
+    """Take requests until none is left; give the moments at which they may be sent."""
+    store = open_store(url)
+    ledger, moments = Ledger(store, "acct", connection, Limits(110, 10, 30)), []
+    try:
+        while True:
+            moments.append((ledger.take("comments", NOW) - NOW).total_seconds())
+    except NoBudget:
+        return moments
+    finally:
+        store.close()

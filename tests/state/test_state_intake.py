@@ -1,0 +1,229 @@
+"""A page is accepted whole or not at all, and once."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Table, event, make_url, select
+
+from connector.errors import Busy
+from connector.state import connections, leases, schema
+from connector.state.connections import Identity
+from connector.state.engine import Store, open_store
+from connector.state.intake import Effects, Intake, Judged, Outgoing, Page, Rejected
+from connector.state.owner import this_process
+from connector.state.progress import ChildState, ParentState, Progress, load, peek
+from connector.state.tables import children, outbox, parents, quarantine, rows, streams, tallies
+from connector.state.verdicts import Verdict
+from tests.state.times import DAY, NOW
+
+PAGE = Page("comments", 2, "100")
+WRITTEN = (rows, outbox, quarantine, parents, children, tallies)
+
+
+def judged(*ids: str, verdict: Verdict = Verdict.EVENT) -> list[Judged]:
+    return [Judged(each, verdict) for each in ids]
+
+
+def message(name: str) -> Outgoing:
+    return Outgoing(f"bmr1-{name}", "Post Commented", f'{{"id": "{name}"}}', 100)
+
+
+def all_of(store: Store, table: Table) -> list[dict[str, Any]]:
+    with store.read() as db:
+        return [dict(row._mapping) for row in db.execute(select(table).order_by(*table.primary_key))]
+
+
+def test_the_database_says_which_rows_are_new(store: Store, intake: Intake) -> None:
+    told: list[tuple[set[str], int]] = []
+
+    def decide(fresh: set[str], unusable: int) -> Effects:
+        told.append((fresh, unusable))
+        return Effects()
+
+    intake.accept(PAGE, judged("1", "2", "2"), [], decide, NOW)
+    intake.accept(PAGE, judged("2", "3"), [], decide, NOW)
+    intake.accept(replace(PAGE, parent="101"), judged("1"), [], decide, NOW)
+    intake.accept(replace(PAGE, scope=3), judged("1"), [], decide, NOW)
+    intake.accept(PAGE, [], [], decide, NOW)
+    assert told == [({"1", "2"}, 0), ({"3"}, 0), ({"1"}, 0), ({"1"}, 0), (set(), 0)]
+
+
+def test_a_verdict_stays_the_first(store: Store, intake: Intake) -> None:
+    intake.accept(PAGE, judged("1", verdict=Verdict.NO_USER), [], lambda *_: Effects(), NOW)
+    intake.accept(PAGE, judged("1"), [], lambda *_: Effects(), NOW)
+    assert [row["verdict"] for row in all_of(store, rows)] == [Verdict.NO_USER]
+
+
+def full(_: set[str], unusable: int) -> Effects:
+    return Effects(
+        events=[message("1"), message("2"), replace(message("3"), stream="posts")],
+        rejected=[Rejected("too long", '{"id": "2"}', "2")],
+        parents=[ParentState("7", NOW, "open"), ParentState("8", NOW)],
+        children=[ChildState(2, "7", "1,2"), ChildState(3, "7", "5")],
+        tally=Counter(rows=2, events=3, quarantined=1 + unusable),
+    )
+
+
+def test_everything_a_page_changes_is_written(store: Store, intake: Intake) -> None:
+    bad = [Rejected("date is not a date", "{}", "9"), Rejected("the row has no usable id", "[]")]
+    intake.accept(PAGE, judged("1", "2"), bad, full, NOW)
+    assert {row["id"]: row["verdict"] for row in all_of(store, rows)} == {
+        "1": Verdict.EVENT,
+        "2": Verdict.QUARANTINED,
+    }
+    kept = all_of(store, outbox)
+    assert [(row["message_id"], row["stream"], row["state"]) for row in kept] == [
+        ("bmr1-1", "comments", "waiting"),
+        ("bmr1-2", "comments", "waiting"),
+        ("bmr1-3", "posts", "waiting"),
+    ]
+    assert [(row["row"], row["reason"]) for row in all_of(store, quarantine)] == [
+        ("9", "date is not a date"),
+        (None, "the row has no usable id"),
+        ("2", "too long"),
+    ]
+    assert {row["what"]: row["count"] for row in all_of(store, tallies)} == {
+        "rows": 2,
+        "events": 3,
+        "quarantined": 3,
+    }
+    assert [(row["scope"], row["id"], row["status"]) for row in all_of(store, parents)] == [
+        (2, "7", "open"),
+        (2, "8", None),
+    ]
+    assert [(row["scope"], row["counter"]) for row in all_of(store, children)] == [(2, "1,2"), (3, "5")]
+
+
+def test_a_page_read_again_changes_only_sums(store: Store, intake: Intake) -> None:
+    bad = [Rejected("date is not a date", "{}", "9")]
+    found: list[int] = []
+
+    def decide(fresh: set[str], unusable: int) -> Effects:
+        found.append(unusable)
+        return full(fresh, unusable)
+
+    intake.accept(PAGE, judged("1", "2"), bad, decide, NOW)
+    before = {table.name: all_of(store, table) for table in WRITTEN if table is not tallies}
+    intake.accept(PAGE, judged("1", "2"), bad, decide, NOW + DAY)
+    assert {table.name: all_of(store, table) for table in WRITTEN if table is not tallies} == before
+    assert found == [1, 0]
+    assert {row["what"]: row["count"] for row in all_of(store, tallies)}["rows"] == 4
+
+
+def test_a_page_that_fails_leaves_nothing(store: Store, intake: Intake) -> None:
+    def broken(fresh: set[str], unusable: int) -> Effects:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        intake.accept(PAGE, judged("1"), [Rejected("x", "{}")], broken, NOW)
+    assert all(all_of(store, table) == [] for table in WRITTEN)
+    seen: list[set[str]] = []
+
+    def decide(fresh: set[str], unusable: int) -> Effects:
+        seen.append(fresh)
+        return Effects()
+
+    intake.accept(PAGE, judged("1"), [], decide, NOW)
+    assert seen == [{"1"}]
+
+
+def test_a_run_that_lost_its_lease_writes_nothing(store: Store, intake: Intake, progress: Progress) -> None:
+    leases.acquire(store, "default", this_process(), NOW + DAY)
+    before = all_of(store, streams)
+    state = replace(progress.streams["comments"], complete=True)
+    for write in (
+        lambda: intake.accept(PAGE, judged("1"), [], full, NOW),
+        lambda: intake.note([state], NOW, ignore_filters=True),
+        lambda: intake.settle(ChildState(2, "7", "1"), NOW),
+    ):
+        with pytest.raises(Busy):
+            write()
+    assert all(all_of(store, table) == [] for table in WRITTEN)
+    assert all_of(store, streams) == before
+
+
+# --- progress -----------------------------------------------------------------------------------------
+
+
+def test_progress_comes_back_as_it_was_written(store: Store, intake: Intake, progress: Progress) -> None:
+    state = replace(
+        progress.streams["comments"], watermark=NOW, place="{}", short_ends=True, trouble="it's \0 \ud800 ‮"
+    )
+    scope = progress.streams["posts"].scope
+    post = ParentState("7", NOW, "Under \\ review \0\ud800🎉", 2, False, "1,2,3", 20000)
+    child = ChildState(state.scope, "7", "1,2", "0,2", 1, NOW, "{}")
+    effects = Effects(parents=[post], children=[child], stream=state, first_page=1)
+    intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
+    found = peek(store, "default")
+    assert found.streams["comments"] == state
+    assert found.streams["posts"] == progress.streams["posts"]
+    assert found.parents == {"posts": {"7": post}}
+    assert found.children == {"comments": {"7": child}}
+    moved, gone = replace(child, counter="2,2", place=None), replace(post, gone=True)
+    effects = Effects(parents=[gone], children=[moved])
+    intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
+    again = load(store, "default", ("posts", "comments", "nps"))
+    assert (again.parents["posts"]["7"], again.children["comments"]["7"]) == (gone, moved)
+    assert load(store, "another", ("posts",)).parents == {}
+
+
+def test_a_new_stream_gets_its_row_and_the_others_keep_theirs(store: Store) -> None:
+    first = load(store, "default", ("posts",))
+    second = load(store, "default", ("posts", "nps"))
+    assert second.streams["posts"] == first.streams["posts"]
+    assert second.streams["nps"].scope != first.streams["posts"].scope
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_dates_do_not_depend_on_the_server_s_zone(postgres_url: str, zone: str) -> None:
+    name = make_url(postgres_url).database
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET timezone = '{zone}'".encode())
+    store = open_store(postgres_url)
+    schema.ready(store, NOW)
+    intake = Intake(store, leases.acquire(store, "default", this_process(), NOW), "dest", 1)
+    scope = load(store, "default", ("posts",)).streams["posts"].scope
+    dates = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), NOW]
+    effects = Effects(parents=[ParentState(str(number), date) for number, date in enumerate(dates)])
+    intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
+    assert [each.date for each in peek(store, "default").parents["posts"].values()] == dates
+    store.close()
+
+
+def test_identity_is_fixed_at_first_sight(store: Store, intake: Intake) -> None:
+    first = Identity("default", "acct", "dest", NOW)
+    assert connections.known(store, "default") is None
+    assert connections.settle(store, first, NOW) == first
+    other = Identity("default", "other", "elsewhere", NOW - DAY)
+    assert connections.settle(store, other, NOW + DAY) == first
+    intake.note([], NOW, ignore_filters=False)
+    intake.accept(PAGE, [], [], lambda *_: Effects(first_page=0), NOW)
+    connections.rename(store, "default", account="a2", destination="d2")
+    assert connections.known(store, "default") == Identity("default", "a2", "d2", NOW, 0, False)
+
+
+# --- what it costs ------------------------------------------------------------------------------------
+
+
+def test_a_page_takes_as_many_statements_whatever_it_holds(store: Store, intake: Intake) -> None:
+    counted: list[str] = []
+    event.listen(store.engine, "before_cursor_execute", lambda _c, _u, text, *_: counted.append(text))
+
+    def statements(size: int) -> int:
+        ids = [f"{size}-{number}" for number in range(size)]
+        effects = Effects(
+            events=[message(each) for each in ids],
+            parents=[ParentState(each, NOW) for each in ids],
+            children=[ChildState(2, each, "1") for each in ids],
+            tally=Counter(rows=size, events=size),
+        )
+        counted.clear()
+        bad = [Rejected("x", f"{{{each}}}") for each in ids]
+        intake.accept(PAGE, judged(*ids), bad, lambda *_: effects, NOW)
+        return len(counted)
+
+    assert statements(1) == statements(10) == statements(100) <= 8

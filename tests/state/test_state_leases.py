@@ -1,0 +1,158 @@
+"""Leases: one run at a time, whoever died and however clocks run."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from connector.errors import Busy
+from connector.state import leases
+from connector.state.engine import Store
+from connector.state.leases import LASTS, SKEW, Fence
+from connector.state.owner import WHOLE_MACHINE, Owner, is_dead, this_process
+from tests.state.racers import race, take_and_leave, take_lease
+from tests.state.times import DAY, NOW, SECOND
+
+ME = this_process()
+# One that may live for all that can be seen from here.
+ELSEWHERE = Owner("elsewhere", "m" * 32, "b" * 36, WHOLE_MACHINE, 4711, "99")
+
+
+def held(store: Store, fence: Fence, after: timedelta = SECOND) -> None:
+    with store.write() as db:
+        leases.hold(db, fence, NOW + after)
+
+
+@pytest.mark.parametrize(
+    ("after", "free"),
+    [
+        (timedelta(0), False),
+        (LASTS - SECOND, False),
+        (LASTS, True),
+        (DAY, True),
+        # A clock a little behind is no reason; one set back by far is.
+        (-SECOND, False),
+        (-SKEW, False),
+        (-SKEW - SECOND, True),
+        (-400 * DAY, True),
+    ],
+)
+def test_when_a_lease_is_free(store: Store, after: timedelta, free: bool) -> None:
+    first = leases.acquire(store, "default", ELSEWHERE, NOW)
+    if free:
+        assert leases.acquire(store, "default", ME, NOW + after).token > first.token
+        return
+    with pytest.raises(Busy, match=r"process 4711 on elsewhere"):
+        leases.acquire(store, "default", ME, NOW + after)
+
+
+def test_progress_renews_a_lease(store: Store) -> None:
+    fence = leases.acquire(store, "default", ELSEWHERE, NOW)
+    held(store, fence, LASTS - SECOND)
+    with pytest.raises(Busy):
+        leases.acquire(store, "default", ME, NOW + LASTS + SECOND)
+
+
+def test_what_is_taken_back_renews_nothing(store: Store) -> None:
+    fence = leases.acquire(store, "default", ELSEWHERE, NOW)
+    with suppress(RuntimeError), store.write() as db:
+        leases.hold(db, fence, NOW + DAY)
+        raise RuntimeError
+    leases.acquire(store, "default", ME, NOW + LASTS)
+
+
+def test_a_run_that_lost_its_lease_writes_nothing(store: Store) -> None:
+    old = leases.acquire(store, "default", ELSEWHERE, NOW)
+    new = leases.acquire(store, "default", ME, NOW + LASTS)
+    with pytest.raises(Busy):
+        held(store, old, LASTS + SECOND)
+    leases.release(store, old, NOW + LASTS + SECOND)
+    held(store, new, LASTS + SECOND)
+
+
+def test_a_lease_given_back_is_good_for_nothing(store: Store) -> None:
+    first = leases.acquire(store, "default", ELSEWHERE, NOW)
+    leases.release(store, first, NOW)
+    with pytest.raises(Busy):
+        held(store, first)
+    # Free at once, also by a clock that is behind.
+    second = leases.acquire(store, "default", ELSEWHERE, NOW - timedelta(minutes=30))
+    assert second.token > first.token
+
+
+def test_connections_do_not_get_in_each_other_s_way(store: Store) -> None:
+    assert leases.acquire(store, "one", ELSEWHERE, NOW).token == 1
+    assert leases.acquire(store, "two", ELSEWHERE, NOW).token == 1
+
+
+# --- who is dead --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gone() -> int:
+    """The pid of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+MACHINE = replace(ME, machine="m", space=WHOLE_MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("owner", "me", "dead"),
+    [
+        (ME, ME, False),
+        (replace(ME, started="1"), ME, True),  # its pid was given to another process
+        (replace(MACHINE, boot="another"), MACHINE, True),
+        (replace(MACHINE, boot="another", machine="other"), MACHINE, False),
+        (replace(ME, boot="another", machine=""), replace(ME, machine=""), False),
+        (replace(ME, started="1", space="pid:[1]"), ME, False),  # another container's pid
+        (replace(ME, started="1", boot="", space=""), replace(ME, boot="", space=""), False),
+        (ELSEWHERE, ME, False),
+        (replace(ME, pid=1, started="1"), ME, True),
+        (replace(ME, pid=2**40), ME, True),
+    ],
+)
+def test_who_is_dead_for_certain(owner: Owner, me: Owner, dead: bool) -> None:
+    assert is_dead(owner, me) is dead
+
+
+def test_an_ended_process_is_dead(gone: int) -> None:
+    assert is_dead(replace(ME, pid=gone), ME)
+
+
+def test_a_zombie_is_dead() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert process.stdout
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert is_dead(replace(ME, pid=process.pid), ME)
+    process.communicate()
+
+
+def test_a_stopped_process_lives() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    with open(f"/proc/{process.pid}/stat") as stat:  # noqa: PTH123
+        started = stat.read().rpartition(")")[2].split()[19]
+    assert not is_dead(replace(ME, pid=process.pid, started=started), ME)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(b"\n")
+
+
+# --- at once ------------------------------------------------------------------------------------------
+
+
+def test_of_several_processes_one_gets_the_lease(store: Store, database_url: str) -> None:
+    assert sorted(race(take_lease, database_url, [ME] * 4)) == [0, 0, 0, 1]
+
+
+def test_a_process_that_ended_is_taken_over_at_once(store: Store, database_url: str) -> None:
+    assert race(take_and_leave, database_url, ["default"]) == [1]
+    assert leases.acquire(store, "default", ME, NOW).token == 2

@@ -1,0 +1,226 @@
+"""The outbox: a message waits until it is confirmed, and a crash in between sends it again."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from connector.errors import Busy
+from connector.state import leases, runs
+from connector.state import outbox as room
+from connector.state.engine import Store
+from connector.state.leases import Fence
+from connector.state.outbox import Letter, Outbox
+from connector.state.owner import this_process
+from connector.state.tables import outbox as table
+from connector.state.tables import quarantine, tallies
+from tests.state.times import DAY, HOUR, NOW, SECOND
+
+
+def fill(store: Store, count: int, destination: str = "dest", connection: str = "default") -> None:
+    values = [
+        {
+            "connection": connection,
+            "destination": destination,
+            "message_id": f"{connection}-{destination}-{number}",
+            "stream": "posts" if number % 3 == 0 else "nps",
+            "event": "E",
+            "message": f'"{number}"',
+            "size": 3,
+            "made_at": NOW,
+            "state": "waiting",
+            "tries": 0,
+        }
+        for number in range(count)
+    ]
+    with store.write() as db:
+        db.execute(insert(table), values)
+
+
+def texts(letters: list[Letter]) -> list[str]:
+    return [letter.text for letter in letters]
+
+
+def states(store: Store) -> list[Any]:
+    columns = (table.c.state, table.c.tries, table.c.first_sent_at)
+    with store.read() as db:
+        return [tuple(row) for row in db.execute(select(*columns).order_by(table.c.id))]
+
+
+def test_the_oldest_go_first_until_none_waits(store: Store, outbox: Outbox) -> None:
+    fill(store, 25)
+    seen: list[str] = []
+    assert outbox.waiting() == 25
+    while letters := outbox.claim(10, NOW):
+        seen += texts(letters)
+        outbox.confirm(letters, NOW)
+    assert seen == [f'"{number}"' for number in range(25)]
+    assert outbox.waiting() == 0
+    with store.read() as db:
+        sums = select(tallies.c.stream, tallies.c.count).where(tallies.c.what == "sent")
+        sent = {tuple(row) for row in db.execute(sums)}
+    assert sent == {("posts", 9), ("nps", 16)}
+
+
+def test_each_destination_and_connection_has_its_own(store: Store, outbox: Outbox, fence: Fence) -> None:
+    fill(store, 1)
+    fill(store, 2, destination="another")
+    fill(store, 3, connection="other")
+    assert outbox.waiting() == len(outbox.claim(10, NOW)) == 1
+    assert Outbox(store, fence, "another").waiting() == 2
+
+
+def test_what_was_in_flight_at_a_crash_goes_again(store: Store, outbox: Outbox) -> None:
+    fill(store, 3)
+    first = outbox.claim(2, NOW)
+    fence = leases.acquire(store, "default", this_process(), NOW + DAY)
+    again = Outbox(store, fence, "dest").claim(10, NOW + HOUR)
+    assert [letter.message_id for letter in again[:2]] == [letter.message_id for letter in first]
+    assert [(letter.tries, letter.possible_double) for letter in again] == [
+        (1, False),
+        (1, False),
+        (0, False),
+    ]
+    with pytest.raises(Busy):
+        outbox.confirm(first, NOW + HOUR)
+    assert len(states(store)) == 3
+
+
+@pytest.mark.parametrize(("after", "double"), [(20 * HOUR, False), (20 * HOUR + SECOND, True), (-DAY, False)])
+def test_an_old_unconfirmed_one_may_be_a_double(
+    store: Store, outbox: Outbox, after: timedelta, double: bool
+) -> None:
+    fill(store, 1)
+    outbox.put_back(outbox.claim(1, NOW), NOW, arrived_for_sure_not=False)
+    assert [letter.possible_double for letter in outbox.claim(1, NOW + after)] == [double]
+
+
+def test_what_did_not_arrive_counts_as_not_sent(store: Store, outbox: Outbox) -> None:
+    """However often: only a send whose end is unknown starts the clock of a possible double."""
+    fill(store, 1)
+    for _ in range(3):
+        outbox.put_back(outbox.claim(1, NOW), NOW, arrived_for_sure_not=True)
+        assert states(store) == [("waiting", 0, None)]
+    outbox.put_back(outbox.claim(1, NOW + HOUR), NOW, arrived_for_sure_not=False)
+    outbox.put_back(outbox.claim(1, NOW + 2 * HOUR), NOW, arrived_for_sure_not=True)
+    assert states(store) == [("waiting", 1, NOW + HOUR)]
+    assert [letter.possible_double for letter in outbox.claim(1, NOW + 22 * HOUR)] == [True]
+
+
+def test_putting_back_wakes_no_dead_letter(store: Store, outbox: Outbox) -> None:
+    fill(store, 3)
+    letters = outbox.claim(3, NOW)
+    outbox.bury(letters[0], "400 no", NOW)
+    outbox.confirm(letters[1:2], NOW)
+    outbox.put_back(letters, NOW, arrived_for_sure_not=False)
+    assert [state for state, *_ in states(store)] == ["dead", "waiting"]
+    assert texts(outbox.claim(10, NOW)) == ['"2"']
+
+
+def test_nothing_to_set_is_no_error(store: Store, outbox: Outbox) -> None:
+    fill(store, 1)
+    outbox.put_back([], NOW, arrived_for_sure_not=True)
+    outbox.confirm([], NOW)
+    assert outbox.waiting() == 1
+
+
+def test_a_run_that_lost_its_lease_changes_nothing(store: Store, outbox: Outbox) -> None:
+    fill(store, 2)
+    letters = outbox.claim(1, NOW)
+    before = states(store)
+    leases.acquire(store, "default", this_process(), NOW + DAY)
+    for write in (
+        lambda: outbox.claim(1, NOW),
+        lambda: outbox.confirm(letters, NOW),
+        lambda: outbox.put_back(letters, NOW, arrived_for_sure_not=True),
+        lambda: outbox.bury(letters[0], "no", NOW),
+    ):
+        with pytest.raises(Busy):
+            write()
+    assert states(store) == before
+
+
+# --- by hand ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(store: Store, outbox: Outbox) -> Outbox:
+    """Dead: 0 and 1; in flight: 2; waiting: 3 and 4."""
+    fill(store, 5)
+    for letter in (letters := outbox.claim(3, NOW))[:2]:
+        outbox.bury(letter, f"400 \0 \ud800 {letter.id}", NOW)
+    assert len(letters) == 3
+    return outbox
+
+
+@pytest.mark.usefixtures("mixed")
+def test_listing_and_showing(store: Store) -> None:
+    listed = room.listed(store, "default", None, 100)
+    assert [row["state"] for row in listed] == ["dead", "dead", "flight", "waiting", "waiting"]
+    assert all("message" not in row for row in listed)
+    assert len(room.listed(store, "default", "dead", 1)) == 1
+    assert room.listed(store, "other", None, 100) == []
+    assert len(room.listed(store, None, None, 100)) == 5
+    shown = room.shown(store, "default-dest-0")
+    assert shown
+    assert (shown["message"], shown["answer"]) == ('"0"', f"400 \0 \ud800 {shown['id']}")
+    assert room.shown(store, str(shown["id"])) == shown
+
+
+@pytest.mark.parametrize("which", ["", "nothing", "9" * 400, "99999999999999999999", "٣٣٣٣", "-1", "1.0"])
+@pytest.mark.usefixtures("mixed")
+def test_what_names_nothing_finds_nothing(store: Store, which: str) -> None:
+    assert room.shown(store, which) is None
+    assert room.retry(store, None, [which]) == room.drop(store, None, [which]) == 0
+
+
+@pytest.mark.parametrize(("which", "count"), [([], 2), (["default-dest-1"], 1), (["default-dest-3"], 0)])
+@pytest.mark.usefixtures("mixed")
+def test_dead_letters_wait_again(store: Store, which: list[str], count: int) -> None:
+    assert room.retry(store, "other", which) == 0
+    assert room.retry(store, "default", which) == count
+    woken = [row for row in states(store) if row[0] == "waiting"]
+    # Refused is not unconfirmed: no clock of a possible double runs on.
+    assert woken == [("waiting", 0, None)] * (2 + count)
+
+
+@pytest.mark.parametrize(("which", "count"), [([], 4), (["default-dest-2"], 0), (["default-dest-3"], 1)])
+@pytest.mark.usefixtures("mixed")
+def test_dropping_leaves_what_is_in_flight(store: Store, which: list[str], count: int) -> None:
+    assert room.drop(store, "default", which) == count
+    assert len(states(store)) == 5 - count
+    assert "flight" in [state for state, *_ in states(store)]
+
+
+# --- runs ---------------------------------------------------------------------------------------------
+
+
+def test_runs_are_told_newest_first(store: Store) -> None:
+    one = runs.begin(store, "default", "sync", NOW)
+    two = runs.begin(store, "other", "backfill", NOW + HOUR)
+    runs.finish(store, one, NOW + DAY, "done", 0, {"events": {"nps": 3}, "error": None})
+    assert [row["id"] for row in runs.recent(store, None, 10)] == [two, one]
+    assert [row["id"] for row in runs.recent(store, None, 1)] == [two]
+    first = runs.recent(store, "default", 10)[0]
+    assert first["summary"] == {"events": {"nps": 3}, "error": None}
+    assert (first["finished_at"], first["outcome"], first["exit"]) == (NOW + DAY, "done", 0)
+    assert runs.recent(store, "other", 10)[0]["summary"] is None
+
+
+@pytest.mark.parametrize(("age", "kept"), [(30 * DAY, True), (30 * DAY + SECOND, False)])
+def test_what_is_kept_for_thirty_days(store: Store, mixed: Outbox, age: timedelta, kept: bool) -> None:
+    runs.begin(store, "default", "sync", NOW)
+    bad = {"connection": "c", "stream": "s", "parent": "", "digest": "d", "reason": "r", "body": "{}"}
+    with store.write() as db:
+        db.execute(insert(quarantine).values(seen_at=NOW, **bad))
+        db.execute(update(table).where(table.c.state == "waiting").values(answered_at=NOW - 99 * DAY))
+    runs.tidy(store, NOW + age)
+    assert [state for state, *_ in states(store)] == ["dead", "dead"] * kept + [
+        "flight",
+        "waiting",
+        "waiting",
+    ]
+    with store.read() as db:
+        assert len(db.execute(select(quarantine)).all()) == kept
+    assert len(runs.recent(store, None, 10)) == kept

@@ -1,0 +1,71 @@
+"""Blocks tile all time, and no second is torn apart."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.clock import SECOND
+from connector.sync.blocks import cut
+
+BASE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def parents(*seconds: int) -> list[tuple[datetime, str]]:
+    return [(BASE + timedelta(seconds=second), str(index)) for index, second in enumerate(seconds)]
+
+
+def test_nothing_known_is_one_block_without_bounds() -> None:
+    (block,) = cut([])
+    assert (block.since, block.until, block.members) == (None, None, frozenset())
+
+
+def test_blocks_are_filled_from_the_oldest_and_come_newest_first() -> None:
+    blocks = cut(parents(*range(0, 2300, 100)))
+    assert [len(block.members) for block in blocks] == [3, 10, 10]
+    assert [block.until for block in blocks[:1]] == [None]
+    assert blocks[-1].since is None
+
+
+def test_ten_and_their_multiples_make_no_block_of_their_own() -> None:
+    assert [len(cut(parents(*range(count)))) for count in (1, 9, 10, 11, 20, 21, 100)] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+        3,
+        10,
+    ]
+
+
+def test_a_window_is_asked_a_second_wider_and_does_not_show_its_neighbours() -> None:
+    newer, older = cut(parents(*range(0, 1100, 100)))
+    assert newer.asked_since is not None
+    assert newer.asked_since > BASE + timedelta(seconds=900)
+    assert older.asked_until is not None
+    assert older.asked_until < BASE + timedelta(seconds=1000)
+
+
+@given(st.lists(st.integers(0, 60), max_size=60))
+def test_every_moment_lies_in_just_one_block(seconds: list[int]) -> None:
+    known = parents(*seconds)
+    blocks = cut(known)
+    assert [older.until for older in blocks[1:]] == [newer.since for newer in blocks[:-1]]
+    for second in range(-2, 63):
+        assert sum(block.covers(BASE + second * SECOND) for block in blocks) == 1
+    for date, name in known:
+        assert [name in block.members for block in blocks] == [block.covers(date) for block in blocks]
+
+
+@given(st.lists(st.integers(0, 60), max_size=60))
+def test_only_ties_make_a_block_larger_than_a_page(seconds: list[int]) -> None:
+    dates = {name: date for date, name in parents(*seconds)}
+    for block in cut(parents(*seconds)):
+        assert len(block.members) <= 10 or len({dates[name] for name in block.members}) == 1
+
+
+def test_bounds_grow() -> None:
+    bounds = [block.since for block in cut(parents(*range(0, 400, 7))) if block.since]
+    assert all(newer > older for newer, older in pairwise(bounds))

@@ -1,0 +1,101 @@
+"""What changes about a row that was sent already: statuses and totals."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.sandbox import Company
+from tests.harness import Rig, sandbox
+
+USER = {"userId": "u-1"}
+HOUR = timedelta(hours=1)
+CHANGED = "Feature Request Status Changed"
+METRICS = "Post Metrics Updated"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    box = sandbox(company=Company.empty())
+    return Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}")
+
+
+def sent(rig: Rig, event: str) -> list[dict[str, Any]]:
+    return [message for message in rig.sandbox.segment.messages if message["event"] == event]
+
+
+@pytest.mark.parametrize("days", [1, 90])
+def test_each_change_of_a_status_is_sent_once_under_its_own_id(rig: Rig, days: int) -> None:
+    date = rig.sandbox.now() - timedelta(days=days)
+    request = rig.sandbox.world.add("feature_requests", status="under_review", date=date, **USER)
+    rig.sync()
+    assert not sent(rig, CHANGED)
+    for status in ("planned", "planned", "complete", "planned"):
+        rig.sandbox.advance(HOUR)
+        rig.sandbox.world.set("feature_requests", request, status=status)
+        rig.sync()
+        rig.sync()
+    changes = [
+        (m["properties"]["previous_status"], m["properties"]["status"], m["messageId"].split("-")[-1])
+        for m in sent(rig, CHANGED)
+    ]
+    assert changes == [
+        ("under_review", "planned", "1"),
+        ("planned", "complete", "2"),
+        ("complete", "planned", "3"),
+    ]
+    assert {m["properties"]["request_id"] for m in sent(rig, CHANGED)} == {request}
+    assert {m["anonymousId"] for m in sent(rig, CHANGED)} == {"beamer-default"}
+    rig.close()
+
+
+def test_a_status_does_not_change_where_requests_are_not_sent(rig: Rig) -> None:
+    rig.streams = frozenset({"feature_request_votes"})
+    request = rig.sandbox.world.add("feature_requests", status="under_review", **USER)
+    rig.sync()
+    rig.sandbox.world.set("feature_requests", request, status="planned")
+    rig.sync()
+    assert not rig.sandbox.segment.messages
+    rig.close()
+
+
+def test_a_change_of_which_no_message_can_be_made_stops_nobody(rig: Rig) -> None:
+    attributes = {f"a{number}": "x" * 900 for number in range(40)}
+    long: dict[str, Any] = {"userCustomAttributes": attributes, "category": "c" * 40_000}
+    request = rig.sandbox.world.add("feature_requests", status="planned", **USER, **long)
+    rig.sync()
+    rig.sandbox.world.set("feature_requests", request, status="s" * 40_000)
+    rig.sandbox.world.add("nps", feedback="Good", **USER)
+    outcome = rig.sync()
+    assert (outcome.exit, len(sent(rig, "NPS Response Sent"))) == (0, 1)
+    assert rig.sync().exit == 0
+    rig.close()
+
+
+def test_totals_are_sent_at_most_once_per_post_and_day_if_asked_for(rig: Rig) -> None:
+    post = rig.sandbox.world.add("posts", views=10, uniqueViews=8, clicks=2)
+    rig.sync()
+    rig.settings = {"metrics": True}
+    for views in (15, 20, 20, 31):
+        rig.sandbox.world.set("posts", post, views=views, uniqueViews=views - 2, clicks=3)
+        rig.sync()
+        rig.sandbox.advance(6 * HOUR)
+        rig.sync()
+        rig.sandbox.advance(6 * HOUR)
+    rig.sync()
+    told = [
+        (m["properties"]["views"], m["properties"].get("views_change"), m["messageId"].split("-")[-1])
+        for m in sent(rig, METRICS)
+    ]
+    assert told == [(15, 5, "1"), (20, 5, "2"), (31, 11, "3")]
+    rig.close()
+
+
+def test_totals_are_not_sent_unless_asked_for(rig: Rig) -> None:
+    post = rig.sandbox.world.add("posts", views=10, uniqueViews=8, clicks=2)
+    rig.sync()
+    rig.sandbox.world.set("posts", post, views=99)
+    rig.sync()
+    assert not sent(rig, METRICS)
+    rig.close()

@@ -1,0 +1,320 @@
+"""Beamer going wrong: a clear end, the right exit code, nothing lost and nothing doubled."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.sandbox import Company, Sandbox
+from connector.sandbox.message import Request
+from tests.harness import Rig, sandbox
+from tests.sync.test_sync_budget import USER, small
+
+JSON = {"Content-Type": "application/json;charset=utf-8"}
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(small(), f"sqlite:///{tmp_path / 'state.sqlite'}")
+
+
+def at(path: str) -> Callable[[Request], bool]:
+    return lambda request: request.api == "beamer" and request.path.endswith(path)
+
+
+def answer(body: Any, status: int = 200) -> tuple[Any, ...]:
+    return ("answer", status, body if isinstance(body, bytes | str) else json.dumps(body), JSON)
+
+
+def mend(rig: Rig) -> None:
+    """The faults are gone: the next sync completes everything."""
+    rig.sandbox.faults.clear()
+    rig.sandbox.advance(timedelta(hours=7))  # also past the closing of the account
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.troubles) == (0, [])
+    rig.check()
+    rig.close()
+
+
+TROUBLE = ["status_500", "html_502", "html_200", "truncated", "reset_before", "reset_after", "hang"]
+
+
+@pytest.mark.parametrize("fault", [*TROUBLE, "hang_before", 408])
+def test_one_failure_here_and_there_is_retried(rig: Rig, fault: str | int) -> None:
+    rig.sandbox.faults.script("beamer", [fault, fault, *(["ok"] * 5), fault, "ok", fault, fault, fault])
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.troubles) == (0, [])
+    rig.check()
+    mend(rig)
+
+
+@pytest.mark.parametrize("fault", TROUBLE)
+def test_beamer_being_away_ends_the_run_with_69(rig: Rig, fault: str) -> None:
+    setattr(rig.sandbox.faults, fault, 1.0)
+    rig.sandbox.faults.apis = ("beamer",)
+    outcome = rig.sync()
+    assert outcome.exit == 69
+    assert outcome.report.asked == 4
+    mend(rig)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("chance", [0.05, 0.3])
+def test_faults_of_every_kind_at_random(rig: Rig, seed: int, chance: float) -> None:
+    faults = rig.sandbox.faults
+    faults.__init__(seed)  # type: ignore[misc]
+    for name in (*TROUBLE, "busy", "redirect"):
+        setattr(faults, name, chance / 5)
+    faults.busy_for = 2
+    for _ in range(6):
+        assert rig.sync().exit in (0, 69)
+        rig.sandbox.advance(timedelta(hours=3))
+    mend(rig)
+
+
+def test_a_refused_key_stops_everything_at_once(rig: Rig) -> None:
+    rig.api_key = "wrong"
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.asked, rig.beamer_requests) == (77, 1, 1)
+    assert rig.api_key not in str(outcome.error)
+    rig.api_key = None
+    mend(rig)
+
+
+def test_a_key_refused_later_keeps_what_was_read(rig: Rig) -> None:
+    rig.sandbox.faults.script("beamer", [*(["ok"] * 6), *([401] * 9)])
+    outcome = rig.sync()
+    assert outcome.exit == 77
+    assert outcome.report.asked <= 6 + 4
+    assert outcome.report.sent > 0
+    mend(rig)
+
+
+@pytest.mark.parametrize("stream", ["nps", "posts", "comments", "feature_requests", "feature_request_votes"])
+def test_a_forbidden_stream_is_reported_and_the_others_go_on(rig: Rig, stream: str) -> None:
+    rig.sandbox.switches.may_read.discard(stream)
+    outcome = rig.sync()
+    assert outcome.exit == 0
+    assert outcome.report.forbidden == [stream]
+    assert outcome.report.sent > 0
+    rig.sandbox.switches.may_read.add(stream)
+    mend(rig)
+
+
+def test_a_key_that_may_read_nothing_is_refused(rig: Rig) -> None:
+    allowed = set(rig.sandbox.switches.may_read)
+    rig.sandbox.switches.may_read.clear()
+    outcome = rig.sync()
+    assert outcome.exit == 77
+    assert outcome.report.asked <= 4
+    rig.sandbox.switches.may_read |= allowed
+    mend(rig)
+
+
+def test_the_permission_to_ignore_filters_may_come_and_go(rig: Rig) -> None:
+    box = rig.sandbox
+    hidden = box.world.add("posts", filter="admins", date=box.now() - timedelta(hours=1), appears=box.now())
+    rig.sync()
+    box.switches.ignore_filters_allowed = False
+    box.advance(timedelta(hours=1))
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.forbidden, outcome.report.segmented_hidden) == (0, [], True)
+    box.advance(timedelta(days=8))
+    assert rig.sync().report.segmented_hidden
+    box.switches.ignore_filters_allowed = True
+    box.world.add("comments", hidden, **USER)
+    box.advance(timedelta(days=8))
+    assert not rig.sync().report.segmented_hidden
+    rig.check()
+    rig.close()
+
+
+def test_a_parent_deleted_meanwhile_is_skipped(rig: Rig) -> None:
+    world = rig.sandbox.world
+
+    def delete(request: Request) -> None:
+        world.delete("posts", request.path.split("/")[-2])
+
+    rig.sandbox.faults.on(at("/comments"), [delete])
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.skipped_parents) == (0, 1)
+    again = rig.sync()
+    assert (again.exit, again.report.skipped_parents, again.report.sent) == (0, 0, 0)
+    rig.close()
+
+
+@pytest.mark.parametrize("body", [{"error": "x"}, "text", 7, None, True])
+@pytest.mark.parametrize("path", ["/nps", "/comments", "/votes"])
+def test_a_page_that_is_no_list_keeps_one_list_out_and_not_the_others(rig: Rig, body: Any, path: str) -> None:
+    rig.sandbox.faults.on(at(path), [answer(json.dumps(body))] * 400)
+    outcome = rig.sync()
+    assert outcome.exit == 69
+    assert outcome.report.sent > 0
+    assert len(outcome.report.troubles) == 1
+    assert outcome.report.asked <= 60
+    mend(rig)
+
+
+def test_a_page_that_repeats_the_one_before_loses_no_row(rig: Rig) -> None:
+    seen: dict[str, bytes] = {}
+
+    def repeat(request: Request) -> Any:
+        """The second page is the first once more, once."""
+        if "page" in request.params or "dateTo" in request.params:
+            kept = seen.pop(request.path, None)
+            if kept:
+                return rig.sandbox._perform(
+                    Request("beamer", "GET", request.path, {"maxResults": "10"}, request.headers)
+                )
+        else:
+            seen[request.path] = b"asked"
+        return None
+
+    rig.sandbox.faults.on(at("/comments"), [repeat] * 400)
+    rig.sync()
+    mend(rig)
+
+
+def test_a_cache_that_always_gives_the_first_page_ends_the_list_with_a_trouble(rig: Rig) -> None:
+    def first(request: Request) -> Any:
+        plain = Request("beamer", "GET", request.path, {"maxResults": "10"}, request.headers)
+        return rig.sandbox._perform(plain)
+
+    rig.sandbox.faults.on(at("/votes"), [first] * 400)
+    outcome = rig.sync()
+    assert outcome.exit in (0, 69)
+    assert outcome.report.requests["feature_request_votes"] <= 30
+    rig.close()
+
+
+ODD: list[Any] = [
+    {"date": "2026-02-20T00:00:00Z", "userId": "u"},
+    {"id": "a1", "userId": "u"},
+    {"id": "a2", "date": "yesterday", "userId": "u"},
+    {"id": "a3", "date": None, "userId": "u"},
+    {"id": ["x"], "date": "2026-02-20T00:00:00Z"},
+    {"id": "x" * 65, "date": "2026-02-20T00:00:00Z"},
+    {"id": "a4", "date": "2026-02-20T00:00:00Z", "score": "many", "userId": "u"},
+    {"id": "a5", "date": "2026-02-20T00:00:00Z", "score": {}, "userId": "u"},
+    "a row",
+    17,
+    None,
+    [],
+]
+GOOD: list[dict[str, Any]] = [
+    {"id": 901, "date": "2026-02-20T00:00:00", "score": 9, "userId": 5, "later": {"field": [1]}},
+    {"id": "902", "date": "2026-02-20T00:00:00Z", "score": "8", "feedback": None, "userId": "u"},
+    {"id": "903", "date": "2026-02-20T01:00:00Z", "score": 3, "feedback": "🙂" * 9_000, "userId": "u"},
+    {
+        "id": "904",
+        "date": "2026-02-20T02:00:00Z",
+        "score": 3,
+        "feedback": "שלום\u202e\x00 עולם",
+        "userId": "u",
+    },
+    {"id": "905", "date": "2026-02-20T03:00:00Z", "score": 3, "feedback": "x" * 40_000, "userId": "u"},
+    {"id": "906", "date": "2026-02-20T04:00:00Z", "score": 3, "feedback": "\ud800 half", "userId": "u"},
+]
+
+
+@pytest.fixture
+def odd(database_url: str) -> Rig:
+    return Rig(sandbox(company=Company.empty()), database_url)
+
+
+def test_odd_rows_are_quarantined_and_the_others_go_through(odd: Rig) -> None:
+    odd.sandbox.faults.on(at("/nps"), [answer([*ODD, *GOOD]), answer([]), answer([*ODD, *GOOD])])
+    outcome = odd.sync()
+    assert (outcome.exit, outcome.report.quarantined["nps"]) == (0, len(ODD))
+    sent = {m["properties"]["nps_id"]: m["properties"] for m in odd.sandbox.segment.messages}
+    assert set(sent) == {str(row["id"]) for row in GOOD}
+    assert [name for name in sent if sent[name].get("truncated")] == ["903", "905"]
+    assert not odd.sandbox.segment.dropped
+    assert odd.sync().report.quarantined.total() == 0
+    odd.close()
+
+
+def test_ten_megabytes_are_shortened_and_more_are_refused(odd: Rig) -> None:
+    large = GOOD[0] | {"feedback": "é" * 5_000_000}
+    odd.sandbox.faults.on(at("/nps"), [answer([large]), answer([])])
+    assert odd.sync().report.sent == 1
+    odd.close()
+
+
+def test_odd_parents_do_not_stop_the_others(odd: Rig) -> None:
+    date = "2026-02-20T00:00:00Z"
+    rows: list[Any] = [
+        {"id": "1", "date": date, "votesCount": "?", "status": "s" * 300, "userId": "u"},
+        {"id": "2", "date": date, "votesCount": -4, "status": "a\x00b\ud800", "userId": "u"},
+        {"id": "3", "date": date, "commentsCount": [], "translations": "none", "userId": "u"},
+        {"id": "4", "userId": "u"},
+        None,
+    ]
+    odd.sandbox.faults.on(at("/requests"), [answer(rows), answer([])] * 4)
+    odd.sandbox.faults.on(lambda request: request.path.count("/") > 3, [answer([])] * 99)
+    first = odd.sync()
+    assert (first.exit, first.report.sent, first.report.quarantined.total()) == (0, 3, 2)
+    second = odd.sync()
+    assert (second.exit, second.report.sent) == (0, 0)
+    assert second.report.asked <= first.report.asked
+    odd.close()
+
+
+def test_a_redirect_is_not_followed(rig: Rig) -> None:
+    rig.sandbox.faults.script("beamer", ["redirect"])
+    outcome = rig.sync()
+    assert (outcome.exit, rig.beamer_requests) == (69, 1)
+    mend(rig)
+
+
+def test_short_bursts_of_429_are_waited_out(rig: Rig) -> None:
+    rig.sandbox.faults.script(
+        "beamer", ["ok", "ok", "busy", "busy", "ok", "ok", "ok", "busy", "busy", "busy"]
+    )
+    assert rig.sync().report.stopped is None
+    rig.check()
+    mend(rig)
+
+
+def test_when_429_goes_on_the_account_is_closed_at_growing_intervals(rig: Rig) -> None:
+    box: Sandbox = rig.sandbox
+    rig.sync()
+    box.monthly_limit, box.monthly_used = 1_000, 1_000
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.asked) == (0, 4)
+    assert outcome.report.next_try is not None
+    assert outcome.report.next_try - box.now() <= timedelta(minutes=5)
+    assert rig.sync().report.asked == 0
+    waits = []
+    for _ in range(3):
+        box.advance(timedelta(hours=7))
+        outcome = rig.sync()
+        assert outcome.report.asked == 1
+        assert outcome.report.next_try is not None
+        waits.append(outcome.report.next_try - box.now())
+    assert waits == sorted(waits)
+    assert waits[-1] > timedelta(hours=5)
+    box.monthly_limit = None
+    mend(rig)
+
+
+def test_429_in_the_middle_costs_a_few_requests_and_no_more(rig: Rig) -> None:
+    rig.sandbox.faults.script("beamer", [*(["ok"] * 12), *(["busy"] * 50)])
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.asked) == (0, 12 + outcome.report.asked - 12)
+    assert outcome.report.asked <= 12 + 8
+    assert outcome.report.next_try is not None
+    assert outcome.report.next_try - rig.sandbox.now() <= timedelta(minutes=5)
+    mend(rig)
+
+
+def test_one_stream_that_always_fails_costs_a_dozen_requests(rig: Rig) -> None:
+    rig.sandbox.faults.on(at("/comments"), ["status_500"] * 400)
+    outcome = rig.sync()
+    assert outcome.exit == 69
+    assert outcome.report.requests["comments"] <= 16 + 4
+    assert outcome.report.new["feature_request_votes"] == 11
+    mend(rig)

@@ -1,0 +1,119 @@
+"""Accounts of any size: full pages, empty ones, and one row more."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from connector.sandbox import Company
+from connector.sandbox.switches import Switches
+from tests.harness import Rig, idle_cost, sandbox
+
+HOUR = timedelta(hours=1)
+USER = {"userId": "u-1"}
+
+
+def account(path: Path, posts: int, requests: int, nps: int, **switches: int | str) -> Rig:
+    box = sandbox(company=Company.empty(), switches=Switches(**switches))  # type: ignore[arg-type]
+    for stream, count in (("posts", posts), ("feature_requests", requests), ("nps", nps)):
+        for number in range(count):
+            date = box.now() - 4 * HOUR * (number + 1)
+            box.world.add(stream, date=date, appears=date, **USER)
+    return Rig(box, f"sqlite:///{path / 'state.sqlite'}", days=60)
+
+
+SIZES = [(0, 0, 0), (1, 1, 1), (10, 10, 99), (11, 20, 100), (20, 11, 101), (100, 9, 200)]
+
+
+@pytest.mark.parametrize(("posts", "requests", "nps"), SIZES)
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+def test_the_third_sync_costs_a_request_for_ten_parents(
+    tmp_path: Path, posts: int, requests: int, nps: int, order: str
+) -> None:
+    rig = account(tmp_path, posts, requests, nps, order=order)
+    rig.sync()
+    rig.check()
+    second, third = rig.sync(), rig.sync()
+    assert second.report.sent == third.report.sent == 0
+    full = posts // 10 + requests // 10 + 1
+    assert third.report.asked <= idle_cost(rig.sandbox) + (0 if order == "newest" else full)
+    rig.close()
+
+
+@pytest.mark.parametrize("posts", [0, 1, 9, 10, 11, 30])
+def test_a_new_post_is_found_whatever_the_pages_look_like(tmp_path: Path, posts: int) -> None:
+    rig = account(tmp_path, posts, 0, 0)
+    rig.sync()
+    for _ in range(3):
+        rig.sandbox.advance(HOUR)
+        post = rig.sandbox.world.add("posts")
+        rig.sandbox.world.add("comments", post, **USER)
+        assert rig.sync().report.sent == 2
+    rig.check()
+    rig.close()
+
+
+def test_eleven_new_posts_at_once_and_a_hundred_comments_on_one(tmp_path: Path) -> None:
+    rig = account(tmp_path, 10, 10, 0)
+    rig.sync()
+    rig.sandbox.advance(HOUR)
+    for _ in range(11):
+        post = rig.sandbox.world.add("posts")
+    for _ in range(100):
+        rig.sandbox.world.add("comments", post, **USER)
+    assert rig.sync().report.sent == 111
+    rig.check()
+    rig.close()
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+def test_a_comment_dated_before_the_lookback_is_found_by_the_counter(tmp_path: Path, order: str) -> None:
+    rig = account(tmp_path, 1, 0, 0, order=order)
+    (post,) = rig.sandbox.world.rows("posts")
+    first = rig.sandbox.now() - timedelta(days=20)
+    for number in range(35):
+        rig.sandbox.world.add("comments", post.id, date=first + number * 12 * HOUR, **USER)
+    rig.sync()
+    rig.sandbox.advance(HOUR)
+    rig.sandbox.world.add("comments", post.id, date=first + HOUR, **USER)
+    assert rig.sync().report.sent == 1
+    rig.check()
+    rig.close()
+
+
+def test_what_was_scheduled_or_a_draft_is_sent_when_it_is_published(tmp_path: Path) -> None:
+    rig = account(tmp_path, 5, 0, 0)
+    box = rig.sandbox
+    scheduled = box.world.add("posts", date=box.now() + 30 * HOUR)
+    draft = box.world.add("posts", published="false", date=box.now() - 9 * HOUR)
+    assert rig.sync().report.sent == 5
+    box.advance(31 * HOUR)
+    assert rig.sync().report.sent == 1
+    box.world.set("posts", draft, published="true")
+    box.world.add("reactions", scheduled, **USER)
+    assert rig.sync().report.sent == 2
+    rig.check()
+    rig.close()
+
+
+def test_a_deleted_post_is_looked_for_once(tmp_path: Path) -> None:
+    rig = account(tmp_path, 25, 0, 0)
+    rig.sync()
+    rig.sandbox.world.delete("posts", rig.sandbox.world.rows("posts")[3].id)
+    usual = idle_cost(rig.sandbox)
+    assert rig.sync().report.asked <= usual + 2
+    assert rig.sync().report.asked == usual
+    rig.close()
+
+
+def test_an_idle_week_ends_with_a_proof_and_not_more(tmp_path: Path) -> None:
+    rig = account(tmp_path, 30, 0, 0)
+    rig.sync()
+    costs = []
+    for _ in range(9):
+        rig.sandbox.advance(timedelta(days=1))
+        costs.append(rig.sync().report.asked)
+    usual = idle_cost(rig.sandbox)
+    assert sorted(costs)[:-1] == [usual] * 8
+    assert max(costs) <= 2 * usual
+    rig.close()

@@ -1,0 +1,129 @@
+"""How far back a list is read, and when that was enough."""
+
+from datetime import UTC, datetime, timedelta
+
+from connector.beamer.pages import Habits, Order, Place, Seen
+from connector.sync import sweeps
+from connector.sync.sweeps import Page, Sweep, SweepStep
+
+BASE = datetime(2026, 1, 1, tzinfo=UTC)
+LOW = BASE + timedelta(hours=50)
+NEWEST = Habits(Order.NEWEST, 0, True)
+OLDEST = Habits(Order.OLDEST, 0, True)
+NONE = Habits(Order.NONE, 0, True)
+
+
+def page(*hours: int, fresh: int = 0, cap: int = 10) -> Page:
+    assert len(hours) <= cap
+    dates = tuple(BASE + timedelta(hours=hour) for hour in hours)
+    return Page(Seen(tuple(map(str, hours)), dates, len(hours)), fresh)
+
+
+def child(counter: str, swept: str | None, habits: Habits = NEWEST, surplus: int = 0) -> Sweep:
+    return sweeps.begin_child(counter, swept, surplus, LOW, habits, 10)
+
+
+def after(sweep: Sweep, seen: Page, habits: Habits = NEWEST) -> SweepStep:
+    return sweeps.after_page(sweep, seen, habits, 10)
+
+
+def test_a_list_that_fits_on_a_page_is_read_whole() -> None:
+    assert child("10", "9").low is None
+    assert child("10", None, OLDEST).low is None
+    assert child("11", "10").low == LOW
+    assert child("?", None).low == LOW
+
+
+def test_newest_first_a_sweep_ends_below_the_lookback_once_all_was_found() -> None:
+    sweep = child("40", "39")
+    assert sweep.trusting
+    assert after(sweep, page(*range(59, 49, -1), fresh=1)).done is False
+    assert after(sweep, page(*range(58, 48, -1), fresh=1)).done
+    assert not after(sweep, page(*range(58, 48, -1), fresh=0)).done
+
+
+def test_found_too_little_in_a_window_the_whole_list_is_read() -> None:
+    sweep = child("40", "38", OLDEST)
+    assert sweep.place.since == LOW - timedelta(seconds=1)
+    step = after(sweep, page(51, 52, fresh=1), OLDEST)
+    assert not step.done
+    behind = after(step.sweep, Page(Seen((), (), 0), 0), OLDEST)
+    assert not behind.done
+    assert behind.sweep.place.since is None
+    assert behind.sweep.low is None
+
+
+def test_a_counter_that_never_matches_ends_all_the_same() -> None:
+    sweep = child("40", "30", NONE)
+    for asked in range(1, 12):
+        step = after(sweep, page(3, 1, 2) if asked % 2 else Page(Seen((), (), 0), 0), NONE)
+        if step.done:
+            break
+        sweep = step.sweep
+    assert step.done
+    assert asked <= 8
+
+
+def test_rows_that_a_counter_has_still_to_show_are_not_expected_again() -> None:
+    first = after(child("3", None), page(58, 57, 56, 55, fresh=4))
+    assert first.done
+    assert sweeps.surplus_after(first.sweep, None, 0) == 1
+    again = child("4", "3", surplus=1)
+    assert again.expected == 0
+    assert sweeps.surplus_after(after(again, page(58, 57)).sweep, "3", 1) == 0
+
+
+def test_out_of_order_the_trust_is_gone() -> None:
+    step = after(child("40", "39"), page(58, 3, 57, 1, 2, 4, 5, 6, 7, 8, fresh=1))
+    assert not step.done
+    assert not step.sweep.trusting
+    assert step.sweep.place.since == LOW - timedelta(seconds=1)
+
+
+def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> None:
+    newest, waits, now = (BASE + timedelta(hours=hour) for hour in (5, 3, 4))
+    sweep = Sweep(child("1", None).place, None, newest=newest, waits=waits)
+    assert sweeps.watermark_after(sweep, None, now) == waits
+    assert sweeps.watermark_after(sweep, newest, now) == newest
+    assert sweeps.watermark_after(Sweep(sweep.place, None, newest=newest), None, now) == now
+    assert sweeps.watermark_after(Sweep(sweep.place, None), None, now) is None
+
+
+def test_a_sweep_survives_the_store() -> None:
+    step = after(child("40", "30"), page(*range(69, 59, -1), fresh=1))
+    assert sweeps.restore(sweeps.dump(step.sweep)) == step.sweep
+
+
+def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
+    sweep = after(Sweep(child("1", None).place, None), page(*range(69, 59, -1))).sweep
+    numbered = Sweep(Place(page=3, last=("1",)), None, reached=BASE)
+    newest, oldest = sweeps.resumed(numbered, NEWEST).place, sweeps.resumed(numbered, OLDEST).place
+    assert (newest.page, newest.until) == (0, BASE + timedelta(seconds=1))
+    assert (oldest.page, oldest.since) == (0, BASE - timedelta(seconds=1))
+    assert sweeps.resumed(numbered, NONE).place == numbered.place
+
+
+def test_a_look_behind_a_short_page_is_resumed_as_it_was() -> None:
+    behind = Sweep(Place(page=1, last=("1",), behind_short=True), None, reached=BASE)
+    assert sweeps.resumed(behind, NEWEST).place == behind.place
+
+
+def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:
+    for young in (True, False):
+        sweep = sweeps.begin_child("14", None, 0, LOW, NEWEST, 10, young=young)
+        step = after(sweep, page(58, 57, 56, 55, 54, 53, 52, fresh=7))
+        assert not step.done
+        assert step.sweep.place.behind_short
+        rest = after(step.sweep, page(51, 50, fresh=2))
+        assert rest.habits.short_ends is False
+
+
+def test_an_old_parents_rows_before_the_start_date_are_not_looked_for() -> None:
+    assert after(child("40", None), page(53, 52, 51, 50, 49, 48, 47, 46, 45, 44, fresh=4)).done
+
+
+def test_lookback() -> None:
+    start, mark = BASE, BASE + timedelta(days=9)
+    assert sweeps.lowest(start, None, timedelta(hours=72)) == start
+    assert sweeps.lowest(start, mark, timedelta(hours=72)) == mark - timedelta(hours=72)
+    assert sweeps.lowest(start, BASE + timedelta(hours=1), timedelta(hours=72)) == start
