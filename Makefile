@@ -15,7 +15,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-all check format setup wheel constraints clean
+.PHONY: help demo test test-slow test-all test-events check format setup wheel constraints clean
 
 help: ## List what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test-slow: $(READY) ## Run the slow tests only
 	if [ $$nothing -eq 5 ]; then echo "No test is marked slow."; else $(PYTEST) -m slow $(PARALLEL); fi
 
 test-all: test test-slow ## Run every test
+
+test-events: $(READY) ## Hold every kind of event against Segment's own validators (Node.js 18 or later)
+	@sh -ec "$$CHECK_EVENTS"
 
 check: $(READY) ## Lint, check formatting, types and import contracts
 	@$(BIN)/ruff check .
@@ -118,6 +121,36 @@ rm -f .venv/.unfinished
 mv .venv/.finished $(READY)
 endef
 export SET_UP
+
+# --- events -------------------------------------------------------------------------------------------
+
+# With EVENTS_INTO in the environment, `make test` leaves there what its tests saw, and it is checked, too.
+EVENTS := $(if $(EVENTS_INTO),$(EVENTS_INTO),$(CURDIR)/build/events)
+
+define CHECK_EVENTS
+say() { echo "make: $$*" >&2; }
+for program in node npm; do
+    command -v $$program >/dev/null || {
+        say "$$program was not found. test-events needs Node.js 18 or later with npm, for Segment's own validators;"
+        say "nothing else here does. On Debian or Ubuntu: apt-get install nodejs npm"
+        exit 1
+    }
+done
+node -e 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' || {
+    say "Node.js 18 or later is needed; this is $$(node --version)."
+    exit 1
+}
+[ "$$EVENTS_INTO" ] || rm -rf "$(EVENTS)"
+$(BIN)/python -m tests.events.export "$(EVENTS)"
+EVENTS_INTO="$(EVENTS)" $(PYTEST) -q tests/events
+$(BIN)/python -m tests.events.judging "$(EVENTS)"
+npm ci --prefix tests/events/node --ignore-scripts --no-audit --no-fund --loglevel=error || {
+    say "npm could not install the validators; its own words stand above. A registry that npm can reach is needed."
+    exit 1
+}
+node tests/events/node/check.mjs "$(EVENTS)"
+endef
+export CHECK_EVENTS
 
 define RESOLVE
 $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {

@@ -40,6 +40,13 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Form(StrEnum):
+    TABLE = "table"
+    JSONSCHEMA = "jsonschema"
+    TRACKING_PLAN = "tracking-plan"
+    MARKDOWN = "markdown"
+
+
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file, or a directory of them.", show_default=False)
 ]
@@ -273,6 +280,50 @@ def _named(which: list[str] | None, every: bool) -> list[str]:
     if bool(which) == every:
         raise typer.BadParameter("Name messages, or pass --all.")
     return which or []
+
+
+@app.command(rich_help_panel=MORE)
+def events(
+    form: Annotated[
+        Form,
+        typer.Option("--format", help="tracking-plan: what Segment's Public API takes."),
+    ] = Form.TABLE,
+) -> None:
+    """Describe every event: when it is sent, and what each property holds.
+
+    Example: beamer-segment events --format tracking-plan > plan.json
+    """
+    from connector.commands.describing import describe
+
+    describe(form)
+
+
+@app.command(rich_help_panel=MORE)
+def forget(
+    user: Annotated[str, typer.Option("--user-id", help="The userId that you gave to Beamer.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    output: AsOutput = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Delete what waits, was refused or is in quarantine of a person, and never send them again.
+
+    Example: beamer-segment forget --user-id 4711
+    """
+    from connector.commands import forgetting
+
+    who = forgetting.form_of(user)
+    here = session(config, env_file, secrets=False)
+    if not yes and not typer.confirm("This cannot be undone. Go on?", err=True):
+        raise typer.Exit(Exit.UNEXPECTED)
+    with here.store(new_store) as store:
+        done = forgetting.forget(here, store, forgetting.names_of(here, store, connection), who)
+    if output is Output.TEXT:
+        forgetting.show(done)
+    else:
+        as_json({"command": "forget", "exit": 0, "connections": done})
 
 
 # --- the rest ------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def secrets(connection: Connection) -> tuple[str, str]:
 def limits(connection: Connection) -> Limits:
     limit = connection.limit
     monthly = None if connection.overdraw else limit.monthly_requests
-    return Limits(monthly, connection.reserved, limit.requests_per_second)
+    return Limits(monthly, connection.reserved, limit.requests_per_second, connection.period_day)
 
 
 def policy(connection: Connection, found: Identity, *, shared_key: bool = False) -> Policy:
@@ -152,11 +152,13 @@ def policy(connection: Connection, found: Identity, *, shared_key: bool = False)
             connection.trait_attributes,
             connection.ref_url,
             connection.integrations,
+            connection.texts,
         ),
         lookback=connection.lookback,
         nps_settle=connection.nps_settle,
         team_comments=connection.team_comments,
         metrics=connection.metrics,
+        sync_event=connection.sync_event,
         ignore_filters=None if filters == "auto" else filters,
         first_page=None if first_page == "auto" else first_page,
     )
@@ -208,4 +210,5 @@ def parts(
         clock=clock,
         pool=AttentivePool(THREADS, clock),
         most_waiting=settings.max_waiting_rows,
+        most_bytes=int(settings.max_waiting_bytes),
     )

@@ -19,6 +19,7 @@ from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
 from connector.sync.policy import Policy
 from connector.sync.run import Outcome, Parts, Run
+from tests.events.recording import keep
 
 ALL = frozenset(CATALOGUE)
 
@@ -75,6 +76,7 @@ class Rig:
     catalogue: Mapping[str, Stream] = field(default_factory=lambda: CATALOGUE)
     transport: httpx.BaseTransport | None = None
     most_waiting: int = 100_000
+    most_bytes: int = 200_000_000
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,10 +110,15 @@ class Rig:
             self.clock,
             SerialPool(),
             self.most_waiting,
+            self.most_bytes,
         )
 
     def sync(self, **options: Any) -> Outcome:
-        return Run(self.parts(), **options).go()
+        before = len(self.sandbox.segment.received)
+        try:
+            return Run(self.parts(), **options).go()
+        finally:
+            keep(self.sandbox.segment.received[before:])
 
     @property
     def beamer_requests(self) -> int:

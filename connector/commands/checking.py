@@ -42,7 +42,7 @@ def _at_home(here: Session, store: Store, connection: Connection, identity: Iden
     )
     for name in here.settings.ignored:
         yield Finding("configuration", "warning", f"{name} looks like a setting of ours, but is none.")
-    where = store.path or store.engine.url.render_as_string(hide_password=True)
+    where = str(store)
     yield Finding("store", "ok", f"{where} can be written to and is up to date.")
     yield Finding(
         "names",
@@ -84,7 +84,7 @@ def _beamer(
     yield from Examination(roots, get, here.clock.now).findings()
     balance = ledger.balance(here.clock.now())
     left = "no monthly limit" if balance.left is None else f"{balance.left:,} left"
-    yield Finding("quota", "ok", f"{balance.used:,} requests spent in the last 31 days, {left}.")
+    yield Finding("quota", "ok", f"{balance.used:,} requests spent since {balance.since:%Y-%m-%d}, {left}.")
 
 
 def _destination(connection: Connection) -> Finding:

@@ -42,7 +42,7 @@ def _print_status(found: Status) -> None:
     left = "no limit" if found.balance.left is None else f"{found.balance.left:,} left"
     closed = found.balance.closed_until
     say(
-        f"  requests in the last 31 days: {found.balance.used:,}, {left}"
+        f"  requests since {found.balance.since:%Y-%m-%d}: {found.balance.used:,}, {left}"
         + (f"; closed by 429 until {_when(closed)}" if closed else "")
     )
     box = found.outbox or {}

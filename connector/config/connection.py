@@ -153,6 +153,16 @@ class Connection(Configured):
         Lower,
         Setting("BEAMER_REF_URL", "bare or full", "The page of an NPS answer: without its query, or whole."),
     ] = "bare"
+    texts: Annotated[
+        Literal["full", "short", "none"],
+        Lower,
+        Setting(
+            "BEAMER_TEXTS",
+            "full, short or none",
+            "What users wrote (comments, answers, titles of feature requests): whole, its first 140 "
+            "characters, or nothing of it.",
+        ),
+    ] = "full"
     nps_settle: Annotated[
         _Duration,
         Setting(
@@ -181,6 +191,14 @@ class Connection(Configured):
     ] = "auto"
     metrics: Annotated[
         bool, Setting("BEAMER_METRICS", _YES_NO, "Sends Post Metrics Updated, once per post and day at most.")
+    ] = False
+    sync_event: Annotated[
+        bool,
+        Setting(
+            "BEAMER_SYNC_EVENT",
+            _YES_NO,
+            "Sends Beamer Sync Completed, once an hour at most, as a sign of life.",
+        ),
     ] = False
     integrations: Annotated[
         dict[str, Any] | None,

@@ -9,6 +9,7 @@ only where a table names them (`api_key_env = "BEAMER_API_KEY"`). To share one w
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,6 +70,7 @@ def load(
     connections = build.connections(layer, document)
     settings = build.model(Settings, _only({**document.common, **layer}, GLOBAL), GLOBAL)
     _judge_accounts(connections, problems)
+    _judge_doubles(connections, problems)
     if problems or settings is None:
         raise _error(problems, _secrets(variables, named))
     return settings.model_copy(update={"connections": tuple(connections), "ignored": tuple(ignored)})
@@ -185,6 +187,24 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) 
                     "Give both the same: the quota belongs to the account.",
                 )
             )
+
+
+def _judge_doubles(connections: Sequence[Connection], problems: list[Problem]) -> None:
+    """Two that read and send the same make the same messageIds: Segment drops repeats for a day only."""
+    for one, other in combinations(connections, 2):
+        same = _ends(one) == _ends(other) and None not in _ends(one)
+        if same and set(one.streams) & set(other.streams):
+            problems.append(
+                Problem(
+                    f"The connections '{one.name}' and '{other.name}' send the same streams of one Beamer "
+                    "account to one Segment source: everything would arrive twice.",
+                    "Give each its own streams, or its own write key.",
+                )
+            )
+
+
+def _ends(connection: Connection) -> tuple[object, object]:
+    return connection.account or connection.api_key, connection.destination or connection.write_key
 
 
 def _quota(connection: Connection) -> tuple[object, ...]:

@@ -37,7 +37,7 @@ def _told(step: tuple[object, ...], request: Request, perform: Perform) -> Answe
         return answer
     if step[0] != "answer":
         raise ValueError(f"Unknown fault {step!r}")
-    _, status, body, headers = (*step, b"", {})[:4]
+    status, body, headers = (*step[1:], *(b"", {})[len(step) - 2 :])[:3]
     data = body.encode() if isinstance(body, str) else body
     if not (isinstance(status, int) and isinstance(data, bytes) and isinstance(headers, dict)):
         raise TypeError(f"Not an answer: {step!r}")

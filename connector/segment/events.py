@@ -1,45 +1,23 @@
-"""The event catalogue as data: shaping and the README's table are both made from it.
+"""The event catalogue as data: shaping, the README's table, schemas and tracking plan are made from it.
 
 Properties that Beamer's own source has are always present, null where unknown, so that its warehouse
 columns go on as they were; all others are left out when unknown.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import replace
 
-Type = Literal["string", "url", "integer", "boolean", "array"]
-Actor = Literal["user", "connection"]
+from connector.segment.properties import Event, Property, Type
 
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """One property of an event; `source` names a field of the fact, or its `id` or `parent`."""
-
-    name: str
-    type: Type
-    meaning: str
-    source: str
-    example: str
-    in_beamers_source: bool = False
-    nullable: bool = False
-    free_text: bool = False  # a person wrote it: may be shortened where a message is too long
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event; under `actor` "connection" it never goes under a user's id."""
-
-    name: str
-    kind: str
-    stream: str
-    when: str
-    properties: tuple[Property, ...]
-    actor: Actor = "user"
+__all__ = ["CONNECTION", "EVENTS", "EVERYWHERE", "FREE_TEXT", "TRUNCATED", "Event", "Property"]
 
 
 def _text(name: str, meaning: str, source: str, example: str, *, beamers: bool = False) -> Property:
     return Property(name, "string", meaning, source, example, beamers, nullable=beamers, free_text=True)
+
+
+def _post_title(meaning: str, *, beamers: bool = True) -> Property:
+    return replace(_text("post", meaning, "title", "Dark mode is here", beamers=beamers), by_team=True)
 
 
 def _own(name: str, type: Type, meaning: str, example: str) -> Property:
@@ -54,6 +32,21 @@ def _number(name: str, meaning: str, example: str) -> Property:
     return Property(name, "integer", meaning, name, example)
 
 
+def _moment(name: str, meaning: str, source: str) -> Property:
+    return Property(name, "date-time", meaning, source, "2026-03-01T12:00:00+00:00")
+
+
+def _of_stream(stream: str) -> tuple[Property, ...]:
+    """What `Beamer Sync Completed` says of one stream; left out where the stream is not listed."""
+    through = f"{stream}_complete_through"
+    return (
+        _moment(through, f"Everything in {stream} up to here is read", through),
+        _number(f"{stream}_sent", "Events that Segment has confirmed, in total", "1234"),
+        _number(f"{stream}_held_back", "Rows that a setting held back, in total", "12"),
+        _number(f"{stream}_refused", "Events that Segment refused and that are kept", "0"),
+    )
+
+
 _POST_ID = _id("post_id", "Id of the post in Beamer", "parent", "123")
 _OWN_POST_ID = _id("post_id", "Id of the post in Beamer", example="123")
 _REQUEST_ID = _id("request_id", "Id of the feature request in Beamer", "parent", "123")
@@ -66,7 +59,7 @@ _LINK = Property(
     "https://app.getbeamer.com/inbox#comment?id=1234",
 )
 _TITLE = _text("title", "Title of the feature request, first translation", "title", "Dark mode")
-_POST = _text("post", "Title of the post, first translation", "title", "Dark mode is here")
+_POST = _post_title("Title of the post, first translation", beamers=False)
 _CATEGORY = Property("category", "string", "Category in Beamer", "category", "new")
 _STATUS = Property("status", "string", "Status of the feature request", "status", "under_review")
 _PERMALINK = Property(
@@ -75,16 +68,17 @@ _PERMALINK = Property(
     "Permalink of the feature request",
     "permalink",
     "https://app.getbeamer.com/beamer/requests/en/dark-mode",
+    slug=True,
 )
 
-_ALL = (
+_OF_ROWS = (
     Event(
         "Post Commented",
         "comment",
         "comments",
         "A user commented on a post",
         (
-            _text("post", "Title of the post commented on", "title", "Dark mode is here", beamers=True),
+            _post_title("Title of the post commented on"),
             _text("comment", "Full text of the comment", "text", "Finally!", beamers=True),
             _POST_ID,
             _id("comment_id", "Id of the comment in Beamer"),
@@ -97,7 +91,7 @@ _ALL = (
         "reactions",
         "A user reacted to a post",
         (
-            _text("post", "Title of the post reacted to", "title", "Dark mode is here", beamers=True),
+            _post_title("Title of the post reacted to"),
             Property(
                 "reaction", "string", "positive, neutral or negative", "reaction", "positive", True, True
             ),
@@ -193,6 +187,24 @@ _ALL = (
         ),
         "connection",
     ),
+)
+
+SENDING = tuple(dict.fromkeys(event.stream for event in _OF_ROWS))
+
+_OF_THE_CONNECTOR = (
+    Event(
+        "Beamer Sync Completed",
+        "sync",
+        "none",
+        "A sync came to its end; off by default, at most once an hour and connection",
+        (
+            _moment("complete_through", "All streams hold everything up to here", "complete_through"),
+            _number("waiting", "Events that wait for Segment", "0"),
+            _number("quarantined", "Rows that could not be used, in total", "0"),
+            *(each for stream in SENDING for each in _of_stream(stream)),
+        ),
+        "connection",
+    ),
     Event(
         "Beamer Connector Tested",
         "test",
@@ -202,6 +214,7 @@ _ALL = (
         "connection",
     ),
 )
+_ALL = (*_OF_ROWS, *_OF_THE_CONNECTOR)
 
 EVENTS: Mapping[str, Event] = {event.kind: event for event in _ALL}
 FREE_TEXT = frozenset(p.name for event in _ALL for p in event.properties if p.free_text)
@@ -213,24 +226,6 @@ CONNECTION = Property(
     "connection",
     "default",
 )
-TRUNCATED = Property("truncated", "boolean", "Set where text was shortened to fit", "size", "true")
-
-_HEAD = "| event | when | property | type | meaning | example | in Beamer's own source |"
-
-
-def markdown_table() -> str:
-    """The catalogue for the README: one line per property."""
-    lines = [_HEAD, "|---" * _HEAD.count(" | ") + "|---|"]
-    for event in EVENTS.values():
-        lines += _rows(event.name, event.when, event.properties)
-    lines += _rows("any event", "only where it applies", (CONNECTION, TRUNCATED))
-    return "\n".join(lines) + "\n"
-
-
-def _rows(name: str, when: str, properties: tuple[Property, ...]) -> Iterator[str]:
-    heads = [(f"**{name}**", when)] + [("", "")] * (len(properties) - 1)
-    for head, p in zip(heads, properties, strict=True):
-        own = "yes" if p.in_beamers_source else ""
-        kind = f"{p.type} or null" if p.nullable else p.type
-        cells = (*head, f"`{p.name}`", kind, p.meaning, f"`{p.example}`", own)
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+TRUNCATED = Property("truncated", "boolean", "Set where something was shortened", "size", "true")
+# What any event may carry besides its own.
+EVERYWHERE = (CONNECTION, TRUNCATED)

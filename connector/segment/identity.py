@@ -4,10 +4,10 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from connector.segment.events import Actor
 from connector.segment.facts import Fact
+from connector.segment.properties import Actor
 from connector.segment.values import typed
 
 Anonymous = Literal["hold", "shared", "send"]
@@ -42,7 +42,11 @@ class Identity:
 
 def user_of(fact: Fact) -> str | None:
     """The row's user id, or None where it has none that identifies anybody."""
-    value = fact.fields.get("user_id")
+    return user_id(fact.fields.get("user_id"))
+
+
+def user_id(value: Any) -> str | None:
+    """A user id in the one form in which it is sent, or None for what identifies nobody."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     user = (typed(value, "string") or "").strip()

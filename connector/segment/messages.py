@@ -12,6 +12,8 @@ from connector.segment.shape import Shaped
 LIMIT = 32_000
 # What the library adds to the arguments: its name and version, "type", longer key names.
 ADDED = 300
+# Of two long texts neither vanishes: so much is left of the one that is shortened first.
+SPARED = 1_000
 
 _AS_SENT = json.JSONEncoder(default=str).encode
 _COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -72,8 +74,15 @@ def _fitted(body: dict[str, Any]) -> dict[str, Any]:
         longest = max(texts, key=lambda name: _size(texts[name]), default=None)
         if longest is None or not texts[longest]:
             raise Unshapeable("it is over Segment's 32 KB without its texts and traits")
-        texts[longest] = cut(texts[longest], _size(texts[longest]) - 2 - excess)
+        texts[longest] = cut(texts[longest], _room(texts, longest, excess))
     return shorter if _excess(body) > 0 else body
+
+
+def _room(texts: dict[str, str], longest: str, excess: int) -> int:
+    """What is left of the longest text: a beginning at least, where another one can give way, too."""
+    sizes = {name: _size(text) - 2 for name, text in texts.items()}
+    spared = sum(size > SPARED for size in sizes.values()) > 1
+    return max(sizes[longest] - excess, SPARED if spared else 0)
 
 
 def _excess(body: dict[str, Any]) -> int:

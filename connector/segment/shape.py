@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from connector import __version__
-from connector.segment.events import CONNECTION, EVENTS, Event, Property
+from connector.segment.events import CONNECTION, EVENTS, TRUNCATED, Event, Property
 from connector.segment.facts import Fact
 from connector.segment.identity import Anonymous, Identity, Naming, identity_of, message_id, user_of
 from connector.segment.values import bare, plain, tame, typed
@@ -14,15 +14,22 @@ from connector.segment.values import bare, plain, tame, typed
 __all__ = ["Naming", "Privacy", "Shaped", "message_id", "shape", "user_of"]
 
 
+Texts = Literal["full", "short", "none"]
+
+# How many characters of a user's text are left by `texts = "short"`.
+SHORT = 140
+
+
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What may leave: of whom, under which id, with which traits."""
+    """What may leave: of whom, under which id, with which traits and how much of the users' texts."""
 
     anonymous: Anonymous = "hold"
     traits: Literal["none", "email", "all"] = "none"
     trait_attributes: tuple[str, ...] = ()
     ref_url: Literal["bare", "full"] = "bare"
     integrations: Mapping[str, Any] | None = None
+    texts: Texts = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,19 @@ def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped
 
 def _properties(fact: Fact, event: Event, naming: Naming, privacy: Privacy) -> dict[str, Any]:
     values = {p.name: _value(fact, p, privacy) for p in event.properties}
+    shorter = {p.name: _let_out(p, values[p.name], privacy.texts) for p in event.properties}
     always = {p.name for p in event.properties if p.in_beamers_source}
-    known = {name: value for name, value in values.items() if value is not None or name in always}
+    known = {name: value for name, value in shorter.items() if value is not None or name in always}
+    if any(value is not None and value != values[name] for name, value in shorter.items()):
+        known[TRUNCATED.name] = True
     return known | ({CONNECTION.name: naming.connection} if naming.shared_key else {})
+
+
+def _let_out(p: Property, value: Any, texts: Texts) -> Any:
+    """As much of a value as the setting lets out of what users write."""
+    if texts == "none" and (p.users_words or p.slug):
+        return None
+    return value[:SHORT] if texts == "short" and p.users_words and value else value
 
 
 def _value(fact: Fact, p: Property, privacy: Privacy) -> Any:

@@ -2,9 +2,10 @@
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
-from connector.segment.events import Type
+from connector.segment.properties import Type
 
 LONGEST_URL = 2_048
 DEEPEST = 6
@@ -33,6 +34,8 @@ def typed(value: Any, wanted: Type) -> Any:
         return value if isinstance(value, bool) else None
     if wanted == "array":
         return _strings(value)
+    if wanted == "date-time":
+        return value.astimezone(UTC).isoformat(timespec="seconds") if isinstance(value, datetime) else None
     text = _string(value)
     # Half an address is worse than none.
     return None if wanted == "url" and text and len(text) > LONGEST_URL else text

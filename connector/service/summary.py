@@ -11,6 +11,7 @@ WHY_HELD = {
     Verdict.NO_USER.label: "no user id (anonymous = hold)",
     Verdict.TEAM.label: "the team's own words (team_comments = false)",
     Verdict.STREAM_OFF.label: "stream not listed (streams)",
+    Verdict.FORGOTTEN.label: "of a person who was forgotten (forget --user-id)",
 }
 SEGMENTED = (
     "Posts with a segmentation filter are invisible to this key: "

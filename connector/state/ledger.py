@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, sele
 from connector.errors import NoBudget
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
+from connector.state.period import turns
 from connector.state.tables import accounts, spends
 from connector.state.writing import add, add_up, insert_into
 
@@ -44,11 +45,15 @@ _BY_PURPOSE = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an account may spend: requests in any 31 days (None: no limit) less a reserve; a rate."""
+    """What an account may spend: requests a month (None: no limit) less a reserve; a rate.
+
+    `period_day` is the day on which Beamer's month begins; while it is None, any 31 days are a month.
+    """
 
     requests: int | None
     reserve: int
     per_second: float
+    period_day: int | None = None
 
     @property
     def usable(self) -> int | None:
@@ -57,9 +62,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What was spent in the last 31 days, what may still be spent, and until when 429 closed it.
+    """What was spent in the month (see `Limits`), what may still be spent, and until when 429 closed it.
 
-    `refused` holds until a request is answered again, also past `closed_until`.
+    `since` is where that month begins, at midnight UTC; `refused` holds until a request is answered
+    again, also past `closed_until`.
     """
 
     used: int
@@ -67,6 +73,7 @@ class Balance:
     closed_until: datetime | None
     refused: bool
     by_purpose: Mapping[str, int]
+    since: datetime
 
 
 class Ledger:
@@ -110,10 +117,14 @@ class Ledger:
             raise NoBudget("The quota is spent.", until=self._frees(db, now, used + 1 - usable))
 
     def _period(self, now: datetime) -> dict[str, Any]:
-        return {"who": self.account, "after": day_of(now) - PERIOD_DAYS}
+        day = self.limits.period_day
+        after = day_of(now) - PERIOD_DAYS if day is None else day_of(turns(now, day)[0]) - 1
+        return {"who": self.account, "after": after}
 
     def _frees(self, db: Connection, now: datetime, wanted: int) -> datetime | None:
-        """When so many requests will have fallen out of the period."""
+        """When so many requests will have fallen out of the month, or the next one begins."""
+        if self.limits.period_day is not None:
+            return turns(now, self.limits.period_day)[1]
         for day, requests in db.execute(_BY_DAY, self._period(now)):
             wanted -= requests
             if wanted <= 0:
@@ -150,7 +161,8 @@ class Ledger:
         used = sum(purposes.values())
         usable = self.limits.usable
         left = None if usable is None else max(0, usable - used)
-        return Balance(used, left, _closed(until, now), refusals > 0, purposes)
+        since = EPOCH + timedelta(days=self._period(now)["after"] + 1)
+        return Balance(used, left, _closed(until, now), refusals > 0, purposes, since)
 
 
 def _closed(until: datetime | None, now: datetime) -> datetime | None:

@@ -80,6 +80,11 @@ class Outbox:
         with self._store.read() as db:
             return int(db.execute(_WAITING, self._mine).scalar_one())
 
+    def weight(self) -> int:
+        """How many bytes wait for this destination."""
+        with self._store.read() as db:
+            return int(db.execute(_WEIGHT, self._mine).scalar_one())
+
     def _set(self, letters: Sequence[Letter], now: datetime, values: Mapping[str, Any]) -> None:
         with self._store.write() as db:
             hold(db, self._fence, now)
@@ -88,6 +93,7 @@ class Outbox:
 
 _LIVE = and_(outbox.c.connection == bindparam("whose"), outbox.c.destination == bindparam("where"), LIVE)
 _WAITING = select(func.count()).select_from(outbox).where(_LIVE)
+_WEIGHT = select(func.coalesce(func.sum(outbox.c.size), 0)).where(_LIVE)
 _OLDEST = select(outbox.c.id).where(_LIVE).order_by(outbox.c.id).limit(bindparam("most"))
 _CLAIM = (
     update(outbox)

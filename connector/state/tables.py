@@ -74,6 +74,21 @@ connections = _table(
     Column("created_at", Moment, nullable=False),
     Column("first_page", SmallInteger),
     Column("ignore_filters", Boolean),
+    # The hour of the last Beamer Sync Completed.
+    Column("told_for", Moment),
+)
+
+# People whose rows are not sent any more, as digests made with this store's own random key.
+forgotten = _table(
+    "forgotten",
+    Column("connection", String(40), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("since", Moment, nullable=False),
+)
+keys = _table(
+    "key",
+    Column("name", String(20), primary_key=True),
+    Column("value", String(64), nullable=False),
 )
 
 # One row per Beamer account: pacing, and whether 429 has closed it. Shared by its connections.

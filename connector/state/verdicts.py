@@ -4,13 +4,17 @@ from enum import IntEnum
 
 
 class Verdict(IntEnum):
-    """EVENT: its event went into the outbox. The others were held back by a setting, and by which."""
+    """EVENT: its event went into the outbox. FORGOTTEN: of a person who is not to come back.
+
+    The others were held back by a setting, and by which.
+    """
 
     EVENT = 1
     NO_USER = 2
     TEAM = 3
     STREAM_OFF = 4
     QUARANTINED = 5
+    FORGOTTEN = 6
 
     @property
     def held(self) -> bool:

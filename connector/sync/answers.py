@@ -8,9 +8,10 @@ from connector.beamer.door import Answer
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
 from connector.sync import counters, planner
-from connector.sync.accepting import Context, decide_block, decide_list
+from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
+from connector.sync.parents import Context
 from connector.sync.probes import Probe
 from connector.sync.sweeps import SweepStep
 from connector.sync.work import Work
@@ -124,6 +125,17 @@ class Answers:
         above = work.progress.parents[stream.parent or ""][parent]
         state = work.progress.streams[stream.name]
         work.agenda.add(planner.child_probe(stream, child, above.date, state, work.policy, work.first_page))
+
+    def plan_again(self, probe: Probe) -> None:
+        """A list not begun yet is read by what was learnt since it was put on the agenda."""
+        work, sweep = self._work, probe.sweep
+        child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
+        if child is None or sweep is None or sweep.pages or sweep.resumed:
+            return
+        above = work.progress.parents[probe.stream.parent or ""][probe.parent]
+        state = work.progress.streams[probe.stream.name]
+        planned = planner.child_probe(probe.stream, child, above.date, state, work.policy, work.first_page)
+        probe.sweep = planned.sweep
 
     def skip(self, probe: Probe) -> bool:
         """404: the parent was deleted while its children were waiting to be read. False if it has none."""

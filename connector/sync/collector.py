@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -26,8 +25,8 @@ from connector.state.connections import Identity
 from connector.state.intake import Intake
 from connector.state.leases import Fence
 from connector.state.ledger import Ledger
-from connector.state.progress import Progress, StreamState
-from connector.sync import planner
+from connector.state.progress import Progress
+from connector.sync import completeness, planner
 from connector.sync.answers import Answers
 from connector.sync.policy import Policy
 from connector.sync.pool import Pool
@@ -110,7 +109,7 @@ class Collector:
             self._check_permissions()
             self._whole = not work.report.stopped and work.agenda.empty
         finally:
-            self._finish(started)
+            completeness.write_down(work, started, whole=self._whole)
 
     def _turn(self) -> bool:
         """One round: send what may be sent, then settle what has landed."""
@@ -130,6 +129,7 @@ class Collector:
     def _dispatch(self) -> None:
         work = self._work
         while self._may_send() and (probe := work.agenda.next(self._alone)):
+            self._answers.plan_again(probe)
             probe.habits = planner.habits_of(work.progress.streams[probe.stream.name], work.first_page)
             probe.ignore_filters = probe.stream.filtered and work.ignore_filters is not False
             request = ask(probe, probe.habits, ignore_filters=probe.ignore_filters)
@@ -205,26 +205,3 @@ class Collector:
                 means="Nothing was read.",
                 todo="Give it read permissions under Settings > API in Beamer, or use another key.",
             )
-
-    def _finish(self, started: datetime) -> None:
-        """Write down how far each stream is complete now."""
-        work = self._work
-        wanted = planner.wanted(work.catalogue, work.policy)
-        for stream in wanted:
-            if self._whole and not {stream.name, stream.parent} & work.troubled:
-                state = self._completed(work.progress.streams[stream.name], started)
-                work.progress.streams[stream.name] = state
-        read = {stream.name for stream in wanted if stream.filtered} - set(work.report.forbidden)
-        work.report.segmented_hidden = work.ignore_filters is False and bool(read)
-        work.intake.note([work.progress.streams[stream.name] for stream in wanted], work.clock.now())
-        log.debug("collected", **work.report.as_dict())
-
-    def _completed(self, state: StreamState, started: datetime) -> StreamState:
-        through = started + self._work.ahead
-        through_looked = self._work.agenda.looked_through(state.name)
-        proved = started if through_looked and planner.doubted(state, started) else state.proved_at
-        newest = [parent.date for parent in self._work.progress.parents.get(state.name, {}).values()]
-        mark = max((date for date in newest if date <= through), default=state.watermark)
-        return replace(
-            state, complete_through=through, proved_at=proved, watermark=mark, trouble=None, trouble_at=None
-        )

@@ -7,6 +7,7 @@ from connector.beamer.rows import Row
 from connector.segment.facts import Fact
 from connector.segment.shape import user_of
 from connector.state.verdicts import Verdict
+from connector.sync.people import is_forgotten
 from connector.sync.policy import Policy
 
 
@@ -17,6 +18,8 @@ def judge(row: Row, stream: Stream, policy: Policy, now: datetime) -> Verdict | 
     """
     if row.date < policy.start or not _settled(row, stream, policy, now):
         return None
+    if is_forgotten(row, policy):
+        return Verdict.FORGOTTEN
     if stream.name not in policy.streams:
         return Verdict.STREAM_OFF
     if _inside(row, stream) and not policy.team_comments:

@@ -12,6 +12,7 @@ from connector.beamer.rows import Row, Unusable, parse
 from connector.state.intake import Judged, Rejected
 from connector.state.verdicts import Verdict
 from connector.sync.newness import judge, unsettled
+from connector.sync.people import user_of_raw
 from connector.sync.policy import Policy
 from connector.sync.shaping import body_of, rejected
 
@@ -32,7 +33,7 @@ class JudgedPage:
         return sorted(sent, key=lambda pair: pair[0].date)
 
     def held(self, fresh: set[str]) -> list[Verdict]:
-        return [row.verdict for row in self.judged if row.id in fresh and row.verdict.held]
+        return [row.verdict for row in self.judged if row.id in fresh and row.verdict is not Verdict.EVENT]
 
 
 def judged_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetime) -> JudgedPage:
@@ -49,7 +50,12 @@ def judged_page(body: Sequence[Any], stream: Stream, policy: Policy, now: dateti
         seen_of(parsed),
         rows,
         judged,
-        [rejected(row) for row, _ in parsed if isinstance(row, Unusable)],
+        [
+            rejected(row)
+            for row, raw in parsed
+            # Quarantine keeps a row as it came: nothing of a forgotten person may get there.
+            if isinstance(row, Unusable) and user_of_raw(raw) not in policy.forgotten
+        ],
         min(waiting, default=None),
     )
 

@@ -7,7 +7,7 @@ from connector.beamer.catalogue import Stream, children
 from connector.beamer.pages import Habits, Order
 from connector.clock import SECOND
 from connector.state.progress import ChildState, Progress, StreamState
-from connector.sync import looks, sweeps
+from connector.sync import looks, resuming, sweeps
 from connector.sync.blocks import Block, cut
 from connector.sync.counters import moved
 from connector.sync.policy import Policy
@@ -85,7 +85,7 @@ def _why(block: Block, proving: bool) -> str:
 def dated_probe(stream: Stream, state: StreamState, policy: Policy, first_page: int | None) -> Probe:
     """A list without parents and counters, such as NPS: back to the lookback before its watermark."""
     if state.place:
-        sweep = sweeps.resumed(sweeps.restore(state.place), habits_of(state, first_page))
+        sweep = resuming.resumed(resuming.restore(state.place), habits_of(state, first_page))
         return Probe(stream, "go on where the last run stopped", sweep=sweep)
     low = sweeps.lowest(policy.start, state.watermark, policy.lookback)
     habits = habits_of(state, first_page)
@@ -123,7 +123,7 @@ def child_probe(
 ) -> Probe:
     """A child list whose counter has moved."""
     if child.place:
-        sweep = sweeps.resumed(sweeps.restore(child.place), habits_of(state, first_page))
+        sweep = resuming.resumed(resuming.restore(child.place), habits_of(state, first_page))
         return Probe(stream, "go on where the last run stopped", child.parent, sweep=sweep)
     sweep = sweeps.begin_child(
         child.counter,

@@ -1,5 +1,6 @@
 """What the settings say about one connection's rows, as the work needs it."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -8,7 +9,10 @@ from connector.segment.shape import Naming, Privacy
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`streams` are those that are sent; a parent list is read for its children's sake even if it is not."""
+    """`streams` are those that are sent; a parent list is read for its children's sake even if it is not.
+
+    `forgotten` holds the users whose rows are not sent any more.
+    """
 
     streams: frozenset[str]
     start: datetime
@@ -20,3 +24,5 @@ class Policy:
     metrics: bool = False
     ignore_filters: bool | None = None
     first_page: int | None = None
+    sync_event: bool = False
+    forgotten: Container[object] = frozenset()

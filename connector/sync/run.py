@@ -1,7 +1,7 @@
 """One run of one connection: take the lease, deliver what waits, collect, deliver, give the lease back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -12,7 +12,7 @@ from connector.clock import Clock
 from connector.errors import Busy, ConnectorError, Exit
 from connector.segment.batches import MOST
 from connector.segment.door import Segment
-from connector.state import leases, progress, runs
+from connector.state import forgetting, leases, progress, runs
 from connector.state.connections import Identity
 from connector.state.engine import Store
 from connector.state.intake import Intake
@@ -24,8 +24,12 @@ from connector.sync.delivery import Delivery
 from connector.sync.policy import Policy
 from connector.sync.pool import Pool
 from connector.sync.report import Report
+from connector.sync.telling import tell
 
 log = structlog.get_logger()
+
+# How many more messages may come to wait before their bytes are added up again.
+WEIGHED_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Parts:
     clock: Clock
     pool: Pool
     most_waiting: int = 100_000
+    most_bytes: int = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class Run:
         self._on_progress = on_progress
         self._report = Report()
         self._segment_error: ConnectorError | None = None
+        self._weighed_at = 0
 
     def go(self) -> Outcome:
         parts = self._parts
@@ -102,10 +108,12 @@ class Run:
         parts = self._parts
         outbox = Outbox(parts.store, fence, parts.identity.destination)
         state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
+        # Under the lease, so that nobody is forgotten in the middle of a run.
+        policy = replace(parts.policy, forgotten=forgetting.load(parts.store, parts.identity.name))
         collector = Collector(
             catalogue=parts.catalogue,
             identity=parts.identity,
-            policy=parts.policy,
+            policy=policy,
             progress=state,
             beamer=parts.beamer,
             ledger=parts.ledger,
@@ -115,7 +123,7 @@ class Run:
             pool=parts.pool,
             report=self._report,
             most_requests=self._most,
-            accepted=lambda report: self._page_accepted(delivery, report),
+            accepted=lambda report: self._page_accepted(delivery, outbox, report),
         )
         delivery = Delivery(
             outbox, parts.segment, parts.clock, self._report, segment_now=lambda: collector.beamer_now
@@ -124,23 +132,48 @@ class Run:
         error: ConnectorError | None = None
         try:
             self._try_delivery(delivery)
-            collector.run(started)
+            self._hold_back(outbox, self._report.waiting - self._report.sent)
+            if not self._report.stopped:
+                collector.run(started)
         except Busy:
             raise
         except ConnectorError as stopped:
             error = stopped
         self._try_delivery(delivery)
         self._report.waiting = outbox.waiting()
+        if not (error or self._segment_error) and self._tell(policy, fence, state, collector.beamer_now):
+            self._try_delivery(delivery)
+            self._report.waiting = outbox.waiting()
         return error or self._segment_error
 
-    def _page_accepted(self, delivery: Delivery, report: Report) -> None:
+    def _tell(self, policy: Policy, fence: leases.Fence, state: progress.Progress, now: datetime) -> bool:
+        """Say in Segment how far things have come, where that is wanted."""
+        parts = self._parts
+        if not policy.sync_event or not self._deliver or parts.clock.stopped:
+            return False
+        waiting = self._report.waiting
+        return tell(parts.store, fence, policy, state.streams, waiting, now, parts.clock.now())
+
+    def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""
         waiting = report.events.total() + report.waiting - report.sent - report.refused
         if waiting >= MOST:
             self._try_delivery(delivery)
-        if waiting >= self._parts.most_waiting and self._segment_error:
-            report.stopped = f"{waiting} messages wait for Segment; nothing more is read until they are sent"
+        self._hold_back(outbox, waiting)
         self._on_progress(report)
+
+    def _hold_back(self, outbox: Outbox, waiting: int) -> None:
+        """Read no more while too much waits that cannot be sent: the quota is better kept."""
+        if self._deliver and not self._segment_error:
+            return
+        full = waiting >= self._parts.most_waiting
+        if not full and waiting >= self._weighed_at:
+            self._weighed_at = waiting + WEIGHED_EVERY
+            full = outbox.weight() >= self._parts.most_bytes
+        if full:
+            self._report.stopped = (
+                f"{waiting:,} messages wait for Segment; no more is read until they are sent"
+            )
 
     def _try_delivery(self, delivery: Delivery) -> None:
         """Segment being away does not keep rows from being collected; it is tried once a run."""

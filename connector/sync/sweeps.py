@@ -3,10 +3,8 @@
 Its state is kept in the store after each page, so that a sweep cut short goes on where it stood.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from json import dumps, loads
-from typing import Any
 
 from connector.beamer.pages import Habits, Order, Place, Seen, Way, turn
 from connector.clock import SECOND
@@ -21,6 +19,7 @@ class Sweep:
     counter before the first page. `expected`: how many new rows it promised. `trusting`: the list is
     taken to come newest first, and is asked from its newest row without a bound. `first`: the list was
     never read. `reached`: the last page's last date. `resumed`: rows may have shifted between its pages.
+    `by_date`: each page overlaps the one before, which costs more pages and lets no row slip past.
     """
 
     place: Place
@@ -38,6 +37,7 @@ class Sweep:
     first: bool = False
     reached: datetime | None = None
     resumed: bool = False
+    by_date: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def begin_child(
     whole = _fits(counter, cap) or (swept is None and young)
     expected = 0 if swept is None else max(0, risen(counter, swept) - surplus)
     dated = begin_dated(low, habits, first=False)
-    sweep = Sweep(Place(), None) if whole else dated
+    sweep = Sweep(Place(), None, by_date=False) if whole else dated
     return replace(sweep, began=counter, expected=expected, first=swept is None)
 
 
@@ -92,7 +92,7 @@ def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime |
 
 def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
     """Judge a page and say how the sweep goes on."""
-    turned = turn(sweep.place, page.seen, habits, Way(cap, by_date=True))
+    turned = turn(sweep.place, page.seen, habits, Way(cap, sweep.by_date))
     if turned.repeat and turned.next is not None:
         return SweepStep(turned.habits, replace(sweep, place=turned.next), done=False)
     grown = _grown(sweep, page)
@@ -136,8 +136,7 @@ def _ended(sweep: Sweep, seen: Seen, habits: Habits, cap: int) -> tuple[Sweep, b
     if short and sweep.low is not None and not sweep.trusting:
         # The counter promised more than the window held: a row may have come with an older date.
         return _restart(sweep, Place(), None), False
-    steady = sweep.low is not None or _steady(sweep.place, habits)
-    if short and not steady and sweep.pages > 1 and sweep.again == 0:
+    if short and sweep.low is None and sweep.pages > 1 and sweep.again == 0 and not _steady(sweep, habits):
         # A deletion while paging by number moves rows onto pages already read.
         return _restart(sweep, Place(), None), False
     shifted = sweep.resumed or not sweep.began
@@ -146,9 +145,10 @@ def _ended(sweep: Sweep, seen: Seen, habits: Habits, cap: int) -> tuple[Sweep, b
     return sweep, True
 
 
-def _steady(place: Place, habits: Habits) -> bool:
+def _steady(sweep: Sweep, habits: Habits) -> bool:
     """Read on by date, no row can slip past."""
-    return habits.order in (Order.NEWEST, Order.OLDEST) and (place.page == 0 or place.behind_short)
+    ordered = habits.order in (Order.NEWEST, Order.OLDEST)
+    return sweep.by_date and ordered and (sweep.place.page == 0 or sweep.place.behind_short)
 
 
 def _short_of_promise(sweep: Sweep) -> bool:
@@ -169,18 +169,8 @@ def _restart(sweep: Sweep, place: Place, low: datetime | None) -> Sweep:
         fresh_in_pass=0,
         again=sweep.again + 1,
         reached=None,
+        by_date=True,
     )
-
-
-def resumed(sweep: Sweep, habits: Habits) -> Sweep:
-    """Go on in a later run: rows have come and gone since, so pages have shifted, but dates have not."""
-    place = sweep.place
-    if place.page and not place.behind_short and sweep.reached:
-        if habits.order is Order.NEWEST:
-            place = Place(place.since, sweep.reached + SECOND)
-        elif habits.order is Order.OLDEST:
-            place = Place(sweep.reached - SECOND, place.until)
-    return replace(sweep, place=place, resumed=True)
 
 
 def _fits(counter: str, cap: int) -> bool:
@@ -208,18 +198,3 @@ def watermark_after(sweep: Sweep, before: datetime | None, now: datetime) -> dat
 def lowest(start: datetime, watermark: datetime | None, lookback: timedelta) -> datetime:
     """How far back a sweep has to look."""
     return start if watermark is None else max(start, watermark - lookback)
-
-
-def dump(sweep: Sweep) -> str:
-    return dumps(asdict(sweep), default=datetime.isoformat)
-
-
-def restore(text: str) -> Sweep:
-    values: dict[str, Any] = loads(text)
-    place = values.pop("place")
-    for name in ("since", "until"):
-        place[name] = place[name] and datetime.fromisoformat(place[name])
-    place["last"] = tuple(place["last"])
-    for name in ("low", "newest", "waits", "reached"):
-        values[name] = values[name] and datetime.fromisoformat(values[name])
-    return Sweep(place=Place(**place), **values)

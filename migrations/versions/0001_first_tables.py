@@ -36,6 +36,20 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("first_page", sa.SmallInteger(), nullable=True),
         sa.Column("ignore_filters", sa.Boolean(), nullable=True),
+        sa.Column("told_for", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "beamer_segment_forgotten",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "digest"),
+    )
+    op.create_table(
+        "beamer_segment_key",
+        sa.Column("name", sa.String(length=20), nullable=False),
+        sa.Column("value", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(

@@ -14,6 +14,7 @@ from typing import Any
 
 from connector.sandbox import Company, Sandbox, Served
 from connector.sandbox.command import environment
+from tests.events.recording import keep
 from tests.harness import expected, landed
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,10 @@ class Machine:
         )
 
     def run(self, *words: str, **options: Any) -> Ended:
-        return self.begin(*words, **options).end()
+        before = len(self.sandbox.segment.received)
+        ended = self.begin(*words, **options).end()
+        keep(self.sandbox.segment.received[before:])
+        return ended
 
     # --- what is seen of it from outside ---
 

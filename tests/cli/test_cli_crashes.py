@@ -6,8 +6,8 @@ import pytest
 
 from tests.cli.process import LONGEST, Machine, until
 
-A_FEW = (1, 5, 17, 40)
-MANY = tuple(range(1, 61, 2))
+A_FEW = (5, 40)
+MANY = tuple(range(1, 61, 4))
 
 
 def crash_and_go_on(machine: Machine, requests: int, api: str = "beamer") -> None:
@@ -27,7 +27,7 @@ def test_killed_while_reading(machine: Machine, requests: int) -> None:
     crash_and_go_on(machine, requests)
 
 
-@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize("batches", [1])
 def test_killed_while_delivering(machine: Machine, batches: int) -> None:
     crash_and_go_on(machine, batches, "segment")
 

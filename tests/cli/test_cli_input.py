@@ -46,6 +46,7 @@ def test_a_misspelt_key_in_a_file(machine: Machine) -> None:
     assert "log_level" in ended.err
 
 
+@pytest.mark.slow
 def test_a_store_in_a_pod_when_it_is_asked_for(make: Make) -> None:
     machine = make(extra={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     assert machine.run("status").out.endswith("never run\n")
@@ -64,6 +65,7 @@ def test_a_database_that_nobody_serves(make: Make) -> None:
         assert "pass-word" not in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_a_store_of_a_later_version(on_either: Machine) -> None:
     assert on_either.run("db", "upgrade").code == 0
     store = open_store(str(on_either.database_url))
@@ -90,6 +92,7 @@ def test_a_store_that_is_none(make: Make) -> None:
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_names_with_signs_in_the_path_of_the_store(make: Make, tmp_path: Path) -> None:
     machine = make(extra={"XDG_STATE_HOME": str(tmp_path / "ü 50%?#")})
     assert machine.run("sync", "--max-requests", "1").code == 0

@@ -81,7 +81,9 @@ def said_back(status: int) -> Step:
     )
 
 
-@pytest.mark.parametrize(("form", "status"), [("console", 400), ("json", 200)])
+@pytest.mark.parametrize(
+    ("form", "status"), [("console", 400), pytest.param("json", 200, marks=pytest.mark.slow)]
+)
 def test_nothing_is_said_when_things_go_wrong(careless: Machine, form: str, status: int) -> None:
     """Both APIs say back what they were told and what they know, in answers that no reference describes."""
     careless.extra["LOG_FORMAT"] = form

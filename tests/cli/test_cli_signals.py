@@ -72,6 +72,7 @@ def test_all_connections_stop(make: Make) -> None:
     assert (ended.code, [each["connection"] for each in ended.json["connections"]]) == (143, ["a"])
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_work(machine: Machine) -> None:
     for words in ("sync",), ("status",), ("config", "show"), ("runs",):
         reading, writing = os.pipe()

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from math import ceil
 
+import pytest
+
 from connector.sandbox import Company
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
@@ -36,6 +38,7 @@ def test_three_syncs(on_either: Machine) -> None:
     assert on_either.asked() - asked == third.connection["requests_spent"] == quiet_requests(on_either)
 
 
+@pytest.mark.slow
 def test_streams_asked_for_alone_cost_later_syncs_nothing(machine: Machine) -> None:
     alone = machine.run("sync", "--stream", "comments", "--output", "json")
     assert alone.code == 0, alone.err
@@ -61,6 +64,7 @@ def test_collecting_only(machine: Machine) -> None:
     machine.all_there_once()
 
 
+@pytest.mark.slow
 def test_a_few_requests_at_a_time_end_at_the_same_place(machine: Machine) -> None:
     for _ in range(40):
         ended = machine.run("sync", "--max-requests", "15", "--output", "json")

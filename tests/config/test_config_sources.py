@@ -357,3 +357,31 @@ def test_choosing_a_connection(tmp_path: Path) -> None:
         settings.connection(None)
     with pytest.raises(ConfigurationError, match="did you mean 'default'"):
         load(KEYS).connection("defalt")
+
+
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [
+        ("", True),
+        ('streams = ["nps", "posts"]', True),
+        ('streams = ["comments"]', False),
+        ('write_key_env = "KEY_C"', False),
+        ('api_key_env = "KEY_C"', False),
+    ],
+)
+def test_two_connections_that_would_send_the_same_are_refused(
+    tmp_path: Path, second: str, refused: bool
+) -> None:
+    keys = {"KEY_A": "key-of-beamer", "KEY_B": "key-of-segment", "KEY_C": "another-key"}
+    given = 'api_key_env = "KEY_A"\nwrite_key_env = "KEY_B"\n'
+    own = "\n".join(line for line in given.splitlines() if line.split(" ")[0] not in second)
+    file = tmp_path / "two.toml"
+    file.write_text(
+        f'[[connections]]\nname = "a"\nstreams = ["nps"]\n{given}\n'
+        f'[[connections]]\nname = "b"\n{own}\n{second}\n'
+    )
+    if refused:
+        with pytest.raises(ConfigurationError, match="everything would arrive twice"):
+            load(keys, config_file=file)
+    else:
+        assert len(load(keys, config_file=file).connections) == 2

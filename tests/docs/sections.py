@@ -14,8 +14,9 @@ from typer.main import get_command
 from connector.cli import app
 from connector.config import known_settings
 from connector.plans import PLANS
-from connector.segment.events import markdown_table
+from connector.segment.listing import markdown_table
 from connector.state.ledger import PERIOD_DAYS
+from tests.docs import moving
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -131,6 +132,7 @@ def _costs(posts: int, requests: int) -> Cells:
 
 GENERATED: Mapping[str, Callable[[], str]] = {
     "events": lambda: markdown_table().rstrip(),
+    "moving": lambda: table(moving.HEAD, moving.compared()),
     "plans": plans,
     "costs": costs,
     "settings": settings,

@@ -198,7 +198,7 @@ STRAY = {
     "an index": r"(?i)pypi|pythonhosted|index-url|/simple\b",
     "a machine's path": r"/work/|/root/|/tmp/|site-packages",
     "a machine's name": "(?i)" + "farm" + "-",
-    "a key": r"\b[A-Za-z0-9_]{40,}\b",
+    "a key": r"\b(?!feature_request_)[A-Za-z0-9_]{40,}\b",
 }
 
 

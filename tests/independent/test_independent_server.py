@@ -184,8 +184,8 @@ def assert_messages(world: World) -> None:
     ("posts", "requests"),
     [
         pytest.param(60, 30, id="full pages"),
-        pytest.param(57, 23, id="short last pages"),
-        pytest.param(10, 10, id="one full page"),
+        pytest.param(57, 23, id="short last pages", marks=pytest.mark.slow),
+        pytest.param(10, 10, id="one full page", marks=pytest.mark.slow),
     ],
 )
 def test_everything_new_is_sent_once_and_nothing_else(world: Build, posts: int, requests: int) -> None:
@@ -195,6 +195,7 @@ def test_everything_new_is_sent_once_and_nothing_else(world: Build, posts: int, 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_news_go_over_full_pages(world: Build) -> None:
     go_through(world(62, 32, seed=8))
@@ -203,21 +204,25 @@ def test_news_go_over_full_pages(world: Build) -> None:
 # --- where the reference leaves a choice: by the API's habits, whatever the store ---------------------------
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_oldest_first(world: Build) -> None:
     go_through(world(60, 30, Habits(order="oldest")), full_pages_twice=True)
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_dates_are_exclusive(world: Build) -> None:
     go_through(world(57, 23, Habits(bounds="exclusive")))
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_pages_are_counted_from_one(world: Build) -> None:
     go_through(world(57, 23, Habits(first_page=1)))
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_pinned_posts_leave_the_order_in_doubt(world: Build) -> None:
     """Pinned posts may come first anywhere, so pages full of them prove no order: one more request each."""

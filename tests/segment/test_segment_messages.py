@@ -68,6 +68,14 @@ def test_the_longest_text_is_shortened_first() -> None:
     assert 0 < len(properties["comment"]) < 26_000
 
 
+def test_of_two_long_texts_neither_vanishes() -> None:
+    message = built(title="é" * 40_000, text="😀" * 40_000)
+    properties = json.loads(message.text)["properties"]
+    assert properties["truncated"] is True
+    assert min(len(json.dumps(properties[name])) for name in ("post", "comment")) > 900
+    assert LIMIT - 400 < message.size <= LIMIT
+
+
 def test_a_text_just_within_the_limit_stays_whole() -> None:
     room = LIMIT - built(text="c").size - 300
     properties = json.loads(built(text="c" * room).text)["properties"]

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector import __version__
-from connector.segment.events import EVENTS, markdown_table
+from connector.segment.events import EVENTS
 from connector.segment.facts import Fact
+from connector.segment.listing import markdown_table
 from connector.segment.shape import Naming, Privacy, message_id, shape, user_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -98,6 +99,12 @@ GOLDEN: list[tuple[Fact, dict[str, Any]]] = [
             "clicks": 0,
             "views_change": -1,
         },
+    ),
+    (
+        fact(
+            "sync", parent="default", complete_through=DATE, waiting=3, nps_sent=7, nps_complete_through="?"
+        ),
+        {"complete_through": "2018-12-31T00:00:00+00:00", "waiting": 3, "nps_sent": 7},
     ),
     (fact("test", parent="0"), {"test_id": "1234"}),
 ]
@@ -240,6 +247,45 @@ class TestTraits:
         assert self.traits(stranger, Privacy(anonymous="send", traits="email")) == {
             "email": "Jane@Example.com"
         }
+
+
+LONG = "é" * 139 + "😀" + "tail"
+SLUG = "https://b.example/requests/en/dark-mode"
+
+
+class TestTexts:
+    @pytest.mark.parametrize("kind", ["comment", "nps", "requestcomment"])
+    @pytest.mark.parametrize(
+        ("texts", "given", "expected", "truncated"),
+        [
+            ("full", LONG, LONG, None),
+            ("short", LONG, LONG[:140], True),
+            ("short", LONG[:140], LONG[:140], None),
+            ("short", None, None, None),
+            ("none", LONG, None, None),
+        ],
+    )
+    def test_as_much_of_a_comment_as_the_setting_lets_out(
+        self, kind: str, texts: Any, given: Any, expected: Any, truncated: Any
+    ) -> None:
+        found = properties(fact(kind, text=given), Privacy(texts=texts))
+        assert (found.get("comment"), found.get("truncated")) == (expected, truncated)
+
+    def test_columns_of_beamers_own_source_stay_without_texts(self) -> None:
+        assert properties(fact(text="Hi"), Privacy(texts="none"))["comment"] is None
+        assert "comment" not in properties(fact("requestcomment", text="Hi"), Privacy(texts="none"))
+
+    @pytest.mark.parametrize("kind", ["request", "requestcomment", "vote", "status"])
+    def test_a_feature_requests_title_is_a_users_text_and_so_is_its_permalink(self, kind: str) -> None:
+        given = fact(kind, title=LONG, permalink=SLUG, status="done")
+        assert not {"title", "url"} & set(properties(given, Privacy(texts="none")))
+        short = properties(given, Privacy(texts="short"))
+        assert (short["title"], short["truncated"]) == (LONG[:140], True)
+
+    @pytest.mark.parametrize("texts", ["short", "none"])
+    @pytest.mark.parametrize("kind", ["post", "comment", "reaction", "metrics"])
+    def test_a_posts_title_is_published_and_stays(self, kind: str, texts: Any) -> None:
+        assert properties(fact(kind, title=LONG), Privacy(texts=texts))["post"] == LONG
 
 
 @pytest.mark.parametrize(

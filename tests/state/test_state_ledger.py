@@ -14,6 +14,7 @@ from connector.state.engine import Store
 from connector.state.leases import Fence
 from connector.state.ledger import REOPENING, Ledger, Limits
 from connector.state.owner import this_process
+from connector.state.period import turns
 from tests.state.racers import race, spend
 from tests.state.times import DAY, HOUR, NOW, SECOND
 
@@ -203,3 +204,38 @@ def test_spending_renews_the_lease(store: Store, fence: Fence) -> None:
     elsewhere = this_process().__class__("e", "m", "b", "s", 1, "1")
     with pytest.raises(Busy):
         leases.acquire(store, "default", elsewhere, NOW + timedelta(seconds=70))
+
+
+# --- a month whose first day was told -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "start", "end"),
+    [
+        ("2026-03-01T00:00:00", 1, "2026-03-01", "2026-04-01"),
+        ("2026-03-31T23:59:59", 1, "2026-03-01", "2026-04-01"),
+        ("2026-03-14T12:00:00", 15, "2026-02-15", "2026-03-15"),
+        ("2026-01-02T00:00:00", 15, "2025-12-15", "2026-01-15"),
+        ("2026-12-20T00:00:00", 15, "2026-12-15", "2027-01-15"),
+        ("2026-02-28T00:00:00", 31, "2026-02-28", "2026-03-31"),
+        ("2028-02-28T00:00:00", 30, "2028-01-30", "2028-02-29"),
+        ("2028-02-29T00:00:00", 30, "2028-02-29", "2028-03-30"),
+    ],
+)
+def test_periods_turn_on_the_day_told(now: str, day: int, start: str, end: str) -> None:
+    found = turns(datetime.fromisoformat(now).replace(tzinfo=UTC), day)
+    assert [moment.date().isoformat() for moment in found] == [start, end]
+
+
+def test_a_told_month_is_spent_within_its_own_days(store: Store) -> None:
+    book = Ledger(store, "acct", "default", Limits(3, 0, 30, period_day=10))
+    ninth, tenth = datetime(2026, 3, 9, 23, tzinfo=UTC), datetime(2026, 3, 10, tzinfo=UTC)
+    assert take_all(book, ninth) == 3
+    with pytest.raises(NoBudget) as caught:
+        book.take("posts", ninth)
+    assert caught.value.until == tenth
+    assert book.balance(tenth).used == 0
+    assert book.balance(tenth).since == tenth
+    assert take_all(book, tenth) == 3
+    # A clock set back finds what both months have spent.
+    assert book.balance(ninth).used == 6

@@ -164,3 +164,15 @@ def test_when_too_much_waits_nothing_more_is_read(tmp_path: Path) -> None:
     assert 150 <= outcome.report.waiting <= 250
     assert "wait for Segment" in str(outcome.report.stopped)
     mend(rig)
+
+
+def test_when_what_waits_weighs_too_much_not_even_a_request_is_spent(tmp_path: Path) -> None:
+    rig = answers(tmp_path, 350)
+    rig.sandbox.faults.script("segment", ["redirect"] * 9)
+    rig.most_bytes = 30_000
+    first = rig.sync()
+    assert 0 < first.report.waiting < 350
+    second = rig.sync()
+    assert (second.exit, second.report.asked) == (69, 0)
+    assert "wait for Segment" in str(second.report.stopped)
+    mend(rig)

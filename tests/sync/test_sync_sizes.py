@@ -117,3 +117,17 @@ def test_an_idle_week_ends_with_a_proof_and_not_more(tmp_path: Path) -> None:
     assert sorted(costs)[:-1] == [usual] * 8
     assert max(costs) <= 2 * usual
     rig.close()
+
+
+def test_old_lists_are_read_no_further_back_than_the_start_date(tmp_path: Path) -> None:
+    rig = account(tmp_path, 0, 0, 0)
+    old = rig.sandbox.now() - timedelta(days=400)
+    for number in range(8):
+        date = old + number * HOUR
+        post = rig.sandbox.world.add("posts", date=date, appears=date)
+        for comment in range(15):
+            rig.sandbox.world.add("comments", post, date=date + comment * HOUR, **USER)
+    outcome = rig.sync()
+    assert outcome.report.sent == 0
+    assert outcome.report.requests["comments"] <= 8 + 2
+    rig.close()

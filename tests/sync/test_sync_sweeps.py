@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from connector.beamer.pages import Habits, Order, Place, Seen
-from connector.sync import sweeps
+from connector.sync import resuming, sweeps
 from connector.sync.sweeps import Page, Sweep, SweepStep
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -91,21 +91,20 @@ def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> N
 
 def test_a_sweep_survives_the_store() -> None:
     step = after(child("40", "30"), page(*range(69, 59, -1), fresh=1))
-    assert sweeps.restore(sweeps.dump(step.sweep)) == step.sweep
+    assert resuming.restore(resuming.dump(step.sweep)) == step.sweep
 
 
 def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
-    sweep = after(Sweep(child("1", None).place, None), page(*range(69, 59, -1))).sweep
     numbered = Sweep(Place(page=3, last=("1",)), None, reached=BASE)
-    newest, oldest = sweeps.resumed(numbered, NEWEST).place, sweeps.resumed(numbered, OLDEST).place
+    newest, oldest = resuming.resumed(numbered, NEWEST).place, resuming.resumed(numbered, OLDEST).place
     assert (newest.page, newest.until) == (0, BASE + timedelta(seconds=1))
     assert (oldest.page, oldest.since) == (0, BASE - timedelta(seconds=1))
-    assert sweeps.resumed(numbered, NONE).place == numbered.place
+    assert resuming.resumed(numbered, NONE).place == numbered.place
 
 
 def test_a_look_behind_a_short_page_is_resumed_as_it_was() -> None:
     behind = Sweep(Place(page=1, last=("1",), behind_short=True), None, reached=BASE)
-    assert sweeps.resumed(behind, NEWEST).place == behind.place
+    assert resuming.resumed(behind, NEWEST).place == behind.place
 
 
 def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:

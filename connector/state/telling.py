@@ -1,0 +1,50 @@
+"""What `Beamer Sync Completed` needs of the store: the figures, and that it is made once an hour."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import func, or_, select, update
+
+from connector.state.effects import Outgoing
+from connector.state.engine import Store
+from connector.state.leases import Fence, hold
+from connector.state.tables import DEAD, connections, outbox
+from connector.state.writing import add
+
+
+def refused(store: Store, connection: str) -> Mapping[str, int]:
+    """By stream, how many dead letters there are."""
+    count = select(outbox.c.stream, func.count()).where(DEAD & (outbox.c.connection == connection))
+    with store.read() as db:
+        return {row[0]: int(row[1]) for row in db.execute(count.group_by(outbox.c.stream))}
+
+
+def tell(
+    store: Store, fence: Fence, destination: str, event: Outgoing, hour: datetime, now: datetime
+) -> bool:
+    """Put the event into the outbox, unless the connection has had one for this hour."""
+    told = connections.c.told_for
+    mine = (connections.c.name == fence.connection) & or_(told.is_(None), told != hour)
+    with store.write() as db:
+        hold(db, fence, now)
+        if db.execute(update(connections).where(mine).values(told_for=hour)).rowcount != 1:
+            return False
+        add(
+            db,
+            outbox,
+            [
+                {
+                    "connection": fence.connection,
+                    "destination": destination,
+                    "message_id": event.message_id,
+                    "stream": event.stream,
+                    "event": event.event,
+                    "message": event.text,
+                    "size": event.size,
+                    "made_at": now,
+                    "state": "waiting",
+                    "tries": 0,
+                }
+            ],
+        )
+    return True

@@ -1,0 +1,58 @@
+"""`Beamer Sync Completed`: with it, quiet can be told from broken in a warehouse."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from connector.segment.facts import Fact
+from connector.state import telling, views
+from connector.state.effects import Outgoing
+from connector.state.engine import Store
+from connector.state.leases import Fence
+from connector.state.progress import StreamState
+from connector.state.verdicts import Verdict
+from connector.sync.policy import Policy
+from connector.sync.shaping import outgoing
+
+STREAM = "sync"
+HELD = [verdict.label for verdict in Verdict if verdict not in (Verdict.EVENT, Verdict.QUARANTINED)]
+
+
+def tell(
+    store: Store,
+    fence: Fence,
+    policy: Policy,
+    states: Mapping[str, StreamState],
+    waiting: int,
+    beamer_now: datetime,
+    now: datetime,
+) -> bool:
+    """Put the event into the outbox, at most once an hour; say whether it was."""
+    fields: dict[str, Any] = {"waiting": waiting, **_figures(store, fence.connection, policy, states)}
+    hour = beamer_now.replace(minute=0, second=0, microsecond=0)
+    # The connection stands where a row's parent would: two may share account and destination.
+    fact = Fact("sync", f"{hour:%Y%m%dT%H}", fence.connection, beamer_now, fields)
+    made = outgoing(fact, policy, beamer_now)
+    event = Outgoing(made.message_id, made.event, made.text, made.size, STREAM)
+    return telling.tell(store, fence, policy.naming.destination, event, hour, now)
+
+
+def _figures(
+    store: Store, connection: str, policy: Policy, states: Mapping[str, StreamState]
+) -> dict[str, Any]:
+    sums, refused = views.sums(store, connection), telling.refused(store, connection)
+    listed = [states[name] for name in states if name in policy.streams]
+    through = [state.complete_through for state in listed if state.complete_through]
+    found: dict[str, Any] = {
+        "complete_through": min(through) if through and len(through) == len(listed) else None,
+        "quarantined": sum(counts.get("quarantined", 0) for counts in sums.values()),
+    }
+    for state in listed:
+        counts = sums.get(state.name, {})
+        found |= {
+            f"{state.name}_complete_through": state.complete_through,
+            f"{state.name}_sent": counts.get("sent", 0),
+            f"{state.name}_held_back": sum(counts.get(label, 0) for label in HELD),
+            f"{state.name}_refused": refused.get(state.name, 0),
+        }
+    return found

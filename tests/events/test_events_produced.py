@@ -1,0 +1,31 @@
+"""Everything that an account like the demo's makes of itself, with every kind of event on."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+from connector.sandbox import Sandbox
+from connector.segment.events import EVENTS
+from connector.segment.shape import Privacy
+from connector.service.checks import hello_message
+from tests.events.judging import flaws
+from tests.events.recording import keep
+from tests.harness import Rig
+
+
+def test_every_event_of_the_demo_fits_its_schema(tmp_path: Path) -> None:
+    box = Sandbox()
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", settings={"metrics": True, "sync_event": True})
+    rig.privacy = Privacy(anonymous="send", traits="all", trait_attributes=("organization", "age"))
+    rig.sync()
+    box.advance(timedelta(hours=26))
+    for request in box.world.shelf("feature_requests").rows:
+        box.world.set("feature_requests", request.id, status="declined")
+    rig.sync()
+    hello = json.loads(hello_message(rig.parts().policy, box.now()).text)
+    rig.close()
+    landed = [*box.segment.messages, hello]
+    keep([hello])
+    assert [flaw for message in landed for flaw in flaws(message)] == []
+    assert {message["event"] for message in landed} == {event.name for event in EVENTS.values()}
+    assert len(landed) > 900
