@@ -14,14 +14,15 @@ from connector.clock import Clock
 from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings
 from connector.errors import ConfigurationError
 from connector.segment.door import Segment, host_of
+from connector.segment.patience import interruptible
 from connector.segment.shape import Naming, Privacy
 from connector.state import connections, schema
 from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
 from connector.sync.policy import Policy
+from connector.sync.pool import ThreadPool
 from connector.sync.run import Parts
-from connector.waiting import AttentivePool, interruptible
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
@@ -208,7 +209,7 @@ def parts(
         segment=ways.segment,
         ledger=Ledger(store, found.account, found.name, limits(connection)),
         clock=clock,
-        pool=AttentivePool(THREADS, clock),
+        pool=ThreadPool(THREADS, clock),
         most_waiting=settings.max_waiting_rows,
         most_bytes=int(settings.max_waiting_bytes),
     )

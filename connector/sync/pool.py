@@ -7,6 +7,11 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from connector.beamer.door import Answer
+from connector.clock import Clock
+
+# How often a stop is looked for, and how long an answer is waited for after one.
+GLANCE = 0.1
+GRACE = 1.5
 
 Fetch = Callable[[], Answer]
 
@@ -24,10 +29,11 @@ class Pool(Protocol):
 
 
 class ThreadPool:
-    """The pool of a real run."""
+    """The pool of a real run; it notices a stop while it waits for pages."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, clock: Clock) -> None:
         self.size = size
+        self._clock = clock
         self._work: SimpleQueue[tuple[Fetch, Future[Answer]]] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -40,7 +46,12 @@ class ThreadPool:
         return future
 
     def landed(self, flights: Collection[Future[Answer]], timeout: float) -> set[Future[Answer]]:
-        return wait(flights, timeout, FIRST_COMPLETED).done
+        left = timeout
+        while left > 0 and not self._clock.stopped:
+            if done := wait(flights, min(GLANCE, left), FIRST_COMPLETED).done:
+                return done
+            left -= GLANCE
+        return wait(flights, max(0.0, min(left, GRACE)), FIRST_COMPLETED).done
 
     def _run(self) -> None:
         while True:

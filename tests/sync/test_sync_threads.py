@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 
 from connector.beamer.door import Answer, Beamer
+from connector.clock import SystemClock
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.served import Served
 from connector.segment.door import Segment
@@ -27,7 +28,7 @@ def threaded(rig: Rig, served: Served) -> Outcome:
     beamer = Beamer(rig.sandbox.api_key, served.beamer_url, rig.clock)
     segment = Segment(rig.sandbox.write_key, served.segment_url)
     try:
-        return Run(replace(rig.parts(), beamer=beamer, segment=segment, pool=ThreadPool(4))).go()
+        return Run(replace(rig.parts(), beamer=beamer, segment=segment, pool=ThreadPool(4, rig.clock))).go()
     finally:
         beamer.close()
 
@@ -49,7 +50,7 @@ def test_four_threads_over_sockets_send_each_row_once(tmp_path: Path) -> None:
 
 
 def test_a_thread_that_never_comes_back_does_not_keep_the_others() -> None:
-    pool, held = ThreadPool(2), Event()
+    pool, held = ThreadPool(2, SystemClock()), Event()
 
     def hang() -> Answer:
         held.wait(5)
@@ -64,7 +65,7 @@ def test_a_thread_that_never_comes_back_does_not_keep_the_others() -> None:
 
 
 def test_an_error_in_a_thread_comes_out_where_it_is_settled() -> None:
-    pool = ThreadPool(1)
+    pool = ThreadPool(1, SystemClock())
 
     def fail() -> Answer:
         raise KeyError("x")

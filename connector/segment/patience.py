@@ -1,34 +1,18 @@
-"""Waiting for answers, but not long after a stop was asked for: for Beamer's pages, for Segment's word."""
+"""Waiting for Segment's word, but not long after a stop was asked for."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
 from threading import Thread
 from typing import Any
 
-from connector.beamer.door import Answer
 from connector.clock import Clock
 from connector.segment.door import Post
 from connector.segment.library import poster
-from connector.sync.pool import ThreadPool
 
-# How long an answer is waited for after a stop, and how often a stop is looked for.
-GRACE = 1.5
+# How often a stop is looked for, and how long an answer is waited for after one.
 GLANCE = 0.1
-
-
-class AttentivePool(ThreadPool):
-    """A pool that notices a stop while it waits for pages."""
-
-    def __init__(self, size: int, clock: Clock) -> None:
-        super().__init__(size)
-        self._clock = clock
-
-    def landed(self, flights: Collection[Future[Answer]], timeout: float) -> set[Future[Answer]]:
-        while not self._clock.stopped:
-            if done := super().landed(flights, GLANCE):
-                return done
-        return super().landed(flights, min(timeout, GRACE))
+GRACE = 1.5
 
 
 def interruptible(clock: Clock, post: Post | None = None) -> Post:
