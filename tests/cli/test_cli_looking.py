@@ -9,6 +9,9 @@ from connector.sandbox.batch import opened
 from connector.sandbox.message import Request
 from tests.cli.process import Machine
 
+# Each of these is a handful of processes.
+pytestmark = pytest.mark.slow
+
 LOOKS = [["status"], ["runs"], ["outbox", "list"], ["outbox", "list", "--dead"]]
 
 
@@ -33,7 +36,6 @@ def test_the_shape_of_status(machine: Machine) -> None:
     assert after["last_run"]["outcome"] == "done"
 
 
-@pytest.mark.slow
 def test_tables_fit_where_they_are_shown(machine: Machine) -> None:
     machine.run("sync")
     wide = machine.run("status").out
@@ -86,7 +88,6 @@ def test_dead_letters_are_listed_shown_sent_again_and_dropped(machine: Machine) 
     assert machine.run("outbox", "list").out == "Nothing waits.\n"
 
 
-@pytest.mark.slow
 def test_messages_that_are_not_there(machine: Machine) -> None:
     machine.run("sync", "--max-requests", "0")
     for which in ("7", "9" * 30, "bmr1-none"):

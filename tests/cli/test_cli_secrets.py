@@ -13,6 +13,9 @@ from connector.sandbox.message import Answer
 from tests.cli.conftest import Make
 from tests.cli.process import SMALL, Ended, Machine, made_up
 
+# Each of these is a handful of processes.
+pytestmark = pytest.mark.slow
+
 COMMANDS = [
     ["check", "--send-test"],
     ["sync", "--output", "json"],
@@ -81,9 +84,7 @@ def said_back(status: int) -> Step:
     )
 
 
-@pytest.mark.parametrize(
-    ("form", "status"), [("console", 400), pytest.param("json", 200, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("form", "status"), [("console", 400), ("json", 200)])
 def test_nothing_is_said_when_things_go_wrong(careless: Machine, form: str, status: int) -> None:
     """Both APIs say back what they were told and what they know, in answers that no reference describes."""
     careless.extra["LOG_FORMAT"] = form

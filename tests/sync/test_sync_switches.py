@@ -142,11 +142,13 @@ def test_the_same_on_postgresql(postgres_url: str, switch: str) -> None:
     live(Life(postgres_url, 5, SWITCHES[switch]), SWITCHES[switch])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["the defaults", "counters ignore deletions", "unordered"])
 def test_rows_that_go_take_no_others_with_them(url: str, switch: str) -> None:
     live(Life(url, 4, SWITCHES[switch], deletions=0.1), SWITCHES[switch])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["the defaults", "filters after the page", "oldest first"])
 def test_rows_that_no_list_shows_hide_no_others(url: str, switch: str) -> None:
     live(Life(url, 1, SWITCHES[switch], hidden=0.2), SWITCHES[switch])
