@@ -27,7 +27,10 @@ USED_SHARE_OF_RATE = 0.98
 REOPENING = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=6))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-MINUTE = 60_000_000
+SECOND, MINUTE = 1_000_000, 60_000_000
+# A short run need not wait for each of its moments: after an idle second so many go at once, and the
+# next one when it would have been due anyway. No second holds more requests for it.
+BURST = 10
 
 # A clock set back must not hide what was already spent: days to come count too.
 _IN_PERIOD = and_(spends.c.account == bindparam("who"), spends.c.day > bindparam("after"))
@@ -103,10 +106,11 @@ class Ledger:
         """The next moment that is free; from here on the account's row is locked until the commit."""
         gap = int(1_000_000 / (self.limits.per_second * USED_SHARE_OF_RATE))
         values = {"who": self.account, "at": micros(now), "gap": gap}
-        after, closed_until = db.execute(_pacing(db.dialect.name), values).one()
+        after, burst, closed_until = db.execute(_pacing(db.dialect.name), values).one()
         if until := _closed(closed_until, now):
             raise NoBudget("Beamer refuses requests for now (429).", until=until)
-        return EPOCH + (int(after) - gap) * MICROSECOND
+        slot = EPOCH + (int(after) - gap) * MICROSECOND
+        return min(slot, now) if burst >= 0 else slot
 
     def _check_left(self, db: Connection, now: datetime) -> None:
         usable = self.limits.usable
@@ -175,9 +179,15 @@ def _pacing(dialect: str) -> Any:
     at, gap = bindparam("at", type_=BigInteger), bindparam("gap", type_=BigInteger)
     # A clock set back must not make everybody wait until it has caught up.
     due = case((accounts.c.next_at.between(at, at + MINUTE), accounts.c.next_at), else_=at)
-    new = insert_into(dialect, accounts).values(name=bindparam("who"), next_at=at + gap, refusals=0)
-    paced = new.on_conflict_do_update(index_elements=[accounts.c.name], set_={"next_at": due + gap})
-    return paced.returning(accounts.c.next_at, accounts.c.closed_until)
+    busy = accounts.c.next_at.between(at - SECOND, at + MINUTE)
+    left = case((and_(busy, accounts.c.burst < 0), -1), (busy, accounts.c.burst - 1), else_=BURST - 1)
+    new = insert_into(dialect, accounts).values(
+        name=bindparam("who"), next_at=at + gap, burst=BURST - 1, refusals=0
+    )
+    paced = new.on_conflict_do_update(
+        index_elements=[accounts.c.name], set_={"next_at": due + gap, "burst": left}
+    )
+    return paced.returning(accounts.c.next_at, accounts.c.burst, accounts.c.closed_until)
 
 
 def day_of(moment: datetime) -> int:

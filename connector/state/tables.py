@@ -97,6 +97,8 @@ accounts = _table(
     Column("name", String(40), primary_key=True),
     # Microseconds since the epoch: the one statement that paces does arithmetic on it.
     Column("next_at", BigInteger, nullable=False),
+    # How many more requests may go at once, after the account has been idle for a second.
+    Column("burst", Integer, nullable=False, server_default="0"),
     Column("closed_until", Moment),
     Column("refusals", Integer, nullable=False),
 )

@@ -12,6 +12,7 @@ def upgrade() -> None:
         "beamer_segment_account",
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("burst", sa.Integer(), server_default="0", nullable=False),
         sa.Column("closed_until", sa.DateTime(), nullable=True),
         sa.Column("refusals", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
