@@ -58,3 +58,7 @@ def to_second(moment: datetime) -> datetime:
 
 
 SECOND = timedelta(seconds=1)
+
+# How often a stop is looked for, and how long an answer is waited for after one.
+GLANCE = 0.1
+GRACE = 1.5

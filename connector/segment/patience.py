@@ -6,13 +6,9 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-from connector.clock import Clock
+from connector.clock import GLANCE, GRACE, Clock
 from connector.segment.door import Post
 from connector.segment.library import poster
-
-# How often a stop is looked for, and how long an answer is waited for after one.
-GLANCE = 0.1
-GRACE = 1.5
 
 
 def interruptible(clock: Clock, post: Post | None = None) -> Post:

@@ -37,9 +37,6 @@ from connector.sync.work import Work
 
 log = structlog.get_logger()
 
-# How long a run that was asked to stop waits for the pages in hand.
-GRACE = 2.5
-
 
 class Collector:
     """Collects what is new for one connection, in one run."""
@@ -117,7 +114,7 @@ class Collector:
         self._dispatch()
         if not agenda.flights:
             return False
-        landed = self._pool.landed(agenda.flights, GRACE if self._work.clock.stopped else 3600)
+        landed = self._pool.landed(agenda.flights, 3600)
         if not landed:
             log.warning("requests_abandoned", requests=len(agenda.flights))
             report.stopped = "asked to stop; requests in flight were abandoned"

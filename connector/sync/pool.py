@@ -7,11 +7,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from connector.beamer.door import Answer
-from connector.clock import Clock
-
-# How often a stop is looked for, and how long an answer is waited for after one.
-GLANCE = 0.1
-GRACE = 1.5
+from connector.clock import GLANCE, GRACE, Clock
 
 Fetch = Callable[[], Answer]
 
