@@ -15,7 +15,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo bench-start test test-slow test-all test-events check format setup wheel constraints clean
+.PHONY: help demo bench-start bench-quota test test-slow test-all test-events check format setup wheel constraints clean
 
 help: ## List what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ check: $(READY) ## Lint, check formatting, types and import contracts
 
 bench-start: $(READY) ## Time a sync with nothing to do, and --help, as whole processes
 	@$(BIN)/python -m tests.benchmarks.start
+
+bench-quota: $(READY) ## Measure how late rows are on a month's quota, month after month; takes hours
+	@mkdir -p build && $(BIN)/python -m tests.benchmarks.quota --seeds 20 --save build/quota.jsonl --resume
 
 format: $(READY) ## Format the code and repair what the linter can
 	@$(BIN)/ruff check --fix-only .

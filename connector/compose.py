@@ -137,7 +137,13 @@ def secrets(connection: Connection) -> tuple[str, str]:
 def limits(connection: Connection) -> Limits:
     limit = connection.limit
     monthly = None if connection.overdraw else limit.monthly_requests
-    return Limits(monthly, connection.reserved, limit.requests_per_second, connection.period_day)
+    return Limits(
+        monthly,
+        connection.reserved,
+        limit.requests_per_second,
+        connection.period_day,
+        connection.startup_share,
+    )
 
 
 def policy(connection: Connection, found: Identity, *, shared_key: bool = False) -> Policy:
@@ -156,6 +162,7 @@ def policy(connection: Connection, found: Identity, *, shared_key: bool = False)
             connection.texts,
         ),
         lookback=connection.lookback,
+        max_age=connection.max_age,
         nps_settle=connection.nps_settle,
         team_comments=connection.team_comments,
         metrics=connection.metrics,

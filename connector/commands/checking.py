@@ -14,7 +14,7 @@ from connector.service.checks import MOST_REQUESTS, WRONG_KEY, Examination, Find
 from connector.state.connections import Identity
 from connector.state.engine import Store
 from connector.state.ledger import Ledger
-from connector.sync import planner
+from connector.sync import candidates
 
 
 def examine(
@@ -72,14 +72,16 @@ def _beamer(
 ) -> Iterator[Finding]:
     roots = tuple(
         stream
-        for stream in planner.wanted(CATALOGUE, compose.policy(connection, identity))
+        for stream in candidates.wanted(CATALOGUE, compose.policy(connection, identity))
         if stream.parent is None
     )
     complain(f"Asking Beamer at most {min(MOST_REQUESTS, len(roots) + 1)} times …")
     ledger = Ledger(store, identity.account, identity.name, compose.limits(connection))
 
     def get(purpose: str, ask: Ask) -> Answer:
-        return beamer.get(ask, ledger.take(f"check {purpose}", here.clock.now()))
+        # A person asks, a handful of requests at most: what has gathered is not waited for.
+        at = ledger.take(f"check {purpose}", here.clock.now(), beyond_bucket=True)
+        return beamer.get(ask, at)
 
     yield from Examination(roots, get, here.clock.now).findings()
     balance = ledger.balance(here.clock.now())

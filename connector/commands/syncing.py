@@ -16,7 +16,7 @@ from connector.state import progress, schema
 from connector.state.connections import Identity
 from connector.state.engine import Store
 from connector.state.progress import Progress, StreamState
-from connector.sync import planner
+from connector.sync import candidates
 from connector.sync.report import Report
 from connector.sync.run import Outcome, Run
 
@@ -181,9 +181,9 @@ def _dry_run(
     state = progress.peek(store, connection.name) if store else Progress()
     for name in catalogue:
         state.streams.setdefault(name, StreamState(0, name))
-    probes = planner.first_probes(catalogue, policy, state, identity.first_page, now)
-    probes += planner.waiting_children(catalogue, policy, state, identity.first_page)
-    cost = planner.cost(probes)
+    probes = candidates.first_probes(catalogue, policy, state, identity.first_page, now)
+    probes += candidates.waiting_children(catalogue, policy, state, identity.first_page)
+    cost = candidates.cost(probes)
     if text:
         rows = [(probe.stream.name, probe.parent, probe.reason) for probe in probes]
         table(f"{connection.name}: {sum(cost.values())} requests at the least", ("stream", "of", "why"), rows)

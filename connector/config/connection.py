@@ -67,6 +67,15 @@ class Connection(Configured):
             "The day on which Beamer's month begins; until it is told, no 31 days in a row exceed the limit.",
         ),
     ] = None
+    startup_share: Annotated[
+        float,
+        BeforeValidator(values.share),
+        Setting(
+            "BEAMER_STARTUP_SHARE",
+            "a share such as 20% or 0.2",
+            "What of the month's rest a new account may spend at once; the rest comes in evenly.",
+        ),
+    ] = 0.2
     overdraw: Annotated[
         bool, Setting("BEAMER_OVERDRAW", _YES_NO, "Lets the monthly limit be exceeded; Beamer may bill it.")
     ] = False
@@ -175,6 +184,15 @@ class Connection(Configured):
         _Duration,
         Setting("BEAMER_LOOKBACK", _DURATION_FORM, "How far before the newest known row each sweep begins."),
     ] = timedelta(hours=72)
+    max_age: Annotated[
+        _Duration,
+        AfterValidator(values.an_hour_or_more),
+        Setting(
+            "BEAMER_MAX_AGE",
+            "a duration of at least an hour: 12h, 7d, PT36H or seconds",
+            "No post or request is left unlooked at longer than this, as far as the budget goes.",
+        ),
+    ] = timedelta(days=7)
     first_page: Annotated[
         Literal["auto", 0, 1],
         BeforeValidator(values.first_page),

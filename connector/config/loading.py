@@ -183,7 +183,7 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) 
             problems.append(
                 Problem(
                     f"The connections '{other.name}' and '{connection.name}' share a Beamer account, "
-                    "but not its plan, limit, rate, reserve and period day.",
+                    "but not its plan, limit, rate, reserve, period day and start-up share.",
                     "Give both the same: the quota belongs to the account.",
                 )
             )
@@ -208,7 +208,7 @@ def _ends(connection: Connection) -> tuple[object, object]:
 
 
 def _quota(connection: Connection) -> tuple[object, ...]:
-    return connection.limit, connection.reserve, connection.period_day
+    return connection.limit, connection.reserve, connection.period_day, connection.startup_share
 
 
 def _error(problems: Sequence[Problem], secrets: Sequence[str]) -> ConfigurationError:

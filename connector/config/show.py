@@ -83,6 +83,8 @@ def text(value: Any) -> str:
             return "not set"
         case bool():
             return str(value).lower()
+        case float():
+            return f"{value * 100:g}%"
         case timedelta():
             return _duration(value)
         case datetime():

@@ -126,6 +126,12 @@ def sensible_duration(value: timedelta) -> timedelta:
     return value
 
 
+def an_hour_or_more(value: timedelta) -> timedelta:
+    if value < timedelta(hours=1):
+        raise ValueError("this is less than an hour")
+    return value
+
+
 def moment(value: Any) -> datetime:
     """A date or a date with a time, as aware UTC; without a zone it is taken as UTC."""
     try:
@@ -247,3 +253,13 @@ def reserve(value: Any) -> Reserve:
     if re.fullmatch(r"\d{1,9}", text):
         return Reserve(requests=int(text))
     raise ValueError(f"{quoted(value)} is neither a share below 100% nor a number of requests")
+
+
+def share(value: Any) -> float:
+    """`20%` or 0.2; a bare 20 is neither."""
+    text = str(value).strip()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text, re.ASCII)
+    found = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if isinstance(value, bool) or not 0 <= found <= 1:
+        raise ValueError(f"{quoted(value)} is no share from 0% to 100%")
+    return found

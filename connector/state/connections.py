@@ -20,6 +20,7 @@ class Identity:
     start_date: datetime
     first_page: int | None = None
     ignore_filters: bool | None = None
+    filters_at: datetime | None = None
 
 
 def settle(store: Store, first_sight: Identity, now: datetime) -> Identity:
@@ -45,7 +46,13 @@ def known(store: Store, name: str) -> Identity | None:
     if row is None:
         return None
     return Identity(
-        row.name, row.account, row.destination, row.start_date, row.first_page, row.ignore_filters
+        row.name,
+        row.account,
+        row.destination,
+        row.start_date,
+        row.first_page,
+        row.ignore_filters,
+        row.filters_at,
     )
 
 

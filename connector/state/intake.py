@@ -135,7 +135,7 @@ class Intake:
             for state in states:
                 _update_stream(db, state)
             if ignore_filters is not None:
-                self._update_connection(db, ignore_filters=ignore_filters)
+                self._update_connection(db, ignore_filters=ignore_filters, filters_at=now)
 
     def settle(self, child: ChildState, now: datetime) -> None:
         """Write a child list's state outside of a page, when its parent is gone."""

@@ -1,74 +1,54 @@
 """The quota ledger: a request is taken out of the budget before it is sent, or it is not sent.
 
-A crash between the two costs a request, never the limit. The same transaction hands out the moment at
-which the request may go, so that all processes on one account keep to one rate together.
+A crash between the two costs a request, never the limit. Two things hold a request back: the month's
+limit, which nothing exceeds, and the bucket, out of which the month is spent evenly. The same transaction
+hands out the moment at which the request may go, so that all processes on one account keep to one rate
+together.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from connector.errors import NoBudget
+from connector.state import closing, spending
+from connector.state.bucket import Bucket
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
-from connector.state.period import turns
+from connector.state.limits import Limits
+from connector.state.pacing import gap, pacing
+from connector.state.period import EPOCH, MICROSECOND, ROLLING, counted_after, day_of, micros, turns
+from connector.state.standing import Standing, standing
 from connector.state.tables import accounts, spends
-from connector.state.writing import add, add_up, insert_into
+from connector.state.writing import add, add_up
 
-# The vendor does not say when its month begins: until it is told, no 31 days in a row exceed the quota.
-# Begun at any hour, 31 days touch 32 of UTC.
-PERIOD_DAYS = 32
-# A share of the rate is left unused, so that jitter on the way bunches no 31st request into a second.
-USED_SHARE_OF_RATE = 0.98
-REOPENING = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=6))
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-SECOND, MINUTE = 1_000_000, 60_000_000
-# A short run need not wait for each of its moments: after an idle second so many go at once, and the
-# next one when it would have been due anyway. No second holds more requests for it.
-BURST = 10
+__all__ = ["PERIOD_DAYS", "Balance", "Ledger", "Limits"]
 
-# A clock set back must not hide what was already spent: days to come count too.
-_IN_PERIOD = and_(spends.c.account == bindparam("who"), spends.c.day > bindparam("after"))
-_USED = select(func.coalesce(func.sum(spends.c.requests), 0)).where(_IN_PERIOD)
-_BY_DAY = (
-    select(spends.c.day, func.sum(spends.c.requests))
-    .where(_IN_PERIOD)
-    .group_by(spends.c.day)
-    .order_by(spends.c.day)
-)
-_BY_PURPOSE = (
-    select(spends.c.purpose, func.sum(spends.c.requests)).where(_IN_PERIOD).group_by(spends.c.purpose)
-)
+PERIOD_DAYS = ROLLING.days
+SECONDS_A_DAY = 86_400
+CLOSED = "Beamer refuses requests for now (429)."
+SPENT = "The quota is spent."
+NOT_AT_HAND = "The budget at hand is spent."
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an account may spend: requests a month (None: no limit) less a reserve; a rate.
-
-    `period_day` is the day on which Beamer's month begins; while it is None, any 31 days are a month.
-    """
-
-    requests: int | None
-    reserve: int
-    per_second: float
-    period_day: int | None = None
-
-    @property
-    def usable(self) -> int | None:
-        return None if self.requests is None else max(0, self.requests - self.reserve)
+_MINE = accounts.c.name == bindparam("who")
+_ACCOUNT = select(accounts).where(_MINE)
+_SETTLE = update(accounts).where(_MINE).values(level=bindparam("held"), level_at=bindparam("as_of"))
+_CLOSE = update(accounts).where(_MINE).values(closed_until=bindparam("until"), refusals=bindparam("count"))
+_OPEN = update(accounts).where(_MINE, accounts.c.refusals > 0).values(closed_until=None, refusals=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
     """What was spent in the month (see `Limits`), what may still be spent, and until when 429 closed it.
 
-    `since` is where that month begins, at midnight UTC; `refused` holds until a request is answered
-    again, also past `closed_until`.
+    `used` is what is known, told spending elsewhere included; `assumed` is what counts as spent before the
+    account began; `left` is the limit less both. Of that, `level` requests are at hand, and `per_day` come
+    in; all three are None without a limit. The month lasts from `since`, at midnight UTC, to `until`, where
+    its first day was told. `refused` holds until a request is answered again, also past `closed_until`.
+    `again` is when the next request may be sent, None if never.
     """
 
     used: int
@@ -77,6 +57,20 @@ class Balance:
     refused: bool
     by_purpose: Mapping[str, int]
     since: datetime
+    until: datetime | None = None
+    level: float | None = None
+    per_day: float | None = None
+    assumed: int = 0
+    again: datetime | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why not one request can be sent now; None if one can."""
+        if self.closed_until:
+            return CLOSED
+        if self.left == 0:
+            return SPENT
+        return NOT_AT_HAND if self.level is not None and self.level < 1 else None
 
 
 class Ledger:
@@ -88,112 +82,117 @@ class Ledger:
         self._connection = connection
         self.limits = limits
 
-    def take(self, purpose: str, now: datetime, fence: Fence | None = None) -> datetime:
+    def take(
+        self, purpose: str, now: datetime, fence: Fence | None = None, *, beyond_bucket: bool = False
+    ) -> datetime:
         """Take one request out of the budget and give the moment at which it may be sent.
 
-        Raises NoBudget when none is left, or while the account is closed; nothing is charged then.
+        Raises NoBudget when none is left or at hand, or while the account is closed; nothing is charged
+        then. `beyond_bucket`: a person's own command is held by the month's limit alone.
         """
         with self._store.write() as db:
             if fence:
                 hold(db, fence, now)
-            moment = self._paced(db, now)
-            self._check_left(db, now)
+            pause = gap(self.limits.per_second)
+            # From here on the account's row is locked until the commit.
+            values = {"who": self.account, "now": now, "at": micros(now), "gap": pause}
+            account = db.execute(pacing(db.dialect.name), values).one()
+            if until := closing.closed(account.closed_until, now, self.limits.period_day):
+                raise NoBudget(CLOSED, until=until)
+            if self.limits.usable is not None:
+                self._draw(db, account, now, beyond_bucket=beyond_bucket)
             charge = {"account": self.account, "day": day_of(now), "connection": self._connection}
             add_up(db, spends, [{**charge, "purpose": purpose, "requests": 1}], "requests")
-            return moment
+            slot = EPOCH + (int(account.next_at) - pause) * MICROSECOND
+            return min(slot, now) if account.burst >= 0 else slot
 
-    def _paced(self, db: Connection, now: datetime) -> datetime:
-        """The next moment that is free; from here on the account's row is locked until the commit."""
-        gap = int(1_000_000 / (self.limits.per_second * USED_SHARE_OF_RATE))
-        values = {"who": self.account, "at": micros(now), "gap": gap}
-        after, burst, closed_until = db.execute(_pacing(db.dialect.name), values).one()
-        if until := _closed(closed_until, now):
-            raise NoBudget("Beamer refuses requests for now (429).", until=until)
-        slot = EPOCH + (int(after) - gap) * MICROSECOND
-        return min(slot, now) if burst >= 0 else slot
+    def _draw(self, db: Connection, account: Row[Any], now: datetime, *, beyond_bucket: bool) -> None:
+        stands = standing(db, self.account, self.limits, account, now)
+        if not stands.left or (not beyond_bucket and stands.bucket.level < 1):
+            raise NoBudget(
+                NOT_AT_HAND if stands.left else SPENT,
+                until=self._again(db, stands, now, beyond_bucket=beyond_bucket),
+            )
+        self._settle(db, stands.bucket.drawn())
 
-    def _check_left(self, db: Connection, now: datetime) -> None:
-        usable = self.limits.usable
-        if usable is None:
-            return
-        used = int(db.execute(_USED, self._period(now)).scalar_one())
-        if used >= usable:
-            raise NoBudget("The quota is spent.", until=self._frees(db, now, used + 1 - usable))
+    def _again(
+        self, db: Connection, stands: Standing, now: datetime, *, beyond_bucket: bool
+    ) -> datetime | None:
+        """When both limit and bucket let a request through again; None if never."""
+        at_hand = now if beyond_bucket else stands.bucket.holds_one(stands.stretches)
+        frees = now if stands.left else self._frees(db, stands, now)
+        return max(frees, at_hand) if frees and at_hand else None
 
-    def _period(self, now: datetime) -> dict[str, Any]:
+    def _frees(self, db: Connection, stands: Standing, now: datetime) -> datetime | None:
         day = self.limits.period_day
-        after = day_of(now) - PERIOD_DAYS if day is None else day_of(turns(now, day)[0]) - 1
-        return {"who": self.account, "after": after}
+        if day is not None:
+            return turns(now, day)[1] if stands.usable else None
+        wanted = stands.used + 1 - stands.usable
+        return spending.falls_out(db, self.account, counted_after(now, None), wanted)
 
-    def _frees(self, db: Connection, now: datetime, wanted: int) -> datetime | None:
-        """When so many requests will have fallen out of the month, or the next one begins."""
-        if self.limits.period_day is not None:
-            return turns(now, self.limits.period_day)[1]
-        for day, requests in db.execute(_BY_DAY, self._period(now)):
-            wanted -= requests
-            if wanted <= 0:
-                return EPOCH + timedelta(days=day + PERIOD_DAYS)
-        return None
+    def _settle(self, db: Connection, bucket: Bucket) -> None:
+        db.execute(_SETTLE, {"who": self.account, "held": bucket.level, "as_of": micros(bucket.at)})
+
+    def set_used(self, total: int, now: datetime) -> None:
+        """Beamer's dashboard shows that so many requests were used this month: ours, and others' elsewhere.
+
+        What was told before in the same month is replaced, and nothing is assumed any more.
+        """
+        with self._store.write() as db:
+            account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one_or_none()
+            before = standing(db, self.account, self.limits, account, now)
+            after = counted_after(now, self.limits.period_day)
+            spending.tell(db, self.account, after, day_of(now), total)
+            if account and account.level_at is not None and self.limits.usable is not None:
+                # What came in until now did so by the old figures.
+                left = standing(db, self.account, self.limits, account, now).left
+                self._settle(db, before.bucket.at_most(left))
 
     def close(self, now: datetime) -> datetime:
-        """429 kept coming: ask nothing until the moment given, at growing intervals.
+        """429 kept coming: ask nothing until the moment given, at growing intervals up to the month's turn.
 
         Refusals of requests that were under way together close it once.
         """
+        day = self.limits.period_day
         with self._store.write() as db:
-            add(db, accounts, [{"name": self.account, "next_at": micros(now), "refusals": 0}])
-            mine = accounts.c.name == self.account
-            row = db.execute(select(accounts).where(mine).with_for_update()).one()
-            if already := _closed(row.closed_until, now):
+            new = {"name": self.account, "next_at": micros(now), "refusals": 0, "began_at": now}
+            add(db, accounts, [new])
+            account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one()
+            if already := closing.closed(account.closed_until, now, day):
                 return already
-            until = now + REOPENING[min(row.refusals, len(REOPENING) - 1)]
-            db.execute(update(accounts).where(mine).values(closed_until=until, refusals=row.refusals + 1))
+            refusals = closing.in_a_row(account.refusals, account.closed_until, now, day)
+            until = closing.reopens(refusals, now, day)
+            values = {"who": self.account, "until": until, "count": refusals + 1}
+            db.execute(_CLOSE, values)
             return until
 
     def opened(self) -> None:
         """A request was answered: the account is open."""
         with self._store.write() as db:
-            mine = (accounts.c.name == self.account) & (accounts.c.refusals > 0)
-            db.execute(update(accounts).where(mine).values(closed_until=None, refusals=0))
+            db.execute(_OPEN, {"who": self.account})
 
     def balance(self, now: datetime) -> Balance:
         """What the account has spent and may still spend."""
-        mine = select(accounts.c.closed_until, accounts.c.refusals).where(accounts.c.name == self.account)
+        day = self.limits.period_day
+        after = counted_after(now, day)
         with self._store.read() as db:
-            purposes = {purpose: int(count) for purpose, count in db.execute(_BY_PURPOSE, self._period(now))}
-            until, refusals = next(iter(db.execute(mine)), (None, 0))
-        used = sum(purposes.values())
-        usable = self.limits.usable
-        left = None if usable is None else max(0, usable - used)
-        since = EPOCH + timedelta(days=self._period(now)["after"] + 1)
-        return Balance(used, left, _closed(until, now), refusals > 0, purposes, since)
-
-
-def _closed(until: datetime | None, now: datetime) -> datetime | None:
-    """Until when it is closed; no closing lasts so long that one from before a clock was set back would."""
-    return until if until and now < until <= now + REOPENING[-1] else None
-
-
-@cache
-def _pacing(dialect: str) -> Any:
-    at, gap = bindparam("at", type_=BigInteger), bindparam("gap", type_=BigInteger)
-    # A clock set back must not make everybody wait until it has caught up.
-    due = case((accounts.c.next_at.between(at, at + MINUTE), accounts.c.next_at), else_=at)
-    busy = accounts.c.next_at.between(at - SECOND, at + MINUTE)
-    left = case((and_(busy, accounts.c.burst < 0), -1), (busy, accounts.c.burst - 1), else_=BURST - 1)
-    new = insert_into(dialect, accounts).values(
-        name=bindparam("who"), next_at=at + gap, burst=BURST - 1, refusals=0
-    )
-    paced = new.on_conflict_do_update(
-        index_elements=[accounts.c.name], set_={"next_at": due + gap, "burst": left}
-    )
-    return paced.returning(accounts.c.next_at, accounts.c.burst, accounts.c.closed_until)
-
-
-def day_of(moment: datetime) -> int:
-    """Whole UTC days since the epoch."""
-    return (moment - EPOCH).days
-
-
-def micros(moment: datetime) -> int:
-    return (moment - EPOCH) // MICROSECOND
+            account = db.execute(_ACCOUNT, {"who": self.account}).one_or_none()
+            stands = standing(db, self.account, self.limits, account, now)
+            purposes = spending.by_purpose(db, self.account, after)
+            limited = self.limits.usable is not None
+            again = self._again(db, stands, now, beyond_bucket=False) if limited else now
+        until, refusals = (account.closed_until, account.refusals) if account else (None, 0)
+        closed = closing.closed(until, now, day)
+        return Balance(
+            used=stands.used - stands.assumed,
+            left=stands.left if limited else None,
+            closed_until=closed,
+            refused=closing.in_a_row(refusals, until, now, day) > 0,
+            by_purpose=purposes,
+            since=EPOCH + timedelta(days=after + 1),
+            until=None if day is None else turns(now, day)[1],
+            level=stands.bucket.level if limited else None,
+            per_day=stands.rate * SECONDS_A_DAY if limited else None,
+            assumed=stands.assumed,
+            again=max(again, closed) if again and closed else again,
+        )

@@ -1,7 +1,28 @@
 """Beamer's month: a told first day gives periods; until it is told, any 31 days in a row count as one."""
 
 from calendar import monthrange
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+# The vendor does not say when its month begins: until it is told, no 31 days in a row exceed the quota.
+# Begun at any hour, 31 days touch 32 of UTC.
+ROLLING = timedelta(days=32)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def day_of(moment: datetime) -> int:
+    """Whole UTC days since the epoch."""
+    return (moment - EPOCH).days
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since the epoch."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def counted_after(now: datetime, first_day: int | None) -> int:
+    """The last day, in days since the epoch, that does not count towards the month of `now` any more."""
+    return day_of(now - ROLLING if first_day is None else turns(now, first_day)[0] - MICROSECOND)
 
 
 def turns(now: datetime, first_day: int) -> tuple[datetime, datetime]:

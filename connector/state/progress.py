@@ -1,9 +1,10 @@
 """How far each list has been read: streams, parents and their child lists, as a run takes them up."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Column, Table, bindparam, select
 
 from connector.state.engine import Store
 from connector.state.tables import children, parents, streams
@@ -12,24 +13,39 @@ from connector.state.writing import add
 
 @dataclass(slots=True)
 class StreamState:
-    """One stream: `complete` once its list was read to the far end; `proved_at`: last checked when."""
+    """One stream: `complete` once its list was read to the far end.
+
+    `recent` counts the rows found lately, as of `looked_at`; `curve` is how rows come at a parent as it
+    grows older, fitted at `fitted_at`. `announced` and `silent` count rows that came with and without a
+    word of the counters; too many silent ones, and the counters are `distrusted`.
+    """
 
     scope: int
     name: str
     watermark: datetime | None = None
     complete_through: datetime | None = None
     complete: bool = False
-    proved_at: datetime | None = None
     place: str | None = None
     list_order: str = "unknown"
     short_ends: bool | None = None
+    looked_at: datetime | None = None
+    recent: float = 0.0
+    curve: str | None = None
+    fitted_at: datetime | None = None
+    announced: float = 0.0
+    silent: float = 0.0
+    distrusted: bool = False
     trouble: str | None = None
     trouble_at: datetime | None = None
 
 
 @dataclass(slots=True)
 class ParentState:
-    """A post or a feature request, as last seen on a page."""
+    """A post or a feature request, as last seen on a page.
+
+    `known_at` and `looked_at` say when that was first and last; `proved_at`, when a reading to its
+    window's end last made sure that nothing hides there.
+    """
 
     id: str
     date: datetime
@@ -38,6 +54,9 @@ class ParentState:
     gone: bool = False
     metrics: str | None = None
     metrics_day: int | None = None
+    known_at: datetime | None = None
+    looked_at: datetime | None = None
+    proved_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -45,7 +64,8 @@ class ChildState:
     """A child list; counters are written as their parts joined by commas.
 
     `surplus` is how many rows were found beyond what the counter had shown: a lagging counter will
-    still move for them.
+    still move for them. `swept_at`: when it was last read to its end; `waits_since`: the mean moment at
+    which the rows that wait appeared; `recent` counts its latest rows, as of `recent_at`.
     """
 
     scope: int
@@ -55,6 +75,10 @@ class ChildState:
     surplus: int = 0
     watermark: datetime | None = None
     place: str | None = None
+    swept_at: datetime | None = None
+    waits_since: datetime | None = None
+    recent: float = 0.0
+    recent_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -78,17 +102,35 @@ def load(store: Store, connection: str, names: tuple[str, ...]) -> Progress:
     return peek(store, connection)
 
 
-def peek(store: Store, connection: str) -> Progress:
-    """Load a connection's progress and write nothing."""
+def peek(store: Store, connection: str, *, lists: bool = True) -> Progress:
+    """Load a connection's progress and write nothing; without `lists`, the streams' own state only."""
     progress = Progress()
     with store.read() as db:
-        for row in db.execute(select(streams).where(streams.c.connection == connection)):
-            values = {name: value for name, value in row._mapping.items() if name != "connection"}
-            progress.streams[row.name] = StreamState(**values)
+        for row in db.execute(_STREAMS, {"whose": connection}):
+            state = StreamState(*row)
+            progress.streams[state.name] = state
         by_scope = {state.scope: name for name, state in progress.streams.items()}
-        for row in db.execute(select(parents).where(parents.c.scope.in_(list(by_scope)))):
-            values = {name: value for name, value in row._mapping.items() if name != "scope"}
-            progress.parents.setdefault(by_scope[row.scope], {})[row.id] = ParentState(**values)
-        for row in db.execute(select(children).where(children.c.scope.in_(list(by_scope)))):
-            progress.children.setdefault(by_scope[row.scope], {})[row.parent] = ChildState(**row._mapping)
+        if not lists:
+            return progress
+        scopes = {"scopes": list(by_scope)}
+        for scope, *values in db.execute(_PARENTS, scopes):
+            parent = ParentState(*values)
+            progress.parents.setdefault(by_scope[scope], {})[parent.id] = parent
+        for row in db.execute(_CHILDREN, scopes):
+            child = ChildState(*row)
+            progress.children.setdefault(by_scope[child.scope], {})[child.parent] = child
     return progress
+
+
+def _columns(table: Table, state: type[Any]) -> list[Column[Any]]:
+    """The columns of a state's fields, which are named alike, in the order of the fields."""
+    return [table.c[field.name] for field in fields(state)]
+
+
+_STREAMS = select(*_columns(streams, StreamState)).where(streams.c.connection == bindparam("whose"))
+_PARENTS = select(parents.c.scope, *_columns(parents, ParentState)).where(
+    parents.c.scope.in_(bindparam("scopes", expanding=True))
+)
+_CHILDREN = select(*_columns(children, ChildState)).where(
+    children.c.scope.in_(bindparam("scopes", expanding=True))
+)

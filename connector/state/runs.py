@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from connector.state.engine import Store
 from connector.state.tables import DEAD, outbox, quarantine, runs
@@ -13,29 +13,34 @@ from connector.state.tables import DEAD, outbox, quarantine, runs
 KEPT = timedelta(days=30)
 
 
+_BEGIN = insert(runs).returning(runs.c.id)
+_FINISH = update(runs).where(runs.c.id == bindparam("number"))
+_TIDY = (
+    delete(runs).where(runs.c.started_at < bindparam("old")),
+    delete(quarantine).where(quarantine.c.seen_at < bindparam("old")),
+    delete(outbox).where(DEAD & (outbox.c.answered_at < bindparam("old"))),
+)
+
+
 def begin(store: Store, connection: str, command: str, now: datetime) -> int:
     """Write down that a run has started; give its number."""
-    new = insert(runs).values(connection=connection, command=command, started_at=now)
     with store.write() as db:
-        return int(db.execute(new.returning(runs.c.id)).scalar_one())
+        new = {"connection": connection, "command": command, "started_at": now}
+        return int(db.execute(_BEGIN, new).scalar_one())
 
 
 def finish(
     store: Store, run: int, now: datetime, outcome: str, exit_code: int, summary: Mapping[str, Any]
 ) -> None:
-    """Write down how a run ended."""
+    """Write down how a run ended, and delete what is kept for 30 days only.
+
+    That is runs, quarantined rows, and the dead letters' messages.
+    """
     values = {"finished_at": now, "outcome": outcome, "exit": exit_code, "summary": json.dumps(summary)}
     with store.write() as db:
-        db.execute(update(runs).where(runs.c.id == run).values(values))
-
-
-def tidy(store: Store, now: datetime) -> None:
-    """Delete what is kept for 30 days only: runs, quarantined rows, and the dead letters' messages."""
-    old = now - KEPT
-    with store.write() as db:
-        db.execute(delete(runs).where(runs.c.started_at < old))
-        db.execute(delete(quarantine).where(quarantine.c.seen_at < old))
-        db.execute(delete(outbox).where(DEAD & (outbox.c.answered_at < old)))
+        db.execute(_FINISH, {**values, "number": run})
+        for statement in _TIDY:
+            db.execute(statement, {"old": now - KEPT})
 
 
 def recent(store: Store, connection: str | None, most: int) -> Sequence[Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 """The tables. Every name is prefixed: a shared database must not hit another application's."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -44,8 +47,18 @@ class Moment(TypeDecorator[datetime]):
             raise ValueError("a moment without a time zone")
         return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.replace(tzinfo=UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        # Composed by hand: a run reads thousands of them, most of them empty.
+        parse = self.impl_instance.result_processor(dialect, coltype)
+
+        def aware(value: Any) -> datetime | None:
+            if value is None:
+                return None
+            naive: Any = parse(value) if parse else value
+            found: datetime = naive.replace(tzinfo=UTC)
+            return found
+
+        return aware
 
 
 class Words(TypeDecorator[str]):
@@ -73,7 +86,9 @@ connections = _table(
     Column("start_date", Moment, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("first_page", SmallInteger),
+    # Whether the key may ignore filters, and when that was last tried.
     Column("ignore_filters", Boolean),
+    Column("filters_at", Moment),
     # The hour of the last Beamer Sync Completed.
     Column("told_for", Moment),
 )
@@ -91,7 +106,8 @@ keys = _table(
     Column("value", String(64), nullable=False),
 )
 
-# One row per Beamer account: pacing, and whether 429 has closed it. Shared by its connections.
+# One row per Beamer account: pacing, its budget's bucket, and whether 429 has closed it. Shared by its
+# connections.
 accounts = _table(
     "account",
     Column("name", String(40), primary_key=True),
@@ -101,6 +117,12 @@ accounts = _table(
     Column("burst", Integer, nullable=False, server_default="0"),
     Column("closed_until", Moment),
     Column("refusals", Integer, nullable=False),
+    # When it was first charged.
+    Column("began_at", Moment, nullable=False),
+    # Requests that had gathered at `level_at`, in microseconds since the epoch; without it nothing was
+    # granted yet.
+    Column("level", Float, nullable=False, server_default="0"),
+    Column("level_at", BigInteger),
 )
 
 # Requests by UTC day and purpose: what the quota is reckoned from.
@@ -133,12 +155,21 @@ streams = _table(
     Column("name", String(40), nullable=False),
     Column("watermark", Moment),
     Column("complete_through", Moment),
-    # The list was once read to its far end; and when that was last made sure of.
+    # The list was once read to its far end.
     Column("complete", Boolean, nullable=False),
-    Column("proved_at", Moment),
     Column("place", Text),
     Column("list_order", String(10), nullable=False),
     Column("short_ends", Boolean),
+    # When a list without parents was last read, and how many of its rows are recent (see sync/rates.py).
+    Column("looked_at", Moment),
+    Column("recent", Float, nullable=False, server_default="0"),
+    # How rows come at a parent as it grows older, fitted to this account, and when.
+    Column("curve", Text),
+    Column("fitted_at", Moment),
+    # Rows that the counters announced, and rows that came without a word of theirs.
+    Column("announced", Float, nullable=False, server_default="0"),
+    Column("silent", Float, nullable=False, server_default="0"),
+    Column("distrusted", Boolean, nullable=False, server_default=false()),
     Column("trouble", Words),
     Column("trouble_at", Moment),
     UniqueConstraint("connection", "name", name=f"{PREFIX}stream_name"),
@@ -155,6 +186,10 @@ parents = _table(
     Column("metrics", Text),
     Column("metrics_day", Integer),
     Column("gone", Boolean, nullable=False),
+    # When it was first and last seen on a page, and when a reading last made sure that nothing hides there.
+    Column("known_at", Moment),
+    Column("looked_at", Moment),
+    Column("proved_at", Moment),
 )
 
 # A child list: its counter as last seen, and as it stood when the last whole sweep began.
@@ -167,6 +202,12 @@ children = _table(
     Column("surplus", Integer, nullable=False),
     Column("watermark", Moment),
     Column("place", Text),
+    # When it was last read to its end.
+    Column("swept_at", Moment),
+    # The mean moment at which the rows that wait appeared; how many rows are recent, and as of when.
+    Column("waits_since", Moment),
+    Column("recent", Float, nullable=False, server_default="0"),
+    Column("recent_at", Moment),
 )
 
 # Every id ever judged, with its verdict. Kept for ever, so it is kept small.

@@ -9,11 +9,12 @@ from connector.beamer.catalogue import Stream
 from connector.beamer.pages import Habits
 from connector.state.intake import Effects
 from connector.state.progress import ChildState, ParentState, StreamState
-from connector.sync import counters, looks, resuming, sweeps
+from connector.sync import counters, looks, resuming, sweeps, trust
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage
-from connector.sync.parents import Context, counter_after, gone, parent_after
+from connector.sync.parents import Context, counter_after, gone, parent_after, proved
 from connector.sync.probes import NO_PARENT, Probe
+from connector.sync.rates import faded
 from connector.sync.shaping import enqueue, enqueue_changes
 from connector.sync.sweeps import SweepStep
 
@@ -55,7 +56,10 @@ def decide_list(
     step = sweeps.after_page(probe.sweep, seen, probe.habits, probe.stream.cap)
     state = learnt(context.state, step.habits, probe.habits, effects)
     if child is not None:
-        effects.children.append(_child_after(child, step, context.now))
+        after = _child_after(child, step, context.now)
+        effects.children.append(after)
+        if step.done:
+            state = trust.after_sweep(state, step.sweep, child, after)
         effects.stream = state if state != context.state else None
     else:
         effects.stream = _dated_after(state, step, context.now)
@@ -72,6 +76,8 @@ def _child_after(child: ChildState, step: SweepStep, now: datetime) -> ChildStat
         swept=sweep.began,
         surplus=sweeps.surplus_after(sweep, child.swept, child.surplus),
         watermark=sweeps.watermark_after(sweep, child.watermark, now),
+        swept_at=now,
+        waits_since=None if child.counter == sweep.began else now,
     )
 
 
@@ -79,7 +85,8 @@ def _dated_after(state: StreamState, step: SweepStep, now: datetime) -> StreamSt
     if not step.done:
         return replace(state, place=resuming.dump(step.sweep))
     mark = sweeps.watermark_after(step.sweep, state.watermark, now)
-    return replace(state, place=None, watermark=mark, complete=True)
+    recent = faded(state.recent, state.looked_at, now) + step.sweep.found
+    return replace(state, place=None, watermark=mark, complete=True, looked_at=now, recent=recent)
 
 
 def decide_block(
@@ -102,16 +109,20 @@ def decide_block(
         if after != before:
             effects.parents.append(after)
         enqueue_changes(effects, facts, raw, context.policy, context.now)
+        looked = before.looked_at if before else None
         for stream, scope in child_streams:
             child = lists.get(stream.name, {}).get(row.id)
-            moved = counter_after(child, scope, row.id, counters.read(raw, stream.counters))
+            counter = counters.read(raw, stream.counters)
+            moved = counter_after(child, scope, row.id, counter, looked, context.now)
             if moved != child:
                 effects.children.append(moved)
     tally(page, fresh, unusable, effects)
     alive = {name for name, parent in known.items() if not parent.gone}
     step = looks.after_page(probe.look, page.seen, alive, probe.habits, probe.stream.cap)
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
-    state = learnt(context.state, step.habits, probe.habits, effects)
+    if step.next is None and probe.look.proving:
+        effects.parents = proved(probe, known, effects.parents, context.now)
+    state = replace(learnt(context.state, step.habits, probe.habits, effects), looked_at=context.now)
     if step.next is None and probe.look.proving and probe.look.block.since is None:
         state = replace(state, complete=True)
     effects.stream = state if state != context.state else None

@@ -1,21 +1,31 @@
 """What is still to be asked in a run, and what is on its way."""
 
-from collections import Counter, deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf
 
 from connector.beamer.door import Answer
-from connector.sync.probes import Probe
+from connector.sync.probes import Probe, Turn
+
+# One request in so many goes to what has waited longest past its time, and one in so many to the audit,
+# whatever else would be worth more: the mean must not be bought with rows that never come.
+TURNS = {Turn.AUDIT: 20, Turn.OVERDUE: 4}
 
 
 class Agenda:
-    """The probes of one run, in the order in which they are asked."""
+    """The probes of one run: what is worth most is asked next, and of what is worth the same, the first.
 
-    def __init__(self) -> None:
-        self._waiting: deque[Probe] = deque()
+    `picked` is how many requests the account has spent before, so that turns go round over many runs.
+    """
+
+    def __init__(self, picked: int = 0) -> None:
+        self.picked = picked
+        self._order = count()
+        self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
         self._flights: dict[Future[Answer], Probe] = {}
         self._lists: set[tuple[str, str]] = set()
-        self._looks: Counter[str] = Counter()
         self._dropped: set[str] = set()
 
     @property
@@ -24,27 +34,33 @@ class Agenda:
 
     @property
     def waits(self) -> bool:
-        return bool(self._waiting)
+        return any(self._waiting.values())
 
     @property
     def empty(self) -> bool:
-        return not self._waiting and not self._flights
+        return not self.waits and not self._flights
 
     def add(self, probe: Probe) -> None:
-        """Ask this when everything before it was asked; a list that is under way is not begun twice."""
+        """Put a probe on the agenda; a list that is under way is not begun twice."""
         if probe.stream.name in self._dropped:
             return
-        if probe.look:
-            self._looks[probe.stream.name] += 1
-        elif (probe.stream.name, probe.parent) in self._lists:
-            return
-        self._lists.add((probe.stream.name, probe.parent))
-        self._waiting.append(probe)
+        if not probe.look:
+            if (probe.stream.name, probe.parent) in self._lists:
+                return
+            self._lists.add((probe.stream.name, probe.parent))
+        self.onward(probe)
+
+    def onward(self, probe: Probe) -> None:
+        """Ask a probe's next page when it is worth most."""
+        if probe.stream.name not in self._dropped:
+            # What is overdue is asked in the order of time, or its turns would go by worth again.
+            rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.worth
+            heappush(self._waiting[probe.turn], (-rank, next(self._order), probe))
 
     def first(self, probe: Probe) -> None:
         """Ask a probe's next page, or the same again, before anything else."""
         if probe.stream.name not in self._dropped:
-            self._waiting.appendleft(probe)
+            heappush(self._waiting[Turn.WORTH], (-inf, -next(self._order), probe))
 
     def next(self, alone: Callable[[Probe], bool]) -> Probe | None:
         """Take the next probe; of a stream whose habits are unknown, one list at a time is asked.
@@ -52,11 +68,32 @@ class Agenda:
         Otherwise a first run would make every thread look behind a short page for the same answer.
         """
         busy = {probe.stream.name for probe in self._flights.values() if alone(probe)}
-        for index, probe in enumerate(self._waiting):
-            if probe.stream.name not in busy or not alone(probe):
-                del self._waiting[index]
-                return probe
-        return None
+        held: list[tuple[Turn, tuple[float, int, Probe]]] = []
+        found = None
+        while found is None and (turn := self._turn()):
+            entry = heappop(self._waiting[turn])
+            if entry[2].stream.name in busy and alone(entry[2]):
+                held.append((turn, entry))
+            else:
+                found = entry[2]
+        for turn, entry in held:
+            heappush(self._waiting[turn], entry)
+        self.picked += found is not None
+        return found
+
+    def _turn(self) -> Turn | None:
+        """Whose turn it is: a share of the requests is kept; the others go by worth alone."""
+        begun = self._waiting[Turn.WORTH]
+        if begun and begun[0][0] == -inf:
+            return Turn.WORTH
+        for turn, every in TURNS.items():
+            if self._waiting[turn] and self.picked % every == every - 1:
+                return turn
+        return max(
+            (turn for turn in Turn if self._waiting[turn]),
+            key=lambda turn: self._waiting[turn][0][2].worth,
+            default=None,
+        )
 
     def fly(self, flight: Future[Answer], probe: Probe) -> None:
         self._flights[flight] = probe
@@ -68,15 +105,11 @@ class Agenda:
 
     def close(self, probe: Probe) -> None:
         """A probe was answered to its end."""
-        if probe.look:
-            self._looks[probe.stream.name] -= 1
         self._lists.discard((probe.stream.name, probe.parent))
 
     def drop(self, stream: str) -> None:
         """Ask nothing more of a stream in this run."""
         self._dropped.add(stream)
-        self._waiting = deque(probe for probe in self._waiting if probe.stream.name != stream)
-
-    def looked_through(self, stream: str) -> bool:
-        """Whether every block of a stream was looked at to its end."""
-        return stream in self._looks and self._looks[stream] == 0
+        for turn, waiting in self._waiting.items():
+            self._waiting[turn] = [entry for entry in waiting if entry[2].stream.name != stream]
+            heapify(self._waiting[turn])

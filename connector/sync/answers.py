@@ -1,13 +1,14 @@
 """What came back: a page is judged, accepted in one transaction, and what follows from it is asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from connector.beamer.catalogue import Stream, children
 from connector.beamer.door import Answer
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
-from connector.sync import counters, planner
+from connector.state.progress import ChildState, ParentState
+from connector.sync import candidates
 from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
@@ -76,7 +77,17 @@ class Answers:
             steps[:] = [step]
             return effects
 
+        before = {name: known[name] for name in page.rows if name in known}
+        counted = {
+            child.name: {
+                name: found
+                for name in before
+                if (found := work.progress.children.get(child.name, {}).get(name))
+            }
+            for child in below
+        }
         self._write(probe, page, context, decide)
+        self._learn(below, before, counted)
         for row, _ in page.rows.values():
             if row.fields.get("title"):
                 self._titles[(stream.name, row.id)] = row.fields["title"]
@@ -84,9 +95,23 @@ class Answers:
                 self._follow(child, row.id)
         if steps[0].next:
             probe.look = steps[0].next
-            work.agenda.first(probe)
+            work.agenda.onward(work.planner.onward(work.picture, probe, work.beamer_now))
         else:
             work.agenda.close(probe)
+
+    def _learn(
+        self,
+        below: Sequence[Stream],
+        before: Mapping[str, ParentState],
+        lists: Mapping[str, Mapping[str, ChildState]],
+    ) -> None:
+        """Put down what came at each list since its parent was seen before."""
+        work = self._work
+        for stream in below:
+            for name, parent in before.items():
+                if (child := lists[stream.name].get(name)) and not parent.gone:
+                    after = work.progress.children[stream.name][name]
+                    work.notebook.note(stream.name, parent, child, after, work.beamer_now)
 
     def _write(
         self,
@@ -117,14 +142,13 @@ class Answers:
         )
 
     def _follow(self, stream: Stream, parent: str, unless: str | None = None) -> None:
-        """Ask a child list whose counter has moved since it was last swept."""
+        """Ask a child list if there is reason to; not again if its counter is still what it was read for."""
         work = self._work
         child = work.progress.children.get(stream.name, {}).get(parent)
-        if child is None or child.counter == unless or not counters.moved(child.counter, child.swept):
+        if child is not None and child.counter == unless:
             return
-        above = work.progress.parents[stream.parent or ""][parent]
-        state = work.progress.streams[stream.name]
-        work.agenda.add(planner.child_probe(stream, child, above.date, state, work.policy, work.first_page))
+        if probe := work.planner.follow(work.picture, stream, parent, work.beamer_now):
+            work.agenda.add(probe)
 
     def plan_again(self, probe: Probe) -> None:
         """A list not begun yet is read by what was learnt since it was put on the agenda."""
@@ -134,7 +158,7 @@ class Answers:
             return
         above = work.progress.parents[probe.stream.parent or ""][probe.parent]
         state = work.progress.streams[probe.stream.name]
-        planned = planner.child_probe(probe.stream, child, above.date, state, work.policy, work.first_page)
+        planned = candidates.child_probe(probe.stream, child, above.date, state, work.policy, work.first_page)
         probe.sweep = planned.sweep
 
     def skip(self, probe: Probe) -> bool:
@@ -144,8 +168,9 @@ class Answers:
         if child is None:
             return False
         work.report.skipped_parents += 1
-        child = replace(child, swept=child.counter, place=None)
-        work.intake.settle(child, work.clock.now())
+        now = work.clock.now()
+        child = replace(child, swept=child.counter, place=None, swept_at=work.beamer_now)
+        work.intake.settle(child, now)
         work.progress.children[probe.stream.name][probe.parent] = child
         work.agenda.close(probe)
         return True

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
+from operator import itemgetter
 
 from connector.clock import SECOND
 
@@ -40,7 +41,7 @@ def cut(parents: Iterable[tuple[datetime, str]], size: int = SIZE) -> list[Block
     its own. Parents of one second are never parted: no date lies between them.
     """
     groups: list[list[tuple[datetime, str]]] = [[]]
-    for _, tied in groupby(sorted(parents), key=lambda parent: parent[0]):
+    for _, tied in groupby(sorted(parents), key=itemgetter(0)):
         together = list(tied)
         if groups[-1] and len(groups[-1]) + len(together) > size:
             groups.append([])

@@ -26,8 +26,9 @@ from connector.state.intake import Intake
 from connector.state.leases import Fence
 from connector.state.ledger import Ledger
 from connector.state.progress import Progress
-from connector.sync import completeness, planner
+from connector.sync import candidates, completeness
 from connector.sync.answers import Answers
+from connector.sync.planner import LookEverywhere, MostWorth, Planner
 from connector.sync.policy import Policy
 from connector.sync.pool import Pool
 from connector.sync.probes import Probe, ask
@@ -56,6 +57,7 @@ class Collector:
         pool: Pool,
         report: Report,
         most_requests: int | None = None,
+        planner: Planner | None = None,
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -71,6 +73,7 @@ class Collector:
             report,
             first_page=identity.first_page if policy.first_page is None else policy.first_page,
             ignore_filters=identity.ignore_filters if told is None else told,
+            planner=planner or (LookEverywhere() if ledger.limits.usable is None else MostWorth()),
         )
         self._beamer = beamer
         self._fence = fence
@@ -80,7 +83,6 @@ class Collector:
         self._chance = chance
         self._answers = Answers(self._work)
         self._pages = 0
-        self._whole = False
 
     @property
     def beamer_now(self) -> datetime:
@@ -94,19 +96,20 @@ class Collector:
         Raises KeyRefused or Unreachable when it makes no sense to go on, Busy when the lease is lost.
         """
         work = self._work
-        self._troubles = Troubles(work, self._chance, refused=work.ledger.balance(started).refused)
+        balance = work.ledger.balance(started)
+        work.per_day = balance.per_day
+        work.agenda.picked = balance.used
+        self._troubles = Troubles(work, self._chance, refused=balance.refused)
         self._doubt_filters(started)
-        for probe in planner.first_probes(
-            work.catalogue, work.policy, work.progress, work.first_page, started
-        ):
+        for probe in work.planner.begin(work.picture, started):
             work.agenda.add(probe)
         try:
             while self._turn():
                 pass
             self._check_permissions()
-            self._whole = not work.report.stopped and work.agenda.empty
         finally:
-            completeness.write_down(work, started, whole=self._whole)
+            work.notebook.learn(work.picture, work.beamer_now)
+            completeness.write_down(work)
 
     def _turn(self) -> bool:
         """One round: send what may be sent, then settle what has landed."""
@@ -127,11 +130,11 @@ class Collector:
         work = self._work
         while self._may_send() and (probe := work.agenda.next(self._alone)):
             self._answers.plan_again(probe)
-            probe.habits = planner.habits_of(work.progress.streams[probe.stream.name], work.first_page)
+            probe.habits = candidates.habits_of(work.progress.streams[probe.stream.name], work.first_page)
             probe.ignore_filters = probe.stream.filtered and work.ignore_filters is not False
             request = ask(probe, probe.habits, ignore_filters=probe.ignore_filters)
             try:
-                at = work.ledger.take(probe.stream.name, work.clock.now(), self._fence)
+                at = work.ledger.take(probe.purpose, work.clock.now(), self._fence)
             except NoBudget as none:
                 work.stop(none.what, none.until)
                 return
@@ -189,8 +192,8 @@ class Collector:
         """A key that might not ignore filters may have been allowed to since."""
         work = self._work
         if work.policy.ignore_filters is None and work.ignore_filters is False:
-            filtered = [stream for stream in work.catalogue.values() if stream.filtered]
-            if any(planner.doubted(work.progress.streams[stream.name], started) for stream in filtered):
+            tried = work.identity.filters_at
+            if tried is None or started - tried > candidates.PROOF_LASTS:
                 work.ignore_filters = None
 
     def _check_permissions(self) -> None:

@@ -1,36 +1,69 @@
-"""How far each stream is complete when a run has come to its end."""
+"""How far each stream is complete: as far as everything was looked at, and everything that moved was read."""
 
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
-from connector.state.progress import StreamState
-from connector.sync import planner
+from connector.beamer.catalogue import Stream, children
+from connector.state.progress import Progress, StreamState
+from connector.sync import candidates
+from connector.sync.planner import Picture
 from connector.sync.work import Work
 
 log = structlog.get_logger()
 
 
-def write_down(work: Work, started: datetime, *, whole: bool) -> None:
-    """Write what a run learnt about its streams; `whole`: everything there was to ask was answered."""
-    wanted = planner.wanted(work.catalogue, work.policy)
+def write_down(work: Work) -> None:
+    """Write what a run learnt about its streams."""
+    wanted = candidates.wanted(work.catalogue, work.policy)
     for stream in wanted:
-        if whole and not {stream.name, stream.parent} & work.troubled:
-            state = _completed(work, work.progress.streams[stream.name], started)
-            work.progress.streams[stream.name] = state
+        state = _advanced(work.picture, stream, work.beamer_now)
+        if work.report.requests[stream.name] and not {stream.name, stream.parent} & work.troubled:
+            state = replace(state, trouble=None, trouble_at=None)
+        work.progress.streams[stream.name] = state
     read = {stream.name for stream in wanted if stream.filtered} - set(work.report.forbidden)
     work.report.segmented_hidden = work.ignore_filters is False and bool(read)
     work.intake.note([work.progress.streams[stream.name] for stream in wanted], work.clock.now())
     log.debug("collected", **work.report.as_dict())
 
 
-def _completed(work: Work, state: StreamState, started: datetime) -> StreamState:
-    through = started + work.ahead
-    looked_through = work.agenda.looked_through(state.name)
-    proved = started if looked_through and planner.doubted(state, started) else state.proved_at
-    dates = [parent.date for parent in work.progress.parents.get(state.name, {}).values()]
-    mark = max((date for date in dates if date <= through), default=state.watermark)
+def _advanced(picture: Picture, stream: Stream, now: datetime) -> StreamState:
+    progress = picture.progress
+    state = progress.streams[stream.name]
+    through = complete_through(progress, stream, has_children=bool(children(picture.catalogue, stream.name)))
+    if through is None:
+        return state
+    dates = [parent.date for parent in progress.parents.get(stream.name, {}).values()]
+    mark = max((date for date in dates if date <= now), default=state.watermark)
+    # A list that has just begun to ask again was complete until then: what was once complete stays so.
     return replace(
-        state, complete_through=through, proved_at=proved, watermark=mark, trouble=None, trouble_at=None
+        state, complete_through=max(filter(None, (state.complete_through, through))), watermark=mark
     )
+
+
+def complete_through(progress: Progress, stream: Stream, *, has_children: bool) -> datetime | None:
+    """The moment up to which all rows that Beamer showed were read; None before everything was once."""
+    state = progress.streams[stream.name]
+    if stream.parent is None and not has_children:
+        return None if state.place else state.looked_at
+    above = progress.parents.get(stream.parent or stream.name, {})
+    alive = [parent for parent in above.values() if not parent.gone]
+    if stream.parent is None:
+        return (
+            min((parent.looked_at for parent in alive if parent.looked_at), default=state.looked_at)
+            if state.complete
+            else None
+        )
+    if not progress.streams[stream.parent].complete:
+        return None
+    lists = progress.children.get(stream.name, {})
+    moments = []
+    for parent in alive:
+        child = lists.get(parent.id)
+        behind = child is None or candidates.asks(child) or state.distrusted
+        moment = (child.swept_at if child else None) if behind else parent.looked_at
+        if moment is None:
+            return None
+        moments.append(moment)
+    return min(moments, default=progress.streams[stream.parent].looked_at)

@@ -1,6 +1,7 @@
 """Counters of a child list, kept as their parts joined by commas."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from connector.beamer.rows import Unreadable, integer
@@ -21,6 +22,7 @@ def _part(value: Any) -> str:
     return UNKNOWN if number is None or number < 0 else str(number)
 
 
+@lru_cache(maxsize=65_536)
 def total(counter: str) -> int:
     """The sum of the parts that are known."""
     return sum(_numbers(counter))
@@ -41,5 +43,11 @@ def risen(counter: str, swept: str) -> int:
     return sum(max(0, now - before) for now, before in pairs)
 
 
-def _numbers(counter: str) -> list[int]:
-    return [0 if part == UNKNOWN else int(part) for part in counter.split(",")]
+def waiting(counter: str, swept: str, surplus: int) -> int:
+    """How many new rows wait at the least, less those that came before their counter moved."""
+    return max(0, risen(counter, swept) - surplus)
+
+
+@lru_cache(maxsize=65_536)
+def _numbers(counter: str) -> tuple[int, ...]:
+    return tuple(0 if part == UNKNOWN else int(part) for part in counter.split(","))

@@ -1,6 +1,6 @@
 """What a row of a post or a feature request changes about it, and which facts follow from that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from connector.sync.looks import LookStep
 from connector.sync.people import is_forgotten
 from connector.sync.policy import Policy
 from connector.sync.probes import NO_PARENT, Probe
+from connector.sync.rates import faded
 
 METRICS = ("views", "unique_views", "clicks")
 
@@ -32,9 +33,12 @@ def parent_after(
 ) -> tuple[ParentState, list[Fact]]:
     status = _status(row)
     if before is None:
-        after = ParentState(row.id, row.date, status, metrics=_metrics(row))
+        now = context.now
+        after = ParentState(
+            row.id, row.date, status, metrics=_metrics(row), known_at=now, looked_at=now, proved_at=now
+        )
         return after, []
-    after = replace(before, date=row.date, gone=False)
+    after = replace(before, date=row.date, gone=False, looked_at=context.now)
     facts: list[Fact] = []
     sent = stream.name in context.policy.streams
     if status and status != before.status:
@@ -72,11 +76,39 @@ def _metrics_after(before: ParentState, row: Any, context: Context) -> tuple[Par
     return after, [fact]
 
 
-def counter_after(child: ChildState | None, scope: int, parent: str, counter: str) -> ChildState:
+def counter_after(
+    child: ChildState | None,
+    scope: int,
+    parent: str,
+    counter: str,
+    before: datetime | None,
+    now: datetime,
+) -> ChildState:
+    """A child list after its parent was seen; `before` is when the parent had been seen last."""
     if child is None:
         empty = not counters.moved(counter, None)
-        return ChildState(scope, parent, counter, swept=counter if empty else None)
-    return child if child.counter == counter else replace(child, counter=counter)
+        swept, at = (counter, now) if empty else (None, None)
+        return ChildState(scope, parent, counter, swept=swept, swept_at=at)
+    if child.counter == counter:
+        return child
+    rise = counters.risen(counter, child.counter)
+    lately = faded(child.recent, child.recent_at, now)
+    return replace(
+        child,
+        counter=counter,
+        recent=lately + rise,
+        recent_at=now,
+        waits_since=_waits_since(child, max(rise, 1), lately, before or now, now),
+    )
+
+
+def _waits_since(child: ChildState, rise: int, lately: float, before: datetime, now: datetime) -> datetime:
+    """The mean moment at which the rows that wait appeared; new ones did so between the two looks."""
+    appeared = now - (now - before) / 2
+    waiting = lately if child.swept is None else counters.waiting(child.counter, child.swept, child.surplus)
+    if child.waits_since is None or not waiting:
+        return appeared
+    return appeared - (appeared - child.waits_since) * (waiting / (waiting + rise))
 
 
 def gone(
@@ -87,3 +119,13 @@ def gone(
     missing = [known[name] for name in step.missing if name in known and name not in just_seen]
     # One whose date was changed is shown by another window.
     return [replace(parent, gone=True) for parent in missing if probe.look.block.covers(parent.date)]
+
+
+def proved(
+    probe: Probe, known: Mapping[str, ParentState], changed: Iterable[ParentState], now: datetime
+) -> list[ParentState]:
+    """The parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
+    assert probe.look is not None  # noqa: S101 - the caller tells blocks from lists
+    mine = {name: known[name] for name in probe.look.block.members | probe.look.found if name in known}
+    mine |= {parent.id: parent for parent in changed}
+    return [replace(parent, proved_at=now) for parent in mine.values()]

@@ -19,6 +19,7 @@ class Policy:
     naming: Naming
     privacy: Privacy = field(default_factory=Privacy)
     lookback: timedelta = timedelta(hours=72)
+    max_age: timedelta = timedelta(days=7)
     nps_settle: timedelta = timedelta(minutes=15)
     team_comments: bool = False
     metrics: bool = False

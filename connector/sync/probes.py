@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 
 from connector.beamer.catalogue import Stream
 from connector.beamer.door import Ask
@@ -12,9 +13,20 @@ from connector.sync.sweeps import Sweep
 NO_PARENT = "0"
 
 
+class Turn(Enum):
+    """When a probe's turn comes: by its worth alone, or at the latest in a share of all requests."""
+
+    WORTH = "worth"
+    OVERDUE = "overdue"
+    AUDIT = "audit"
+
+
 @dataclass(slots=True)
 class Probe:
-    """A block of parents (`look`), or a list of rows (`sweep`); `reason` says why it is asked."""
+    """A block of parents (`look`), or a list of rows (`sweep`); `reason` says why it is asked.
+
+    `worth` is in row-hours per request, `overdue` in hours.
+    """
 
     stream: Stream
     reason: str
@@ -25,6 +37,15 @@ class Probe:
     not_before: datetime | None = None
     ignore_filters: bool = False
     habits: Habits = field(default_factory=Habits)
+    worth: float = 0.0
+    turn: Turn = Turn.WORTH
+    overdue: float = 0.0
+    audit: bool = False
+
+    @property
+    def purpose(self) -> str:
+        """What the ledger charges the request to."""
+        return "audit" if self.audit else self.stream.name
 
     @property
     def place(self) -> Place:

@@ -21,6 +21,7 @@ from connector.state.outbox import Outbox
 from connector.state.owner import this_process
 from connector.sync.collector import Collector
 from connector.sync.delivery import Delivery
+from connector.sync.planner import Planner
 from connector.sync.policy import Policy
 from connector.sync.pool import Pool
 from connector.sync.report import Report
@@ -47,6 +48,7 @@ class Parts:
     pool: Pool
     most_waiting: int = 100_000
     most_bytes: int = 200_000_000
+    planner: Planner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,13 @@ class Run:
     def _work(self, fence: leases.Fence, number: int, started: datetime) -> ConnectorError | None:
         parts = self._parts
         outbox = Outbox(parts.store, fence, parts.identity.destination)
-        state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
+        balance = parts.ledger.balance(started)
+        if balance.refusal:
+            # Nothing can be asked: what is known of thousands of lists is not even loaded.
+            self._report.stopped, self._report.next_try = balance.refusal, balance.again
+            state = progress.peek(parts.store, parts.identity.name, lists=False)
+        else:
+            state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
         # Under the lease, so that nobody is forgotten in the middle of a run.
         policy = replace(parts.policy, forgotten=forgetting.load(parts.store, parts.identity.name))
         collector = Collector(
@@ -123,6 +131,7 @@ class Run:
             pool=parts.pool,
             report=self._report,
             most_requests=self._most,
+            planner=parts.planner,
             accepted=lambda report: self._page_accepted(delivery, outbox, report),
         )
         delivery = Delivery(
@@ -131,20 +140,26 @@ class Run:
         self._report.waiting = outbox.waiting()
         error: ConnectorError | None = None
         try:
-            self._try_delivery(delivery)
-            self._hold_back(outbox, self._report.waiting - self._report.sent)
+            self._try_delivery(delivery, self._report.waiting)
+            self._hold_back(outbox, self._backlog)
             if not self._report.stopped:
                 collector.run(started)
         except Busy:
             raise
         except ConnectorError as stopped:
             error = stopped
-        self._try_delivery(delivery)
+        self._try_delivery(delivery, self._backlog)
         self._report.waiting = outbox.waiting()
         if not (error or self._segment_error) and self._tell(policy, fence, state, collector.beamer_now):
-            self._try_delivery(delivery)
+            self._try_delivery(delivery, 1)
             self._report.waiting = outbox.waiting()
         return error or self._segment_error
+
+    @property
+    def _backlog(self) -> int:
+        """How many messages wait while collecting; `report.waiting` is how many did before."""
+        report = self._report
+        return report.events.total() + report.waiting - report.sent - report.refused
 
     def _tell(self, policy: Policy, fence: leases.Fence, state: progress.Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""
@@ -156,9 +171,9 @@ class Run:
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""
-        waiting = report.events.total() + report.waiting - report.sent - report.refused
+        waiting = self._backlog
         if waiting >= MOST:
-            self._try_delivery(delivery)
+            self._try_delivery(delivery, waiting)
         self._hold_back(outbox, waiting)
         self._on_progress(report)
 
@@ -175,9 +190,9 @@ class Run:
                 f"{waiting:,} messages wait for Segment; no more is read until they are sent"
             )
 
-    def _try_delivery(self, delivery: Delivery) -> None:
+    def _try_delivery(self, delivery: Delivery, waiting: int) -> None:
         """Segment being away does not keep rows from being collected; it is tried once a run."""
-        if not self._deliver or self._segment_error:
+        if not self._deliver or self._segment_error or not waiting:
             return
         try:
             delivery.run()
@@ -195,5 +210,4 @@ class Run:
         error = outcome.error.what if outcome.error else None
         summary = {**outcome.report.as_dict(), "error": error}
         runs.finish(parts.store, outcome.run, now, label, int(outcome.exit), summary)
-        runs.tidy(parts.store, now)
         leases.release(parts.store, fence, now)

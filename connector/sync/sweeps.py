@@ -79,6 +79,11 @@ def begin_child(
     return replace(sweep, began=counter, expected=expected, first=swept is None)
 
 
+def begin_audit(counter: str) -> Sweep:
+    """Read a list to its end, whatever its counter says."""
+    return Sweep(Place(), None, began=counter)
+
+
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> Sweep:
     """Begin reading a list back to `low`.
 

@@ -13,6 +13,8 @@ from connector.state.intake import Intake
 from connector.state.ledger import Ledger
 from connector.state.progress import Progress
 from connector.sync.agenda import Agenda
+from connector.sync.learning import Notebook
+from connector.sync.planner import Picture, Planner
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 
@@ -24,7 +26,8 @@ class Work:
     """The state of one run.
 
     `ignore_filters`: whether the key may, None while that is unknown. `ahead`: how far Beamer's clock is
-    ahead of ours. `careful`: one request at a time.
+    ahead of ours. `careful`: one request at a time. `per_day`: the budget's fill in requests, None without
+    a limit.
     """
 
     catalogue: Mapping[str, Stream]
@@ -37,15 +40,23 @@ class Work:
     report: Report
     first_page: int | None
     ignore_filters: bool | None
+    planner: Planner
     careful: bool = True
+    per_day: float | None = None
     ahead: timedelta = timedelta(0)
     agenda: Agenda = field(default_factory=Agenda)
+    notebook: Notebook = field(default_factory=Notebook)
     troubled: set[str] = field(default_factory=set)
 
     @property
     def beamer_now(self) -> datetime:
         """The time by Beamer's clock, as its last answer showed it."""
         return self.clock.now() + self.ahead
+
+    @property
+    def picture(self) -> Picture:
+        """What a plan is made from, as it stands now."""
+        return Picture(self.catalogue, self.policy, self.progress, self.first_page, self.per_day)
 
     def stop(self, why: str, until: datetime | None = None) -> None:
         """Send nothing more in this run."""
@@ -54,10 +65,11 @@ class Work:
 
     def filters_settled(self, allowed: bool) -> None:
         """An answer has shown whether the key may ignore filters."""
-        self.ignore_filters = allowed
-        if self.policy.ignore_filters is None and self.identity.ignore_filters is not allowed:
-            self.intake.note((), self.clock.now(), ignore_filters=allowed)
-            self.identity = replace(self.identity, ignore_filters=allowed)
+        untried, self.ignore_filters = self.ignore_filters is None, allowed
+        if self.policy.ignore_filters is None and (untried or self.identity.ignore_filters is not allowed):
+            now = self.clock.now()
+            self.intake.note((), now, ignore_filters=allowed)
+            self.identity = replace(self.identity, ignore_filters=allowed, filters_at=now)
 
     def note_trouble(self, stream: str, what: str) -> None:
         """Say in the summary, and in the stream's own state, what went wrong."""

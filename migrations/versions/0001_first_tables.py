@@ -15,6 +15,9 @@ def upgrade() -> None:
         sa.Column("burst", sa.Integer(), server_default="0", nullable=False),
         sa.Column("closed_until", sa.DateTime(), nullable=True),
         sa.Column("refusals", sa.Integer(), nullable=False),
+        sa.Column("began_at", sa.DateTime(), nullable=False),
+        sa.Column("level", sa.Float(), server_default="0", nullable=False),
+        sa.Column("level_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -26,6 +29,10 @@ def upgrade() -> None:
         sa.Column("surplus", sa.Integer(), nullable=False),
         sa.Column("watermark", sa.DateTime(), nullable=True),
         sa.Column("place", sa.Text(), nullable=True),
+        sa.Column("swept_at", sa.DateTime(), nullable=True),
+        sa.Column("waits_since", sa.DateTime(), nullable=True),
+        sa.Column("recent", sa.Float(), server_default="0", nullable=False),
+        sa.Column("recent_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "parent"),
     )
     op.create_table(
@@ -37,6 +44,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("first_page", sa.SmallInteger(), nullable=True),
         sa.Column("ignore_filters", sa.Boolean(), nullable=True),
+        sa.Column("filters_at", sa.DateTime(), nullable=True),
         sa.Column("told_for", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
@@ -110,6 +118,9 @@ def upgrade() -> None:
         sa.Column("metrics", sa.Text(), nullable=True),
         sa.Column("metrics_day", sa.Integer(), nullable=True),
         sa.Column("gone", sa.Boolean(), nullable=False),
+        sa.Column("known_at", sa.DateTime(), nullable=True),
+        sa.Column("looked_at", sa.DateTime(), nullable=True),
+        sa.Column("proved_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "id"),
     )
     op.create_table(
@@ -166,10 +177,16 @@ def upgrade() -> None:
         sa.Column("watermark", sa.DateTime(), nullable=True),
         sa.Column("complete_through", sa.DateTime(), nullable=True),
         sa.Column("complete", sa.Boolean(), nullable=False),
-        sa.Column("proved_at", sa.DateTime(), nullable=True),
         sa.Column("place", sa.Text(), nullable=True),
         sa.Column("list_order", sa.String(length=10), nullable=False),
         sa.Column("short_ends", sa.Boolean(), nullable=True),
+        sa.Column("looked_at", sa.DateTime(), nullable=True),
+        sa.Column("recent", sa.Float(), server_default="0", nullable=False),
+        sa.Column("curve", sa.Text(), nullable=True),
+        sa.Column("fitted_at", sa.DateTime(), nullable=True),
+        sa.Column("announced", sa.Float(), server_default="0", nullable=False),
+        sa.Column("silent", sa.Float(), server_default="0", nullable=False),
+        sa.Column("distrusted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("trouble", sa.Text(), nullable=True),
         sa.Column("trouble_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("scope"),

@@ -165,7 +165,8 @@ def test_quarantine_matters_to_the_strict(machine: Machine) -> None:
 
 
 def test_no_budget_may_skip(make: Make) -> None:
-    machine = make(extra={"BEAMER_MONTHLY_REQUESTS": "5", "BEAMER_RESERVE": "0"})
+    spent_at_once = {"BEAMER_MONTHLY_REQUESTS": "5", "BEAMER_RESERVE": "0", "BEAMER_STARTUP_SHARE": "1"}
+    machine = make(extra=spent_at_once)
     assert machine.run("sync", "--skip-exit-code", "99").code == 0
     again = machine.run("sync", "--output", "json", "--skip-exit-code", "99")
     assert (again.code, again.json["exit"], again.connection["stopped"]) == (99, 99, "The quota is spent.")

@@ -156,7 +156,11 @@ def test_check_of_a_key_that_may_read_little(machine: Machine) -> None:
 
 
 def test_check_without_budget(machine: Machine) -> None:
-    machine.extra |= {"BEAMER_MONTHLY_REQUESTS": "2", "BEAMER_RESERVE": "0"}
+    machine.extra |= {
+        "BEAMER_MONTHLY_REQUESTS": "2",
+        "BEAMER_RESERVE": "0",
+        "BEAMER_STARTUP_SHARE": "1",
+    }
     ended = machine.run("check", "--output", "json")
     assert (ended.code, machine.asked()) == (0, 2)
     assert "The quota is spent" in ended.out

@@ -33,12 +33,18 @@ def test_a_secret_shows_only_that_it_is_set() -> None:
 
 
 def test_sqlite_places_and_values_show_as_they_could_be_written() -> None:
-    environ = {"DATABASE_URL": "sqlite:////x.sqlite", "BEAMER_STREAMS": "nps,posts", "BEAMER_NPS_SETTLE": "0"}
+    environ = {
+        "DATABASE_URL": "sqlite:////x.sqlite",
+        "BEAMER_STREAMS": "nps,posts",
+        "BEAMER_NPS_SETTLE": "0",
+        "BEAMER_STARTUP_SHARE": "0.07",
+    }
     shown = {item.name: item.value for item in redacted(load(environ, secrets_required=False))}
     assert shown["DATABASE_URL"] == "sqlite:////x.sqlite"
     assert shown["BEAMER_API_KEY"] == "not set"
     assert shown["BEAMER_STREAMS"] == "posts,nps"
     assert (shown["BEAMER_NPS_SETTLE"], shown["BEAMER_LOOKBACK"]) == ("0", "72h")
+    assert (shown["BEAMER_STARTUP_SHARE"], shown["BEAMER_MAX_AGE"]) == ("7%", "168h")
 
 
 @pytest.mark.parametrize("known", known_settings(), ids=lambda known: known.environment)

@@ -229,6 +229,8 @@ def test_toml_values_of_every_kind(tmp_path: Path) -> None:
 start_date = 2024-01-01
 streams = ["nps"]
 lookback = 3600
+startup_share = 0.3
+max_age = 7200
 first_page = 0
 ignore_filters = false
 reserve = 10
@@ -240,6 +242,8 @@ integrations = { All = false }
     assert found.start_date is not None
     assert found.start_date.isoformat() == "2024-01-01T00:00:00+00:00"
     assert found.lookback.total_seconds() == 3600
+    assert found.max_age.total_seconds() == 7200
+    assert found.startup_share == 0.3
     assert found.first_page == 0
     assert found.ignore_filters is False
     assert found.reserved == 10
@@ -331,7 +335,10 @@ def test_paths_that_no_file_can_have(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(KEYS, config_file=toml)
 
 
-def test_connections_of_one_account_agree_on_its_quota(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "differs", ['plan = "starter"', "reserve = 10", "period_day = 3", 'startup_share = "50%"']
+)
+def test_connections_of_one_account_agree_on_its_quota(tmp_path: Path, differs: str) -> None:
     text = """
 write_key_env = "W"
 [[connections]]
@@ -342,8 +349,9 @@ api_key_env = "A"
 name = "b"
 account = "acme"
 api_key_env = "B"
-plan = "starter"
+{differs}
 """
+    text = text.replace("{differs}", differs)
     found = refusal({"W": "wk", "A": "b_a", "B": "b_b"}, config_file=write(tmp_path / "c.toml", text))
     assert "'a' and 'b' share a Beamer account" in found
 

@@ -56,6 +56,14 @@ def refusal(environ: Mapping[str, str]) -> ConfigurationError:
         ("BEAMER_RESERVE", "10%", "reserve", Reserve(share=0.1)),
         ("BEAMER_RESERVE", "50", "reserve", Reserve(requests=50)),
         ("BEAMER_PERIOD_DAY", "31", "period_day", 31),
+        ("BEAMER_STARTUP_SHARE", "0.25", "startup_share", 0.25),
+        ("BEAMER_STARTUP_SHARE", "25%", "startup_share", 0.25),
+        ("BEAMER_STARTUP_SHARE", "12.5 %", "startup_share", 0.125),
+        ("BEAMER_STARTUP_SHARE", "0", "startup_share", 0.0),
+        ("BEAMER_STARTUP_SHARE", "1", "startup_share", 1.0),
+        ("BEAMER_STARTUP_SHARE", "100%", "startup_share", 1.0),
+        ("BEAMER_MAX_AGE", "1h", "max_age", timedelta(hours=1)),
+        ("BEAMER_MAX_AGE", "PT36H", "max_age", timedelta(hours=36)),
         ("BEAMER_OVERDRAW", "yes", "overdraw", True),
         ("BEAMER_TEAM_COMMENTS", "1", "team_comments", True),
         ("BEAMER_METRICS", "true", "metrics", True),
@@ -108,6 +116,12 @@ def test_good_values(name: str, text: str, field: str, value: Any) -> None:
         ("BEAMER_RESERVE", "100%", "neither a share below 100%"),
         ("BEAMER_RESERVE", "1000", "holds back 1,000 of 1,000 requests a month and leaves none"),
         ("BEAMER_PERIOD_DAY", "32", "Give a day of the month"),
+        ("BEAMER_STARTUP_SHARE", "20", "'20' is no share from 0% to 100%"),
+        ("BEAMER_STARTUP_SHARE", "101%", "no share"),
+        ("BEAMER_STARTUP_SHARE", "-0.1", "no share"),
+        ("BEAMER_STARTUP_SHARE", "some", "no share"),
+        ("BEAMER_MAX_AGE", "59m", "this is less than an hour"),
+        ("BEAMER_MAX_AGE", "9999d", "outside 0 to 10 years"),
         ("BEAMER_METRICS", "maybe", "Give true or false"),
         ("BEAMER_ANONYMOUS", "drop", "Give hold, shared or send"),
         ("BEAMER_FIRST_PAGE", "2", "Give auto, 0 or 1"),
@@ -156,6 +170,7 @@ def test_defaults() -> None:
     assert found.streams == STREAMS
     assert found.nps_settle == timedelta(minutes=15)
     assert found.lookback == timedelta(hours=72)
+    assert (found.max_age, found.startup_share) == (timedelta(days=7), 0.2)
     assert found.base_url == "https://api.getbeamer.com/v0"
     assert (found.anonymous, found.traits, found.team_comments, found.metrics) == (
         "hold",
@@ -221,6 +236,8 @@ def test_region_and_host_must_agree_where_both_are_said() -> None:
                 "BEAMER_BASE_URL",
                 "SEGMENT_HOST",
                 "BEAMER_RESERVE",
+                "BEAMER_STARTUP_SHARE",
+                "BEAMER_MAX_AGE",
                 "SEGMENT_INTEGRATIONS",
                 "BEAMER_MONTHLY_REQUESTS",
                 "CONNECTOR_MAX_WAITING_BYTES",

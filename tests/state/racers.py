@@ -66,7 +66,7 @@ def take_and_leave(url: str, connection: str) -> int:
 def spend(url: str, connection: str) -> list[float]:
     """Take requests until none is left; give the moments at which they may be sent."""
     store = open_store(url)
-    ledger, moments = Ledger(store, "acct", connection, Limits(110, 10, 30)), []
+    ledger, moments = Ledger(store, "acct", connection, Limits(110, 10, 30, startup=1)), []
     try:
         while True:
             moments.append((ledger.take("comments", NOW) - NOW).total_seconds())

@@ -1,4 +1,7 @@
-"""The ledger: the quota is never overdrawn, and all processes keep to one rate together."""
+"""The ledger: the quota is never overdrawn, and all processes keep to one rate together.
+
+What is at hand of the quota is the matter of test_state_bucket.py; here all of it is, or a person asks.
+"""
 
 from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
@@ -10,24 +13,26 @@ from hypothesis import strategies as st
 
 from connector.errors import Busy, NoBudget
 from connector.state import leases
+from connector.state.closing import REOPENING
 from connector.state.engine import Store
 from connector.state.leases import Fence
-from connector.state.ledger import BURST, REOPENING, Ledger, Limits
+from connector.state.ledger import Ledger, Limits
 from connector.state.owner import this_process
+from connector.state.pacing import BURST
 from connector.state.period import turns
 from tests.state.racers import race, spend
 from tests.state.times import DAY, HOUR, NOW, SECOND
 
 
 def ledger(store: Store, requests: int | None = 3, reserve: int = 0, name: str = "default") -> Ledger:
-    return Ledger(store, "acct", name, Limits(requests, reserve, 30))
+    return Ledger(store, "acct", name, Limits(requests, reserve, 30, startup=1))
 
 
 def take_all(book: Ledger, now: datetime) -> int:
     count = 0
     try:
         while True:
-            book.take("comments", now)
+            book.take("comments", now, beyond_bucket=True)
             count += 1
     except NoBudget:
         return count
@@ -94,11 +99,11 @@ def test_it_says_when_there_is_budget_again(store: Store) -> None:
     for moment in (day, day + 2 * DAY, day + 2 * DAY, day + 3 * DAY, day + 3 * DAY):
         book.take("posts", moment)
     with pytest.raises(NoBudget, match="quota") as caught:
-        book.take("posts", NOW + 4 * DAY)
+        book.take("posts", NOW + 4 * DAY, beyond_bucket=True)
     assert caught.value.until == day + 32 * DAY
     # With a lower limit the oldest day frees nothing yet.
     with pytest.raises(NoBudget) as caught:
-        ledger(store, 3).take("posts", NOW + 4 * DAY)
+        ledger(store, 3).take("posts", NOW + 4 * DAY, beyond_bucket=True)
     assert caught.value.until == day + 34 * DAY
     assert take_all(ledger(store, 3), day + 34 * DAY) == 1
     with pytest.raises(NoBudget) as caught:
@@ -109,13 +114,13 @@ def test_it_says_when_there_is_budget_again(store: Store) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 900), st.integers(1, 9)), max_size=25))
 def test_no_31_days_in_a_row_exceed_the_quota(sqlite_store: Store, visits: list[tuple[int, int]]) -> None:
-    book, sent = Ledger(sqlite_store, uuid4().hex, "default", Limits(10, 0, 30)), []
+    book, sent = Ledger(sqlite_store, uuid4().hex, "default", Limits(10, 0, 30, startup=1)), []
     moment = NOW
     for hours, wanted in visits:
         moment += hours * HOUR
         for _ in range(wanted):
             try:
-                book.take("posts", moment)
+                book.take("posts", moment, beyond_bucket=True)
             except NoBudget:
                 break
             sent.append(moment)
@@ -246,14 +251,43 @@ def test_periods_turn_on_the_day_told(now: str, day: int, start: str, end: str) 
 
 
 def test_a_told_month_is_spent_within_its_own_days(store: Store) -> None:
-    book = Ledger(store, "acct", "default", Limits(3, 0, 30, period_day=10))
+    book = Ledger(store, "acct", "default", Limits(3, 0, 30, period_day=10, startup=1))
+    begins = datetime(2026, 2, 10, tzinfo=UTC)
     ninth, tenth = datetime(2026, 3, 9, 23, tzinfo=UTC), datetime(2026, 3, 10, tzinfo=UTC)
-    assert take_all(book, ninth) == 3
+    book.take("posts", begins)
+    assert take_all(book, ninth) == 2
     with pytest.raises(NoBudget) as caught:
-        book.take("posts", ninth)
+        book.take("posts", ninth, beyond_bucket=True)
     assert caught.value.until == tenth
-    assert book.balance(tenth).used == 0
-    assert book.balance(tenth).since == tenth
+    balance = book.balance(tenth)
+    assert (balance.used, balance.since, balance.until) == (0, tenth, datetime(2026, 4, 10, tzinfo=UTC))
     assert take_all(book, tenth) == 3
     # A clock set back finds what both months have spent.
     assert book.balance(ninth).used == 6
+
+
+def told(store: Store) -> Ledger:
+    return Ledger(store, "acct", "default", Limits(1_000, 0, 30, period_day=10))
+
+
+def test_the_turn_of_the_month_opens_a_closed_account(store: Store) -> None:
+    book, turn = told(store), datetime(2026, 3, 10, tzinfo=UTC)
+    closed = turn - 4 * HOUR
+    for pause in REOPENING[:3]:
+        assert book.close(closed) == closed + pause
+        closed += pause
+    assert book.close(closed) == turn
+    with pytest.raises(NoBudget, match="429") as caught:
+        book.take("posts", turn - SECOND)
+    assert caught.value.until == turn
+    assert book.balance(turn - SECOND).refused
+    assert (book.balance(turn).closed_until, book.balance(turn).refused) == (None, False)
+    book.take("posts", turn)
+    assert book.close(turn) == turn + REOPENING[0]
+    assert book.close(turn + REOPENING[0]) == turn + REOPENING[0] + REOPENING[1]
+
+
+def test_a_closing_from_before_the_day_was_told_ends_at_the_turn(store: Store) -> None:
+    turn = datetime(2026, 3, 10, tzinfo=UTC)
+    ledger(store, 1_000).close(turn - SECOND)
+    assert told(store).balance(turn - SECOND).closed_until == turn

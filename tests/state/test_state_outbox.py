@@ -215,7 +215,7 @@ def test_what_is_kept_for_thirty_days(store: Store, mixed: Outbox, age: timedelt
     with store.write() as db:
         db.execute(insert(quarantine).values(seen_at=NOW, **bad))
         db.execute(update(table).where(table.c.state == "waiting").values(answered_at=NOW - 99 * DAY))
-    runs.tidy(store, NOW + age)
+    runs.finish(store, 0, NOW + age, "done", 0, {})
     assert [state for state, *_ in states(store)] == ["dead", "dead"] * kept + [
         "flight",
         "waiting",

@@ -98,7 +98,7 @@ def test_life_going_on_between_small_runs_costs_no_row(tmp_path: Path) -> None:
 
 
 def test_a_limit_is_never_overdrawn_and_later_days_complete_what_it_cut(tmp_path: Path) -> None:
-    rig = Rig(small(), url(tmp_path), limits=Limits(30, 5, 30))
+    rig = Rig(small(), url(tmp_path), limits=Limits(280, 5, 30, startup=0.09))
     spent = []
     for _ in range(8):
         outcome = rig.sync()
@@ -124,7 +124,7 @@ def test_no_31_days_in_a_row_exceed_the_limit(tmp_path: Path) -> None:
 
 
 def test_at_the_limit_a_run_asks_nothing_and_says_when_it_may_again(tmp_path: Path) -> None:
-    rig = Rig(small(), url(tmp_path), limits=Limits(3, 0, 30))
+    rig = Rig(small(), url(tmp_path), limits=Limits(3, 0, 30, startup=1))
     first = rig.sync()
     assert (first.exit, first.report.asked) == (0, 3)
     second = rig.sync()

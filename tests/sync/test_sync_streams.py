@@ -11,7 +11,7 @@ from connector.segment.shape import Privacy
 from connector.state.progress import peek
 from connector.state.tables import rows
 from connector.state.verdicts import Verdict
-from connector.sync import planner
+from connector.sync import candidates
 from tests.harness import ALL, Rig, sandbox
 
 USER = {"userId": "u-1"}
@@ -89,9 +89,9 @@ def test_the_plan_of_a_dry_run(tmp_path: Path) -> None:
     rig = account(tmp_path)
     rig.sync()
     progress, policy = peek(rig.store, "default"), rig.parts().policy
-    probes = planner.first_probes(rig.catalogue, policy, progress, None, rig.clock.now())
-    assert planner.cost(probes) == {"nps": 1, "posts": 1, "feature_requests": 1}
-    assert planner.waiting_children(rig.catalogue, policy, progress, None) == []
+    probes = candidates.first_probes(rig.catalogue, policy, progress, None, rig.clock.now())
+    assert candidates.cost(probes) == {"nps": 1, "posts": 1, "feature_requests": 1}
+    assert candidates.waiting_children(rig.catalogue, policy, progress, None) == []
     rig.close()
 
 

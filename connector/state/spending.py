@@ -1,0 +1,66 @@
+"""What an account has spent: requests by UTC day, connection and purpose."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, select
+
+from connector.state.period import EPOCH, ROLLING
+from connector.state.tables import spends
+
+# What other tools and people spent, as Beamer's dashboard told; no connection and no stream is called so.
+NOBODY, ELSEWHERE = "", "elsewhere"
+FOR_GOOD = 10_000_000
+
+# A clock set back must not hide what was already spent: days to come count too.
+_IN_PERIOD = and_(spends.c.account == bindparam("who"), spends.c.day > bindparam("after"))
+_TOLD = spends.c.purpose == ELSEWHERE
+_SPENT = select(
+    func.coalesce(func.sum(spends.c.requests), 0), func.sum(case((_TOLD, spends.c.requests)))
+).where(_IN_PERIOD, spends.c.day <= bindparam("until"))
+_BY_DAY = (
+    select(spends.c.day, func.sum(spends.c.requests))
+    .where(_IN_PERIOD)
+    .group_by(spends.c.day)
+    .order_by(spends.c.day)
+)
+_BY_PURPOSE = (
+    select(spends.c.purpose, func.sum(spends.c.requests)).where(_IN_PERIOD).group_by(spends.c.purpose)
+)
+_FORGET_TOLD = delete(spends).where(_IN_PERIOD, _TOLD)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """All requests of some days, and those of them that were spent elsewhere; None: nobody told."""
+
+    requests: int
+    elsewhere: int | None
+
+
+def spent(db: Connection, account: str, after: int, until: int = FOR_GOOD) -> Spent:
+    """What was spent on the days behind `after`, up to `until`, in days since the epoch."""
+    every, elsewhere = db.execute(_SPENT, {"who": account, "after": after, "until": until}).one()
+    return Spent(int(every), None if elsewhere is None else int(elsewhere))
+
+
+def by_purpose(db: Connection, account: str, after: int) -> dict[str, int]:
+    found = db.execute(_BY_PURPOSE, {"who": account, "after": after})
+    return {purpose: int(requests) for purpose, requests in found if requests}
+
+
+def falls_out(db: Connection, account: str, after: int, wanted: int) -> datetime | None:
+    """When so many requests will have fallen out of 31 days in a row; None where there are fewer."""
+    for day, requests in db.execute(_BY_DAY, {"who": account, "after": after}):
+        wanted -= requests
+        if wanted <= 0:
+            return EPOCH + timedelta(days=day) + ROLLING
+    return None
+
+
+def tell(db: Connection, account: str, after: int, today: int, total: int) -> None:
+    """Of `total` requests behind `after`, those that are not our own were spent elsewhere: as of today."""
+    db.execute(_FORGET_TOLD, {"who": account, "after": after})
+    rest = max(0, total - spent(db, account, after).requests)
+    row = {"account": account, "day": today, "connection": NOBODY, "purpose": ELSEWHERE, "requests": rest}
+    db.execute(insert(spends), [row])

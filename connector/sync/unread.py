@@ -1,0 +1,59 @@
+"""What is there and was never read, and when it will have been; without I/O."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil, inf
+
+from connector.beamer.catalogue import Stream, children
+from connector.state.progress import ChildState, ParentState
+from connector.sync import candidates, counters
+from connector.sync.activity import whole
+from connector.sync.planner import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class FirstReads:
+    """How many lists of each stream hold rows and were never read, and the requests that takes.
+
+    `discovering`: the streams not yet listed to their far end, so that more may follow.
+    """
+
+    lists: Mapping[str, int]
+    requests: int
+    discovering: Sequence[str]
+
+
+def first_reads(pictures: Sequence[Picture]) -> FirstReads:
+    """What is there and was never read."""
+    lists: Counter[str] = Counter()
+    requests, discovering = 0, []
+    for picture in map(whole, pictures):
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            if stream.parent is None:
+                if (
+                    children(picture.catalogue, stream.name)
+                    and not picture.progress.streams[stream.name].complete
+                ):
+                    discovering.append(stream.name)
+                continue
+            parents = picture.progress.parents.get(stream.parent, {})
+            for child in picture.progress.children.get(stream.name, {}).values():
+                parent = parents.get(child.parent)
+                if parent and not parent.gone and child.swept is None and candidates.asks(child):
+                    lists[stream.name] += 1
+                    requests += _pages(picture, stream, parent, child)
+    return FirstReads(lists, requests, tuple(dict.fromkeys(discovering)))
+
+
+def _pages(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> int:
+    """A list of a parent older than the start date is not read further back than that."""
+    young = parent.date >= picture.policy.start
+    return max(1, ceil(counters.total(child.counter) / stream.cap)) if young else 1
+
+
+def read_by(first: FirstReads, now: datetime, at_hand: float, per_day: float) -> datetime | None:
+    """When lists that were never read will have been, if they go first; None if not within a year."""
+    days = max(0.0, first.requests - at_hand) / per_day if per_day else inf
+    return now + timedelta(days=days) if days < 366 else None

@@ -1,0 +1,84 @@
+"""The kinds of account that the quota benchmark is about, as data."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from connector.config.connection import Connection
+from connector.sandbox import Company
+from connector.state.ledger import Limits
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Account:
+    """A company, its plan and its cron rhythm.
+
+    `days` of history hold `posts` and `requests`; `activity` is the company's own factor, on the pace of
+    new parents and of their children both. `grid` are the intervals in hours among which the best fixed
+    one was looked for, on tuning seeds, and `fixed` the one that was found (`--tune`).
+    """
+
+    name: str
+    plan: str
+    posts: int
+    requests: int
+    days: int
+    activity: float
+    every: timedelta
+    grid: tuple[float, ...]
+    fixed: float
+
+    def company(self, seed: int) -> Company:
+        """The company; late rows and deletions as they are by default."""
+        return Company(
+            seed=seed, posts=self.posts, requests=self.requests, days=self.days, activity=self.activity
+        )
+
+    @property
+    def hourly(self) -> bool:
+        return self.every == HOUR
+
+    @property
+    def limits(self) -> Limits:
+        """As the settings have them by default, the first day of the month unknown."""
+        connection = Connection(plan=self.plan)
+        limit = connection.limit
+        return Limits(limit.monthly_requests, connection.reserved, limit.requests_per_second)
+
+
+FREE_GRID = (4, 6, 8, 12, 16, 24, 36, 48, 72)
+# 60 posts in 120 days and 300 in 600: one every other day.
+ACCOUNTS = {
+    account.name: account
+    for account in (
+        Account("Free 60+30 quiet", "free", 60, 30, 120, 0.3, HOUR, FREE_GRID, 12),
+        Account("Free 60+30 busy", "free", 60, 30, 120, 2.0, HOUR, FREE_GRID, 24),
+        Account("Free 300+100", "free", 300, 100, 600, 1.0, HOUR, (24, 36, 48, 72, 96, 120, 168), 72),
+        Account(
+            "20,000 a month, 300+150, busy",
+            "starter",
+            *(300, 150, 600, 2.0, HOUR),
+            (1, 2, 3, 4, 6, 8),
+            2,
+        ),
+        Account(
+            "Free 60+30 busy, every five minutes",
+            "free",
+            *(60, 30, 120, 2.0, timedelta(minutes=5)),
+            FREE_GRID,
+            24,
+        ),
+        Account(
+            "Free 60+30 busy, once a day",
+            "free",
+            *(60, 30, 120, 2.0, timedelta(days=1)),
+            (24, 48, 72, 96),
+            24,
+        ),
+    )
+}
+
+# Seeds on which anything was tuned are none of those that are reported.
+TUNING_SEEDS = (901, 902, 903)
+SEEDS = tuple(range(1, 101))

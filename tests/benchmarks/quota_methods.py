@@ -1,0 +1,210 @@
+"""What the planner is measured against: passes over the account, begun at fixed intervals."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from math import ceil, inf
+from typing import Protocol
+
+from connector.beamer.catalogue import Stream, children
+from connector.clock import to_second
+from connector.state.progress import ChildState, ParentState
+from connector.sync import candidates, counters, sweeps
+from connector.sync.planner import Picture
+from connector.sync.probes import Probe
+
+# What the planner itself may spend on proving full pages, a share of the budget.
+PROOF_SHARE = 0.05
+# Cron starts a few seconds early or late; a pass is not put off by a whole period for it.
+SLACK = timedelta(minutes=1)
+
+
+class Resting(Protocol):
+    """A planner that knows until when it will ask nothing."""
+
+    @property
+    def rests_until(self) -> datetime | None:
+        """None: it may ask something at once."""
+
+
+class Passes:
+    """Passes over the account. One that the budget cuts short goes on at the next run.
+
+    What of a pass is done follows from when each thing was last looked at. The next pass begins when the
+    one before is finished and the interval since its beginning is over.
+    """
+
+    def __init__(self) -> None:
+        self._began: datetime | None = None
+        self._interval = timedelta(0)
+        self.rests_until: datetime | None = None
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        left = self._left(picture, now) if self._began else []
+        if self._began is None or (not left and now >= self._began + self._interval - SLACK):
+            # An answer's date has no fractions.
+            self._began = to_second(now)
+            self._interval = self.interval(picture)
+            left = self._left(picture, now)
+        self.rests_until = None if left else self._began + self._interval - SLACK
+        return left
+
+    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
+        return replace(probe, worth=inf)
+
+    def interval(self, picture: Picture) -> timedelta:
+        """How long after the beginning of this pass the next one begins."""
+        raise NotImplementedError
+
+    def _left(self, picture: Picture, now: datetime) -> list[Probe]:
+        raise NotImplementedError
+
+    def _since(self, at: datetime | None) -> bool:
+        """Whether it was done in this pass."""
+        return at is not None and self._began is not None and at >= self._began
+
+    def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
+        """The blocks of parents that this pass has not looked at yet."""
+        known = picture.progress.parents.get(stream.name, {})
+        lasts = candidates.PROOF_LASTS
+        if picture.per_day:
+            lasts = max(lasts, timedelta(days=len(known) / 10 / (PROOF_SHARE * picture.per_day)))
+        whole = picture.progress.streams[stream.name].complete
+        for probe in candidates.block_probes(stream, picture.progress, now, lasts):
+            assert probe.look is not None  # a block's probe
+            members = probe.look.block.members
+            unread = probe.look.block.since is None and not whole
+            if unread or not members or not all(self._since(known[name].looked_at) for name in members):
+                yield probe
+
+    def _dated(self, picture: Picture, stream: Stream) -> Iterator[Probe]:
+        """A list without parents, if this pass has not read it yet."""
+        state = picture.progress.streams[stream.name]
+        if state.place or not self._since(state.looked_at):
+            yield candidates.dated_probe(stream, state, picture.policy, picture.first_page)
+
+    def _tops(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
+        """What is left to ask of a stream without a parent."""
+        if children(picture.catalogue, stream.name):
+            yield from self._blocks(picture, stream, now)
+        else:
+            yield from self._dated(picture, stream)
+
+
+class EveryParent(Passes):
+    """What other connectors do: every block and every child list of every parent, stream after stream.
+
+    The interval is the shortest that the quota allows: what the pass costs at the least, over the budget's
+    fill. A list is read back to three days before its newest known row, as a careful connector does.
+    """
+
+    def interval(self, picture: Picture) -> timedelta:
+        cost = 0
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            alive = sum(not parent.gone for parent in picture.progress.parents.get(stream.name, {}).values())
+            below = len(children(picture.catalogue, stream.name))
+            cost += (ceil(alive / 10) + alive * below) if below else stream.parent is None
+        return timedelta(days=cost / picture.per_day) if picture.per_day else timedelta(0)
+
+    def _left(self, picture: Picture, now: datetime) -> list[Probe]:
+        probes: list[Probe] = []
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            if stream.parent is None:
+                probes += self._tops(picture, stream, now)
+                continue
+            parents = picture.progress.parents.get(stream.parent, {}).values()
+            lists = picture.progress.children.get(stream.name, {})
+            for parent in sorted(parents, key=lambda each: each.date, reverse=True):
+                child = lists.get(parent.id)
+                if child and not parent.gone and self._unread(child):
+                    probes.append(_list_probe(picture, stream, parent, child))
+        return [replace(probe, worth=_place(picture, probe.stream)) for probe in probes]
+
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:  # noqa: ARG002
+        child = picture.progress.children.get(stream.name, {}).get(parent)
+        if child is None or not self._unread(child):
+            return None
+        above = picture.progress.parents[stream.parent or ""][parent]
+        return replace(_list_probe(picture, stream, above, child), worth=_place(picture, stream))
+
+    def _unread(self, child: ChildState) -> bool:
+        return child.place is not None or not self._since(child.swept_at)
+
+
+class FixedInterval(Passes):
+    """Every block at a fixed interval, and the lists whose counter moved, each page's before the next page.
+
+    What never was read of old parents, and has not moved, is history: it is read when a pass is over, from
+    what is left of the budget, and keeps no pass from beginning.
+    """
+
+    def __init__(self, hours: float) -> None:
+        super().__init__()
+        self._hours = timedelta(hours=hours)
+
+    def interval(self, picture: Picture) -> timedelta:  # noqa: ARG002
+        return self._hours
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        probes = super().begin(picture, now)
+        history = [
+            replace(probe, worth=HISTORY) for probe in self._lists(picture) if _is_history(picture, probe)
+        ]
+        if history:
+            self.rests_until = None
+        return probes + history
+
+    def _left(self, picture: Picture, now: datetime) -> list[Probe]:
+        moved = [
+            replace(probe, worth=MOVED) for probe in self._lists(picture) if not _is_history(picture, probe)
+        ]
+        tops: list[Probe] = []
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            if stream.parent is None:
+                tops += self._tops(picture, stream, now)
+        return moved + tops
+
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:  # noqa: ARG002
+        child = picture.progress.children.get(stream.name, {}).get(parent)
+        if child is None or not candidates.asks(child):
+            return None
+        above = picture.progress.parents[stream.parent or ""][parent]
+        probe = _list_probe(picture, stream, above, child)
+        return replace(probe, worth=HISTORY if _is_history(picture, probe) else MOVED)
+
+    def _lists(self, picture: Picture) -> list[Probe]:
+        return candidates.waiting_children(
+            picture.catalogue, picture.policy, picture.progress, picture.first_page
+        )
+
+
+# What the fixed interval's probes are worth; blocks and NPS have no worth of their own.
+MOVED, HISTORY = 1.0, -1.0
+
+
+def _is_history(picture: Picture, probe: Probe) -> bool:
+    child = picture.progress.children[probe.stream.name][probe.parent]
+    parent = picture.progress.parents[probe.stream.parent or ""][probe.parent]
+    return child.swept is None and not child.recent and parent.date < picture.policy.start
+
+
+def _list_probe(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> Probe:
+    """A list whose counter moved, or one that is asked anyway, from its newest row on."""
+    state = picture.progress.streams[stream.name]
+    if candidates.asks(child) or not counters.total(child.counter):
+        return candidates.child_probe(stream, child, parent.date, state, picture.policy, picture.first_page)
+    sweep = sweeps.begin_child(
+        child.counter,
+        child.swept,
+        child.surplus,
+        sweeps.lowest(picture.policy.start, child.watermark, picture.policy.lookback),
+        candidates.habits_of(state, picture.first_page),
+        stream.cap,
+    )
+    # "Resumed", or an unmoved list would be made an audit of, which reads it whole.
+    return Probe(stream, "every list is asked", child.parent, sweep=replace(sweep, resumed=True))
+
+
+def _place(picture: Picture, stream: Stream) -> float:
+    """In the order of the catalogue."""
+    return -float(list(picture.catalogue).index(stream.name))

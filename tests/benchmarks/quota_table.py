@@ -1,0 +1,124 @@
+"""What the quota benchmark prints."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from tests.benchmarks.quota_accounts import Account
+from tests.benchmarks.quota_month import Measured
+from tests.benchmarks.quota_results import Results
+
+METHODS = {
+    "every": "every parent",
+    "fixed": "best fixed interval",
+    "planner": "planner",
+    "bound": "bound",
+}
+HEAD = ("account", "method", "rows", "mean h", "p95 h", "requests", "not yet", "behind", "cpu s")
+RATIO_HEAD = ("account", "planner/bound", "(median)", "every/planner", "planner/fixed", "(median)", "p95")
+Months = Mapping[str, Mapping[int, Measured]]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a ratio is to keep to, and whether it does."""
+
+    text: str
+    kept: Callable[[float], bool]
+
+
+def at_most(limit: float) -> Aim:
+    return Aim(f"≤ {limit:g}", lambda value: value <= limit)
+
+
+def at_least(limit: float) -> Aim:
+    return Aim(f"≥ {limit:g}", lambda value: value >= limit)
+
+
+def text(accounts: Iterable[Account], results: Results, seeds: Sequence[int], *, markdown: bool) -> str:
+    """Both tables, as plain text or as Markdown; averages are those of the seeds' own figures."""
+    months = {
+        account: {method: results.of(account.name, method, seeds) for method in METHODS}
+        for account in accounts
+    }
+    rows = [row for account, by_method in months.items() for row in _rows(account, by_method)]
+    ratios = [_ratios(account, by_method) for account, by_method in months.items()]
+    draw = _markdown if markdown else _plain
+    return f"{draw(HEAD, rows)}\n\n{draw(RATIO_HEAD, ratios)}\n"
+
+
+def _rows(account: Account, months: Months) -> Iterable[tuple[str, ...]]:
+    for method, label in METHODS.items():
+        found = list(months[method].values())
+        if not found:
+            continue
+        if method == "fixed":
+            label = f"{label} ({account.fixed:g} h)"
+        yield (
+            account.name,
+            label,
+            f"{fmean(each.rows for each in found):,.0f}",
+            f"{fmean(each.mean for each in found):.1f}",
+            f"{fmean(each.p95 for each in found):.1f}",
+            f"{fmean(each.requests for each in found):,.0f}",
+            f"{fmean(each.undelivered for each in found):.0f}",
+            f"{fmean(each.behind for each in found):.0f}",
+            f"{fmean(each.cpu for each in found):.0f}",
+        )
+
+
+def _ratios(account: Account, months: Months) -> tuple[str, ...]:
+    """Of the seeds that both methods have: the ratio of the averages, and the median of the ratios."""
+    tenfold = account.plan == "free" and account.hourly
+    fixed = at_most(0.85 if account.posts == 300 and account.plan == "free" else 1.0)
+    return (
+        account.name,
+        _told(_ratio(months["planner"], months["bound"]), at_most(1.15)),
+        _told(_median(months["planner"], months["bound"])),
+        _told(_ratio(months["every"], months["planner"]), at_least(10) if tenfold else None),
+        _told(_ratio(months["planner"], months["fixed"]), fixed),
+        _told(_median(months["planner"], months["fixed"])),
+        _told(_ratio(months["planner"], months["fixed"], _p95), at_most(1.25)),
+    )
+
+
+def _mean(month: Measured) -> float:
+    return month.mean
+
+
+def _p95(month: Measured) -> float:
+    return month.p95
+
+
+def _ratio(
+    above: Mapping[int, Measured], below: Mapping[int, Measured], of: Callable[[Measured], float] = _mean
+) -> float | None:
+    both = above.keys() & below.keys()
+    divisor = sum(of(below[seed]) for seed in both)
+    return sum(of(above[seed]) for seed in both) / divisor if divisor else None
+
+
+def _median(above: Mapping[int, Measured], below: Mapping[int, Measured]) -> float | None:
+    ratios = [above[seed].mean / below[seed].mean for seed in above.keys() & below.keys() if below[seed].mean]
+    return median(ratios) if ratios else None
+
+
+def _told(value: float | None, aim: Aim | None = None) -> str:
+    if value is None:
+        return "-"
+    if aim is None:
+        return f"{value:.2f}"
+    return f"{value:.2f} ({aim.text}{'' if aim.kept(value) else ' MISSED'})"
+
+
+def _plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    )
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,74 @@
+"""The generator's true rates, in the place of what the planner learns: nobody can know more."""
+
+from datetime import datetime
+from math import exp, expm1
+
+from connector.beamer.catalogue import Stream
+from connector.sandbox.rates import CURVES, LN2, Curve
+from connector.sandbox.world import World
+from connector.state.progress import ChildState, ParentState
+from connector.sync.planner import AHEAD
+from connector.sync.rates import HOUR
+from connector.sync.worth import NOTHING, Expected
+
+SECONDS = 3600
+# The mean of a parent's appeal (exp(0.6² / 2)), and the share of new posts that are published at once or
+# on their date; see connector/sandbox/life.py.
+MEAN_APPEAL = exp(0.6**2 / 2)
+PUBLISHED = {"posts": 0.94}
+
+
+def arrivals(curve: Curve, since: float, until: float) -> Expected:
+    """Rows expected between two ages in hours, and the hours they have waited at the later one."""
+    start = max(0.0, since)
+    span = until - start
+    if span <= 0:
+        return NOTHING
+    k = LN2 / curve.half
+    decayed = -expm1(-k * span) / k
+    at_start = curve.peak * exp(-k * start)
+    # Both are integrals from `start` to `until`: of the rate, and of the rate times what is left.
+    rows = at_start * decayed + curve.floor * span
+    row_hours = at_start * (span - decayed) / k + curve.floor * span * span / 2
+    return Expected(rows, row_hours)
+
+
+class Truth:
+    """What the world's own life is made from, as the planner asks for it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._parents = {stream: world._ever[stream] for stream in ("posts", "feature_requests")}
+
+    def births(self, stream: Stream) -> float:
+        return self._world.life.flat()[stream.name] / 24
+
+    def unseen(
+        self,
+        stream: Stream,
+        parent: ParentState,
+        child: ChildState,  # noqa: ARG002
+        since: datetime,
+    ) -> Expected:
+        row = self._parents[stream.parent or ""][parent.id]
+        now = self._world.now
+        if row.starts_s >= now:
+            return NOTHING
+        until = (now - row.starts_s) / SECONDS
+        begun = until - (now - since.timestamp()) / SECONDS
+        return _times(row.appeal, arrivals(CURVES[stream.name], begun, until))
+
+    def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:  # noqa: ARG002
+        row = self._parents[stream.parent or ""][parent.id]
+        age, hours = (self._world.now - row.starts_s) / SECONDS, AHEAD / HOUR
+        if age + hours <= 0:
+            return 0.0
+        return row.appeal * CURVES[stream.name].total(max(0.0, age), age + hours) / hours
+
+    def typical(self, stream: Stream, since: float, until: float) -> Expected:
+        appeal = MEAN_APPEAL * self._world.company.activity * PUBLISHED.get(stream.parent or "", 1.0)
+        return _times(appeal, arrivals(CURVES[stream.name], since, until))
+
+
+def _times(factor: float, expected: Expected) -> Expected:
+    return Expected(factor * expected.rows, factor * expected.row_hours)
