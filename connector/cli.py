@@ -25,11 +25,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with `beamer-segment demo`, which needs no keys. Settings: see README.md.",
 )
+quota_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 outbox_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What waits for Segment, and what it refused."
 )
 db_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The state store's schema.")
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The settings in force.")
+app.add_typer(quota_app, name="quota", rich_help_panel=EVERYDAY)
 app.add_typer(outbox_app, name="outbox", rich_help_panel=EVERYDAY)
 app.add_typer(db_app, name="db", rich_help_panel=MORE)
 app.add_typer(config_app, name="config", rich_help_panel=MORE)
@@ -195,6 +197,52 @@ def runs(
         found = show_runs(store, here.named(connection), last, output is Output.TEXT)
     if output is Output.JSON:
         as_json({"command": "runs", "exit": 0, "runs": found})
+
+
+@quota_app.callback()
+def quota(
+    context: typer.Context,
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Show what is spent and left of the month, and how late rows will be; spends no request."""
+    if context.invoked_subcommand is None:
+        _show_quota("quota", session(config, env_file, secrets=False), connection, output)
+    elif config or env_file or connection or output is not Output.TEXT:
+        raise typer.BadParameter(f"Put options behind {context.invoked_subcommand}.")
+
+
+@quota_app.command("set-used")
+def quota_set_used(
+    total: Annotated[int, typer.Argument(min=0, help="Requests of this month, by Beamer's dashboard.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Tell how many requests Beamer's dashboard shows as used this month; others spend them, too.
+
+    Example: beamer-segment quota set-used 420
+    """
+    from connector.commands.quota import set_used
+
+    here = session(config, env_file, secrets=False)
+    chosen = here.settings.connection(connection)
+    with here.existing() as store:
+        set_used(here, store, chosen, total)
+    _show_quota("quota set-used", here, chosen.name, output)
+
+
+def _show_quota(command: str, here: "Session", connection: str | None, output: Output) -> None:
+    from connector.commands.quota import show_quota
+
+    with here.existing() as store:
+        chosen = here.chosen(connection, every=connection is None)
+        found = show_quota(here, store, chosen, output is Output.TEXT)
+    if output is Output.JSON:
+        as_json({"command": command, "exit": 0, "accounts": found})
 
 
 @outbox_app.command("list")

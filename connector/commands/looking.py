@@ -1,7 +1,7 @@
 """`status`, `runs` and `outbox`: what is in the store, for people and for programs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +13,10 @@ from connector.config import Connection
 from connector.output import say, table
 from connector.service.status import Status, StreamStatus, status
 from connector.service.summary import SEGMENTED, WHY_HELD
-from connector.state import outbox, runs
+from connector.state import connections, outbox, runs
 from connector.state.engine import Store
+from connector.state.ledger import Balance
+from connector.sync.unread import FirstReads
 
 
 def show_status(
@@ -22,16 +24,19 @@ def show_status(
 ) -> list[dict[str, Any]]:
     """Each connection's status; printed, too, when it is for people."""
     now = here.clock.now()
-    found = [
-        status(store, each.name, compose.limits(each), each.limit_text, now)
-        if store
-        else Status(each.name, None, each.limit_text)
-        for each in chosen
-    ]
+    found = [_status(store, each, now) for each in chosen]
     if text:
         for each in found:
             _print_status(each)
     return [each.as_dict() for each in found]
+
+
+def _status(store: Store | None, connection: Connection, now: datetime) -> Status:
+    if store is None:
+        return Status(connection.name, None, connection.limit_text)
+    identity = connections.known(store, connection.name)
+    policy = compose.policy(connection, identity) if identity else None
+    return status(store, connection.name, compose.limits(connection), connection.limit_text, policy, now)
 
 
 def _print_status(found: Status) -> None:
@@ -39,12 +44,8 @@ def _print_status(found: Status) -> None:
     if found.identity is None or found.balance is None:
         say("  never run")
         return
-    left = "no limit" if found.balance.left is None else f"{found.balance.left:,} left"
-    closed = found.balance.closed_until
-    say(
-        f"  requests since {found.balance.since:%Y-%m-%d}: {found.balance.used:,}, {left}"
-        + (f"; closed by 429 until {_when(closed)}" if closed else "")
-    )
+    for line in spending_lines(found.balance):
+        say(f"  {line}")
     box = found.outbox or {}
     waiting = box.get(outbox.WAITING, 0) + box.get(outbox.FLIGHT, 0)
     say(f"  outbox: {waiting:,} waiting, {box.get(outbox.DEAD, 0):,} refused by Segment")
@@ -52,9 +53,36 @@ def _print_status(found: Status) -> None:
         say(f"  held back: {count:,} – {WHY_HELD[why]}")
     if found.identity.ignore_filters is False:
         say(f"  {SEGMENTED}")
+    for line in unread_lines(found.unread, found.read_by):
+        say(f"  {line}")
+    for stream in found.streams:
+        if stream.counters_trusted is False:
+            say(f"  {stream.name}: counters not trusted: lists are read without them")
     table("", STREAM_COLUMNS, [_stream_cells(stream) for stream in found.streams])
     if found.last_run:
         say(f"  last run: {_when(found.last_run['started_at'])} {found.last_run['outcome'] or 'under way'}")
+
+
+def spending_lines(balance: Balance) -> Iterator[str]:
+    """What was spent, what is left of the month, and what of that is at hand."""
+    left = "no limit" if balance.left is None else f"{balance.left:,} left"
+    yield f"requests since {balance.since:%Y-%m-%d}: {balance.used:,}, {left}"
+    if balance.level is not None and balance.per_day is not None:
+        yield f"at hand: {int(balance.level):,} now, {balance.per_day:,.1f} come in a day"
+    if balance.closed_until:
+        yield f"closed by 429 until {_when(balance.closed_until)} UTC: nothing is asked before that"
+    elif balance.refused:
+        yield "429 was the last answer: the next sync tries with one request"
+
+
+def unread_lines(unread: FirstReads | None, by: datetime | None) -> Iterator[str]:
+    """What was there at first sight and was not read yet, and when it will have been."""
+    if unread and unread.lists:
+        lists = ", ".join(f"{name} {count:,}" for name, count in unread.lists.items())
+        until = f"by {by:%Y-%m-%d} at the latest" if by else "there is no telling when"
+        yield f"not yet read: {sum(unread.lists.values()):,} lists ({lists}); {until}"
+    if unread and unread.discovering:
+        yield f"not yet known to their far end: {', '.join(unread.discovering)}; more lists may follow"
 
 
 STREAM_COLUMNS = (

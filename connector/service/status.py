@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from connector.beamer.catalogue import CATALOGUE
 from connector.service.summary import WHY_HELD
 from connector.state import progress, runs, views
 from connector.state.connections import Identity, known
@@ -12,11 +13,18 @@ from connector.state.engine import Store
 from connector.state.ledger import Balance, Ledger, Limits
 from connector.state.progress import StreamState
 from connector.sync.counters import moved
+from connector.sync.picture import Picture
+from connector.sync.policy import Policy
+from connector.sync.unread import FirstReads, first_reads, read_by
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream: how far it is complete, what came of its rows, and what waits to be read."""
+    """One stream: how far it is complete, what came of its rows, and what waits to be read.
+
+    `lists_unread` of its lists hold rows and were never read; `discovering`: its own list was not yet read
+    to the far end. `counters_trusted` is None where no counter speaks for it.
+    """
 
     name: str
     complete_through: datetime | None
@@ -25,11 +33,17 @@ class StreamStatus:
     lists_waiting: int
     quarantined: Mapping[str, int]
     trouble: str | None
+    lists_unread: int = 0
+    discovering: bool = False
+    counters_trusted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One connection; `identity` is None before its first run."""
+    """One connection; `identity` is None before its first run.
+
+    `read_by` says when the lists never read will have been; None where there are none, or no telling.
+    """
 
     name: str
     identity: Identity | None
@@ -38,6 +52,8 @@ class Status:
     balance: Balance | None = None
     outbox: Mapping[str, int] | None = None
     last_run: Mapping[str, Any] | None = None
+    unread: FirstReads | None = None
+    read_by: datetime | None = None
 
     @property
     def held(self) -> Mapping[str, int]:
@@ -54,7 +70,11 @@ class Status:
             "limit": self.limit_text,
             "requests_used": balance and balance.used,
             "requests_left": balance and balance.left,
+            "requests_at_hand": balance and balance.level,
+            "requests_per_day": balance and balance.per_day,
             "closed_until": _iso(balance.closed_until) if balance else None,
+            "lists_never_read": sum(self.unread.lists.values()) if self.unread else None,
+            "read_by": _iso(self.read_by),
             "held_back": dict(self.held),
             "outbox": dict(self.outbox or {}),
             "segmented_posts_hidden": bool(who and who.ignore_filters is False),
@@ -63,28 +83,35 @@ class Status:
         }
 
 
-def status(store: Store, name: str, limits: Limits, limit_text: str, now: datetime) -> Status:
-    """Look a connection up."""
+def status(
+    store: Store, name: str, limits: Limits, limit_text: str, policy: Policy | None, now: datetime
+) -> Status:
+    """Look a connection up; it has a policy once it has run."""
     identity = known(store, name)
-    if identity is None:
+    if identity is None or policy is None:
         return Status(name, None, limit_text)
     state = progress.peek(store, name)
     counts, bad = views.sums(store, name), views.quarantined(store, name)
     last = runs.recent(store, name, 1)
+    balance = Ledger(store, identity.account, name, limits).balance(now)
+    unread = first_reads([Picture(CATALOGUE, policy, state, None)])
     return Status(
         name,
         identity,
         limit_text,
-        tuple(_stream(each, state, counts, bad) for each in state.streams.values()),
-        Ledger(store, identity.account, name, limits).balance(now),
+        tuple(_stream(each, state, unread, counts, bad) for each in state.streams.values()),
+        balance,
         views.outbox_sizes(store, name),
         last[0] if last else None,
+        unread,
+        read_by(unread, now, balance) if unread.lists else None,
     )
 
 
 def _stream(
     state: StreamState,
     all_of: progress.Progress,
+    unread: FirstReads,
     counts: Mapping[str, Mapping[str, int]],
     bad: Mapping[str, Mapping[str, int]],
 ) -> StreamStatus:
@@ -98,6 +125,9 @@ def _stream(
         sum(moved(child.counter, child.swept) for child in lists),
         bad.get(state.name, {}),
         state.trouble,
+        unread.lists.get(state.name, 0),
+        state.name in unread.discovering,
+        not state.distrusted if CATALOGUE[state.name].counters else None,
     )
 
 
@@ -108,6 +138,9 @@ def _stream_dict(stream: StreamStatus) -> dict[str, Any]:
         "newest": _iso(stream.newest),
         "counts": dict(stream.counts),
         "lists_waiting": stream.lists_waiting,
+        "lists_never_read": stream.lists_unread,
+        "still_discovering": stream.discovering,
+        "counters_trusted": stream.counters_trusted,
         "quarantined": dict(stream.quarantined),
         "trouble": stream.trouble,
     }

@@ -14,7 +14,8 @@ from connector.beamer.catalogue import Stream, children
 from connector.state.progress import StreamState
 from connector.sync import candidates, counters, worth
 from connector.sync.blocks import Block, cut
-from connector.sync.planner import AHEAD, Learnt, Picture, Rates
+from connector.sync.learnt import AHEAD, Learnt, Rates
+from connector.sync.picture import Picture
 from connector.sync.rates import HOUR
 from connector.sync.worth import NOTHING, Expected
 
@@ -24,12 +25,17 @@ NEAR, NEVER = 10, -10_000
 
 
 class Lists(NamedTuple):
-    """So many lists at each of which rows come at one rate; an audit of them reads `pages` in all."""
+    """So many lists at each of which rows come at one rate.
+
+    Of all of them together an audit reads `pages`; and whenever rows are read, so do the `overlap` latest
+    ones that are known, as the lookback wants it.
+    """
 
     stream: Stream
     per_hour: float
     number: int = 1
     pages: int = 0
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class Survey:
         ages = [picture.policy.max_age / HOUR for picture in pictures]
         self.max_age = max([shortest, *ages])
         # What a look is worth is reckoned after these times, each twice as long as the one before.
-        self.times = [shortest * 2**number for number in range(2 + ceil(log2(self.max_age / shortest)))]
+        self.times = [shortest * 2.0**number for number in range(2 + ceil(log2(self.max_age / shortest)))]
         self.watched: list[Watched] = []
         self.rows: dict[str, float] = {}
         for picture in map(whole, pictures):
@@ -73,6 +79,11 @@ class Survey:
     @property
     def blocks(self) -> int:
         return sum(each.block for each in self.watched)
+
+    @property
+    def a_pass(self) -> int:
+        """Requests that a look everywhere takes, before any list is read."""
+        return sum(each.own.stream.parent is None for each in self.watched)
 
     def expect(self, stream: Stream, rows: float) -> None:
         self.rows[stream.name] = self.rows.get(stream.name, 0.0) + rows
@@ -123,9 +134,13 @@ class _Parents:
                     continue
                 near = round(log(rate) * NEAR) if rate else NEVER
                 so_far = found.get((stream.name, near), Lists(stream, exp(near / NEAR) if rate else 0.0, 0))
-                pages = ceil(counters.total(child.counter) / stream.cap)
+                rows = counters.total(child.counter)
+                # What fits on a page is read whole.
+                overlap = min(rows, self._lately(stream, rate, age)) if rows > stream.cap else 0.0
                 found[stream.name, near] = so_far._replace(
-                    number=so_far.number + 1, pages=so_far.pages + pages
+                    number=so_far.number + 1,
+                    pages=so_far.pages + ceil(rows / stream.cap),
+                    overlap=so_far.overlap + overlap,
                 )
         births = self._births if block.until is None else 0.0
         worths = [self._worth(every, births, time) for time in self._survey.times]
@@ -150,9 +165,17 @@ class _Parents:
 
     def _in_a_month(self, stream: Stream, rate: float, age: float) -> float:
         """Rows in a month at a list where they come at a rate in the hours ahead, and fewer later on."""
+        return self._between(stream, rate, age, age, age + MONTH)
+
+    def _lately(self, stream: Stream, rate: float, age: float) -> float:
+        lookback = self._picture.policy.lookback / HOUR
+        return self._between(stream, rate, age, max(0.0, age - lookback), age)
+
+    def _between(self, stream: Stream, rate: float, age: float, since: float, until: float) -> float:
+        """Rows between two ages of a parent at a list where they come at a rate in the hours ahead."""
         ahead = AHEAD / HOUR
         soon = self._rates.typical(stream, age, age + ahead).rows
-        return rate * ahead * self._rates.typical(stream, age, age + MONTH).rows / soon if soon else 0.0
+        return rate * ahead * self._rates.typical(stream, since, until).rows / soon if soon else 0.0
 
 
 def whole(picture: Picture) -> Picture:

@@ -9,19 +9,21 @@ from math import inf
 from connector.beamer.door import Answer
 from connector.sync.probes import Probe, Turn
 
-# One request in so many goes to what has waited longest past its time, and one in so many to the audit,
-# whatever else would be worth more: the mean must not be bought with rows that never come.
-TURNS = {Turn.AUDIT: 20, Turn.OVERDUE: 4}
+# Shares of all requests that are kept, whatever else would be worth more: the mean must not be bought with
+# rows that never come. One request in so many, and which of them.
+TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (10, 1)}
 
 
 class Agenda:
     """The probes of one run: what is worth most is asked next, and of what is worth the same, the first.
 
-    `picked` is how many requests the account has spent before, so that turns go round over many runs.
+    `picked` is how many requests the account has spent before, so that turns go round over many runs;
+    `at_hand` is how many may be spent now, None without a limit.
     """
 
-    def __init__(self, picked: int = 0) -> None:
+    def __init__(self, picked: int = 0, at_hand: float | None = None) -> None:
         self.picked = picked
+        self.at_hand = at_hand
         self._order = count()
         self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
         self._flights: dict[Future[Answer], Probe] = {}
@@ -71,6 +73,8 @@ class Agenda:
         held: list[tuple[Turn, tuple[float, int, Probe]]] = []
         found = None
         while found is None and (turn := self._turn()):
+            if self._saves(self._waiting[turn][0][2]):
+                break
             entry = heappop(self._waiting[turn])
             if entry[2].stream.name in busy and alone(entry[2]):
                 held.append((turn, entry))
@@ -78,16 +82,22 @@ class Agenda:
                 found = entry[2]
         for turn, entry in held:
             heappush(self._waiting[turn], entry)
-        self.picked += found is not None
+        if found:
+            self.picked += 1
+            self.at_hand = None if self.at_hand is None else self.at_hand - 1
         return found
+
+    def _saves(self, probe: Probe) -> bool:
+        """Whether to wait until enough is at hand to read what a look shows at once."""
+        return probe.turn is Turn.WORTH and self.at_hand is not None and self.at_hand < probe.needs
 
     def _turn(self) -> Turn | None:
         """Whose turn it is: a share of the requests is kept; the others go by worth alone."""
         begun = self._waiting[Turn.WORTH]
         if begun and begun[0][0] == -inf:
             return Turn.WORTH
-        for turn, every in TURNS.items():
-            if self._waiting[turn] and self.picked % every == every - 1:
+        for turn, (every, which) in TURNS.items():
+            if self._waiting[turn] and self.picked % every == which:
                 return turn
         return max(
             (turn for turn in Turn if self._waiting[turn]),

@@ -28,7 +28,8 @@ from connector.state.ledger import Ledger
 from connector.state.progress import Progress
 from connector.sync import candidates, completeness
 from connector.sync.answers import Answers
-from connector.sync.planner import LookEverywhere, MostWorth, Planner
+from connector.sync.everywhere import LookEverywhere
+from connector.sync.planner import MostWorth, Planner
 from connector.sync.policy import Policy
 from connector.sync.pool import Pool
 from connector.sync.probes import Probe, ask
@@ -97,8 +98,8 @@ class Collector:
         """
         work = self._work
         balance = work.ledger.balance(started)
-        work.per_day = balance.per_day
-        work.agenda.picked = balance.used
+        work.per_day, work.at_hand = balance.per_day, balance.level
+        work.agenda.picked, work.agenda.at_hand = balance.used, balance.level
         self._troubles = Troubles(work, self._chance, refused=balance.refused)
         self._doubt_filters(started)
         for probe in work.planner.begin(work.picture, started):

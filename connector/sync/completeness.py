@@ -8,7 +8,7 @@ import structlog
 from connector.beamer.catalogue import Stream, children
 from connector.state.progress import Progress, StreamState
 from connector.sync import candidates
-from connector.sync.planner import Picture
+from connector.sync.picture import Picture
 from connector.sync.work import Work
 
 log = structlog.get_logger()

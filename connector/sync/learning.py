@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from connector.beamer.catalogue import Stream
 from connector.state.progress import ChildState, ParentState
 from connector.sync import candidates, counters, rates
-from connector.sync.planner import Picture
+from connector.sync.picture import Picture
 from connector.sync.rates import HOUR
 
 # The curves change slowly.

@@ -18,6 +18,7 @@ class Turn(Enum):
 
     WORTH = "worth"
     OVERDUE = "overdue"
+    HISTORY = "history"
     AUDIT = "audit"
 
 
@@ -25,7 +26,8 @@ class Turn(Enum):
 class Probe:
     """A block of parents (`look`), or a list of rows (`sweep`); `reason` says why it is asked.
 
-    `worth` is in row-hours per request, `overdue` in hours.
+    `worth` is in row-hours per request, `overdue` in hours; `needs` is how
+    many requests should be at hand before it is asked.
     """
 
     stream: Stream
@@ -40,6 +42,7 @@ class Probe:
     worth: float = 0.0
     turn: Turn = Turn.WORTH
     overdue: float = 0.0
+    needs: float = 1.0
     audit: bool = False
 
     @property

@@ -1,4 +1,4 @@
-"""What is there and was never read, and when it will have been; without I/O."""
+"""What was there at first sight and was not read yet, and when it will have been; without I/O."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,18 @@ from datetime import datetime, timedelta
 from math import ceil, inf
 
 from connector.beamer.catalogue import Stream, children
+from connector.state.ledger import Balance
 from connector.state.progress import ChildState, ParentState
 from connector.sync import candidates, counters
 from connector.sync.activity import whole
-from connector.sync.planner import Picture
+from connector.sync.forecast import share
+from connector.sync.picture import Picture
+from connector.sync.probes import Turn
 
 
 @dataclass(frozen=True, slots=True)
 class FirstReads:
-    """How many lists of each stream hold rows and were never read, and the requests that takes.
+    """How many lists of each stream held rows at first sight and were not read, and the requests that takes.
 
     `discovering`: the streams not yet listed to their far end, so that more may follow.
     """
@@ -26,7 +29,7 @@ class FirstReads:
 
 
 def first_reads(pictures: Sequence[Picture]) -> FirstReads:
-    """What is there and was never read."""
+    """What was there before the account was known, and was not read yet."""
     lists: Counter[str] = Counter()
     requests, discovering = 0, []
     for picture in map(whole, pictures):
@@ -41,7 +44,9 @@ def first_reads(pictures: Sequence[Picture]) -> FirstReads:
             parents = picture.progress.parents.get(stream.parent, {})
             for child in picture.progress.children.get(stream.name, {}).values():
                 parent = parents.get(child.parent)
-                if parent and not parent.gone and child.swept is None and candidates.asks(child):
+                # A list that was seen to move since its parent is known waits like any other.
+                unread = child.swept is None and not child.recent and candidates.asks(child)
+                if parent and not parent.gone and unread:
                     lists[stream.name] += 1
                     requests += _pages(picture, stream, parent, child)
     return FirstReads(lists, requests, tuple(dict.fromkeys(discovering)))
@@ -53,7 +58,10 @@ def _pages(picture: Picture, stream: Stream, parent: ParentState, child: ChildSt
     return max(1, ceil(counters.total(child.counter) / stream.cap)) if young else 1
 
 
-def read_by(first: FirstReads, now: datetime, at_hand: float, per_day: float) -> datetime | None:
-    """When lists that were never read will have been, if they go first; None if not within a year."""
-    days = max(0.0, first.requests - at_hand) / per_day if per_day else inf
+def read_by(first: FirstReads, now: datetime, balance: Balance) -> datetime | None:
+    """When all this will have been read at the latest; None if not within a year."""
+    if balance.level is None or first.requests <= balance.level:
+        return now
+    per_day = (balance.per_day or 0.0) * share(Turn.HISTORY)
+    days = (first.requests - balance.level) / per_day if per_day else inf
     return now + timedelta(days=days) if days < 366 else None

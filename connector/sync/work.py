@@ -14,7 +14,8 @@ from connector.state.ledger import Ledger
 from connector.state.progress import Progress
 from connector.sync.agenda import Agenda
 from connector.sync.learning import Notebook
-from connector.sync.planner import Picture, Planner
+from connector.sync.picture import Picture
+from connector.sync.planner import Planner
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 
@@ -26,8 +27,8 @@ class Work:
     """The state of one run.
 
     `ignore_filters`: whether the key may, None while that is unknown. `ahead`: how far Beamer's clock is
-    ahead of ours. `careful`: one request at a time. `per_day`: the budget's fill in requests, None without
-    a limit.
+    ahead of ours. `careful`: one request at a time. `per_day` and
+    `at_hand`: the budget's fill, and what of it may be spent, None without a limit.
     """
 
     catalogue: Mapping[str, Stream]
@@ -43,6 +44,7 @@ class Work:
     planner: Planner
     careful: bool = True
     per_day: float | None = None
+    at_hand: float | None = None
     ahead: timedelta = timedelta(0)
     agenda: Agenda = field(default_factory=Agenda)
     notebook: Notebook = field(default_factory=Notebook)
@@ -56,7 +58,9 @@ class Work:
     @property
     def picture(self) -> Picture:
         """What a plan is made from, as it stands now."""
-        return Picture(self.catalogue, self.policy, self.progress, self.first_page, self.per_day)
+        return Picture(
+            self.catalogue, self.policy, self.progress, self.first_page, self.per_day, self.at_hand
+        )
 
     def stop(self, why: str, until: datetime | None = None) -> None:
         """Send nothing more in this run."""

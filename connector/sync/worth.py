@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from connector.sync.rates import HOUR
 
-# A row that is older than the connection counts for this much of one that came since, or history would
-# keep the connector from what is said today.
-HISTORY = 0.02
+# A row that is older than the connection is worth next to nothing beside what is said today, or it would
+# keep the connector from it for weeks: history is read by its own share of the requests.
+HISTORY = 0.01
 # What a move without a rise counts: a deletion may hide a row that came.
-HALF_A_ROW = 0.5
+HIDDEN_ROW = 0.1
 # No list is taken to be so quiet that nothing comes in this many hours.
 QUIET_HOURS = 24.0 * 365
 
@@ -53,6 +53,11 @@ def of_look(own: Expected, below: Iterable[Expected], requests: float = 1.0) -> 
         cleared += row_hours
         requests += shared
     return cleared / requests
+
+
+def lists_moved(below: Iterable[Expected]) -> float:
+    """How many lists a look is expected to show to have moved."""
+    return sum(1.0 - exp(-rows) for rows, _ in below if rows > 0)
 
 
 def of_waiting(rows: float, per_hour: float, pages: int = 1) -> float:

@@ -66,7 +66,12 @@ def main(words: Sequence[str] | None = None) -> int:
     accounts = [account for name, account in ACCOUNTS.items() if _named(name, given.accounts)]
     results = Results(given.save)
     if given.tune:
-        _work(list(_tuning(accounts)), results, jobs=given.jobs, resume=given.resume)
+        _work(
+            list(_tuning(accounts, TUNING_SEEDS[: given.seeds])),
+            results,
+            jobs=given.jobs,
+            resume=given.resume,
+        )
         sys.stdout.write(_tuned(accounts, results))
         return 0
     seeds = SEEDS[: given.seeds]
@@ -84,7 +89,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods", nargs="+", choices=tuple(quota_table.METHODS), default=tuple(quota_table.METHODS)
     )
-    parser.add_argument("--seeds", type=int, default=20, help="how many (20)")
+    parser.add_argument("--seeds", type=int, default=20, help="how many (20; of tuning, there are 3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     parser.add_argument(
@@ -140,10 +145,10 @@ def _quiet() -> None:
 # --- tuning --------------------------------------------------------------------------------------------
 
 
-def _tuning(accounts: Sequence[Account]) -> Iterator[Task]:
+def _tuning(accounts: Sequence[Account], seeds: Sequence[int]) -> Iterator[Task]:
     for account in accounts:
         for hours in account.grid:
-            for seed in TUNING_SEEDS:
+            for seed in seeds:
                 yield Task(account.name, f"fixed@{hours:g}", seed)
 
 

@@ -47,33 +47,33 @@ class Account:
         return Limits(limit.monthly_requests, connection.reserved, limit.requests_per_second)
 
 
-FREE_GRID = (4, 6, 8, 12, 16, 24, 36, 48, 72)
+FREE_GRID = (3, 4, 6, 8, 12, 16, 24)
 # 60 posts in 120 days and 300 in 600: one every other day.
 ACCOUNTS = {
     account.name: account
     for account in (
-        Account("Free 60+30 quiet", "free", 60, 30, 120, 0.3, HOUR, FREE_GRID, 12),
-        Account("Free 60+30 busy", "free", 60, 30, 120, 2.0, HOUR, FREE_GRID, 24),
-        Account("Free 300+100", "free", 300, 100, 600, 1.0, HOUR, (24, 36, 48, 72, 96, 120, 168), 72),
+        Account("Free 60+30 quiet", "free", 60, 30, 120, 0.2, HOUR, FREE_GRID, 6),
+        Account("Free 60+30 busy", "free", 60, 30, 120, 0.6, HOUR, FREE_GRID, 8),
+        Account("Free 300+100", "free", 300, 100, 600, 0.15, HOUR, (12, 24, 36, 48, 72), 24),
         Account(
             "20,000 a month, 300+150, busy",
             "starter",
-            *(300, 150, 600, 2.0, HOUR),
-            (1, 2, 3, 4, 6, 8),
+            *(300, 150, 600, 1.5, HOUR),
+            (1, 2, 3, 4),
             2,
         ),
         Account(
             "Free 60+30 busy, every five minutes",
             "free",
-            *(60, 30, 120, 2.0, timedelta(minutes=5)),
+            *(60, 30, 120, 0.6, timedelta(minutes=5)),
             FREE_GRID,
-            24,
+            8,
         ),
         Account(
             "Free 60+30 busy, once a day",
             "free",
-            *(60, 30, 120, 2.0, timedelta(days=1)),
-            (24, 48, 72, 96),
+            *(60, 30, 120, 0.6, timedelta(days=1)),
+            (24, 48, 72),
             24,
         ),
     )

@@ -10,7 +10,7 @@ from connector.beamer.catalogue import Stream, children
 from connector.clock import to_second
 from connector.state.progress import ChildState, ParentState
 from connector.sync import candidates, counters, sweeps
-from connector.sync.planner import Picture
+from connector.sync.picture import Picture
 from connector.sync.probes import Probe
 
 # What the planner itself may spend on proving full pages, a share of the budget.
@@ -147,44 +147,50 @@ class FixedInterval(Passes):
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         probes = super().begin(picture, now)
-        history = [
-            replace(probe, worth=HISTORY) for probe in self._lists(picture) if _is_history(picture, probe)
-        ]
+        history = self._lists(picture, history=True)
         if history:
             self.rests_until = None
         return probes + history
 
     def _left(self, picture: Picture, now: datetime) -> list[Probe]:
-        moved = [
-            replace(probe, worth=MOVED) for probe in self._lists(picture) if not _is_history(picture, probe)
-        ]
         tops: list[Probe] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             if stream.parent is None:
                 tops += self._tops(picture, stream, now)
-        return moved + tops
+        return self._lists(picture, history=False) + tops
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:  # noqa: ARG002
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not candidates.asks(child):
             return None
         above = picture.progress.parents[stream.parent or ""][parent]
-        probe = _list_probe(picture, stream, above, child)
-        return replace(probe, worth=HISTORY if _is_history(picture, probe) else MOVED)
+        return self._list(picture, stream, above, child)
 
-    def _lists(self, picture: Picture) -> list[Probe]:
-        return candidates.waiting_children(
-            picture.catalogue, picture.policy, picture.progress, picture.first_page
-        )
+    def _lists(self, picture: Picture, *, history: bool) -> list[Probe]:
+        """The lists to be read, those of the youngest parents first; of history, some."""
+        found: list[tuple[datetime, Stream, ParentState, ChildState]] = []
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            parents = picture.progress.parents.get(stream.parent or "", {})
+            for child in picture.progress.children.get(stream.name, {}).values():
+                parent = parents[child.parent]
+                wanted = not parent.gone and candidates.asks(child)
+                if wanted and _is_history(picture, parent, child) is history:
+                    found.append((parent.date, stream, parent, child))
+        found.sort(key=lambda each: each[0], reverse=True)
+        return [self._list(picture, *each[1:]) for each in found[: HISTORY_AT_ONCE if history else None]]
+
+    def _list(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> Probe:
+        probe = _list_probe(picture, stream, parent, child)
+        return replace(probe, worth=HISTORY if _is_history(picture, parent, child) else MOVED)
 
 
 # What the fixed interval's probes are worth; blocks and NPS have no worth of their own.
 MOVED, HISTORY = 1.0, -1.0
+# No run has the budget for more; making probes of all of them takes time.
+HISTORY_AT_ONCE = 250
 
 
-def _is_history(picture: Picture, probe: Probe) -> bool:
-    child = picture.progress.children[probe.stream.name][probe.parent]
-    parent = picture.progress.parents[probe.stream.parent or ""][probe.parent]
+def _is_history(picture: Picture, parent: ParentState, child: ChildState) -> bool:
     return child.swept is None and not child.recent and parent.date < picture.policy.start
 
 

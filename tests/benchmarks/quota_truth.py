@@ -7,7 +7,7 @@ from connector.beamer.catalogue import Stream
 from connector.sandbox.rates import CURVES, LN2, Curve
 from connector.sandbox.world import World
 from connector.state.progress import ChildState, ParentState
-from connector.sync.planner import AHEAD
+from connector.sync.learnt import AHEAD
 from connector.sync.rates import HOUR
 from connector.sync.worth import NOTHING, Expected
 

@@ -53,7 +53,7 @@ def test_delays_are_those_reckoned_by_hand(method: str, tmp_path: Path) -> None:
         comes(50.0)  # after the end
         world.add("comments", post, appears=since + HOUR, userId=None)  # is never sent
         gone = comes(13.0)
-        cron, planned = month._ticks, []
+        cron, planned = month._ticks, list[datetime]()
 
         def ticks() -> Iterator[datetime]:
             for tick in cron():

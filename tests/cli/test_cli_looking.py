@@ -12,7 +12,7 @@ from tests.cli.process import Machine
 # Each of these is a handful of processes.
 pytestmark = pytest.mark.slow
 
-LOOKS = [["status"], ["runs"], ["outbox", "list"], ["outbox", "list", "--dead"]]
+LOOKS = [["status"], ["quota"], ["runs"], ["outbox", "list"], ["outbox", "list", "--dead"]]
 
 
 @pytest.mark.parametrize("words", LOOKS)
@@ -30,6 +30,7 @@ def test_the_shape_of_status(machine: Machine) -> None:
     assert before.keys() == after.keys()
     assert set(after) == {
         *("connection", "account", "destination", "start_date", "limit", "requests_used", "requests_left"),
+        *("requests_at_hand", "requests_per_day", "lists_never_read", "read_by"),
         *("closed_until", "held_back", "outbox", "segmented_posts_hidden", "streams", "last_run"),
     }
     assert len(after["streams"]) == 7

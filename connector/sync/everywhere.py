@@ -1,0 +1,39 @@
+"""The plan where there is no monthly limit: everything at every run; without I/O."""
+
+from dataclasses import replace
+from datetime import datetime
+from math import ceil, inf
+
+from connector.beamer.catalogue import Stream
+from connector.sync import candidates
+from connector.sync.picture import Picture
+from connector.sync.planner import audits, list_probe
+from connector.sync.probes import Probe, Turn
+
+# So much of what a run asks anyway may be added for audits.
+AUDIT_SHARE = 0.05
+
+
+class LookEverywhere:
+    """Ask every block, and every list whose counter has moved: there is no limit but the rate."""
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        probes = candidates.first_probes(
+            picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+        )
+        due = audits(picture, now)
+        # A small share of all requests, after everything else; -1 comes behind what is worth nothing.
+        few = ceil(len(probes) * AUDIT_SHARE)
+        return probes + [replace(audit, turn=Turn.WORTH, worth=-1.0) for audit in due[:few]]
+
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:  # noqa: ARG002
+        child = picture.progress.children.get(stream.name, {}).get(parent)
+        if child is None:
+            return None
+        state = picture.progress.streams[stream.name]
+        if not candidates.asks(child) and not state.distrusted:
+            return None
+        return list_probe(picture, stream, child)
+
+    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
+        return replace(probe, worth=inf)
