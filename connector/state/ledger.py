@@ -48,7 +48,7 @@ class Balance:
     account began; `left` is the limit less both. Of that, `level` requests are at hand, and `per_day` come
     in; all three are None without a limit. The month lasts from `since`, at midnight UTC, to `until`, where
     its first day was told. `refused` holds until a request is answered again, also past `closed_until`.
-    `again` is when the next request may be sent, None if never.
+    `again` is when the next request may be sent, None if never. `drawn` counts every request ever.
     """
 
     used: int
@@ -62,6 +62,7 @@ class Balance:
     per_day: float | None = None
     assumed: int = 0
     again: datetime | None = None
+    drawn: int = 0
 
     @property
     def refusal(self) -> str | None:
@@ -195,4 +196,5 @@ class Ledger:
             per_day=stands.rate * SECONDS_A_DAY if limited else None,
             assumed=stands.assumed,
             again=max(again, closed) if again and closed else again,
+            drawn=account.drawn if account else 0,
         )

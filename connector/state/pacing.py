@@ -35,10 +35,16 @@ def pacing(dialect: str) -> Any:
     # Nor may a beginning lie in the future: the month before it would count as spent when it comes.
     began = case((accounts.c.began_at > now, now), else_=accounts.c.began_at)
     new = insert_into(dialect, accounts).values(
-        name=bindparam("who"), next_at=at + between, burst=BURST - 1, refusals=0, began_at=now, level=0
+        name=bindparam("who"),
+        next_at=at + between,
+        burst=BURST - 1,
+        refusals=0,
+        began_at=now,
+        level=0,
+        drawn=1,
     )
     paced = new.on_conflict_do_update(
         index_elements=[accounts.c.name],
-        set_={"next_at": due + between, "burst": left, "began_at": began},
+        set_={"next_at": due + between, "burst": left, "began_at": began, "drawn": accounts.c.drawn + 1},
     )
     return paced.returning(*accounts.c)

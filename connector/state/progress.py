@@ -64,8 +64,10 @@ class ChildState:
     """A child list; counters are written as their parts joined by commas.
 
     `surplus` is how many rows were found beyond what the counter had shown: a lagging counter will
-    still move for them. `swept_at`: when it was last read to its end; `waits_since`: the mean moment at
-    which the rows that wait appeared; `recent` counts its latest rows, as of `recent_at`.
+    still move for them; `early` are those of the last reading. `swept_at`: when that was; `fell`: the
+    counter has fallen since, and `swept` with it, so that what comes next shows. `deep_at` and `whole_at`:
+    when it was last read over the whole lookback, and as a whole. `waits_since`: the mean
+    moment at which the rows that wait appeared; `recent` counts its latest rows, as of `recent_at`.
     """
 
     scope: int
@@ -76,6 +78,10 @@ class ChildState:
     watermark: datetime | None = None
     place: str | None = None
     swept_at: datetime | None = None
+    early: int = 0
+    deep_at: datetime | None = None
+    whole_at: datetime | None = None
+    fell: bool = False
     waits_since: datetime | None = None
     recent: float = 0.0
     recent_at: datetime | None = None

@@ -123,6 +123,8 @@ accounts = _table(
     # granted yet.
     Column("level", Float, nullable=False, server_default="0"),
     Column("level_at", BigInteger),
+    # Every request ever: by it the shares of all requests go round.
+    Column("drawn", BigInteger, nullable=False, server_default="0"),
 )
 
 # Requests by UTC day and purpose: what the quota is reckoned from.
@@ -202,8 +204,14 @@ children = _table(
     Column("surplus", Integer, nullable=False),
     Column("watermark", Moment),
     Column("place", Text),
-    # When it was last read to its end.
+    # When it was last read to its end, how many rows it then showed before its counter did, and whether
+    # the counter has fallen since.
     Column("swept_at", Moment),
+    Column("early", Integer, nullable=False, server_default="0"),
+    # When it was last read back over the whole lookback, and when from its first row to its last.
+    Column("deep_at", Moment),
+    Column("whole_at", Moment),
+    Column("fell", Boolean, nullable=False, server_default=false()),
     # The mean moment at which the rows that wait appeared; how many rows are recent, and as of when.
     Column("waits_since", Moment),
     Column("recent", Float, nullable=False, server_default="0"),

@@ -3,18 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from connector.beamer.catalogue import Stream
 from connector.beamer.pages import Habits
 from connector.state.intake import Effects
 from connector.state.progress import ChildState, ParentState, StreamState
-from connector.sync import counters, looks, resuming, sweeps, trust
+from connector.sync import counters, looks, rates, resuming, sweeps, trust
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage
 from connector.sync.parents import Context, counter_after, gone, parent_after, proved
 from connector.sync.probes import NO_PARENT, Probe
-from connector.sync.rates import faded
 from connector.sync.shaping import enqueue, enqueue_changes
 from connector.sync.sweeps import SweepStep
 
@@ -56,37 +54,47 @@ def decide_list(
     step = sweeps.after_page(probe.sweep, seen, probe.habits, probe.stream.cap)
     state = learnt(context.state, step.habits, probe.habits, effects)
     if child is not None:
-        after = _child_after(child, step, context.now)
+        after = _child_after(child, step, context)
         effects.children.append(after)
         if step.done:
             state = trust.after_sweep(state, step.sweep, child, after)
         effects.stream = state if state != context.state else None
     else:
-        effects.stream = _dated_after(state, step, context.now)
+        effects.stream = _dated_after(state, step, context)
     return effects, step
 
 
-def _child_after(child: ChildState, step: SweepStep, now: datetime) -> ChildState:
-    sweep = step.sweep
+def _child_after(child: ChildState, step: SweepStep, context: Context) -> ChildState:
+    sweep, now = step.sweep, context.now
     if not step.done:
         return replace(child, place=resuming.dump(sweep))
+    # Nothing older than the start date is of interest.
+    whole = not sweep.shallow and (sweep.low is None or sweep.low <= context.policy.start)
     return replace(
         child,
         place=None,
         swept=sweep.began,
         surplus=sweeps.surplus_after(sweep, child.swept, child.surplus),
-        watermark=sweeps.watermark_after(sweep, child.watermark, now),
+        # The lookback counts from where it was read over last: a late row must not slip past shallow ones.
+        watermark=child.watermark if sweep.shallow else sweeps.watermark_after(sweep, child.watermark, now),
         swept_at=now,
+        early=0 if child.swept is None else max(0, sweep.found - counters.risen(sweep.began, child.swept)),
+        fell=False,
+        deep_at=child.deep_at if sweep.shallow else now,
+        whole_at=now if whole else child.whole_at,
         waits_since=None if child.counter == sweep.began else now,
     )
 
 
-def _dated_after(state: StreamState, step: SweepStep, now: datetime) -> StreamState:
+def _dated_after(state: StreamState, step: SweepStep, context: Context) -> StreamState:
     if not step.done:
         return replace(state, place=resuming.dump(step.sweep))
-    mark = sweeps.watermark_after(step.sweep, state.watermark, now)
-    recent = faded(state.recent, state.looked_at, now) + step.sweep.found
-    return replace(state, place=None, watermark=mark, complete=True, looked_at=now, recent=recent)
+    mark = sweeps.watermark_after(step.sweep, state.watermark, context.now)
+    if state.looked_at is None:
+        recent = step.sweep.found * rates.remembered(context.now - context.policy.start)
+    else:
+        recent = rates.faded(state.recent, state.looked_at, context.now) + step.sweep.found
+    return replace(state, place=None, watermark=mark, complete=True, looked_at=context.now, recent=recent)
 
 
 def decide_block(

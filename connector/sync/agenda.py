@@ -18,12 +18,13 @@ class Agenda:
     """The probes of one run: what is worth most is asked next, and of what is worth the same, the first.
 
     `picked` is how many requests the account has spent before, so that turns go round over many runs;
-    `at_hand` is how many may be spent now, None without a limit.
+    `at_hand` is how many may be spent now, None without a limit; `saving` is how many are lacking.
     """
 
     def __init__(self, picked: int = 0, at_hand: float | None = None) -> None:
         self.picked = picked
         self.at_hand = at_hand
+        self.saving = 0.0
         self._order = count()
         self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
         self._flights: dict[Future[Answer], Probe] = {}
@@ -89,7 +90,10 @@ class Agenda:
 
     def _saves(self, probe: Probe) -> bool:
         """Whether to wait until enough is at hand to read what a look shows at once."""
-        return probe.turn is Turn.WORTH and self.at_hand is not None and self.at_hand < probe.needs
+        if probe.turn is not Turn.WORTH or self.at_hand is None:
+            return False
+        self.saving = max(0.0, probe.needs - self.at_hand)
+        return self.saving > 0
 
     def _turn(self) -> Turn | None:
         """Whose turn it is: a share of the requests is kept; the others go by worth alone."""

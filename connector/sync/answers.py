@@ -8,11 +8,11 @@ from connector.beamer.door import Answer
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
 from connector.state.progress import ChildState, ParentState
-from connector.sync import candidates
 from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
 from connector.sync.parents import Context
+from connector.sync.planner import list_probe
 from connector.sync.probes import Probe
 from connector.sync.sweeps import SweepStep
 from connector.sync.work import Work
@@ -156,9 +156,7 @@ class Answers:
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
         if child is None or sweep is None or sweep.pages or sweep.resumed:
             return
-        above = work.progress.parents[probe.stream.parent or ""][probe.parent]
-        state = work.progress.streams[probe.stream.name]
-        planned = candidates.child_probe(probe.stream, child, above.date, state, work.policy, work.first_page)
+        planned = list_probe(work.picture, probe.stream, child, work.beamer_now)
         probe.sweep = planned.sweep
 
     def skip(self, probe: Probe) -> bool:
@@ -169,7 +167,14 @@ class Answers:
             return False
         work.report.skipped_parents += 1
         now = work.clock.now()
-        child = replace(child, swept=child.counter, place=None, swept_at=work.beamer_now)
+        child = replace(
+            child,
+            swept=child.counter,
+            place=None,
+            swept_at=work.beamer_now,
+            whole_at=work.beamer_now,
+            fell=False,
+        )
         work.intake.settle(child, now)
         work.progress.children[probe.stream.name][probe.parent] = child
         work.agenda.close(probe)

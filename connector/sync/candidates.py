@@ -72,7 +72,7 @@ def doubted(block: Block, known: Mapping[str, ParentState], since: datetime) -> 
 def asks(child: ChildState) -> bool:
     """Whether a list's counter has moved, or its reading was cut short."""
     if child.counter == child.swept and child.place is None:
-        return UNKNOWN in child.counter
+        return child.fell or UNKNOWN in child.counter
     return child.place is not None or moved(child.counter, child.swept)
 
 
@@ -120,13 +120,15 @@ def child_probe(
     state: StreamState,
     policy: Policy,
     first_page: int | None,
+    *,
+    thrifty: bool = False,
 ) -> Probe:
-    """A child list whose counter has moved."""
+    """A child list whose counter has moved; `thrifty`, it is read no further than the counter asks."""
     if child.place:
         sweep = resuming.resumed(resuming.restore(child.place), habits_of(state, first_page))
         return Probe(stream, "go on where the last run stopped", child.parent, sweep=sweep)
-    if child.swept == child.counter:
-        return audit_probe(stream, child)
+    if child.swept == child.counter and not child.fell:
+        return audit_probe(stream, child, policy)
     sweep = sweeps.begin_child(
         child.counter,
         child.swept,
@@ -135,14 +137,15 @@ def child_probe(
         habits_of(state, first_page),
         stream.cap,
         young=parent_date >= policy.start,
+        thrifty=thrifty and not state.distrusted,
     )
     reason = "its rows were never read" if child.swept is None else f"counter {child.swept} → {child.counter}"
     return Probe(stream, reason, child.parent, sweep=sweep)
 
 
-def audit_probe(stream: Stream, child: ChildState) -> Probe:
+def audit_probe(stream: Stream, child: ChildState, policy: Policy) -> Probe:
     """A child list that is read whole although no counter has moved, to compare its ids."""
-    sweep = sweeps.begin_audit(child.counter)
+    sweep = sweeps.begin_audit(child.counter, policy.start)
     return Probe(stream, "does it hold what is known of it?", child.parent, sweep=sweep)
 
 

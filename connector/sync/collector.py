@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -99,7 +99,7 @@ class Collector:
         work = self._work
         balance = work.ledger.balance(started)
         work.per_day, work.at_hand = balance.per_day, balance.level
-        work.agenda.picked, work.agenda.at_hand = balance.used, balance.level
+        work.agenda.picked, work.agenda.at_hand = balance.drawn, balance.level
         self._troubles = Troubles(work, self._chance, refused=balance.refused)
         self._doubt_filters(started)
         for probe in work.planner.begin(work.picture, started):
@@ -108,6 +108,7 @@ class Collector:
             while self._turn():
                 pass
             self._check_permissions()
+            self._say_what_is_saved_for()
         finally:
             work.notebook.learn(work.picture, work.beamer_now)
             completeness.write_down(work)
@@ -196,6 +197,13 @@ class Collector:
             tried = work.identity.filters_at
             if tried is None or started - tried > candidates.PROOF_LASTS:
                 work.ignore_filters = None
+
+    def _say_what_is_saved_for(self) -> None:
+        """When enough will have gathered for the look that is worth most."""
+        work = self._work
+        short = work.agenda.saving
+        if short and work.per_day and not work.report.stopped:
+            work.report.next_try = work.clock.now() + timedelta(days=short / work.per_day)
 
     def _check_permissions(self) -> None:
         """One forbidden collection is reported and the others go on; if all are, the key is refused."""

@@ -43,6 +43,16 @@ def risen(counter: str, swept: str) -> int:
     return sum(max(0, now - before) for now, before in pairs)
 
 
+def lowered(swept: str, counter: str) -> str:
+    """The counter as it was swept, no higher in any part than it is now.
+
+    A deletion must not make room in which a row that comes next cannot be seen.
+    """
+    if UNKNOWN in swept or UNKNOWN in counter:
+        return swept
+    return ",".join(str(min(pair)) for pair in zip(_numbers(swept), _numbers(counter), strict=False))
+
+
 def waiting(counter: str, swept: str, surplus: int) -> int:
     """How many new rows wait at the least, less those that came before their counter moved."""
     return max(0, risen(counter, swept) - surplus)

@@ -26,14 +26,14 @@ class LookEverywhere:
         few = ceil(len(probes) * AUDIT_SHARE)
         return probes + [replace(audit, turn=Turn.WORTH, worth=-1.0) for audit in due[:few]]
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:  # noqa: ARG002
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None:
             return None
         state = picture.progress.streams[stream.name]
         if not candidates.asks(child) and not state.distrusted:
             return None
-        return list_probe(picture, stream, child)
+        return list_probe(picture, stream, child, now)
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, worth=inf)

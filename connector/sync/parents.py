@@ -93,17 +93,31 @@ def counter_after(
         return child
     rise = counters.risen(counter, child.counter)
     lately = faded(child.recent, child.recent_at, now)
+    swept = None if child.swept is None else counters.lowered(child.swept, counter)
+    fell = child.fell or swept != child.swept
     return replace(
         child,
         counter=counter,
+        swept=swept,
+        fell=fell,
         recent=lately + rise,
         recent_at=now,
-        waits_since=_waits_since(child, max(rise, 1), lately, before or now, now),
+        waits_since=_waits_since(child, counter, lately, before or now, now),
     )
 
 
-def _waits_since(child: ChildState, rise: int, lately: float, before: datetime, now: datetime) -> datetime:
-    """The mean moment at which the rows that wait appeared; new ones did so between the two looks."""
+def _waits_since(
+    child: ChildState, counter: str, lately: float, before: datetime, now: datetime
+) -> datetime | None:
+    """The mean moment at which the rows that wait appeared; new ones did so between the two looks.
+
+    None where none waits: the counter only fell, or caught up with rows found since the look before. What
+    it had not caught up with by a look after they were found, it never will: then a row has come.
+    """
+    rise = counters.risen(counter, child.counter)
+    caught_up = child.swept is not None and counters.risen(counter, child.swept) <= child.early
+    if not rise or (caught_up and child.swept_at is not None and child.swept_at >= before):
+        return child.waits_since
     appeared = now - (now - before) / 2
     waiting = lately if child.swept is None else counters.waiting(child.counter, child.swept, child.surplus)
     if child.waits_since is None or not waiting:

@@ -6,7 +6,7 @@ no monthly limit, everything is asked at every run (see everywhere.py).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import nlargest, nsmallest
 from math import ceil, inf
 from statistics import fmean
@@ -29,13 +29,16 @@ PROOF_SHARE = 0.02
 # A list that was read so lately needs no audit; and so many are considered at a time.
 AUDIT_AFTER = timedelta(days=7)
 AUDITS = 20
-# One row in so many is guessed to have come unseen, behind a deletion that cancelled it out.
-HIDDEN_SHARE = 0.01
+BEFORE = datetime.min.replace(tzinfo=UTC)
+# One row in so many is deleted, and hides one that comes between the same two looks.
+DELETED_SHARE = 0.01
 # A row behind a page that was never seen counts as one that has waited this long.
 UNKNOWN_HOURS = 12.0
 # The rule favours the mean. To keep the tail in hand, what was not looked at for twice as long as usual
 # counts as if it were worth so many doublings more.
 TAIL = 1.0
+# Under a monthly limit, a list is read back over its whole lookback no oftener than this.
+DEEP_EVERY = timedelta(days=1)
 # More may come in while a run is under way.
 MARGIN = 20
 
@@ -101,14 +104,14 @@ class MostWorth:
         for turn in Turn:
             due = (each for each in lists if each[0].turn is turn)
             for rank, stream, child in nlargest(most, due, key=lambda each: each[0].place):
-                probes.append(rank.given(list_probe(picture, stream, child)))
-        return probes + audits(picture, now, self._rates)
+                probes.append(rank.given(list_probe(picture, stream, child, now)))
+        return probes + audits(picture, now, self._rates, self._usual)
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not candidates.asks(child):
             return None
-        return self._rank(picture, stream, child, now).given(list_probe(picture, stream, child))
+        return self._rank(picture, stream, child, now).given(list_probe(picture, stream, child, now))
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
         assert probe.look is not None  # noqa: S101 - lists are read on at once
@@ -214,10 +217,14 @@ class MostWorth:
         if child.swept is None:
             waiting = rates.faded(child.recent, child.recent_at, now)
         else:
-            waiting = counters.waiting(child.counter, child.swept, child.surplus) or worth.HIDDEN_ROW
-        pages = max(1, ceil(waiting / stream.cap))
+            waiting = counters.waiting(child.counter, child.swept, child.surplus)
+            waiting = max(1, waiting) if child.waits_since else 0
         coming = self._rates.coming(stream, parent, child)
-        value = worth.of_waiting(waiting + unseen.rows, coming, pages)
+        if waiting:
+            pages = max(1, ceil(waiting / stream.cap))
+            value = worth.of_waiting(waiting + unseen.rows, coming, pages)
+        else:
+            value = unseen.row_hours + worth.HIDDEN_ROW * (now - looked) / HOUR
         return Rank(value).by_age(child.waits_since or looked, picture, now)
 
     def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
@@ -255,17 +262,34 @@ def _usual(picture: Picture, now: datetime) -> float:
     return max(0.1, fmean(hours)) if hours else 1.0
 
 
-def list_probe(picture: Picture, stream: Stream, child: ChildState) -> Probe:
+def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Probe:
+    """The probe of a child list, as it stands now."""
     parent = picture.progress.parents[stream.parent or ""][child.parent]
     state = picture.progress.streams[stream.name]
-    return candidates.child_probe(stream, child, parent.date, state, picture.policy, picture.first_page)
+    return candidates.child_probe(
+        stream,
+        child,
+        parent.date,
+        state,
+        picture.policy,
+        picture.first_page,
+        # Once a day the whole lookback is read: a row that came late may be behind known ones.
+        thrifty=picture.per_day is not None
+        and child.deep_at is not None
+        and now - child.deep_at < DEEP_EVERY,
+    )
 
 
-def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
-    """The lists that were read longest ago, though no counter has moved since."""
+def audits(
+    picture: Picture, now: datetime, known_rates: Rates | None = None, between: float = 24.0
+) -> list[Probe]:
+    """The lists that were read longest ago, though no counter has moved since.
+
+    `between` is the time between two looks, in hours: so long a deletion has to cancel a row out.
+    """
     horizon = now - AUDIT_AFTER
     due = [
-        (child.swept_at, child.parent, stream)
+        (_whole_at(child), child.parent, stream)
         for stream in candidates.wanted(picture.catalogue, picture.policy)
         for child in picture.progress.children.get(stream.name, {}).values()
         if child.swept_at
@@ -276,14 +300,20 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
     due = nsmallest(AUDITS, due, key=lambda each: each[:2])
     guess = known_rates or (Learnt(picture, now) if due else None)
     probes = []
-    for swept, name, stream in due:
+    for _, name, stream in due:
         child = picture.progress.children[stream.name][name]
         parent = picture.progress.parents[stream.parent or ""][name]
         if parent.gone or not counters.total(child.counter):
             continue
-        probe = candidates.audit_probe(stream, child)
+        probe = candidates.audit_probe(stream, child, picture.policy)
         probe.turn, probe.audit = Turn.AUDIT, True
-        if guess:
-            probe.worth = guess.unseen(stream, parent, child, swept).row_hours * HIDDEN_SHARE
+        if guess and child.swept_at:
+            hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
+            probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
         probes.append(probe)
     return probes
+
+
+def _whole_at(child: ChildState) -> datetime:
+    """When a list was last read as a whole; partly read ones come first."""
+    return child.whole_at or BEFORE

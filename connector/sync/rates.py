@@ -192,6 +192,12 @@ def faded(recent: float, since: datetime | None, now: datetime) -> float:
     return recent * halved(max(0.0, (now - since) / HOUR) / FORGETTING)
 
 
+def remembered(span: timedelta) -> float:
+    """What share of the rows of a span is recent at its end, if they came evenly."""
+    hours = span / HOUR
+    return min(1.0, REMEMBERED * (1 - halved(hours / FORGETTING)) / hours) if hours > 0 else 1.0
+
+
 def halved(times: float) -> float:
     """What is left of one after so many halvings."""
     return float(2.0**-times)

@@ -20,6 +20,9 @@ class Sweep:
     taken to come newest first, and is asked from its newest row without a bound. `first`: the list was
     never read. `reached`: the last page's last date. `resumed`: rows may have shifted between its pages.
     `by_date`: each page overlaps the one before, which costs more pages and lets no row slip past.
+    `thrifty`: done as soon as all rows that the counter promised were found, newest first, and known ones
+    behind them. Should one of them have been another, the counter's next move shows it: sums do not forget.
+    `shallow`: it ended so before the whole lookback was read.
     """
 
     place: Place
@@ -38,6 +41,8 @@ class Sweep:
     reached: datetime | None = None
     resumed: bool = False
     by_date: bool = True
+    thrifty: bool = False
+    shallow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ def begin_child(
     cap: int,
     *,
     young: bool = False,
+    thrifty: bool = False,
 ) -> Sweep:
     """Begin reading a child list; `young`: its parent is not older than `low`, so no row can be.
 
@@ -76,12 +82,12 @@ def begin_child(
     expected = 0 if swept is None else max(0, risen(counter, swept) - surplus)
     dated = begin_dated(low, habits, first=False)
     sweep = Sweep(Place(), None, by_date=False) if whole else dated
-    return replace(sweep, began=counter, expected=expected, first=swept is None)
+    return replace(sweep, began=counter, expected=expected, first=swept is None, thrifty=thrifty)
 
 
-def begin_audit(counter: str) -> Sweep:
-    """Read a list to its end, whatever its counter says."""
-    return Sweep(Place(), None, began=counter)
+def begin_audit(counter: str, start: datetime) -> Sweep:
+    """Read a list back to the start date, whatever its counter says."""
+    return Sweep(Place(since=start - SECOND), None, began=counter)
 
 
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> Sweep:
@@ -102,7 +108,7 @@ def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
         return SweepStep(turned.habits, replace(sweep, place=turned.next), done=False)
     grown = _grown(sweep, page)
     if turned.next is not None:
-        return SweepStep(turned.habits, *_onward(grown, page.seen, turned.next, cap))
+        return SweepStep(turned.habits, *_onward(grown, page, turned.next, cap))
     return SweepStep(turned.habits, *_ended(grown, page.seen, turned.habits, cap))
 
 
@@ -121,8 +127,11 @@ def _grown(sweep: Sweep, page: Page) -> Sweep:
     )
 
 
-def _onward(sweep: Sweep, seen: Seen, place: Place, cap: int) -> tuple[Sweep, bool]:
+def _onward(sweep: Sweep, page: Page, place: Place, cap: int) -> tuple[Sweep, bool]:
+    seen = page.seen
     ordered = seen.order is Order.NEWEST
+    if sweep.thrifty and ordered and 0 < sweep.expected <= sweep.found and page.fresh < seen.count:
+        return replace(sweep, shallow=not sweep.low or seen.dates[-1] >= sweep.low), True
     if sweep.low and ordered and seen.dates[-1] < sweep.low and sweep.found >= sweep.expected:
         return sweep, True
     if sweep.trusting and not ordered and seen.count >= cap and len(set(seen.dates)) > 1 and sweep.low:

@@ -18,8 +18,9 @@ from connector.sync.rates import HOUR
 # A row that is older than the connection is worth next to nothing beside what is said today, or it would
 # keep the connector from it for weeks: history is read by its own share of the requests.
 HISTORY = 0.01
-# What a move without a rise counts: a deletion may hide a row that came.
-HIDDEN_ROW = 0.1
+# How many rows are behind a move without a rise, or one by rows that were found before their counter moved:
+# a deletion may hide one that came.
+HIDDEN_ROW = 0.02
 # No list is taken to be so quiet that nothing comes in this many hours.
 QUIET_HOURS = 24.0 * 365
 

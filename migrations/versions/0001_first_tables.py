@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("began_at", sa.DateTime(), nullable=False),
         sa.Column("level", sa.Float(), server_default="0", nullable=False),
         sa.Column("level_at", sa.BigInteger(), nullable=True),
+        sa.Column("drawn", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -30,6 +31,10 @@ def upgrade() -> None:
         sa.Column("watermark", sa.DateTime(), nullable=True),
         sa.Column("place", sa.Text(), nullable=True),
         sa.Column("swept_at", sa.DateTime(), nullable=True),
+        sa.Column("early", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("deep_at", sa.DateTime(), nullable=True),
+        sa.Column("whole_at", sa.DateTime(), nullable=True),
+        sa.Column("fell", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("waits_since", sa.DateTime(), nullable=True),
         sa.Column("recent", sa.Float(), server_default="0", nullable=False),
         sa.Column("recent_at", sa.DateTime(), nullable=True),
