@@ -163,6 +163,49 @@ def sync(
 
 
 @app.command(rich_help_panel=EVERYDAY)
+def audit(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    every: Annotated[bool, typer.Option("--all", help="Every connection, one after the other.")] = False,
+    stream: Annotated[
+        list[str] | None, typer.Option("--stream", help="Only this stream and its parents; may be repeated.")
+    ] = None,
+    max_requests: Annotated[
+        int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
+    ] = False,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Read everything again that was not read whole within a day, compare ids, and fetch what is missing.
+
+    It spends what the budget has at hand, beginning with what was read longest ago; the next goes on there.
+
+    Example: beamer-segment audit --max-requests 100
+    """
+    from connector.commands.syncing import Wishes, dry_runs, syncs
+
+    if every and connection:
+        raise typer.BadParameter("--all and --connection exclude each other.")
+    here = session(config, env_file)
+    chosen = here.chosen(connection, every)
+    wishes = Wishes(tuple(stream or ()), max_requests, deliver=True, strict=False, skip_exit=None, audit=True)
+    if dry_run:
+        plans = dry_runs(here, chosen, wishes, text=output is Output.TEXT)
+        if output is Output.JSON:
+            as_json({"command": "audit", "dry_run": True, "exit": 0, "connections": plans})
+        raise typer.Exit(0)
+    with here.store(False) as store, stopping(here.clock) as signalled, progress("auditing") as told:
+        results = syncs(here, store, chosen, wishes, told, text=output is Output.TEXT)
+    code = signalled() or wishes.code(results)
+    if output is Output.JSON:
+        as_json({"command": "audit", "exit": code, "connections": results})
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=EVERYDAY)
 def status(
     config: ConfigFile = None,
     env_file: EnvFile = None,

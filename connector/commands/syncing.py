@@ -1,7 +1,8 @@
 """`sync`: one incremental run of each connection that was asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from connector import compose
@@ -17,19 +18,32 @@ from connector.state.connections import Identity
 from connector.state.engine import Store
 from connector.state.progress import Progress, StreamState
 from connector.sync import candidates
+from connector.sync.auditing import AuditEverything
+from connector.sync.picture import Picture
 from connector.sync.report import Report
 from connector.sync.run import Outcome, Run
+
+# An audit cut short by the budget goes on the next time with what was not read in this time.
+READ_LATELY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the command line asked for; `skip_exit` replaces 75, and 0 where nothing could be asked."""
+    """What the command line asked for; `skip_exit` replaces 75, and 0 where nothing could be asked.
+
+    `audit`: read again what was not read whole within a day, and compare.
+    """
 
     streams: tuple[str, ...]
     max_requests: int | None
     deliver: bool
     strict: bool
     skip_exit: int | None
+    audit: bool = False
+
+    @property
+    def command(self) -> str:
+        return "audit" if self.audit else "sync"
 
     def code(self, results: Sequence[Mapping[str, Any]]) -> int:
         """The command's exit code: that of the worst connection, or what stands for 'nothing was to do'."""
@@ -92,12 +106,15 @@ def _sync(
     catalogue = narrowed(connection, wishes.streams)
     _, settled = compose.looked_up(store, connection, here.clock.now())
     parts = compose.parts(here.settings, connection, store, here.clock, catalogue)
+    if wishes.audit:
+        parts = replace(parts, planner=AuditEverything(here.clock.now() - READ_LATELY))
     notices = start_date_lines(connection, parts.identity, first=not settled)
     if text:
         for line in notices:
             say(line)
     run = Run(
         parts,
+        command=wishes.command,
         deliver=wishes.deliver,
         most_requests=wishes.max_requests,
         on_progress=lambda report: told(_counted(report)),
@@ -181,8 +198,12 @@ def _dry_run(
     state = progress.peek(store, connection.name) if store else Progress()
     for name in catalogue:
         state.streams.setdefault(name, StreamState(0, name))
-    probes = candidates.first_probes(catalogue, policy, state, identity.first_page, now)
-    probes += candidates.waiting_children(catalogue, policy, state, identity.first_page)
+    if wishes.audit:
+        picture = Picture(catalogue, policy, state, identity.first_page)
+        probes = AuditEverything(now - READ_LATELY).begin(picture, now)
+    else:
+        probes = candidates.first_probes(catalogue, policy, state, identity.first_page, now)
+        probes += candidates.waiting_children(catalogue, policy, state, identity.first_page)
     cost = candidates.cost(probes)
     if text:
         rows = [(probe.stream.name, probe.parent, probe.reason) for probe in probes]

@@ -44,6 +44,11 @@ def lines(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> lis
     ]
     if report.new:
         found.append("  new: " + _listed(report.new))
+    if report.audited:
+        missing = (
+            f"{report.missing.total():,} rows were missing and are sent" if report.missing else "none missing"
+        )
+        found.append(f"  audited: {_listed(report.audited)} – {missing}")
     found += [f"  held back: {count:,} – {WHY_HELD.get(why, why)}" for why, count in report.held.items()]
     if report.quarantined:
         found.append(f"  quarantined: {_listed(report.quarantined)} (kept for 30 days)")

@@ -42,7 +42,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class Effects:
-    """What a page changes beside its rows' ids."""
+    """What a page changes beside its rows' ids; `days` counts new rows by UTC day, where that is kept."""
 
     events: list[Outgoing] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -51,6 +51,7 @@ class Effects:
     stream: StreamState | None = None
     first_page: int | None = None
     tally: Counter[str] = field(default_factory=Counter)
+    days: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)

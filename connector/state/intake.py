@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from connector.state.effects import Effects, Judged, Outgoing, Page, Rejected
 from connector.state.engine import Store
@@ -15,6 +15,7 @@ from connector.state.progress import ChildState, ParentState, StreamState
 from connector.state.tables import (
     children,
     connections,
+    days,
     outbox,
     parents,
     quarantine,
@@ -62,6 +63,8 @@ class Intake:
             self._give_up(db, page, effects.rejected, now)
             self._move(db, page, effects)
             self._count(db, page.stream, effects.tally)
+            by_day = sorted(effects.days.items())
+            add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
         return effects
 
     def _new_rows(self, db: Connection, page: Page, judged: Sequence[Judged]) -> set[str]:
@@ -136,6 +139,18 @@ class Intake:
                 _update_stream(db, state)
             if ignore_filters is not None:
                 self._update_connection(db, ignore_filters=ignore_filters, filters_at=now)
+
+    def held(self, scope: int) -> Counter[int]:
+        """How many rows of each UTC day (since the epoch) are held, of a list without parents."""
+        with self._store.read() as db:
+            found = db.execute(select(days.c.day, days.c.rows).where(days.c.scope == scope))
+            return Counter({int(day): int(rows) for day, rows in found})
+
+    def recount(self, scope: int, day: int, rows: int, now: datetime) -> None:
+        """A day was read again: Beamer counts so many rows there, what was deleted is no more among them."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            put(db, days, [{"scope": scope, "day": day, "rows": rows}])
 
     def settle(self, child: ChildState, now: datetime) -> None:
         """Write a child list's state outside of a page, when its parent is gone."""

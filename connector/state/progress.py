@@ -30,6 +30,7 @@ class StreamState:
     short_ends: bool | None = None
     looked_at: datetime | None = None
     recent: float = 0.0
+    audited_at: datetime | None = None
     curve: str | None = None
     fitted_at: datetime | None = None
     announced: float = 0.0

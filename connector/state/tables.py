@@ -165,6 +165,8 @@ streams = _table(
     # When a list without parents was last read, and how many of its rows are recent (see sync/rates.py).
     Column("looked_at", Moment),
     Column("recent", Float, nullable=False, server_default="0"),
+    # When its counts were last compared with what is held.
+    Column("audited_at", Moment),
     # How rows come at a parent as it grows older, fitted to this account, and when.
     Column("curve", Text),
     Column("fitted_at", Moment),
@@ -268,6 +270,14 @@ quarantine = _table(
     Column("body", Text, nullable=False),
     Column("seen_at", Moment, nullable=False),
     UniqueConstraint("connection", "stream", "parent", "digest", name=f"{PREFIX}quarantine_row"),
+)
+
+# How many rows of a list without parents are held of each UTC day: what the audit compares counts with.
+days = _table(
+    "day",
+    Column("scope", Integer, primary_key=True, autoincrement=False),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("rows", Integer, nullable=False),
 )
 
 # Sums for `status`, so that it never counts a million rows.

@@ -15,6 +15,7 @@ from connector.sync.parents import Context, counter_after, gone, parent_after, p
 from connector.sync.probes import NO_PARENT, Probe
 from connector.sync.shaping import enqueue, enqueue_changes
 from connector.sync.sweeps import SweepStep
+from connector.sync.windows import day_of
 
 
 def tally(page: JudgedPage, fresh: set[str], unusable: int, effects: Effects) -> None:
@@ -59,8 +60,10 @@ def decide_list(
         if step.done:
             state = trust.after_sweep(state, step.sweep, child, after)
         effects.stream = state if state != context.state else None
-    else:
-        effects.stream = _dated_after(state, step, context)
+        return effects, step
+    effects.days = Counter(day_of(page.rows[name][0].date) for name in fresh)
+    # A day that the audit reads again moves no mark.
+    effects.stream = state if probe.window else _dated_after(state, step, context)
     return effects, step
 
 

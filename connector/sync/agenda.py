@@ -47,7 +47,7 @@ class Agenda:
         """Put a probe on the agenda; a list that is under way is not begun twice."""
         if probe.stream.name in self._dropped:
             return
-        if not probe.look:
+        if not probe.look and not probe.window:
             if (probe.stream.name, probe.parent) in self._lists:
                 return
             self._lists.add((probe.stream.name, probe.parent))
@@ -119,7 +119,8 @@ class Agenda:
 
     def close(self, probe: Probe) -> None:
         """A probe was answered to its end."""
-        self._lists.discard((probe.stream.name, probe.parent))
+        if not probe.window:
+            self._lists.discard((probe.stream.name, probe.parent))
 
     def drop(self, stream: str) -> None:
         """Ask nothing more of a stream in this run."""

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import structlog
+
 from connector.beamer.catalogue import Stream, children
 from connector.beamer.door import Answer
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
 from connector.state.progress import ChildState, ParentState
+from connector.sync import candidates
 from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
@@ -16,6 +19,8 @@ from connector.sync.planner import list_probe
 from connector.sync.probes import Probe
 from connector.sync.sweeps import SweepStep
 from connector.sync.work import Work
+
+log = structlog.get_logger()
 
 
 class Answers:
@@ -31,6 +36,9 @@ class Answers:
         if answer.date:
             # Dates are judged by Beamer's clock, which may be off ours.
             work.ahead = answer.date - work.clock.now()
+        if probe.counts:
+            self._count(probe, answer)
+            return
         if not isinstance(answer.body, list):
             raise Transient("Beamer's answer was not a list of rows.")
         if probe.stream.filtered:
@@ -40,6 +48,41 @@ class Answers:
             self._block(probe, page)
         else:
             self._list(probe, page)
+
+    def _count(self, probe: Probe, answer: Answer) -> None:
+        """Compare a count with what is held; where they differ, halve the window down to single days."""
+        work, window = self._work, probe.window
+        count = answer.body.get("count") if isinstance(answer.body, dict) else None
+        if window is None or not isinstance(count, int):
+            raise Transient("Beamer's answer was not a count.")
+        state = work.progress.streams[probe.stream.name]
+        work.agenda.close(probe)
+        work.report.audited[probe.stream.name] += 1
+        if count == window.holds(work.intake.held(state.scope)):
+            parts = []
+        elif window.single:
+            parts = [candidates.window_probe(probe.stream, window)]
+            parts[0].count = count
+        else:
+            parts = [candidates.count_probe(probe.stream, half) for half in window.halves()]
+        for part in parts:
+            work.agenda.first(part)
+        if probe.whole:
+            work.progress.streams[probe.stream.name] = replace(state, audited_at=work.beamer_now)
+
+    def _audited(self, probe: Probe) -> None:
+        """A list, or a day, was read again whole; what was new in it was missing."""
+        work = self._work
+        if not probe.audit or probe.sweep is None:
+            return
+        work.report.audited[probe.stream.name] += not probe.window
+        found = probe.sweep.found
+        if found:
+            work.report.missing[probe.stream.name] += found
+            log.warning("audit_found_missing", stream=probe.stream.name, parent=probe.parent, rows=found)
+        if probe.window:
+            scope = work.progress.streams[probe.stream.name].scope
+            work.intake.recount(scope, probe.window.first, probe.count, work.clock.now())
 
     def _list(self, probe: Probe, page: JudgedPage) -> None:
         stream, context = probe.stream, self._context(probe)
@@ -58,6 +101,8 @@ class Answers:
             self._work.agenda.first(probe)
             return
         self._work.agenda.close(probe)
+        probe.sweep = steps[0].sweep
+        self._audited(probe)
         if child:
             self._follow(stream, probe.parent, unless=steps[0].sweep.began)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from connector.beamer.catalogue import Stream, children
-from connector.beamer.pages import Habits, Order
+from connector.beamer.pages import Habits, Order, Place
 from connector.clock import SECOND
 from connector.state.progress import ChildState, ParentState, Progress, StreamState
 from connector.sync import looks, resuming, sweeps
@@ -12,6 +12,8 @@ from connector.sync.blocks import Block, cut
 from connector.sync.counters import UNKNOWN, moved
 from connector.sync.policy import Policy
 from connector.sync.probes import Probe
+from connector.sync.sweeps import Sweep
+from connector.sync.windows import Window
 
 # How long a full page's proof that nothing hides behind it is believed.
 PROOF_LASTS = timedelta(days=7)
@@ -147,6 +149,17 @@ def audit_probe(stream: Stream, child: ChildState, policy: Policy) -> Probe:
     """A child list that is read whole although no counter has moved, to compare its ids."""
     sweep = sweeps.begin_audit(child.counter, policy.start)
     return Probe(stream, "does it hold what is known of it?", child.parent, sweep=sweep)
+
+
+def count_probe(stream: Stream, window: Window) -> Probe:
+    """How many rows a list without parents has in a window: the audit of what has no counter."""
+    return Probe(stream, "are there as many as are held?", audit=True, window=window)
+
+
+def window_probe(stream: Stream, window: Window) -> Probe:
+    """A day whose rows are not as many as are held is read again."""
+    sweep = Sweep(Place(since=window.since - SECOND, until=window.until + SECOND), None)
+    return Probe(stream, "not as many as are held", audit=True, window=window, sweep=sweep)
 
 
 def habits_of(state: StreamState, first_page: int | None) -> Habits:

@@ -20,6 +20,7 @@ from connector.sync.learnt import Learnt, Rates
 from connector.sync.picture import Picture
 from connector.sync.probes import Probe, Turn
 from connector.sync.rates import HOUR
+from connector.sync.windows import whole_days
 from connector.sync.worth import NOTHING, Expected
 
 # Making sure that nothing hides behind full pages costs a page more for each block: no oftener than this
@@ -311,6 +312,22 @@ def audits(
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
             probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
         probes.append(probe)
+    return probes + _counts(picture, now)
+
+
+def _counts(picture: Picture, now: datetime) -> list[Probe]:
+    """The lists without parents and counters whose counts were not compared for a while."""
+    probes = []
+    for stream in candidates.wanted(picture.catalogue, picture.policy):
+        state = picture.progress.streams[stream.name]
+        if stream.parent or children(picture.catalogue, stream.name) or not state.complete or state.place:
+            continue
+        last = state.audited_at or picture.policy.start
+        window = whole_days(picture.policy.start, now)
+        if window and now - last >= AUDIT_AFTER:
+            probe = candidates.count_probe(stream, window)
+            probe.turn, probe.whole = Turn.AUDIT, True
+            probes.append(probe)
     return probes
 
 

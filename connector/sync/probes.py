@@ -6,9 +6,10 @@ from enum import Enum
 
 from connector.beamer.catalogue import Stream
 from connector.beamer.door import Ask
-from connector.beamer.pages import Habits, Place, params_of
+from connector.beamer.pages import Habits, Place, iso, params_of
 from connector.sync.looks import Look
 from connector.sync.sweeps import Sweep
+from connector.sync.windows import Window
 
 NO_PARENT = "0"
 
@@ -24,7 +25,10 @@ class Turn(Enum):
 
 @dataclass(slots=True)
 class Probe:
-    """A block of parents (`look`), or a list of rows (`sweep`); `reason` says why it is asked.
+    """A block of parents (`look`), a list of rows (`sweep`), or how many rows there are in a `window`.
+
+    `reason` says why it is asked. A `sweep` with a window reads just that for the audit, where
+    Beamer has a `count` of rows; `whole` is the window that an audit begins with.
 
     `worth` is in row-hours per request, `overdue` in hours; `needs` is how
     many requests should be at hand before it is asked.
@@ -44,6 +48,14 @@ class Probe:
     overdue: float = 0.0
     needs: float = 1.0
     audit: bool = False
+    window: Window | None = None
+    whole: bool = False
+    count: int = 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether rows are only counted."""
+        return self.window is not None and self.sweep is None
 
     @property
     def purpose(self) -> str:
@@ -61,6 +73,9 @@ class Probe:
 def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:
     """The request for a probe's next page, with documented parameters only."""
     stream = probe.stream
+    if probe.window and probe.counts:
+        within = {"dateFrom": iso(probe.window.since), "dateTo": iso(probe.window.until)}
+        return Ask(f"{stream.path_for(probe.parent)}/count", tuple(within.items()))
     params = {**stream.params, **params_of(probe.place, habits, stream.cap)}
     if stream.filtered and ignore_filters:
         params["ignoreFilters"] = "true"

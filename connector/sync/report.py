@@ -9,13 +9,18 @@ from typing import Any
 
 @dataclass(slots=True)
 class Report:
-    """Counts by stream; `troubles` are sentences without personal text; `stopped` says why it ended early."""
+    """Counts by stream; `audited` lists and counts, in which `missing` rows were found.
+
+    `troubles` are sentences without personal text; `stopped` says why it ended early.
+    """
 
     new: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     held: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    audited: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
     sent: int = 0
     refused: int = 0
     possible_doubles: int = 0
@@ -52,6 +57,8 @@ class Report:
             "events": dict(self.events),
             "held_back": dict(self.held),
             "quarantined": dict(self.quarantined),
+            "audited": dict(self.audited),
+            "missing_found": dict(self.missing),
             "sent": self.sent,
             "refused": self.refused,
             "possible_doubles": self.possible_doubles,

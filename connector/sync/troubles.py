@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -44,6 +45,9 @@ class Troubles:
     def forbidden(self, probe: Probe) -> None:
         """403: the other collections go on. It may be the parameter that is forbidden, not the list."""
         work, name = self._work, probe.stream.name
+        if probe.counts:
+            self.not_counted(probe)
+            return
         if probe.ignore_filters:
             work.ignore_filters = False
             work.agenda.first(probe)
@@ -73,7 +77,17 @@ class Troubles:
         else:
             self._retry(probe, error, wait)
 
+    def not_counted(self, probe: Probe) -> None:
+        """A key that may list rows need not be allowed to count them: the audit does without."""
+        work, name = self._work, probe.stream.name
+        log.warning("audit_without_counts", stream=name)
+        work.progress.streams[name] = replace(work.progress.streams[name], audited_at=work.beamer_now)
+        work.agenda.close(probe)
+
     def not_known(self, probe: Probe) -> None:
+        if probe.counts:
+            self.not_counted(probe)
+            return
         self.give_up(probe, BadAnswer("Beamer does not know this list (404)"))
 
     def give_up(self, probe: Probe, error: ConnectorError) -> None:

@@ -54,6 +54,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "beamer_segment_day",
+        sa.Column("scope", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "day"),
+    )
+    op.create_table(
         "beamer_segment_forgotten",
         sa.Column("connection", sa.String(length=40), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -187,6 +194,7 @@ def upgrade() -> None:
         sa.Column("short_ends", sa.Boolean(), nullable=True),
         sa.Column("looked_at", sa.DateTime(), nullable=True),
         sa.Column("recent", sa.Float(), server_default="0", nullable=False),
+        sa.Column("audited_at", sa.DateTime(), nullable=True),
         sa.Column("curve", sa.Text(), nullable=True),
         sa.Column("fitted_at", sa.DateTime(), nullable=True),
         sa.Column("announced", sa.Float(), server_default="0", nullable=False),
