@@ -40,6 +40,8 @@ UNKNOWN_HOURS = 12.0
 TAIL = 1.0
 # Under a monthly limit, a list is read back over its whole lookback no oftener than this.
 DEEP_EVERY = timedelta(days=1)
+# So many blocks are reckoned closely, list by list.
+CLOSELY = 350
 # More may come in while a run is under way.
 MARGIN = 20
 
@@ -127,21 +129,38 @@ class MostWorth:
         days = len(known) / SIZE / (PROOF_SHARE * picture.per_day) if picture.per_day else 0.0
         lasts = max(PROOF_LASTS, timedelta(days=days))
         below = [(child, picture.progress.children.get(child.name, {})) for child in picture.below(stream)]
+        whole = picture.progress.streams[stream.name].complete
+        blocks: list[tuple[float, Probe, list[ParentState], datetime]] = []
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
             assert probe.look is not None  # noqa: S101 - a block's probe
             members = [known[name] for name in probe.look.block.members]
             looked = min((parent.looked_at or parent.date for parent in members), default=None)
             if looked is None:
                 probe.worth = inf
-            elif probe.look.block.since is None and not picture.progress.streams[stream.name].complete:
+                yield probe
+            elif probe.look.block.since is None and not whole:
                 probe.worth = self._unknown(picture, stream, now)
+                yield probe
             else:
+                guess = self._guess(members[0], looked, [child for child, _ in below], now)
+                newest = probe.look.block.until is None
+                blocks.append((inf if newest else guess * len(members), probe, members, looked))
+        # Of very many, those are reckoned closely that may be worth most.
+        blocks.sort(key=lambda each: each[0], reverse=True)
+        for number, (guess, probe, members, looked) in enumerate(blocks):
+            value, lists = guess, list[Expected]()
+            if number < CLOSELY:
                 value, lists = self._look(picture, stream, probe, members, below, now)
-                value *= self._late(now - looked)
-                Rank(value).by_age(looked, picture, now).given(probe)
-                # On the smallest budgets a day's worth has to do.
-                probe.needs = min(1.0 + worth.lists_moved(lists), max(1.0, picture.per_day or 1.0))
+            Rank(value * self._late(now - looked)).by_age(looked, picture, now).given(probe)
+            # On the smallest budgets a day's worth has to do.
+            probe.needs = min(1.0 + worth.lists_moved(lists), max(1.0, picture.per_day or 1.0))
             yield probe
+
+    def _guess(self, parent: ParentState, looked: datetime, below: Iterable[Stream], now: datetime) -> float:
+        """Row-hours at a parent, if it is like others of its age."""
+        assert self._rates is not None  # noqa: S101 - a run has begun
+        since, age = (looked - parent.date) / HOUR, (now - parent.date) / HOUR
+        return sum(self._rates.typical(child, since, age).row_hours for child in below)
 
     def _look(
         self,

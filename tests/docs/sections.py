@@ -5,7 +5,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from connector.cli import app
 from connector.config import known_settings
 from connector.plans import PLANS
 from connector.segment.listing import markdown_table
-from connector.state.ledger import PERIOD_DAYS
 from tests.docs import moving
 
 ROOT = Path(__file__).parents[2]
@@ -109,32 +107,10 @@ def plans() -> str:
     return table(head, lines)
 
 
-HOURS, WEEKS, USABLE = PERIOD_DAYS * 24, PERIOD_DAYS / 7, 950
-ACCOUNTS = ((10, 0), (20, 10), (60, 30), (200, 50), (400, 100))
-
-
-def cost(posts: int, requests: int) -> int:
-    """Requests of a sync that finds nothing new; an empty list costs a look, too."""
-    return max(1, ceil(posts / 10)) + max(1, ceil(requests / 10)) + 1
-
-
-def costs() -> str:
-    head = ("posts", "feature requests", "one sync", "hourly", "every 6 hours", "daily", "on 1,000 a month")
-    return table(head, (_costs(*each) for each in ACCOUNTS))
-
-
-def _costs(posts: int, requests: int) -> Cells:
-    one = cost(posts, requests)
-    weekly = WEEKS * (one - 1)
-    months = (f"{round(PERIOD_DAYS * a_day * one + weekly):,}" for a_day in (24, 4, 1))
-    return (str(posts), str(requests), str(one), *months, f"every {ceil(HOURS * one / (USABLE - weekly))} h")
-
-
 GENERATED: Mapping[str, Callable[[], str]] = {
     "events": lambda: markdown_table().rstrip(),
     "moving": lambda: table(moving.HEAD, moving.compared()),
     "plans": plans,
-    "costs": costs,
     "settings": settings,
     "help": helps,
 }

@@ -1,0 +1,239 @@
+"""What is asked, and in which order: pictures in, probes out."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from random import Random
+from time import process_time
+
+import pytest
+
+from connector.beamer.catalogue import CATALOGUE
+from connector.segment.shape import Naming
+from connector.state.progress import ChildState, ParentState, Progress, StreamState
+from connector.sync import blocks
+from connector.sync.agenda import TURNS, Agenda
+from connector.sync.picture import Picture
+from connector.sync.planner import MostWorth
+from connector.sync.policy import Policy
+from connector.sync.probes import Probe, Turn
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+CHILDREN = {
+    "posts": ("comments", "reactions"),
+    "feature_requests": ("feature_request_comments", "feature_request_votes"),
+}
+
+
+def picture(posts: int = 60, requests: int = 30, at_hand: float | None = 100.0) -> Picture:
+    """An account that was read whole an hour ago: a post every other day, every list in step."""
+    progress = Progress()
+    for number, name in enumerate(CATALOGUE, 1):
+        progress.streams[name] = StreamState(number, name, complete=True, looked_at=NOW - HOUR, recent=9.0)
+    for stream, how_many in (("posts", posts), ("feature_requests", requests)):
+        below = CHILDREN[stream]
+        progress.parents[stream] = {}
+        for name in below:
+            progress.children[name] = {}
+        for number in range(how_many):
+            key, date = f"{stream}-{number}", NOW - 2 * DAY * number - 5 * HOUR
+            progress.parents[stream][key] = ParentState(
+                key, date, known_at=max(date, NOW - 20 * DAY), looked_at=NOW - HOUR, proved_at=NOW - HOUR
+            )
+            for name in below:
+                scope = progress.streams[name].scope
+                progress.children[name][key] = ChildState(
+                    scope, key, "9", "9", swept_at=NOW - HOUR, deep_at=NOW - HOUR, whole_at=NOW - HOUR
+                )
+    policy = Policy(frozenset(CATALOGUE), NOW - 30 * DAY, Naming("dest", "acct", "default"))
+    return Picture(CATALOGUE, policy, progress, 0, 27.0, at_hand)
+
+
+def begin(found: Picture) -> list[Probe]:
+    return sorted(MostWorth().begin(found, NOW), key=lambda probe: probe.worth, reverse=True)
+
+
+def unlooked(found: Picture, since: timedelta, stream: str = "posts", newest: bool | None = None) -> None:
+    """A block, or the whole stream, was last looked at so long ago."""
+    parents = found.progress.parents[stream]
+    cut = blocks.cut((parent.date, parent.id) for parent in parents.values())
+    chosen = cut if newest is None else [cut[0] if newest else cut[-1]]
+    for block in chosen:
+        for name in block.members:
+            parents[name].looked_at = NOW - since
+
+
+def moved(found: Picture, name: str, parent: str, rows: int = 1, hours: float = 2.0) -> ChildState:
+    child = found.progress.children[name][parent]
+    child.counter, child.waits_since = str(9 + rows), NOW - hours * HOUR
+    return child
+
+
+def test_young_posts_are_looked_at_before_old_ones() -> None:
+    found = picture()
+    unlooked(found, 12 * HOUR)
+    looks = [probe for probe in begin(found) if probe.look and probe.stream.name == "posts"]
+    assert looks[0].look is not None
+    assert looks[0].look.block.until is None
+    assert looks[0].worth > 3 * looks[-1].worth > 0
+
+
+def test_what_was_not_looked_at_for_longer_is_worth_more() -> None:
+    worths = []
+    for hours in (2, 8, 30, 100):
+        found = picture()
+        unlooked(found, hours * HOUR, newest=False)
+        worths.append(next(p.worth for p in begin(found) if p.look and p.look.block.since is None))
+    assert worths == sorted(worths)
+    assert worths[-1] > 50 * worths[0]
+
+
+def test_a_row_that_is_seen_to_wait_comes_before_looking_on() -> None:
+    found = picture()
+    unlooked(found, 12 * HOUR)
+    moved(found, "comments", "posts-50")
+    first = begin(found)[0]
+    assert (first.stream.name, first.parent, first.reason) == ("comments", "posts-50", "counter 9 → 10")
+
+
+def test_where_rows_come_often_one_waits_for_others_to_share_the_request() -> None:
+    found = picture()
+    busy, quiet = moved(found, "reactions", "posts-0"), moved(found, "reactions", "posts-55")
+    busy.recent, busy.recent_at = 200.0, NOW - HOUR
+    ranked = [probe.parent for probe in begin(found) if probe.reason.startswith("counter")]
+    assert ranked == ["posts-55", "posts-0"]
+    # When enough have gathered, it is worth more than what comes seldom.
+    moved(found, "reactions", "posts-0", rows=400)
+    quiet.recent, quiet.recent_at = 20.0, NOW - HOUR
+    assert begin(found)[0].parent == "posts-0"
+
+
+def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> None:
+    found = picture()
+    for child in found.progress.children["comments"].values():
+        child.swept = child.swept_at = None
+    unlooked(found, 24 * HOUR)
+    probes = begin(found)
+    history = [probe for probe in probes if probe.turn is Turn.HISTORY]
+    assert len(history) == 60
+    looks = [probe for probe in probes if probe.look and probe.stream.name == "posts"]
+    old = [probe for probe in history if int(probe.parent.removeprefix("posts-")) > 20]
+    assert min(probe.worth for probe in looks) > max(probe.worth for probe in old)
+    # Of the young posts first: there are the rows since the start date.
+    assert history[0].parent in {f"posts-{number}" for number in range(16)}
+
+
+def test_what_waited_longer_than_max_age_gets_a_turn() -> None:
+    found = picture()
+    unlooked(found, 8 * DAY, newest=False)
+    overdue = [probe for probe in begin(found) if probe.turn is Turn.OVERDUE]
+    assert [(probe.stream.name, round(probe.overdue)) for probe in overdue] == [("posts", 24)]
+
+
+def test_no_more_lists_are_planned_than_can_be_asked() -> None:
+    found = picture(posts=300, at_hand=5.0)
+    for number in range(300):
+        moved(found, "comments", f"posts-{number}")
+    assert sum(probe.reason.startswith("counter") for probe in begin(found)) == 25
+
+
+def test_a_first_look_comes_before_everything() -> None:
+    found = picture(posts=0, requests=0)
+    for name in CHILDREN:
+        found.progress.streams[name].complete = False
+        found.progress.streams[name].looked_at = None
+    found.progress.streams["nps"].looked_at = None
+    asked = [probe for probe in begin(found) if probe.turn is Turn.WORTH]
+    assert {probe.worth for probe in asked} == {float("inf")}
+    assert {probe.stream.name for probe in asked} == {"posts", "feature_requests", "nps"}
+
+
+def test_lists_of_counters_that_are_not_trusted_are_asked_without_them() -> None:
+    found = picture()
+    found.progress.streams["comments"].distrusted = True
+    for child in found.progress.children["comments"].values():
+        child.swept_at = NOW - 3 * DAY
+    asked = {probe.parent for probe in begin(found) if probe.stream.name == "comments"}
+    assert len(asked) == 60
+
+
+# --- the order in which they are asked -----------------------------------------------------------------
+
+
+def probes_of(turns: dict[Turn, int]) -> Iterator[Probe]:
+    number = count()
+    for turn, how_many in turns.items():
+        for _ in range(how_many):
+            worth = 100.0 if turn is Turn.WORTH else 0.1
+            yield Probe(CATALOGUE["comments"], "why", str(next(number)), worth=worth, turn=turn)
+
+
+def ordered(agenda: Agenda) -> list[Turn]:
+    found = []
+    while probe := agenda.next(lambda _: False):
+        found.append(probe.turn)
+    return found
+
+
+@pytest.mark.parametrize("picked", [0, 1, 7, 1_234_567])
+def test_each_share_of_the_requests_is_kept(picked: int) -> None:
+    agenda = Agenda(picked)
+    for probe in probes_of(dict.fromkeys(Turn, 200)):
+        agenda.add(probe)
+    first = ordered(agenda)[:200]
+    for turn, (every, _) in TURNS.items():
+        assert first.count(turn) == pytest.approx(200 / every, abs=1.01)
+
+
+def test_shares_of_many_small_runs_add_up() -> None:
+    picked, found = 0, []
+    for _ in range(300):
+        agenda = Agenda(picked, at_hand=1.5)
+        for probe in probes_of(dict.fromkeys(Turn, 3)):
+            agenda.add(probe)
+        found.append(agenda.next(lambda _: False))
+        picked = agenda.picked
+    turns = [probe.turn for probe in found if probe]
+    for turn, (every, _) in TURNS.items():
+        assert turns.count(turn) == pytest.approx(300 / every, abs=1.01)
+
+
+def test_a_look_waits_until_what_it_shows_can_be_read() -> None:
+    look = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=4.5)
+    small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
+    agenda = Agenda(0, at_hand=3.0)
+    agenda.add(look)
+    agenda.add(small)
+    # Nothing of less worth takes what is being saved.
+    assert agenda.next(lambda _: False) is None
+    assert agenda.saving == pytest.approx(1.5)
+    agenda.at_hand = 4.6
+    assert agenda.next(lambda _: False) is look
+    assert agenda.next(lambda _: False) is small
+
+
+def test_without_a_limit_everything_is_asked_in_the_order_in_which_it_came() -> None:
+    agenda = Agenda()
+    asked = [Probe(CATALOGUE["comments"], "why", str(number), needs=9.0) for number in range(9)]
+    for probe in asked:
+        agenda.add(probe)
+    assert [agenda.next(lambda _: False) for _ in range(10)] == [*asked, None]
+
+
+def test_ten_thousand_posts_are_planned_in_no_time() -> None:
+    """The aims are 100 ms, and 5 ms after a page, on a quiet machine; here they are held loosely."""
+    found = picture(posts=10_000, requests=0)
+    rng = Random(4)
+    for child in found.progress.children["comments"].values():
+        if rng.random() < 0.03:
+            child.counter, child.waits_since = "10", NOW - HOUR
+    planner = MostWorth()
+    began = process_time()
+    planner.begin(found, NOW)
+    assert process_time() - began < 0.6
+    began = process_time()
+    for number in range(10):
+        for name in CHILDREN["posts"]:
+            planner.follow(found, CATALOGUE[name], f"posts-{number}", NOW)
+    assert process_time() - began < 0.03
