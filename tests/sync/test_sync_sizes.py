@@ -106,7 +106,7 @@ def test_a_deleted_post_is_looked_for_once(tmp_path: Path) -> None:
     rig.close()
 
 
-def test_an_idle_week_ends_with_a_proof_and_not_more(tmp_path: Path) -> None:
+def test_an_idle_week_ends_with_a_proof_and_a_count_and_not_more(tmp_path: Path) -> None:
     rig = account(tmp_path, 30, 0, 0)
     rig.sync()
     costs = []
@@ -114,7 +114,9 @@ def test_an_idle_week_ends_with_a_proof_and_not_more(tmp_path: Path) -> None:
         rig.sandbox.advance(timedelta(days=1))
         costs.append(rig.sync().report.asked)
     usual = idle_cost(rig.sandbox)
-    assert sorted(costs)[:-1] == [usual] * 8
+    assert sorted(costs)[:-2] == [usual] * 7
+    # NPS has no counter, and is counted; the blocks are read to their ends.
+    assert sorted(costs)[-2] <= usual + 1
     assert max(costs) <= 2 * usual
     rig.close()
 
