@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,6 +14,7 @@ from connector.output import as_json, complain, progress, say, table
 
 if TYPE_CHECKING:
     from connector.commands.session import Session
+    from connector.commands.syncing import Wishes
 
 app = typer.Typer(
     name="beamer-segment",
@@ -62,6 +63,16 @@ AsOutput = Annotated[Output, typer.Option("--output", help="json ends with one o
 NewStore = Annotated[
     bool, typer.Option("--new-store", help="Make a store on a local disk also in a pod or an Airflow task.")
 ]
+EveryConnection = Annotated[bool, typer.Option("--all", help="Every connection, one after the other.")]
+StreamNames = Annotated[
+    list[str] | None, typer.Option("--stream", help="Only this stream and its parents; may be repeated.")
+]
+MostRequests = Annotated[
+    int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
+]
 
 
 def session(config: Path | None, env_file: Path | None, *, secrets: bool = True) -> "Session":
@@ -109,21 +120,44 @@ def check(
     raise typer.Exit(code)
 
 
+def run_each(
+    here: "Session",
+    connection: str | None,
+    every: bool,
+    wishes: "Wishes",
+    dry_run: bool,
+    output: Output,
+    new_store: bool = False,
+) -> NoReturn:
+    """One run of each connection that was asked for, or what it would ask."""
+    from connector.commands.syncing import dry_runs, syncs
+
+    if every and connection:
+        raise typer.BadParameter("--all and --connection exclude each other.")
+    chosen = here.chosen(connection, every)
+    text = output is Output.TEXT
+    if dry_run:
+        plans = dry_runs(here, chosen, wishes, text=text)
+        if not text:
+            as_json({"command": wishes.command, "dry_run": True, "exit": 0, "connections": plans})
+        raise typer.Exit(0)
+    with here.store(new_store) as store, stopping(here.clock) as signalled, progress(wishes.doing) as told:
+        results = syncs(here, store, chosen, wishes, told, text=text)
+    code = signalled() or wishes.code(results)
+    if not text:
+        as_json({"command": wishes.command, "exit": code, "connections": results})
+    raise typer.Exit(code)
+
+
 @app.command(rich_help_panel=EVERYDAY)
 def sync(
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
-    every: Annotated[bool, typer.Option("--all", help="Every connection, one after the other.")] = False,
-    stream: Annotated[
-        list[str] | None, typer.Option("--stream", help="Only this stream and its parents; may be repeated.")
-    ] = None,
-    max_requests: Annotated[
-        int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
-    ] = False,
+    every: EveryConnection = False,
+    stream: StreamNames = None,
+    max_requests: MostRequests = None,
+    dry_run: DryRun = False,
     no_deliver: Annotated[bool, typer.Option("--no-deliver", help="Collect into the outbox only.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 65 when rows went into quarantine.")] = False,
     skip_exit_code: Annotated[
@@ -142,24 +176,10 @@ def sync(
 
     Example: beamer-segment sync --env-file /etc/beamer-segment.env
     """
-    from connector.commands.syncing import Wishes, dry_runs, syncs
+    from connector.commands.syncing import Wishes
 
-    if every and connection:
-        raise typer.BadParameter("--all and --connection exclude each other.")
-    here = session(config, env_file)
-    chosen = here.chosen(connection, every)
     wishes = Wishes(tuple(stream or ()), max_requests, not no_deliver, strict, skip_exit_code)
-    if dry_run:
-        plans = dry_runs(here, chosen, wishes, text=output is Output.TEXT)
-        if output is Output.JSON:
-            as_json({"command": "sync", "dry_run": True, "exit": 0, "connections": plans})
-        raise typer.Exit(0)
-    with here.store(new_store) as store, stopping(here.clock) as signalled, progress("syncing") as told:
-        results = syncs(here, store, chosen, wishes, told, text=output is Output.TEXT)
-    code = signalled() or wishes.code(results)
-    if output is Output.JSON:
-        as_json({"command": "sync", "exit": code, "connections": results})
-    raise typer.Exit(code)
+    run_each(session(config, env_file), connection, every, wishes, dry_run, output, new_store)
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -167,16 +187,10 @@ def audit(
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
-    every: Annotated[bool, typer.Option("--all", help="Every connection, one after the other.")] = False,
-    stream: Annotated[
-        list[str] | None, typer.Option("--stream", help="Only this stream and its parents; may be repeated.")
-    ] = None,
-    max_requests: Annotated[
-        int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
-    ] = False,
+    every: EveryConnection = False,
+    stream: StreamNames = None,
+    max_requests: MostRequests = None,
+    dry_run: DryRun = False,
     output: AsOutput = Output.TEXT,
 ) -> None:
     """Read everything again that was not read whole within a day, compare ids, and fetch what is missing.
@@ -185,24 +199,10 @@ def audit(
 
     Example: beamer-segment audit --max-requests 100
     """
-    from connector.commands.syncing import Wishes, dry_runs, syncs
+    from connector.commands.syncing import Wishes
 
-    if every and connection:
-        raise typer.BadParameter("--all and --connection exclude each other.")
-    here = session(config, env_file)
-    chosen = here.chosen(connection, every)
     wishes = Wishes(tuple(stream or ()), max_requests, deliver=True, strict=False, skip_exit=None, audit=True)
-    if dry_run:
-        plans = dry_runs(here, chosen, wishes, text=output is Output.TEXT)
-        if output is Output.JSON:
-            as_json({"command": "audit", "dry_run": True, "exit": 0, "connections": plans})
-        raise typer.Exit(0)
-    with here.store(False) as store, stopping(here.clock) as signalled, progress("auditing") as told:
-        results = syncs(here, store, chosen, wishes, told, text=output is Output.TEXT)
-    code = signalled() or wishes.code(results)
-    if output is Output.JSON:
-        as_json({"command": "audit", "exit": code, "connections": results})
-    raise typer.Exit(code)
+    run_each(session(config, env_file), connection, every, wishes, dry_run, output)
 
 
 @app.command(rich_help_panel=EVERYDAY)

@@ -45,6 +45,10 @@ class Wishes:
     def command(self) -> str:
         return "audit" if self.audit else "sync"
 
+    @property
+    def doing(self) -> str:
+        return "auditing" if self.audit else "syncing"
+
     def code(self, results: Sequence[Mapping[str, Any]]) -> int:
         """The command's exit code: that of the worst connection, or what stands for 'nothing was to do'."""
         code = worst(result["exit"] for result in results)
