@@ -15,7 +15,6 @@ from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
 from connector.sync.parents import Context
-from connector.sync.planner import list_probe
 from connector.sync.probes import Probe
 from connector.sync.sweeps import SweepStep
 from connector.sync.work import Work
@@ -201,7 +200,7 @@ class Answers:
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
         if child is None or sweep is None or sweep.pages or sweep.resumed:
             return
-        planned = list_probe(work.picture, probe.stream, child, work.beamer_now)
+        planned = candidates.list_probe(work.picture, probe.stream, child, work.beamer_now)
         probe.sweep = planned.sweep
 
     def skip(self, probe: Probe) -> bool:

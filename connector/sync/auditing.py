@@ -1,15 +1,79 @@
-"""The plan of an audit that was asked for: every list is read again and compared; without I/O."""
+"""Audits: what is read again although no counter says so, by itself and on demand; without I/O."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
 from math import inf
 
 from connector.beamer.catalogue import Stream, children
+from connector.state.progress import ChildState
 from connector.sync import candidates, counters
+from connector.sync.learnt import Learnt, Rates
 from connector.sync.picture import Picture
-from connector.sync.planner import list_probe
-from connector.sync.probes import Probe
+from connector.sync.probes import Probe, Turn
 from connector.sync.windows import whole_days
+
+# A list that was read so lately needs no audit; and so many are considered at a time.
+AUDIT_AFTER = timedelta(days=7)
+AUDITS = 20
+BEFORE = datetime.min.replace(tzinfo=UTC)
+# One row in so many is deleted, and hides one that comes between the same two looks.
+DELETED_SHARE = 0.01
+
+
+def audits(
+    picture: Picture, now: datetime, known_rates: Rates | None = None, between: float = 24.0
+) -> list[Probe]:
+    """The lists that were read longest ago, though no counter has moved since.
+
+    `between` is the time between two looks, in hours: so long a deletion has to cancel a row out.
+    """
+    horizon = now - AUDIT_AFTER
+    due = [
+        (_whole_at(child), child.parent, stream)
+        for stream in candidates.wanted(picture.catalogue, picture.policy)
+        for child in picture.progress.children.get(stream.name, {}).values()
+        if child.swept_at
+        and child.swept_at < horizon
+        and child.swept == child.counter
+        and child.counter != "0"
+    ]
+    due = nsmallest(AUDITS, due, key=lambda each: each[:2])
+    guess = known_rates or (Learnt(picture, now) if due else None)
+    probes = []
+    for _, name, stream in due:
+        child = picture.progress.children[stream.name][name]
+        parent = picture.progress.parents[stream.parent or ""][name]
+        if parent.gone or not counters.total(child.counter):
+            continue
+        probe = candidates.audit_probe(stream, child, picture.policy)
+        probe.turn, probe.audit = Turn.AUDIT, True
+        if guess and child.swept_at:
+            hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
+            probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
+        probes.append(probe)
+    return probes + _counts(picture, now)
+
+
+def _counts(picture: Picture, now: datetime) -> list[Probe]:
+    """The lists without parents and counters whose counts were not compared for a while."""
+    probes = []
+    for stream in candidates.wanted(picture.catalogue, picture.policy):
+        state = picture.progress.streams[stream.name]
+        if stream.parent or children(picture.catalogue, stream.name) or not state.complete or state.place:
+            continue
+        last = state.audited_at or picture.policy.start
+        window = whole_days(picture.policy.start, now)
+        if window and now - last >= AUDIT_AFTER:
+            probe = candidates.count_probe(stream, window)
+            probe.turn, probe.whole = Turn.AUDIT, True
+            probes.append(probe)
+    return probes
+
+
+def _whole_at(child: ChildState) -> datetime:
+    """When a list was last read as a whole; partly read ones come first."""
+    return child.whole_at or BEFORE
 
 
 class AuditEverything:
@@ -36,7 +100,9 @@ class AuditEverything:
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         """What a block shows to have moved is read as in a sync."""
         child = picture.progress.children.get(stream.name, {}).get(parent)
-        return list_probe(picture, stream, child, now) if child and candidates.asks(child) else None
+        return (
+            candidates.list_probe(picture, stream, child, now) if child and candidates.asks(child) else None
+        )
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, worth=inf)
@@ -56,7 +122,7 @@ class AuditEverything:
             if parent is None or parent.gone or done or not counters.total(child.counter):
                 continue
             if candidates.asks(child):
-                probe = list_probe(picture, stream, child, now)
+                probe = candidates.list_probe(picture, stream, child, now)
             else:
                 probe = candidates.audit_probe(stream, child, picture.policy)
                 probe.audit = True

@@ -10,11 +10,14 @@ from connector.state.progress import ChildState, ParentState, Progress, StreamSt
 from connector.sync import looks, resuming, sweeps
 from connector.sync.blocks import Block, cut
 from connector.sync.counters import UNKNOWN, moved
+from connector.sync.picture import Picture
 from connector.sync.policy import Policy
 from connector.sync.probes import Probe
 from connector.sync.sweeps import Sweep
 from connector.sync.windows import Window
 
+# Under a monthly limit, a list is read back over its whole lookback no oftener than this.
+DEEP_EVERY = timedelta(days=1)
 # How long a full page's proof that nothing hides behind it is believed.
 PROOF_LASTS = timedelta(days=7)
 
@@ -143,6 +146,24 @@ def child_probe(
     )
     reason = "its rows were never read" if child.swept is None else f"counter {child.swept} → {child.counter}"
     return Probe(stream, reason, child.parent, sweep=sweep)
+
+
+def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Probe:
+    """The probe of a child list, as it stands now."""
+    parent = picture.progress.parents[stream.parent or ""][child.parent]
+    state = picture.progress.streams[stream.name]
+    return child_probe(
+        stream,
+        child,
+        parent.date,
+        state,
+        picture.policy,
+        picture.first_page,
+        # Once a day the whole lookback is read: a row that came late may be behind known ones.
+        thrifty=picture.per_day is not None
+        and child.deep_at is not None
+        and now - child.deep_at < DEEP_EVERY,
+    )
 
 
 def audit_probe(stream: Stream, child: ChildState, policy: Policy) -> Probe:

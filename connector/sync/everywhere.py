@@ -6,8 +6,8 @@ from math import ceil, inf
 
 from connector.beamer.catalogue import Stream
 from connector.sync import candidates
+from connector.sync.auditing import audits
 from connector.sync.picture import Picture
-from connector.sync.planner import audits, list_probe
 from connector.sync.probes import Probe, Turn
 
 # So much of what a run asks anyway may be added for audits.
@@ -33,7 +33,7 @@ class LookEverywhere:
         state = picture.progress.streams[stream.name]
         if not candidates.asks(child) and not state.distrusted:
             return None
-        return list_probe(picture, stream, child, now)
+        return candidates.list_probe(picture, stream, child, now)
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, worth=inf)

@@ -10,8 +10,9 @@ from math import ceil, exp, inf, sqrt
 from connector.sync import candidates
 from connector.sync.activity import MONTH, Survey
 from connector.sync.agenda import TURNS
+from connector.sync.auditing import AUDIT_AFTER, AUDITS
 from connector.sync.everywhere import AUDIT_SHARE
-from connector.sync.planner import AUDIT_AFTER, AUDITS, PROOF_LASTS, PROOF_SHARE
+from connector.sync.planner import PROOF_LASTS, PROOF_SHARE
 from connector.sync.price import AGES, HALVINGS, Asked, settled
 from connector.sync.probes import Turn
 from connector.sync.rates import HOUR

@@ -6,8 +6,8 @@ no monthly limit, everything is asked at every run (see everywhere.py).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from heapq import nlargest, nsmallest
+from datetime import datetime, timedelta
+from heapq import nlargest
 from math import ceil, inf
 from statistics import fmean
 from typing import Protocol
@@ -15,31 +15,23 @@ from typing import Protocol
 from connector.beamer.catalogue import Stream, children
 from connector.state.progress import ChildState, ParentState, StreamState
 from connector.sync import candidates, counters, rates, worth
+from connector.sync.auditing import audits
 from connector.sync.blocks import SIZE
 from connector.sync.learnt import Learnt, Rates
 from connector.sync.picture import Picture
 from connector.sync.probes import Probe, Turn
 from connector.sync.rates import HOUR
-from connector.sync.windows import whole_days
 from connector.sync.worth import NOTHING, Expected
 
 # Making sure that nothing hides behind full pages costs a page more for each block: no oftener than this
 # under a monthly limit, and no more than this share of the budget.
 PROOF_LASTS = timedelta(days=30)
 PROOF_SHARE = 0.02
-# A list that was read so lately needs no audit; and so many are considered at a time.
-AUDIT_AFTER = timedelta(days=7)
-AUDITS = 20
-BEFORE = datetime.min.replace(tzinfo=UTC)
-# One row in so many is deleted, and hides one that comes between the same two looks.
-DELETED_SHARE = 0.01
 # A row behind a page that was never seen counts as one that has waited this long.
 UNKNOWN_HOURS = 12.0
 # The rule favours the mean. To keep the tail in hand, what was not looked at for twice as long as usual
 # counts as if it were worth so many doublings more.
 TAIL = 1.0
-# Under a monthly limit, a list is read back over its whole lookback no oftener than this.
-DEEP_EVERY = timedelta(days=1)
 # So many blocks are reckoned closely, list by list.
 CLOSELY = 350
 # More may come in while a run is under way.
@@ -107,14 +99,16 @@ class MostWorth:
         for turn in Turn:
             due = (each for each in lists if each[0].turn is turn)
             for rank, stream, child in nlargest(most, due, key=lambda each: each[0].place):
-                probes.append(rank.given(list_probe(picture, stream, child, now)))
+                probes.append(rank.given(candidates.list_probe(picture, stream, child, now)))
         return probes + audits(picture, now, self._rates, self._usual)
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not candidates.asks(child):
             return None
-        return self._rank(picture, stream, child, now).given(list_probe(picture, stream, child, now))
+        return self._rank(picture, stream, child, now).given(
+            candidates.list_probe(picture, stream, child, now)
+        )
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
         assert probe.look is not None  # noqa: S101 - lists are read on at once
@@ -280,76 +274,3 @@ def _usual(picture: Picture, now: datetime) -> float:
         if parent.looked_at and not parent.gone
     ]
     return max(0.1, fmean(hours)) if hours else 1.0
-
-
-def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Probe:
-    """The probe of a child list, as it stands now."""
-    parent = picture.progress.parents[stream.parent or ""][child.parent]
-    state = picture.progress.streams[stream.name]
-    return candidates.child_probe(
-        stream,
-        child,
-        parent.date,
-        state,
-        picture.policy,
-        picture.first_page,
-        # Once a day the whole lookback is read: a row that came late may be behind known ones.
-        thrifty=picture.per_day is not None
-        and child.deep_at is not None
-        and now - child.deep_at < DEEP_EVERY,
-    )
-
-
-def audits(
-    picture: Picture, now: datetime, known_rates: Rates | None = None, between: float = 24.0
-) -> list[Probe]:
-    """The lists that were read longest ago, though no counter has moved since.
-
-    `between` is the time between two looks, in hours: so long a deletion has to cancel a row out.
-    """
-    horizon = now - AUDIT_AFTER
-    due = [
-        (_whole_at(child), child.parent, stream)
-        for stream in candidates.wanted(picture.catalogue, picture.policy)
-        for child in picture.progress.children.get(stream.name, {}).values()
-        if child.swept_at
-        and child.swept_at < horizon
-        and child.swept == child.counter
-        and child.counter != "0"
-    ]
-    due = nsmallest(AUDITS, due, key=lambda each: each[:2])
-    guess = known_rates or (Learnt(picture, now) if due else None)
-    probes = []
-    for _, name, stream in due:
-        child = picture.progress.children[stream.name][name]
-        parent = picture.progress.parents[stream.parent or ""][name]
-        if parent.gone or not counters.total(child.counter):
-            continue
-        probe = candidates.audit_probe(stream, child, picture.policy)
-        probe.turn, probe.audit = Turn.AUDIT, True
-        if guess and child.swept_at:
-            hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
-            probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
-        probes.append(probe)
-    return probes + _counts(picture, now)
-
-
-def _counts(picture: Picture, now: datetime) -> list[Probe]:
-    """The lists without parents and counters whose counts were not compared for a while."""
-    probes = []
-    for stream in candidates.wanted(picture.catalogue, picture.policy):
-        state = picture.progress.streams[stream.name]
-        if stream.parent or children(picture.catalogue, stream.name) or not state.complete or state.place:
-            continue
-        last = state.audited_at or picture.policy.start
-        window = whole_days(picture.policy.start, now)
-        if window and now - last >= AUDIT_AFTER:
-            probe = candidates.count_probe(stream, window)
-            probe.turn, probe.whole = Turn.AUDIT, True
-            probes.append(probe)
-    return probes
-
-
-def _whole_at(child: ChildState) -> datetime:
-    """When a list was last read as a whole; partly read ones come first."""
-    return child.whole_at or BEFORE
