@@ -28,7 +28,7 @@ HOURS = 26
 NEXT = """Where to go next:
   beamer-segment sandbox      the same account, to point a sync at from another terminal
   beamer-segment check        with your own keys in the environment (see README.md)
-  beamer-segment sync         from cron: once a day on a small plan, every five minutes without a limit"""
+  beamer-segment sync         from cron, as often as you like: the month's budget is kept"""
 
 
 class Hours(SystemClock):
