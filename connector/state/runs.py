@@ -14,6 +14,12 @@ KEPT = timedelta(days=30)
 
 
 _BEGIN = insert(runs).returning(runs.c.id)
+_LAST = (
+    select(runs.c.started_at)
+    .where(runs.c.connection == bindparam("whose"))
+    .order_by(runs.c.id.desc())
+    .limit(1)
+)
 _FINISH = update(runs).where(runs.c.id == bindparam("number"))
 _TIDY = (
     delete(runs).where(runs.c.started_at < bindparam("old")),
@@ -27,6 +33,13 @@ def begin(store: Store, connection: str, command: str, now: datetime) -> int:
     with store.write() as db:
         new = {"connection": connection, "command": command, "started_at": now}
         return int(db.execute(_BEGIN, new).scalar_one())
+
+
+def last_begun(store: Store, connection: str) -> datetime | None:
+    """When the connection's last run was started."""
+    with store.read() as db:
+        found: datetime | None = db.execute(_LAST, {"whose": connection}).scalar_one_or_none()
+    return found
 
 
 def finish(

@@ -18,13 +18,15 @@ class Agenda:
     """The probes of one run: what is worth most is asked next, and of what is worth the same, the first.
 
     `picked` is how many requests the account has spent before, so that turns go round over many runs;
-    `at_hand` is how many may be spent now, None without a limit; `saving` is how many are lacking.
+    `at_hand` is how many may be spent now, None without a limit; `saving` is how many are lacking for what
+    is worth most, and `per_run` how many come in between two runs.
     """
 
     def __init__(self, picked: int = 0, at_hand: float | None = None) -> None:
         self.picked = picked
         self.at_hand = at_hand
         self.saving = 0.0
+        self.per_run = 0.0
         self._order = count()
         self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
         self._flights: dict[Future[Answer], Probe] = {}
@@ -90,7 +92,8 @@ class Agenda:
 
     def _saves(self, probe: Probe) -> bool:
         """Whether to wait until enough is at hand to read what a look shows at once."""
-        if probe.turn is not Turn.WORTH or self.at_hand is None:
+        # Where a run finds more than that each time, waiting for the next one saves nothing.
+        if probe.turn is not Turn.WORTH or self.at_hand is None or probe.needs <= self.per_run:
             return False
         self.saving = max(0.0, probe.needs - self.at_hand)
         return self.saving > 0

@@ -59,6 +59,7 @@ class Collector:
         report: Report,
         most_requests: int | None = None,
         planner: Planner | None = None,
+        before: datetime | None = None,
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -82,6 +83,7 @@ class Collector:
         self._most = most_requests
         self._accepted = accepted
         self._chance = chance
+        self._before = before
         self._answers = Answers(self._work)
         self._pages = 0
 
@@ -100,6 +102,8 @@ class Collector:
         balance = work.ledger.balance(started)
         work.per_day, work.at_hand = balance.per_day, balance.level
         work.agenda.picked, work.agenda.at_hand = balance.drawn, balance.level
+        if self._before and work.per_day:
+            work.agenda.per_run = work.per_day * ((started - self._before) / timedelta(days=1))
         self._troubles = Troubles(work, self._chance, refused=balance.refused)
         self._doubt_filters(started)
         for probe in work.planner.begin(work.picture, started):

@@ -227,7 +227,9 @@ class MostWorth:
         if child.swept is None and not child.recent:
             history = self._history(picture, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
-            return Rank((unseen.row_hours + history * worth.HISTORY) / pages, Turn.HISTORY)
+            young = parent.date >= picture.policy.start
+            value = history * (worth.HISTORY if young else worth.OLD_HISTORY) / pages
+            return Rank(value, Turn.HISTORY)
         if child.swept is None:
             waiting = rates.faded(child.recent, child.recent_at, now)
         else:

@@ -90,12 +90,14 @@ class Run:
         self._report = Report()
         self._segment_error: ConnectorError | None = None
         self._weighed_at = 0
+        self._before: datetime | None = None
 
     def go(self) -> Outcome:
         parts = self._parts
         started = parts.clock.now()
         name = parts.identity.name
         fence = leases.acquire(parts.store, name, this_process(), started)
+        self._before = runs.last_begun(parts.store, name)
         number = runs.begin(parts.store, name, self._command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
         outcome = Outcome(number, self._report, Busy("The run did not end."))
@@ -132,6 +134,7 @@ class Run:
             report=self._report,
             most_requests=self._most,
             planner=parts.planner,
+            before=self._before,
             accepted=lambda report: self._page_accepted(delivery, outbox, report),
         )
         delivery = Delivery(

@@ -18,6 +18,8 @@ from connector.sync.rates import HOUR
 # A row that is older than the connection is worth next to nothing beside what is said today, or it would
 # keep the connector from it for weeks: history is read by its own share of the requests.
 HISTORY = 0.01
+# At posts older than the start date there is little of it: that is left to the share alone.
+OLD_HISTORY = 1e-6
 # How many rows are behind a move without a rise, or one by rows that were found before their counter moved:
 # a deletion may hide one that came.
 HIDDEN_ROW = 0.02
