@@ -7,6 +7,7 @@ from dataclasses import replace
 from connector.beamer.catalogue import Stream
 from connector.beamer.pages import Habits
 from connector.state.intake import Effects
+from connector.state.period import day_of
 from connector.state.progress import ChildState, ParentState, StreamState
 from connector.sync import counters, looks, rates, resuming, sweeps, trust
 from connector.sync.looks import LookStep
@@ -15,7 +16,6 @@ from connector.sync.parents import Context, counter_after, gone, parent_after, p
 from connector.sync.probes import NO_PARENT, Probe
 from connector.sync.shaping import enqueue, enqueue_changes
 from connector.sync.sweeps import SweepStep
-from connector.sync.windows import day_of
 
 
 def tally(page: JudgedPage, fresh: set[str], unusable: int, effects: Effects) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import structlog
 
-from connector.beamer.catalogue import Stream, children
+from connector.beamer.catalogue import Stream
 from connector.beamer.door import Answer
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
@@ -108,9 +108,7 @@ class Answers:
     def _block(self, probe: Probe, page: JudgedPage) -> None:
         work, stream, context = self._work, probe.stream, self._context(probe)
         known = work.progress.parents.setdefault(stream.name, {})
-        below = [
-            child for child in children(work.catalogue, stream.name) if child.name in work.policy.streams
-        ]
+        below = work.picture.below(stream)
         scopes = [(child, work.progress.streams[child.name].scope) for child in below]
         steps: list[LookStep] = []
 

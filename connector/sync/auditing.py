@@ -59,16 +59,23 @@ def _counts(picture: Picture, now: datetime) -> list[Probe]:
     """The lists without parents and counters whose counts were not compared for a while."""
     probes = []
     for stream in candidates.wanted(picture.catalogue, picture.policy):
-        state = picture.progress.streams[stream.name]
-        if stream.parent or children(picture.catalogue, stream.name) or not state.complete or state.place:
-            continue
-        last = state.audited_at or picture.policy.start
-        window = whole_days(picture.policy.start, now)
-        if window and now - last >= AUDIT_AFTER:
-            probe = candidates.count_probe(stream, window)
-            probe.turn, probe.whole = Turn.AUDIT, True
-            probes.append(probe)
+        if stream.parent is None and not children(picture.catalogue, stream.name):
+            last = picture.progress.streams[stream.name].audited_at or picture.policy.start
+            if now - last >= AUDIT_AFTER:
+                probes += _count(picture, stream, now)
+    for probe in probes:
+        probe.turn = Turn.AUDIT
     return probes
+
+
+def _count(picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
+    """The count that an audit of a list begins with; none while the list is still being read."""
+    state, window = picture.progress.streams[stream.name], whole_days(picture.policy.start, now)
+    if window is None or not state.complete or state.place:
+        return []
+    probe = candidates.count_probe(stream, window)
+    probe.whole = True
+    return [probe]
 
 
 def _whole_at(child: ChildState) -> datetime:
@@ -108,10 +115,10 @@ class AuditEverything:
         return replace(probe, worth=inf)
 
     def _due(self, picture: Picture, probe: Probe) -> bool:
+        assert probe.look is not None  # noqa: S101 - a block's probe
         known = picture.progress.parents.get(probe.stream.name, {})
-        members = probe.look.block.members if probe.look else frozenset()
-        proofs = [known[name].proved_at for name in members]
-        return not proofs or any(proof is None or proof < self._since for proof in proofs)
+        block = probe.look.block
+        return not block.members or candidates.doubted(block, known, self._since)
 
     def _lists(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
         parents = picture.progress.parents.get(stream.parent or "", {})
@@ -132,13 +139,9 @@ class AuditEverything:
 
     def _counts(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
         state = picture.progress.streams[stream.name]
-        window = whole_days(picture.policy.start, now)
+        dated = candidates.dated_probe(stream, state, picture.policy, picture.first_page)
         done = state.audited_at is not None and state.audited_at >= self._since
-        if window is None or done or not state.complete or state.place:
-            return [candidates.dated_probe(stream, state, picture.policy, picture.first_page)]
-        probe = candidates.count_probe(stream, window)
-        probe.whole = True
-        return [candidates.dated_probe(stream, state, picture.policy, picture.first_page), probe]
+        return [dated, *([] if done else _count(picture, stream, now))]
 
 
 def _proving(probe: Probe) -> Probe:

@@ -34,16 +34,16 @@ class Notebook:
             state = picture.progress.streams[stream.name]
             if stream.parent is None:
                 continue
-            known = rates.restore(state.curve)
-            for since, until, rows in self._seen[stream.name]:
-                known = known.observed(since, until, rows)
             due = state.fitted_at is None or now - state.fitted_at >= REFITTED
             sample = _sample(picture, stream) if due else []
+            if not sample and not self._seen[stream.name]:
+                continue
+            known, fitted_at = rates.restore(state.curve), state.fitted_at
+            for since, until, rows in self._seen[stream.name]:
+                known = known.observed(since, until, rows)
             if sample:
-                known = known.refitted(sample)
-            if sample or self._seen[stream.name]:
-                at = now if sample else state.fitted_at
-                picture.progress.streams[stream.name] = replace(state, curve=known.dump(), fitted_at=at)
+                known, fitted_at = known.refitted(sample), now
+            picture.progress.streams[stream.name] = replace(state, curve=known.dump(), fitted_at=fitted_at)
 
 
 def _sample(picture: Picture, stream: Stream) -> list[tuple[float, int]]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from connector.clock import SECOND
+from connector.state.period import EPOCH, day_of
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
@@ -44,8 +44,3 @@ def whole_days(start: datetime, now: datetime) -> Window | None:
     """From the start date to the end of yesterday: today's rows are still coming in."""
     first, end = day_of(start), day_of(now)
     return Window(first, end, start) if first < end else None
-
-
-def day_of(moment: datetime) -> int:
-    """Whole UTC days since the epoch."""
-    return (moment - EPOCH).days
