@@ -8,6 +8,8 @@ BIN := .venv/bin
 READY := .venv/.set-up
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 8
+# Tests made of processes wait for some of their time.
+WAITING := -n $$((1 + $$(getconf _NPROCESSORS_ONLN))) --maxprocesses 9 --dist worksteal
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -15,7 +17,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo bench-start bench-quota test test-slow test-all test-events check format setup wheel constraints clean
+.PHONY: help demo docs-check bench-start bench-quota bench-backfill bench-schedule bench-million soak kills simulate mutants test test-slow test-long test-all test-events test-airflow airflow check format setup wheel constraints clean
 
 help: ## List what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,14 +28,22 @@ demo: $(READY) ## Run the whole way on this machine, no keys needed
 test: $(READY) ## Run the fast tests, in parallel
 	@$(PYTEST) -m 'not slow' $(PARALLEL)
 
-test-slow: $(READY) ## Run the slow tests only
-	@nothing=0; $(PYTEST) -m slow --collect-only -qq >/dev/null 2>&1 || nothing=$$?; \
-	if [ $$nothing -eq 5 ]; then echo "No test is marked slow."; else $(PYTEST) -m slow $(PARALLEL); fi
+test-slow: $(READY) ## Run the slow tests only, without those that take minutes each
+	@$(PYTEST) -m 'slow and not long' $(WAITING)
 
-test-all: test test-slow ## Run every test
+test-long: $(READY) ## Run the slow tests that take minutes each
+	@$(PYTEST) -m long $(WAITING)
+
+test-all: test test-slow test-long ## Run every test
+
+docs-check: $(READY) ## Hold README and examples to the code (part of `make test`; UPDATE_DOCS=1 rewrites what is generated)
+	@$(PYTEST) -q tests/docs
 
 test-events: $(READY) ## Hold every kind of event against Segment's own validators (Node.js 18 or later)
 	@sh -ec "$$CHECK_EVENTS"
+
+test-airflow: airflow ## Run the DAGs in a real Airflow 3, which is installed under build/ once
+	@TEST_AIRFLOW_VENV="$(AIRFLOW)" $(PYTEST) -q tests/airflow
 
 check: $(READY) ## Lint, check formatting, types and import contracts
 	@$(BIN)/ruff check .
@@ -46,6 +56,28 @@ bench-start: $(READY) ## Time a sync with nothing to do, and --help, as whole pr
 
 bench-quota: $(READY) ## Measure how late rows are on a month's quota, month after month; takes hours
 	@mkdir -p build && $(BIN)/python -m tests.benchmarks.quota --seeds 20 --save build/quota.jsonl --resume
+
+bench-backfill: $(READY) ## Measure a backfill over sockets: the rate limit, the machine, memory, kills; takes ten minutes
+	@$(BIN)/python -m tests.benchmarks.backfill
+
+bench-schedule: $(READY) ## 200 connections on one PostgreSQL: how late each is synced; 40 minutes
+	@$(BIN)/python -m tests.soak.many && $(BIN)/python -m tests.soak.many --processes 2
+
+soak: $(READY) ## Sixty hours of made-up life in an hour of `schedule`, with faults
+	@$(BIN)/python -m tests.soak --hours 60 --minutes 60
+
+bench-million: $(READY) ## Sync beside a million seen rows and beside ten thousand: time, memory, bytes a row
+	@$(BIN)/python -m tests.benchmarks.million
+
+kills: $(READY) ## Kill a sync at a hundred moments, and print where it was
+	@$(BIN)/python -m tests.stress.kills
+
+SEEDS ?= 5000
+simulate: $(READY) ## Live SEEDS=5000 simulated lives, with crashes and overlapping runs
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+mutants: $(READY) ## Break the connector on purpose, and list how the simulation notices
+	@$(BIN)/python -m tests.simulation.mutants
 
 format: $(READY) ## Format the code and repair what the linter can
 	@$(BIN)/ruff check --fix-only .
@@ -63,6 +95,27 @@ constraints: $(READY) ## Resolve the newest versions anew and write constraints.
 clean: ## Remove .venv, caches and built files
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- Airflow ------------------------------------------------------------------------------------------
+
+# A venv of its own: Airflow's packages and the connector's never share one.
+AIRFLOW := $(CURDIR)/build/airflow-venv
+
+airflow: $(READY)
+	@sh -ec "$$SET_UP_AIRFLOW"
+
+define SET_UP_AIRFLOW
+wanted=$$(pwd -P; $(BIN)/python --version; cksum < tests/airflow/constraints.txt)
+[ "$$(cat $(AIRFLOW)/.set-up 2>/dev/null)" != "$$wanted" ] || exit 0
+echo "make: setting up Airflow in build/airflow-venv, once; this takes some minutes." >&2
+$(BIN)/python -m venv --clear $(AIRFLOW)
+$(AIRFLOW)/bin/python -m pip install -qq -c tests/airflow/constraints.txt apache-airflow || {
+    echo "make: Airflow could not be installed; pip's own words stand above." >&2
+    exit 1
+}
+echo "$$wanted" > $(AIRFLOW)/.set-up
+endef
+export SET_UP_AIRFLOW
 
 # --- setting up ---------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """The command line. Heavy libraries are imported where they are used, so that `--help` answers at once."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -13,8 +14,12 @@ from connector.helping import EVERYDAY, MORE, TRY, Grouped
 from connector.output import as_json, complain, progress, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from connector.commands.around import Around
     from connector.commands.session import Session
     from connector.commands.syncing import Wishes
+    from connector.service.sharding import Shard
 
 app = typer.Typer(
     name="beamer-segment",
@@ -31,10 +36,16 @@ outbox_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What waits for Segment, and what it refused."
 )
 db_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The state store's schema.")
+state_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A connection's state: moved to another database, or reset.",
+)
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The settings in force.")
 app.add_typer(quota_app, name="quota", rich_help_panel=EVERYDAY)
 app.add_typer(outbox_app, name="outbox", rich_help_panel=EVERYDAY)
 app.add_typer(db_app, name="db", rich_help_panel=MORE)
+app.add_typer(state_app, name="state", rich_help_panel=MORE)
 app.add_typer(config_app, name="config", rich_help_panel=MORE)
 
 
@@ -63,9 +74,45 @@ AsOutput = Annotated[Output, typer.Option("--output", help="json ends with one o
 NewStore = Annotated[
     bool, typer.Option("--new-store", help="Make a store on a local disk also in a pod or an Airflow task.")
 ]
-EveryConnection = Annotated[bool, typer.Option("--all", help="Every connection, one after the other.")]
+EveryConnection = Annotated[bool, typer.Option("--all", help="Every connection, side by side.")]
+OneShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="INDEX/COUNT", help="Of all connections this share, from 0.", show_default=False
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=64, help="So many connections at once.", show_default=False),
+]
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option("--metrics-file", help="Write figures for node-exporter's textfiles.", show_default=False),
+]
+PingUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--ping-url",
+        help="A dead man's switch: call it at the end, /fail behind it if need be.",
+        show_default=False,
+    ),
+]
+
+
+def _stream_names(incomplete: str) -> list[str]:
+    """What a shell may complete a stream's name to."""
+    from connector.config import STREAMS
+
+    return [name for name in STREAMS if name.startswith(incomplete)]
+
+
 StreamNames = Annotated[
-    list[str] | None, typer.Option("--stream", help="Only this stream and its parents; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--stream",
+        help="Only this stream and its parents; may be repeated.",
+        autocompletion=_stream_names,
+    ),
 ]
 MostRequests = Annotated[
     int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
@@ -75,13 +122,37 @@ DryRun = Annotated[
 ]
 
 
-def session(config: Path | None, env_file: Path | None, *, secrets: bool = True) -> "Session":
+def session(
+    config: Path | None,
+    env_file: Path | None,
+    *,
+    secrets: bool = True,
+    given: "Mapping[str, object] | None" = None,
+) -> "Session":
     from connector.commands.session import begin
 
-    return begin(config, env_file, secrets=secrets)
+    return begin(config, env_file, secrets=secrets, given=given or {})
 
 
 # --- everyday ------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def init(
+    env_file: Annotated[
+        Path | None,
+        typer.Option("--env-file", help="What it writes.", show_default="~/beamer-segment.env"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    new_store: NewStore = False,
+) -> None:
+    """Ask for both keys and what to read, check them, write an env file, and print the crontab line.
+
+    Example: beamer-segment init --env-file ~/beamer-segment.env
+    """
+    from connector.commands.initializing import initialize
+
+    raise typer.Exit(initialize(env_file, force=force, new_store=new_store))
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -100,7 +171,7 @@ def check(
 
     Example: beamer-segment check --send-test
     """
-    from connector.commands.checking import examine
+    from connector.commands.checking import examine, show
 
     here = session(config, env_file)
     with here.store(new_store) as store:
@@ -111,9 +182,7 @@ def check(
         for finding in findings:
             found.append(finding)
             if output is Output.TEXT:
-                say(f"{finding.grade:8}{finding.thing}: {finding.found}")
-                if finding.todo:
-                    say(f"        → {finding.todo}")
+                show(finding)
     code = worst(finding.exit for finding in found)
     if output is Output.JSON:
         as_json({"command": "check", "exit": code, "findings": [finding.as_dict() for finding in found]})
@@ -128,25 +197,55 @@ def run_each(
     dry_run: bool,
     output: Output,
     new_store: bool = False,
+    *,
+    shard: str | None = None,
+    workers: int | None = None,
+    around: "Around | None" = None,
 ) -> NoReturn:
     """One run of each connection that was asked for, or what it would ask."""
+    from connector.commands.around import Around
     from connector.commands.syncing import dry_runs, syncs
 
-    if every and connection:
-        raise typer.BadParameter("--all and --connection exclude each other.")
-    chosen = here.chosen(connection, every)
+    if (every or shard) and connection:
+        raise typer.BadParameter("--all and --shard exclude --connection.")
+    chosen, around = here.chosen(connection, every, _shard(shard)), around or Around()
     text = output is Output.TEXT
     if dry_run:
         plans = dry_runs(here, chosen, wishes, text=text)
         if not text:
             as_json({"command": wishes.command, "dry_run": True, "exit": 0, "connections": plans})
         raise typer.Exit(0)
-    with here.store(new_store) as store, stopping(here.clock) as signalled, progress(wishes.doing) as told:
-        results = syncs(here, store, chosen, wishes, told, text=text)
-    code = signalled() or wishes.code(results)
-    if not text:
-        as_json({"command": wishes.command, "exit": code, "connections": results})
-    raise typer.Exit(code)
+    at_once = min(workers or here.settings.workers, len(chosen) or 1)
+    with around.run(here):
+        with (
+            here.store(new_store, at_once) as store,
+            stopping(here.clock) as signalled,
+            progress(wishes.doing, not around.quiet) as told,
+        ):
+            results = syncs(here, store, chosen, wishes, told, text=text, workers=at_once)
+            around.look(here, store, chosen)
+        around.code = signalled() or wishes.code(results)
+        if not text:
+            as_json({"command": wishes.command, "exit": around.code, "connections": results})
+    raise typer.Exit(around.code)
+
+
+def _shard(text: str | None) -> "Shard | None":
+    from connector.service.sharding import parsed
+
+    try:
+        return None if text is None else parsed(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _around(quiet: bool, ping_url: str | None, metrics_file: Path | None) -> "Around":
+    from connector.commands.around import Around, given_url
+
+    try:
+        return Around(quiet, given_url(ping_url), metrics_file)
+    except ValueError as error:
+        raise typer.BadParameter(f"--ping-url: {error}.") from None
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -155,6 +254,8 @@ def sync(
     env_file: EnvFile = None,
     connection: ConnectionName = None,
     every: EveryConnection = False,
+    shard: OneShard = None,
+    workers: Workers = None,
     stream: StreamNames = None,
     max_requests: MostRequests = None,
     dry_run: DryRun = False,
@@ -169,6 +270,11 @@ def sync(
             help="Replaces 75, and 0 where no request could be sent (Airflow: 99).",
         ),
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Say nothing while all is well, and what is new there once.")
+    ] = False,
+    ping_url: PingUrl = None,
+    metrics_file: MetricsFile = None,
     output: AsOutput = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:
@@ -179,7 +285,19 @@ def sync(
     from connector.commands.syncing import Wishes
 
     wishes = Wishes(tuple(stream or ()), max_requests, not no_deliver, strict, skip_exit_code)
-    run_each(session(config, env_file), connection, every, wishes, dry_run, output, new_store)
+    around = _around(quiet, ping_url, metrics_file)
+    run_each(
+        session(config, env_file),
+        connection,
+        every,
+        wishes,
+        dry_run,
+        output,
+        new_store,
+        shard=shard,
+        workers=workers,
+        around=around,
+    )
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -188,6 +306,8 @@ def audit(
     env_file: EnvFile = None,
     connection: ConnectionName = None,
     every: EveryConnection = False,
+    shard: OneShard = None,
+    workers: Workers = None,
     stream: StreamNames = None,
     max_requests: MostRequests = None,
     dry_run: DryRun = False,
@@ -201,8 +321,132 @@ def audit(
     """
     from connector.commands.syncing import Wishes
 
-    wishes = Wishes(tuple(stream or ()), max_requests, deliver=True, strict=False, skip_exit=None, audit=True)
-    run_each(session(config, env_file), connection, every, wishes, dry_run, output)
+    wishes = Wishes(
+        tuple(stream or ()), max_requests, deliver=True, strict=False, skip_exit=None, command="audit"
+    )
+    here = session(config, env_file)
+    run_each(here, connection, every, wishes, dry_run, output, shard=shard, workers=workers)
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def schedule(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    shard: OneShard = None,
+    workers: Workers = None,
+    interval: Annotated[
+        str | None,
+        typer.Option("--interval", help="The least time between two syncs of one.", show_default=False),
+    ] = None,
+    max_interval: Annotated[
+        str | None, typer.Option("--max-interval", help="The most time between them.", show_default=False)
+    ] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(
+            "--bind",
+            metavar="HOST:PORT",
+            help="Where status, health and metrics are served; or none.",
+            show_default=False,
+        ),
+    ] = None,
+    new_store: NewStore = False,
+) -> None:
+    """Sync every connection again and again, at a pace that its budget allows, until a signal comes.
+
+    Example: beamer-segment schedule --config /etc/beamer-segment
+    """
+    from connector.commands import scheduling
+
+    if shard and connection:
+        raise typer.BadParameter("--shard excludes --connection.")
+    given = {
+        "CONNECTOR_WORKERS": workers,
+        "CONNECTOR_INTERVAL": interval,
+        "CONNECTOR_MAX_INTERVAL": max_interval,
+        "CONNECTOR_BIND": bind,
+    }
+    here = session(config, env_file, given=given)
+    chosen = here.chosen(connection, connection is None, _shard(shard))
+    scheduling.schedule(here, chosen, new=new_store)
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def backfill(
+    since: Annotated[str, typer.Option("--since", help="The first date, such as 2024-01-01 (UTC).")],
+    until: Annotated[
+        str | None, typer.Option("--until", help="The date before which it ends.", show_default="now")
+    ] = None,
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option("--stream", help="Only this stream; may be repeated.", autocompletion=_stream_names),
+    ] = None,
+    max_requests: MostRequests = None,
+    share: Annotated[
+        str | None,
+        typer.Option("--share", help="Spend at most this share of what is left of the month: 50%."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate what it costs, with a few counts at most, and end.")
+    ] = False,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="Send again what was sent, under the same messageId.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read a range once more that was brought already.")
+    ] = False,
+    integrations: Annotated[
+        str | None,
+        typer.Option("--integrations", help='Where history may go: \'{"All": false, "Amplitude": true}\'.'),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Send to every destination without asking whether that is meant.")
+    ] = False,
+    output: AsOutput = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Bring history: rows older than the syncs' start date, with their own timestamps.
+
+    It can be stopped at any time; the same command goes on where it stood, on any machine with the store.
+
+    Example: beamer-segment backfill --since 2024-01-01 --max-requests 300
+    """
+    from connector.commands.backfilling import Wishes
+    from connector.commands.backfilling import backfill as bring
+    from connector.config import values
+
+    wishes = Wishes(
+        _parsed(values.moment, since, "--since"),
+        _parsed(values.moment, until, "--until"),
+        tuple(stream or ()),
+        max_requests,
+        _parsed(values.share, share, "--share"),
+        resend,
+        again,
+        _parsed(values.json_object, integrations, "--integrations"),
+        dry_run,
+        yes,
+    )
+    here = session(config, env_file)
+    chosen = here.settings.connection(connection)
+    with here.store(new_store) as store, stopping(here.clock) as signalled:
+        result = bring(here, store, chosen, wishes, typer.confirm, text=output is Output.TEXT)
+    code = signalled() or result["exit"]
+    if output is Output.JSON:
+        as_json({"command": "backfill", "exit": code, "connections": [result]})
+    raise typer.Exit(code)
+
+
+def _parsed(parse: Callable[[str], Any], word: str | None, option: str) -> Any:
+    """An option's value by the same rules as a setting's; None where it was not given."""
+    try:
+        return None if word is None else parse(word)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint=option) from None
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -212,7 +456,10 @@ def status(
     connection: ConnectionName = None,
     output: AsOutput = Output.TEXT,
 ) -> None:
-    """Show where each stream stands, what waits and what is held back; spends no request."""
+    """Show how each connection does, in one word and on one screen; spends no request.
+
+    Example: beamer-segment status --output json
+    """
     from connector.commands.looking import show_status
 
     here = session(config, env_file, secrets=False)
@@ -222,6 +469,59 @@ def status(
         )
     if output is Output.JSON:
         as_json({"command": "status", "exit": 0, "connections": found})
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def explain(
+    row: Annotated[str, typer.Argument(help="A row's id in Beamer, or a messageId.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Tell what became of one row: when it was seen, how it was judged, whether it was delivered.
+
+    Example: beamer-segment explain bmr1-6dcd4ce2-9b871512-comment-123-1234
+    """
+    from connector.commands.explaining import explain_row
+
+    here = session(config, env_file, secrets=False)
+    with here.existing() as store:
+        found = explain_row(store, here.named(connection), row, text=output is Output.TEXT)
+    if output is Output.JSON:
+        as_json({"command": "explain", "exit": 0, "rows": found})
+
+
+@app.command(rich_help_panel=EVERYDAY)
+def report(
+    html: Annotated[Path, typer.Option("--html", metavar="FILE", help="The file to write; - prints it.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Write one page with pictures: quota, rows, delays, runs, completeness; spends no request.
+
+    It is one file that needs no network. `schedule` serves the same page.
+
+    Example: beamer-segment report --html report.html
+    """
+    from connector.commands import reporting
+
+    here = session(config, env_file, secrets=False)
+    to_stdout = str(html) == "-"
+    if to_stdout and output is Output.JSON:
+        raise typer.BadParameter("--html - and --output json both want standard output.")
+    with here.existing() as store:
+        chosen = here.chosen(connection, every=connection is None)
+        if to_stdout:
+            say(reporting.html(here, store, chosen))
+            return
+        done = reporting.write(here, store, chosen, html)
+    if output is Output.JSON:
+        as_json({"command": "report", "exit": 0, **done})
+    else:
+        say(f"Written to {done['file']}: {done['bytes'] / 1000:,.0f} kB.")
 
 
 @app.command(rich_help_panel=EVERYDAY)
@@ -436,6 +736,87 @@ def db_upgrade(config: ConfigFile = None, env_file: EnvFile = None, new_store: N
             say(f"The old file was kept as {copy}.")
     finally:
         store.close()
+
+
+@state_app.command("export")
+def state_export(
+    file: Annotated[Path, typer.Argument(help="A file that is not there yet.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Write a connection's state into a file, to be imported into another database.
+
+    Example: beamer-segment state export default.state
+    """
+    from connector.commands.moving import export, moved_lines
+
+    here = session(config, env_file, secrets=False)
+    with here.existing() as store:
+        done = export(here, store, here.settings.connection(connection).name, file)
+    if output is Output.JSON:
+        as_json({"command": "state export", "exit": 0, **done})
+    for line in moved_lines(done, "exported") if output is Output.TEXT else ():
+        say(line)
+
+
+@state_app.command("import")
+def state_import(
+    file: Annotated[Path, typer.Argument(help="A file that `state export` has written.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    output: AsOutput = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Read an exported state into the database that DATABASE_URL names, all of it or nothing.
+
+    Example: DATABASE_URL=postgresql://user@host/name beamer-segment state import default.state
+    """
+    from connector.commands.moving import load, moved_lines
+
+    here = session(config, env_file, secrets=False)
+    with here.store(new_store) as store:
+        done = load(store, file)
+    if output is Output.JSON:
+        as_json({"command": "state import", "exit": 0, **done})
+    for line in moved_lines(done, "imported") if output is Output.TEXT else ():
+        say(line)
+
+
+@state_app.command("reset")
+def state_reset(
+    stream: Annotated[
+        str,
+        typer.Option(
+            "--stream",
+            help="Which stream is to be read from the start again.",
+            autocompletion=_stream_names,
+        ),
+    ],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent again, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    output: AsOutput = Output.TEXT,
+) -> None:
+    """Forget what was seen of one stream: the next sync reads it from the start date again.
+
+    Example: beamer-segment state reset --stream nps --dry-run
+    """
+    from connector.commands.moving import reset
+
+    if not dry_run and not yes:
+        typer.confirm("Its rows since the start date will be sent again. Go on?", abort=True)
+    here = session(config, env_file, secrets=False)
+    with here.existing() as store:
+        name = here.settings.connection(connection).name
+        done = reset(here, store, name, stream, dry_run=dry_run, text=output is Output.TEXT)
+    if output is Output.JSON:
+        as_json({"command": "state reset", "exit": 0, "dry_run": dry_run, **done})
 
 
 @config_app.command("show")

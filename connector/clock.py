@@ -34,8 +34,13 @@ class SystemClock:
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
-        if seconds > 0:
-            self._stopped.wait(seconds)
+        slept = timer()
+        while not self._stopped.is_set() and (left := seconds - slept()) > 0:
+            self._stopped.wait(min(left, LONGEST_WAIT))
+
+    def on_the_wall(self, moment: datetime) -> datetime:
+        """When a timer goes off for a moment of this clock; another one may run faster than the wall's."""
+        return moment
 
     @property
     def stopped(self) -> bool:
@@ -58,6 +63,10 @@ def to_second(moment: datetime) -> datetime:
 
 
 SECOND = timedelta(seconds=1)
+
+# A signal that comes between Python's last look for one and the system call is only seen when the call
+# returns, which none therefore takes long to do.
+LONGEST_WAIT = 0.5
 
 # How often a stop is looked for, and how long an answer is waited for after one.
 GLANCE = 0.1

@@ -1,28 +1,33 @@
 """The composition: settings in, everything that a run works with out."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 
 from connector.beamer.catalogue import CATALOGUE, Stream
-from connector.beamer.door import Beamer
 from connector.clock import Clock
 from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings
 from connector.errors import ConfigurationError
-from connector.segment.door import Segment, host_of
-from connector.segment.patience import interruptible
+from connector.segment.host import host_of
 from connector.segment.shape import Naming, Privacy
 from connector.state import connections, schema
 from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
+from connector.state.refusals import Secrets
 from connector.sync.policy import Policy
-from connector.sync.pool import ThreadPool
-from connector.sync.run import Parts
+from connector.sync.pool import Pool, ThreadPool
+from connector.sync.running import Parts
+
+if TYPE_CHECKING:
+    from connector.beamer.door import Beamer
+    from connector.segment.door import Segment
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
@@ -33,13 +38,13 @@ def location(settings: Settings) -> str:
     return store_location(surroundings(), settings.database_url)
 
 
-def open_ready(settings: Settings, clock: Clock, *, new: bool = False) -> Store:
-    """Open the store and bring it up to date.
+def open_ready(settings: Settings, clock: Clock, *, new: bool = False, workers: int = 1) -> Store:
+    """Open the store and bring it up to date, for so many runs side by side.
 
     Where local disks do not outlive the process, a new store would forget everything each time: there it
     is made only when asked for.
     """
-    store = open_any(settings, new=new)
+    store = open_any(settings, new=new, workers=workers)
     try:
         schema.ready(store, clock.now())
     except BaseException:
@@ -48,11 +53,11 @@ def open_ready(settings: Settings, clock: Clock, *, new: bool = False) -> Store:
     return store
 
 
-def open_any(settings: Settings, *, new: bool = False) -> Store:
+def open_any(settings: Settings, *, new: bool = False, workers: int = 1) -> Store:
     """Open the store as it is, whatever its schema."""
     url = location(settings)
     _refuse_ephemeral(url, new)
-    return open_store(url)
+    return open_store(url, workers=workers)
 
 
 def open_existing(settings: Settings) -> Store | None:
@@ -134,6 +139,13 @@ def secrets(connection: Connection) -> tuple[str, str]:
     return connection.api_key.get_secret_value(), connection.write_key.get_secret_value()
 
 
+def keys_in_use(connection: Connection) -> Secrets:
+    """What a refusal is of: a key at the address that refused it."""
+    key, write_key = secrets(connection)
+    host = host_of(connection.region, connection.segment_host)
+    return {"beamer": f"{key} {connection.base_url}", "segment": f"{write_key} {host}"}
+
+
 def limits(connection: Connection) -> Limits:
     limit = connection.limit
     monthly = None if connection.overdraw else limit.monthly_requests
@@ -176,11 +188,16 @@ def policy(connection: Connection, found: Identity, *, shared_key: bool = False)
 class Doors:
     """The two ways out of the process."""
 
-    beamer: Beamer
-    segment: Segment
+    beamer: "Beamer"
+    segment: "Segment"
 
 
 def doors(connection: Connection, clock: Clock) -> Doors:
+    # Here, since looking at the store needs neither, and their libraries take a tenth of its time.
+    from connector.beamer.door import Beamer
+    from connector.segment.door import Segment
+    from connector.segment.patience import interruptible
+
     key, write_key = secrets(connection)
     host = host_of(connection.region, connection.segment_host)
     return Doors(
@@ -197,12 +214,28 @@ def shares_key(settings: Settings, connection: Connection) -> bool:
     )
 
 
+@contextmanager
+def working(
+    settings: Settings,
+    connection: Connection,
+    store: Store,
+    clock: Clock,
+    catalogue: Mapping[str, Stream] = CATALOGUE,
+) -> Iterator[Parts]:
+    """The parts for as long as a run takes: afterwards neither sockets nor threads are left of them."""
+    with closing(ThreadPool(THREADS, clock)) as pool:
+        found = parts(settings, connection, store, clock, catalogue, pool)
+        with closing(found.beamer):
+            yield found
+
+
 def parts(
     settings: Settings,
     connection: Connection,
     store: Store,
     clock: Clock,
     catalogue: Mapping[str, Stream] = CATALOGUE,
+    pool: Pool | None = None,
 ) -> Parts:
     """Everything that a run of one connection works with."""
     found = identity(store, connection, clock.now())
@@ -216,7 +249,7 @@ def parts(
         segment=ways.segment,
         ledger=Ledger(store, found.account, found.name, limits(connection)),
         clock=clock,
-        pool=ThreadPool(THREADS, clock),
+        pool=pool or ThreadPool(THREADS, clock),
         most_waiting=settings.max_waiting_rows,
         most_bytes=int(settings.max_waiting_bytes),
     )

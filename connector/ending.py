@@ -1,12 +1,13 @@
 """How a command ends: with an exit code, and where JSON was asked for, always with one object of it."""
 
 import _thread
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, takewhile
-from typing import Any
+from typing import Any, NoReturn
 
 from connector.clock import SystemClock
 from connector.errors import ConnectorError, Exit
@@ -28,12 +29,17 @@ def worst(codes: Iterable[int]) -> int:
 
 
 @contextmanager
-def stopping(clock: SystemClock) -> Iterator[Callable[[], int]]:
-    """Let SIGTERM and SIGINT end the work cleanly; the page and the batch in hand are finished."""
+def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Callable[[], int]]:
+    """Let SIGTERM and SIGINT end the work cleanly; the page and the batch in hand are finished.
+
+    `second_at_once`: a second signal ends the process where it stands, as `kill -9` would.
+    """
     received: list[int] = []
 
     def stop(number: int, _frame: Any) -> None:
         received.append(number)
+        if second_at_once and len(received) > 1:
+            os._exit(128 + number)
         # In a thread: the signal may have come while this one holds the lock inside the clock's event.
         _thread.start_new_thread(clock.stop, ())
 
@@ -55,12 +61,13 @@ def run(command: Callable[[], None], words: Sequence[str]) -> None:
     try:
         command()
     except Signalled as signalled:
-        complain("stopped by a signal")
-        _end(words, int(str(signalled.code)), None)
+        _end_by(signalled, words)
     except ConnectorError as error:
         explain(error)
         _end(words, error.exit, {"code": error.code, "what": error.what})
     except Exception as error:
+        if behind := _signal_behind(error):
+            _end_by(behind, words)
         explain_unexpected(error)
         _end(words, Exit.UNEXPECTED, unexpected(error))
 
@@ -70,11 +77,23 @@ def unexpected(error: BaseException) -> dict[str, str]:
     return {"code": "BS-001", "what": f"unexpected {type(error).__name__}"}
 
 
+def _signal_behind(error: BaseException | None) -> Signalled | None:
+    """Python puts an error of its own around what is raised while a class is being made."""
+    while error is not None and not isinstance(error, Signalled):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _end_by(signalled: Signalled, words: Sequence[str]) -> NoReturn:
+    complain("stopped by a signal")
+    _end(words, int(str(signalled.code)), None)
+
+
 def _leave(number: int, _frame: Any) -> None:
     raise Signalled(128 + number)
 
 
-def _end(words: Sequence[str], code: int, error: Mapping[str, str] | None) -> None:
+def _end(words: Sequence[str], code: int, error: Mapping[str, str] | None) -> NoReturn:
     if "--output=json" in words or ("--output", "json") in pairwise(words):
         command = " ".join(takewhile(lambda word: not word.startswith("-"), words))
         as_json({"command": command, "exit": int(code), "error": error})

@@ -68,6 +68,10 @@ class KeyRefused(ConnectorError):
     exit = Exit.REFUSED
 
 
+class WriteKeyRefused(KeyRefused):
+    """Segment, or what stands before it, does not accept the write key."""
+
+
 # --- stop: somebody else holds what this run needs -----------------------------------------------------
 
 

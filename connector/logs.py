@@ -7,6 +7,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from connector.config import surroundings
 from connector.output import write
 
 HIDDEN = "[redacted]"
@@ -16,7 +17,12 @@ class Redaction:
     """Takes known secrets out of whatever is about to be written."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+        self._secrets: list[str] = []
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Keys that have come since."""
+        self._secrets = sorted({*self._secrets, *filter(None, secrets)}, key=len, reverse=True)
 
     def __call__(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {key: self._value(value) for key, value in event.items()}
@@ -51,11 +57,13 @@ class _Stderr:
 def set_up(level: str, form: str, redaction: Redaction) -> None:
     """Configure structlog and the libraries' loggers, which print requests when let."""
     terminal = sys.stderr.isatty()
+    # https://no-color.org: any text in it, and nothing else.
+    colours = terminal and not surroundings().get("NO_COLOR")
     as_json = form == "json" or (form == "auto" and not terminal)
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)
+        else structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[
@@ -69,5 +77,5 @@ def set_up(level: str, form: str, redaction: Redaction) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
-    for name in ("httpx", "httpcore", "segment", "urllib3", "alembic", "sqlalchemy"):
+    for name in ("httpx", "httpcore", "segment", "urllib3", "alembic", "sqlalchemy", "apscheduler"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -26,11 +28,46 @@ def complain(line: str) -> None:
 
 def write(stream: TextIO, text: str) -> None:
     """Write at once; where the reader has gone away, the output ends and the work goes on."""
+    if _keeping:
+        _keeping[-1].append((stream, text))
+        return
     try:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+# Several connections speak at once: what belongs together is said under this lock.
+together = threading.RLock()
+
+# So many lines of a run that goes wrong are worth reading.
+MOST_KEPT = 2_000
+
+_keeping: list[deque[tuple[TextIO, str]]] = []
+
+
+@contextmanager
+def kept_back(wanted: bool = True) -> Iterator[Callable[[], None]]:
+    """Keep back all that is said meanwhile, and drop it, unless the function given is called.
+
+    An error lets it out by itself.
+    """
+    if not wanted:
+        yield lambda: None
+        return
+    kept: deque[tuple[TextIO, str]] = deque(maxlen=MOST_KEPT)
+    spoken: list[bool] = []
+    _keeping.append(kept)
+    try:
+        yield lambda: spoken.append(True)
+    except BaseException:
+        spoken.append(True)
+        raise
+    finally:
+        _keeping.remove(kept)
+        for stream, text in kept if spoken else ():
+            write(stream, text)
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -58,17 +95,17 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         say(line.rstrip())
 
 
-def explain(error: ConnectorError) -> None:
-    """What happened, what it means for the data, what to do."""
-    complain(f"error {error.code}: {error.what}")
+def explain(error: ConnectorError, of: str = "") -> None:
+    """What happened (`of` says to which of several connections), what it means for the data, what to do."""
+    complain(f"error {error.code}: {of and f'{of}: '}{error.what}")
     for sentence in (error.means, error.todo):
         if sentence:
             complain(f"  {sentence}")
 
 
-def explain_unexpected(error: BaseException) -> None:
+def explain_unexpected(error: BaseException, of: str = "") -> None:
     """Where it happened, but not the error's own text, which may hold a row or a key."""
-    complain(f"error BS-001: unexpected {type(error).__name__}")
+    complain(f"error BS-001: {of and f'{of}: '}unexpected {type(error).__name__}")
     complain("  Nothing is lost: what was accepted is in the store, and the next run goes on from there.")
     complain("  Please report it with these lines, which hold no data:")
     for frame in traceback.extract_tb(error.__traceback__)[-12:]:
@@ -76,9 +113,9 @@ def explain_unexpected(error: BaseException) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
+def progress(what: str, wanted: bool = True) -> Iterator[Callable[[str], None]]:
     """Say how far long work has come, on a terminal only."""
-    if not sys.stderr.isatty():
+    if not wanted or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console

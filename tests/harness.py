@@ -8,17 +8,21 @@ from typing import Any
 
 import httpx
 
+from connector.beamer.asking import Answer
 from connector.beamer.catalogue import CATALOGUE, Stream
-from connector.beamer.door import Answer, Beamer
+from connector.beamer.door import Beamer
 from connector.sandbox import Company, Sandbox
 from connector.segment.door import Segment
 from connector.segment.shape import Naming, Privacy
 from connector.state import connections, schema
+from connector.state.backfills import Backfill, Range
 from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
+from connector.sync.backfill import History, Order, judging
 from connector.sync.policy import Policy
-from connector.sync.run import Outcome, Parts, Run
+from connector.sync.run import Run
+from connector.sync.running import Outcome, Parts
 from tests.events.recording import keep
 
 ALL = frozenset(CATALOGUE)
@@ -117,6 +121,33 @@ class Rig:
         before = len(self.sandbox.segment.received)
         try:
             return Run(self.parts(), **options).go()
+        finally:
+            keep(self.sandbox.segment.received[before:])
+
+    def backfill(
+        self,
+        days: int = 3650,
+        *,
+        until: datetime | None = None,
+        resend: bool = False,
+        again: bool = False,
+        most_requests: int | None = None,
+        deliver: bool = True,
+        integrations: Mapping[str, Any] | None = None,
+    ) -> tuple[Outcome, Backfill]:
+        """Bring the history of so many days before the start."""
+        before = len(self.sandbox.segment.received)
+        parts = self.parts()
+        wanted = Range(
+            self.start - timedelta(days=days),
+            until,
+            tuple(name for name in self.catalogue if name in self.streams),
+            judging(parts.policy),
+            resend,
+        )
+        order = Order(wanted, integrations, most_requests, deliver=deliver, again=again)
+        try:
+            return History(parts, order).go()
         finally:
             keep(self.sandbox.segment.received[before:])
 

@@ -6,13 +6,13 @@ another is decided outside, since every attempt costs a request.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from typing import cast
 
 import httpx
 
+from connector.beamer.asking import Answer, Ask
 from connector.beamer.bodies import LARGEST_ANSWER, parsed, unpacked
 from connector.beamer.pacing import Pacer
 from connector.clock import Clock, timer
@@ -27,22 +27,6 @@ NO_REDIRECTS = "Redirects are not followed, so that the key does not travel to a
 # httpx logs whole URLs at INFO.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One GET: a path below the API's base, and its query."""
-
-    path: str
-    params: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Parsed JSON, and what Beamer's clock said (its Date header), if it said anything."""
-
-    body: Any = field(repr=False)
-    date: datetime | None
 
 
 class Beamer:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from connector.beamer.habits import Habits
+from connector.clock import SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Place:
     behind_short: bool = False
     empty: int = 0
     again: int = 0
+
+    @classmethod
+    def around(cls, since: datetime | None, until: datetime | None = None) -> "Place":
+        """The first page of a range, asked a second wider: `dateFrom` and `dateTo` may be exclusive."""
+        return cls(since and since - SECOND, until and until + SECOND)
 
 
 def asked(place: Place, habits: Habits) -> Place:

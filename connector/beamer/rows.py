@@ -50,6 +50,9 @@ class Field:
     optional: bool = False
 
     def read(self, raw: Mapping[str, Any]) -> Any:
+        if len(self.names) == 1:
+            value = raw.get(self.names[0])
+            return None if value is None else self._value(self.names[0], value)
         there = [name for name in self.names if raw.get(name) is not None]
         if not there:
             return None
@@ -93,7 +96,7 @@ def shallow(raw: Any) -> bool:
     """Whether everything in a row lies less than `DEEPEST` levels down."""
     level = [raw]
     for _ in range(DEEPEST):
-        level = [inner for each in level for inner in _inside(each)]
+        level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]
         if not level:
             return True
     return False

@@ -30,6 +30,8 @@ def text(value: Any) -> str | None:
 
 
 def storable(value: str) -> str:
+    if value.isascii() and "\x00" not in value:
+        return value
     return UNSTORABLE.sub(lambda hit: "" if hit[0] == "\x00" else "\ufffd", value)
 
 

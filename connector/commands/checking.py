@@ -3,14 +3,26 @@
 from collections.abc import Iterator
 
 from connector import compose
+from connector.beamer.asking import Answer, Ask
 from connector.beamer.catalogue import CATALOGUE
-from connector.beamer.door import Answer, Ask, Beamer
+from connector.beamer.door import Beamer
+from connector.commands.looking import screen_here, status_of
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.errors import ConnectorError
-from connector.output import complain
+from connector.output import complain, say
 from connector.segment.door import Segment, host_of
-from connector.service.checks import MOST_REQUESTS, WRONG_KEY, Examination, Finding, failed, hello_message
+from connector.service.checks import (
+    MOST_REQUESTS,
+    WRONG_KEY,
+    Examination,
+    Finding,
+    failed,
+    hello_message,
+    of_store,
+)
+from connector.service.screen import finding_lines
+from connector.state import refusals
 from connector.state.connections import Identity
 from connector.state.engine import Store
 from connector.state.ledger import Ledger
@@ -31,9 +43,20 @@ def examine(
     doors = compose.doors(connection, here.clock)
     try:
         yield from _beamer(here, store, connection, identity, doors.beamer)
-        yield _tested(here, connection, identity, doors.segment) if send_test else _destination(connection)
+        if send_test:
+            yield _tested(here, store, connection, identity, doors.segment)
+        else:
+            yield _destination(connection)
     finally:
         doors.beamer.close()
+
+
+def show(finding: Finding) -> None:
+    """A finding for people: what was found, and what to do."""
+    for line in finding_lines(
+        finding.grade, f"{finding.thing}: {finding.found}", finding.todo, screen_here()
+    ):
+        say(line)
 
 
 def _at_home(here: Session, store: Store, connection: Connection, identity: Identity) -> Iterator[Finding]:
@@ -42,6 +65,8 @@ def _at_home(here: Session, store: Store, connection: Connection, identity: Iden
     )
     for name in here.settings.ignored:
         yield Finding("configuration", "warning", f"{name} looks like a setting of ours, but is none.")
+    # A key that has changed since is no refused one any more, and what is stored of it goes.
+    refusals.standing(store, connection.name, compose.keys_in_use(connection))
     where = str(store)
     yield Finding("store", "ok", f"{where} can be written to and is up to date.")
     yield Finding(
@@ -51,6 +76,7 @@ def _at_home(here: Session, store: Store, connection: Connection, identity: Iden
         "kept when keys are rotated.",
     )
     yield Finding("plan", "ok", connection.limit_text[:1].upper() + connection.limit_text[1:] + ".")
+    yield from of_store(status_of(store, connection, here.clock.now()))
 
 
 def _start_date(connection: Connection, identity: Identity, *, settled: bool) -> Finding:
@@ -83,7 +109,13 @@ def _beamer(
         at = ledger.take(f"check {purpose}", here.clock.now(), beyond_bucket=True)
         return beamer.get(ask, at)
 
-    yield from Examination(roots, get, here.clock.now).findings()
+    answered = refused = False
+    for finding in Examination(roots, get, here.clock.now).findings():
+        answered |= finding.thing in {stream.name for stream in roots}
+        refused |= finding.grade == "error"
+        yield finding
+    if answered and not refused and refusals.lift(store, identity.name, "beamer"):
+        yield Finding("suspension", "ok", "Beamer takes the key again: syncs go on.")
     balance = ledger.balance(here.clock.now())
     left = "no monthly limit" if balance.left is None else f"{balance.left:,} left"
     yield Finding("quota", "ok", f"{balance.used:,} requests spent since {balance.since:%Y-%m-%d}, {left}.")
@@ -95,12 +127,15 @@ def _destination(connection: Connection) -> Finding:
     return Finding("destination", "ok", found, f"{WRONG_KEY} Send one with --send-test.")
 
 
-def _tested(here: Session, connection: Connection, identity: Identity, segment: Segment) -> Finding:
+def _tested(
+    here: Session, store: Store, connection: Connection, identity: Identity, segment: Segment
+) -> Finding:
     now = here.clock.now()
     message = hello_message(compose.policy(connection, identity), now)
     try:
         segment.send([message.text], now)
     except ConnectorError as error:
         return failed("destination", error)
+    refusals.lift(store, identity.name, "segment")
     host = host_of(connection.region, connection.segment_host)
     return Finding("destination", "ok", f"{host} took '{message.event}' ({message.message_id}).", WRONG_KEY)

@@ -8,9 +8,10 @@ from typer import BadParameter
 from connector.commands.session import Session
 from connector.output import say
 from connector.segment.identity import user_id
-from connector.state import forgetting, leases
+from connector.state import forgetting
 from connector.state.engine import Store
 from connector.state.forgetting import Erased
+from connector.state.leases import still
 from connector.state.owner import this_process
 from connector.sync.people import user_of_raw
 
@@ -48,11 +49,8 @@ def forget(here: Session, store: Store, names: Iterable[str], user: str) -> list
 
 
 def _forget(here: Session, store: Store, name: str, user: str) -> Erased:
-    fence = leases.acquire(store, name, this_process(), here.clock.now())
-    try:
+    with still(store, name, this_process(), here.clock) as (fence, _):
         return forgetting.erase(store, fence, user, lambda raw: user_of_raw(raw) == user, here.clock.now())
-    finally:
-        leases.release(store, fence, here.clock.now())
 
 
 def _counted(name: str, erased: Erased) -> dict[str, Any]:

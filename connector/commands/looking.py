@@ -1,7 +1,8 @@
 """`status`, `runs` and `outbox`: what is in the store, for people and for programs."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +12,23 @@ from connector import compose
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.output import say, table
-from connector.service.status import Status, StreamStatus, status
-from connector.service.summary import SEGMENTED, WHY_HELD
+from connector.service.screen import Screen, lines, spending_lines, unread_lines
+from connector.service.status import Status, status
+from connector.service.status_dict import as_dict
 from connector.state import connections, outbox, runs
 from connector.state.engine import Store
-from connector.state.ledger import Balance
-from connector.sync.unread import FirstReads
+
+# The first two are `quota`'s as well.
+__all__ = [
+    "screen_here",
+    "show_message",
+    "show_outbox",
+    "show_runs",
+    "show_status",
+    "spending_lines",
+    "status_of",
+    "unread_lines",
+]
 
 
 def show_status(
@@ -24,90 +36,34 @@ def show_status(
 ) -> list[dict[str, Any]]:
     """Each connection's status; printed, too, when it is for people."""
     now = here.clock.now()
-    found = [_status(store, each, now) for each in chosen]
+    found = [status_of(store, each, now) for each in chosen]
     if text:
-        for each in found:
-            _print_status(each)
-    return [each.as_dict() for each in found]
+        shown = screen_here()
+        for place, each in enumerate(found):
+            for line in [""] * bool(place) + lines(each, shown):
+                say(line)
+    return [as_dict(each) for each in found]
 
 
-def _status(store: Store | None, connection: Connection, now: datetime) -> Status:
+def status_of(store: Store | None, connection: Connection, now: datetime) -> Status:
+    """Where a connection stands by its store."""
     if store is None:
-        return Status(connection.name, None, connection.limit_text)
+        return Status(connection.name, None, connection.limit_text, now=now)
     identity = connections.known(store, connection.name)
     policy = compose.policy(connection, identity) if identity else None
     return status(store, connection.name, compose.limits(connection), connection.limit_text, policy, now)
 
 
-def _print_status(found: Status) -> None:
-    say(f"Connection '{found.name}' – {found.limit_text}")
-    if found.identity is None or found.balance is None:
-        say("  never run")
-        return
-    for line in spending_lines(found.balance):
-        say(f"  {line}")
-    box = found.outbox or {}
-    waiting = box.get(outbox.WAITING, 0) + box.get(outbox.FLIGHT, 0)
-    say(f"  outbox: {waiting:,} waiting, {box.get(outbox.DEAD, 0):,} refused by Segment")
-    for why, count in found.held.items():
-        say(f"  held back: {count:,} – {WHY_HELD[why]}")
-    if found.identity.ignore_filters is False:
-        say(f"  {SEGMENTED}")
-    for line in unread_lines(found.unread, found.read_by):
-        say(f"  {line}")
-    for stream in found.streams:
-        if stream.counters_trusted is False:
-            say(f"  {stream.name}: counters not trusted: lists are read without them")
-    table("", STREAM_COLUMNS, [_stream_cells(stream) for stream in found.streams])
-    if found.last_run:
-        say(f"  last run: {_when(found.last_run['started_at'])} {found.last_run['outcome'] or 'under way'}")
+def screen_here() -> Screen:
+    """What standard output can show, by the rules of the terminal library: NO_COLOR, COLUMNS, TERM."""
+    if not sys.stdout.isatty():
+        return Screen()
+    from rich.console import Console
 
-
-def spending_lines(balance: Balance) -> Iterator[str]:
-    """What was spent, what is left of the month, and what of that is at hand."""
-    left = "no limit" if balance.left is None else f"{balance.left:,} left"
-    yield f"requests since {balance.since:%Y-%m-%d}: {balance.used:,}, {left}"
-    if balance.level is not None and balance.per_day is not None:
-        yield f"at hand: {int(balance.level):,} now, {balance.per_day:,.1f} come in a day"
-    if balance.closed_until:
-        yield f"closed by 429 until {_when(balance.closed_until)} UTC: nothing is asked before that"
-    elif balance.refused:
-        yield "429 was the last answer: the next sync tries with one request"
-
-
-def unread_lines(unread: FirstReads | None, by: datetime | None) -> Iterator[str]:
-    """What was there at first sight and was not read yet, and when it will have been."""
-    if unread and unread.lists:
-        lists = ", ".join(f"{name} {count:,}" for name, count in unread.lists.items())
-        until = f"by {by:%Y-%m-%d} at the latest" if by else "there is no telling when"
-        yield f"not yet read: {sum(unread.lists.values()):,} lists ({lists}); {until}"
-    if unread and unread.discovering:
-        yield f"not yet known to their far end: {', '.join(unread.discovering)}; more lists may follow"
-
-
-STREAM_COLUMNS = (
-    "stream",
-    "complete through",
-    "newest row",
-    "rows",
-    "sent",
-    "waits",
-    "quarantined",
-    "trouble",
-)
-
-
-def _stream_cells(stream: StreamStatus) -> tuple[Any, ...]:
-    return (
-        stream.name,
-        _when(stream.complete_through),
-        _when(stream.newest),
-        stream.counts.get("rows", 0),
-        stream.counts.get("sent", 0),
-        stream.lists_waiting,
-        sum(stream.quarantined.values()),
-        stream.trouble,
-    )
+    console = Console()
+    fine = not console.options.ascii_only and not console.is_dumb_terminal
+    colour = console.color_system is not None and not console.no_color
+    return Screen(console.width, fine=fine, colour=colour)
 
 
 def show_runs(store: Store | None, connection: str | None, last: int, text: bool) -> list[Mapping[str, Any]]:

@@ -1,27 +1,33 @@
 """`sync`: one incremental run of each connection that was asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from structlog.contextvars import bind_contextvars, unbind_contextvars
+
 from connector import compose
 from connector.beamer.catalogue import CATALOGUE, Stream
 from connector.commands.session import Session
+from connector.commands.voice import Voice
 from connector.config import Connection
 from connector.ending import unexpected, worst
 from connector.errors import ConfigurationError, ConnectorError, Exit
-from connector.output import explain, explain_unexpected, say, table
-from connector.service import summary
+from connector.output import say, table
+from connector.service import summary, suspension
 from connector.state import progress, schema
 from connector.state.connections import Identity
 from connector.state.engine import Store
+from connector.state.newest import note_newest
 from connector.state.progress import Progress, StreamState
 from connector.sync import candidates
 from connector.sync.auditing import AuditEverything
 from connector.sync.picture import Picture
 from connector.sync.report import Report
-from connector.sync.run import Outcome, Run
+from connector.sync.run import Run
+from connector.sync.running import Outcome
 
 # An audit cut short by the budget goes on the next time with what was not read in this time.
 READ_LATELY = timedelta(days=1)
@@ -29,9 +35,9 @@ READ_LATELY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the command line asked for; `skip_exit` replaces 75, and 0 where nothing could be asked.
+    """What was asked for; `skip_exit` replaces 75, and 0 where nothing could be asked.
 
-    `audit`: read again what was not read whole within a day, and compare.
+    The command is how runs are called: an `audit` reads again what was not read whole within a day.
     """
 
     streams: tuple[str, ...]
@@ -39,11 +45,11 @@ class Wishes:
     deliver: bool
     strict: bool
     skip_exit: int | None
-    audit: bool = False
+    command: str = "sync"
 
     @property
-    def command(self) -> str:
-        return "audit" if self.audit else "sync"
+    def audit(self) -> bool:
+        return self.command == "audit"
 
     @property
     def doing(self) -> str:
@@ -81,21 +87,41 @@ def syncs(
     told: Callable[[str], None],
     *,
     text: bool,
+    workers: int = 1,
 ) -> list[dict[str, Any]]:
-    """Sync each connection; one that fails leaves the others alone."""
-    results = []
-    for connection in chosen:
+    """Run each connection, so many side by side; one that fails leaves the others alone."""
+
+    def work(connection: Connection) -> dict[str, Any] | None:
         if here.clock.stopped:
-            break
-        try:
-            results.append(_sync(here, store, connection, wishes, told, text=text))
-        except ConnectorError as error:
-            explain(error)
-            results.append(_failed(connection.name, error.exit, {"code": error.code, "what": error.what}))
-        except Exception as error:
-            explain_unexpected(error)
-            results.append(_failed(connection.name, Exit.UNEXPECTED, unexpected(error)))
-    return results
+            return None
+        return attempted(here, store, connection, wishes, told, Voice(text, len(chosen) > 1))
+
+    if len(chosen) == 1 or workers == 1:
+        found = [work(connection) for connection in chosen]
+    else:
+        with ThreadPoolExecutor(min(workers, len(chosen) or 1), "connection") as pool:
+            found = list(pool.map(work, chosen))
+    return [each for each in found if each]
+
+
+def attempted(
+    here: Session,
+    store: Store,
+    connection: Connection,
+    wishes: Wishes,
+    told: Callable[[str], None],
+    voice: Voice,
+) -> dict[str, Any]:
+    """One connection's run, however it ends."""
+    name = connection.name
+    try:
+        return _sync(here, store, connection, wishes, told, voice)
+    except ConnectorError as error:
+        voice.explain(error, name)
+        return _failed(name, error.exit, {"code": error.code, "what": error.what})
+    except Exception as error:
+        voice.explain_unexpected(error, name)
+        return _failed(name, Exit.UNEXPECTED, unexpected(error))
 
 
 def _sync(
@@ -104,35 +130,32 @@ def _sync(
     connection: Connection,
     wishes: Wishes,
     told: Callable[[str], None],
-    *,
-    text: bool,
+    voice: Voice,
 ) -> dict[str, Any]:
-    catalogue = narrowed(connection, wishes.streams)
+    catalogue, keys = narrowed(connection, wishes.streams), compose.keys_in_use(connection)
+    suspension.refuse_suspended(store, connection.name, keys)
     _, settled = compose.looked_up(store, connection, here.clock.now())
-    parts = compose.parts(here.settings, connection, store, here.clock, catalogue)
-    if wishes.audit:
-        parts = replace(parts, planner=AuditEverything(here.clock.now() - READ_LATELY))
-    notices = start_date_lines(connection, parts.identity, first=not settled)
-    if text:
-        for line in notices:
-            say(line)
-    run = Run(
-        parts,
-        command=wishes.command,
-        deliver=wishes.deliver,
-        most_requests=wishes.max_requests,
-        on_progress=lambda report: told(_counted(report)),
-    )
-    try:
-        outcome = run.go()
-    finally:
-        parts.beamer.close()
-    balance = parts.ledger.balance(here.clock.now())
-    if text:
-        for line in summary.lines(connection.name, outcome, balance, connection.limit_text):
-            say(line)
-    if outcome.error:
-        explain(outcome.error)
+    with compose.working(here.settings, connection, store, here.clock, catalogue) as parts:
+        if wishes.audit:
+            parts = replace(parts, planner=AuditEverything(here.clock.now() - READ_LATELY))
+        notices = start_date_lines(connection, parts.identity, first=not settled)
+        voice.say(notices)
+        run = Run(
+            parts,
+            command=wishes.command,
+            deliver=wishes.deliver,
+            most_requests=wishes.max_requests,
+            on_progress=lambda report: _page_read(report, told),
+        )
+        try:
+            outcome = run.go()
+        finally:
+            unbind_contextvars("requests")
+        balance = parts.ledger.balance(here.clock.now())
+    suspension.note(store, connection.name, keys, outcome.error, here.clock.now())
+    note_newest(store, connection.name, sorted(outcome.report.new), here.clock.now())
+    lines = summary.lines(connection.name, outcome, balance, connection.limit_text)
+    voice.say(lines, connection.name, outcome.error)
     result = summary.as_dict(connection.name, outcome, balance, connection.limit_text)
     start = parts.identity.start_date.isoformat()
     return {
@@ -142,6 +165,11 @@ def _sync(
         "start_date": start,
         "notices": notices,
     }
+
+
+def _page_read(report: Report, told: Callable[[str], None]) -> None:
+    bind_contextvars(requests=report.asked)
+    told(_counted(report))
 
 
 def exit_code(outcome: Outcome, wishes: Wishes) -> int:
@@ -164,7 +192,7 @@ def start_date_lines(connection: Connection, identity: Identity, *, first: bool)
     if asked and asked < identity.start_date:
         return [
             f"{connection.name}: BEAMER_START_DATE is earlier than {date}, the date of the first sync; "
-            "sync does not go further back"
+            f"what lies before it: beamer-segment backfill --since {asked:%Y-%m-%d}"
         ]
     return []
 

@@ -22,7 +22,8 @@ from connector.sandbox.command import environment
 from connector.sandbox.plans import MONTHLY
 from connector.state import schema
 from connector.state.engine import Store, open_store
-from connector.sync.run import Outcome, Run
+from connector.sync.run import Run
+from connector.sync.running import Outcome
 
 HOURS = 26
 NEXT = """Where to go next:

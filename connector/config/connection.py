@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from connector.config import values
-from connector.config.setting import NAME_FORM, Configured, Lower, Name, Number, Setting
+from connector.config.setting import NAME_FORM, Configured, Duration, Lower, Name, Number, Setting
 from connector.config.values import STREAMS, Reserve
 from connector.plans import ASSUMED, PLANS, Plan
 
@@ -18,7 +18,6 @@ _DURATION_FORM = "a duration: 15m, 72h, 30d, PT15M or seconds; 0 = off"
 _YES_NO = "true or false"
 
 _Key = Annotated[SecretStr, BeforeValidator(values.key)]
-_Duration = Annotated[timedelta, BeforeValidator(values.duration), AfterValidator(values.sensible_duration)]
 
 
 class Connection(Configured):
@@ -173,7 +172,7 @@ class Connection(Configured):
         ),
     ] = "full"
     nps_settle: Annotated[
-        _Duration,
+        Duration,
         Setting(
             "BEAMER_NPS_SETTLE",
             _DURATION_FORM,
@@ -181,11 +180,11 @@ class Connection(Configured):
         ),
     ] = timedelta(minutes=15)
     lookback: Annotated[
-        _Duration,
+        Duration,
         Setting("BEAMER_LOOKBACK", _DURATION_FORM, "How far before the newest known row each sweep begins."),
     ] = timedelta(hours=72)
     max_age: Annotated[
-        _Duration,
+        Duration,
         AfterValidator(values.an_hour_or_more),
         Setting(
             "BEAMER_MAX_AGE",
@@ -225,6 +224,15 @@ class Connection(Configured):
             "SEGMENT_INTEGRATIONS",
             'a JSON object such as {"All": true, "Mixpanel": false}',
             "Which of Segment's destinations get the events.",
+        ),
+    ] = None
+    backfill_integrations: Annotated[
+        dict[str, Any] | None,
+        BeforeValidator(values.json_object),
+        Setting(
+            "SEGMENT_BACKFILL_INTEGRATIONS",
+            'a JSON object such as {"All": false, "Amplitude": true}',
+            "Which of them get history: not every destination takes old data.",
         ),
     ] = None
 

@@ -1,12 +1,13 @@
 """Everything that was configured."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 
 from connector.config import values
 from connector.config.connection import Connection
-from connector.config.setting import Configured, Lower, Number, Setting, Upper
+from connector.config.setting import Configured, Duration, Lower, Number, Setting, Upper
 from connector.errors import ConfigurationError
 
 
@@ -53,8 +54,58 @@ class Settings(Configured):
             "Reading pauses when waiting events take so much room.",
         ),
     ] = ByteSize(200 * 1000 * 1000)
+    workers: Annotated[
+        int,
+        Number,
+        Field(ge=1, le=64),
+        Setting("CONNECTOR_WORKERS", "a number from 1 to 64", "So many connections are worked on at once."),
+    ] = 8
+    interval: Annotated[
+        Duration,
+        AfterValidator(values.a_minute_or_more),
+        Setting(
+            "CONNECTOR_INTERVAL",
+            "a duration of at least a minute: 90s, 5m, PT5M or seconds",
+            "`schedule` syncs no connection oftener; without a monthly limit, as often as this.",
+        ),
+    ] = timedelta(minutes=5)
+    max_interval: Annotated[
+        Duration,
+        AfterValidator(values.a_minute_or_more),
+        Setting(
+            "CONNECTOR_MAX_INTERVAL",
+            "a duration of at least a minute: 30m, 1h, PT1H or seconds",
+            "`schedule` syncs each connection at least as often, however little its budget allows.",
+        ),
+    ] = timedelta(hours=1)
+    bind: Annotated[
+        str,
+        BeforeValidator(values.address),
+        Setting(
+            "CONNECTOR_BIND",
+            "HOST:PORT, or none",
+            "Where `schedule` serves its status, health and metrics; they name connections, but no person.",
+        ),
+    ] = "127.0.0.1:8080"
+    # Whoever knows it can keep a dead man's switch quiet.
+    ping_url: Annotated[
+        str | None,
+        BeforeValidator(values.secret_url),
+        Setting(
+            "CONNECTOR_PING_URL",
+            "an https:// address; http:// on this machine only",
+            "A dead man's switch: `sync` and `audit` call it when they end well, and with /fail when not.",
+            secret=True,
+        ),
+    ] = Field(default=None, repr=False)
     connections: tuple[Connection, ...] = Field(default_factory=lambda: (Connection(),))
     ignored: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _intervals_agree(self) -> "Settings":
+        if self.max_interval < self.interval:
+            raise ValueError("CONNECTOR_MAX_INTERVAL is shorter than CONNECTOR_INTERVAL.")
+        return self
 
     def connection(self, name: str | None = None) -> Connection:
         """The connection of that name; without a name, the only one."""

@@ -1,9 +1,10 @@
 """What every setting has: its name in the environment, its key in TOML (the field), its form, its reason."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 
 from connector.config import values
 
@@ -13,6 +14,7 @@ Lower = BeforeValidator(values.lowered)
 Upper = BeforeValidator(values.uppered)
 Number = BeforeValidator(values.number)
 Name = Annotated[str, BeforeValidator(values.name)]
+Duration = Annotated[timedelta, BeforeValidator(values.duration), AfterValidator(values.sensible_duration)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,24 @@ def an_hour_or_more(value: timedelta) -> timedelta:
     return value
 
 
+def a_minute_or_more(value: timedelta) -> timedelta:
+    if value < timedelta(minutes=1):
+        raise ValueError("this is less than a minute")
+    return value
+
+
+def address(value: Any) -> str:
+    """`host:port`, an IPv6 host in brackets, or `none`."""
+    text = str(value).strip().lower()
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host
+    if text != "none" and not (
+        colon and bare and (":" not in bare or bare != host) and port.isdecimal() and int(port) < 65_536
+    ):
+        raise ValueError(f"{quoted(value)} is no address")
+    return text
+
+
 def moment(value: Any) -> datetime:
     """A date or a date with a time, as aware UTC; without a zone it is taken as UTC."""
     try:
@@ -152,6 +170,11 @@ def url(value: Any) -> str:
         raise ValueError("this is no web address")
     _decent(parts)
     return text
+
+
+def secret_url(value: Any) -> Any:
+    """A URL that was fetched from somewhere; None where that went wrong, which was said already."""
+    return None if value is None else url(value)
 
 
 def host(value: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from connector.errors import ConnectorError, Exit, KeyRefused, Transient, Unreachable
+from connector.errors import ConnectorError, Exit, Transient, Unreachable, WriteKeyRefused
 from connector.segment.host import host_of
 from connector.segment.library import hush, poster
 from connector.segment.reason import reason_of
@@ -119,8 +119,8 @@ def _redirected() -> Redirected:
     return Redirected("Segment's address answered with a redirect.")
 
 
-def _key_refused(status: int) -> KeyRefused:
-    return KeyRefused(
+def _key_refused(status: int) -> WriteKeyRefused:
+    return WriteKeyRefused(
         f"Segment refused the write key ({status}).",
         means="Nothing is lost: what was not sent stays waiting.",
         todo="Compare SEGMENT_WRITE_KEY with the source's settings in Segment.",

@@ -16,12 +16,13 @@ ADDED = 300
 SPARED = 1_000
 
 _AS_SENT = json.JSONEncoder(default=str).encode
-_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+# As the library will write it, so that its length is its size.
+_FROZEN = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`size` is what the message takes in a batch as the library sends it, which is more than `text`."""
+    """`size` is what the message takes in a batch as the library sends it."""
 
     message_id: str
     event: str
@@ -43,12 +44,19 @@ class Unshapeable(ConnectorError):
 
 def build(shaped: Shaped) -> Message:
     """Build and freeze one message; raise `Unshapeable` where it cannot be made to fit."""
-    message = _built(_fitted(shaped.body))
-    if message is None:
+    # Nearly all fit as they are: to measure them before would cost as much as to build them.
+    text = _frozen(shaped.body)
+    if text is None or len(text) > LIMIT:
+        text = _frozen(_fitted(shaped.body))
+    if text is None:
         # Raised here and not where it was caught: the library's error holds the whole message.
         raise Unshapeable("the Segment library does not accept it")
-    text = _COMPACT(message)
-    return Message(shaped.message_id, shaped.event, text, _size(message))
+    return Message(shaped.message_id, shaped.event, text, len(text))
+
+
+def _frozen(body: dict[str, Any]) -> str | None:
+    message = _built(body)
+    return None if message is None else _FROZEN(message)
 
 
 def _built(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -65,11 +65,14 @@ def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped
 
 
 def _properties(fact: Fact, event: Event, naming: Naming, privacy: Privacy) -> dict[str, Any]:
-    values = {p.name: _value(fact, p, privacy) for p in event.properties}
-    shorter = {p.name: _let_out(p, values[p.name], privacy.texts) for p in event.properties}
-    always = {p.name for p in event.properties if p.in_beamers_source}
-    known = {name: value for name, value in shorter.items() if value is not None or name in always}
-    if any(value is not None and value != values[name] for name, value in shorter.items()):
+    known, truncated = {}, False
+    for p in event.properties:
+        value = _value(fact, p, privacy)
+        out = value if privacy.texts == "full" else _let_out(p, value, privacy.texts)
+        if out is not None or p.in_beamers_source:
+            known[p.name] = out
+        truncated = truncated or (out is not None and out != value)
+    if truncated:
         known[TRUNCATED.name] = True
     return known | ({CONNECTION.name: naming.connection} if naming.shared_key else {})
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from connector.beamer.asking import Answer, Ask
 from connector.beamer.catalogue import Stream
-from connector.beamer.door import Answer, Ask
 from connector.beamer.pages import Habits, Place, params_of
 from connector.errors import ConnectorError, Exit, Forbidden, Gone, KeyRefused, NoBudget
 from connector.segment.facts import Fact
 from connector.segment.messages import Message, build
 from connector.segment.shape import shape
+from connector.service.ailments import OF_WORD, ailments, health
+from connector.service.status import Status
 from connector.sync.policy import Policy
 
 MOST_REQUESTS = 5
@@ -44,6 +46,27 @@ def failed(thing: str, error: ConnectorError) -> Finding:
     said = f"{error.what} {error.means}".strip()
     code = Exit.UNREACHABLE if error.exit is Exit.UNEXPECTED else error.exit
     return Finding(thing, "error" if code else "warning", said, error.todo, int(code))
+
+
+def of_store(status: Status) -> Iterator[Finding]:
+    """What the store tells of a connection that has run: its health, and each thing that is wrong."""
+    word, _ = health(status)
+    yield Finding("health", "ok" if word.grade == "ok" else "warning", f"{word.word}: {word.means}.")
+    for each in ailments(status):
+        grade = OF_WORD[each.word].grade if each.word else "ok"
+        # Errors are what this command itself runs into; what the store remembers may be over.
+        yield Finding(each.thing, "ok" if grade == "ok" else "warning", each.found, each.todo)
+    for holder in status.holders:
+        who = f"process {holder.pid} on {holder.host}"
+        if holder.dead:
+            found = f"A {holder.work} that died ({who}) has left its lease behind."
+            yield Finding("lease", "ok", found, "Nothing: the next run takes it over at once.")
+        else:
+            found = f"A {holder.work} is at work ({who})."
+            todo = (
+                "Let it finish; another one ends with 75 meanwhile. Should it hang, its lease ends by itself."
+            )
+            yield Finding("lease", "ok", found, todo)
 
 
 class Examination:

@@ -1,21 +1,31 @@
 """Where each connection stands, read from the store alone: no request is spent by looking."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connector.beamer.catalogue import CATALOGUE
+from connector.service.ailments import HOUR, LATE_AT_FIRST, LATE_TIMES
+from connector.service.pace import DAY, between_runs
 from connector.service.summary import WHY_HELD
-from connector.state import progress, runs, views
+from connector.state import backfills, glance, outbox, progress, refusals, runs, views
+from connector.state.backfills import Backfill
 from connector.state.connections import Identity, known
 from connector.state.engine import Store
-from connector.state.ledger import Balance, Ledger, Limits
+from connector.state.glance import Holder, Ran, Waiting
+from connector.state.ledger import PERIOD_DAYS, Balance, Ledger, Limits
+from connector.state.owner import this_process
 from connector.state.progress import StreamState
+from connector.state.refusals import Refusal
 from connector.sync.counters import moved
 from connector.sync.picture import Picture
 from connector.sync.policy import Policy
 from connector.sync.unread import FirstReads, first_reads, read_by
+
+# What the strip shows.
+LAST_RUNS = 40
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +33,8 @@ class StreamStatus:
     """One stream: how far it is complete, what came of its rows, and what waits to be read.
 
     `lists_unread` of its lists hold rows and were never read; `discovering`: its own list was not yet read
-    to the far end. `counters_trusted` is None where no counter speaks for it.
+    to the far end. `counters_trusted` is None where no counter speaks for it. `looked_at` is when Beamer
+    was last asked about it, be it by its counters; `delay`, in seconds, how late its newest row was read.
     """
 
     name: str
@@ -36,6 +47,9 @@ class StreamStatus:
     lists_unread: int = 0
     discovering: bool = False
     counters_trusted: bool | None = None
+    looked_at: datetime | None = None
+    delay: float | None = None
+    trouble_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,8 @@ class Status:
     """One connection; `identity` is None before its first run.
 
     `read_by` says when the lists never read will have been; None where there are none, or no telling.
+    `runs` are the last ones, newest first; `every` lies between two syncs as a rule. `began` is when the
+    account was first charged.
     """
 
     name: str
@@ -54,33 +70,76 @@ class Status:
     last_run: Mapping[str, Any] | None = None
     unread: FirstReads | None = None
     read_by: datetime | None = None
+    suspended: Refusal | None = None
+    now: datetime = NEVER
+    runs: Sequence[Ran] = ()
+    succeeded: datetime | None = None
+    every: timedelta | None = None
+    waiting: Sequence[Waiting] = ()
+    backfills: Sequence[Backfill] = ()
+    holders: Sequence[Holder] = ()
+    began: datetime | None = None
 
     @property
     def held(self) -> Mapping[str, int]:
         """How many rows are held back, by why."""
         return {why: total for why in WHY_HELD if (total := sum(s.counts.get(why, 0) for s in self.streams))}
 
-    def as_dict(self) -> dict[str, Any]:
-        balance, who = self.balance, self.identity
-        return {
-            "connection": self.name,
-            "account": who and who.account,
-            "destination": who and who.destination,
-            "start_date": _iso(who.start_date) if who else None,
-            "limit": self.limit_text,
-            "requests_used": balance and balance.used,
-            "requests_left": balance and balance.left,
-            "requests_at_hand": balance and balance.level,
-            "requests_per_day": balance and balance.per_day,
-            "closed_until": _iso(balance.closed_until) if balance else None,
-            "lists_never_read": sum(self.unread.lists.values()) if self.unread else None,
-            "read_by": _iso(self.read_by),
-            "held_back": dict(self.held),
-            "outbox": dict(self.outbox or {}),
-            "segmented_posts_hidden": bool(who and who.ignore_filters is False),
-            "streams": [_stream_dict(stream) for stream in self.streams],
-            "last_run": _run_dict(self.last_run),
-        }
+    @property
+    def newest(self) -> StreamStatus | None:
+        """The stream with the newest row of all."""
+        dated = [stream for stream in self.streams if stream.newest]
+        return max(dated, key=lambda stream: stream.newest or NEVER, default=None)
+
+    @property
+    def messages_waiting(self) -> int:
+        return sum(each.messages for each in self.waiting)
+
+    @property
+    def dead(self) -> int:
+        """How many messages Segment refused."""
+        return (self.outbox or {}).get(outbox.DEAD, 0)
+
+    @property
+    def lists_waiting(self) -> int:
+        """How many lists hold something new by their counters."""
+        return sum(stream.lists_waiting for stream in self.streams)
+
+    @property
+    def under_way(self) -> Sequence[str]:
+        """The kinds of work that are being done."""
+        return [holder.work for holder in self.holders if not holder.dead]
+
+    def at_work(self, work: str) -> bool:
+        return work in self.under_way
+
+    @property
+    def patience(self) -> timedelta:
+        """How long nothing need end well before that is late."""
+        return max(LATE_TIMES * self.every, HOUR) if self.every else LATE_AT_FIRST
+
+    @property
+    def usable(self) -> int | None:
+        """What may be spent in the month; None without a limit."""
+        balance = self.balance
+        if balance is None or balance.left is None:
+            return None
+        return balance.used + balance.assumed + balance.left
+
+    @property
+    def even(self) -> float | None:
+        """The share of the month that has gone by: where spending evenly would stand; None without a limit.
+
+        Until the month's first day is told it is one of the 31 days before, or of those since the account
+        began.
+        """
+        if self.balance is None or self.balance.left is None:
+            return None
+        if self.balance.until:
+            since, lasts = self.balance.since, self.balance.until - self.balance.since
+        else:
+            since, lasts = max(self.balance.since, self.began or NEVER), PERIOD_DAYS * DAY
+        return min(max((self.now - since) / lasts, 0.0), 1.0)
 
 
 def status(
@@ -89,68 +148,73 @@ def status(
     """Look a connection up; it has a policy once it has run."""
     identity = known(store, name)
     if identity is None or policy is None:
-        return Status(name, None, limit_text)
+        return Status(name, None, limit_text, now=now)
     state = progress.peek(store, name)
-    counts, bad = views.sums(store, name), views.quarantined(store, name)
     last = runs.recent(store, name, 1)
     balance = Ledger(store, identity.account, name, limits).balance(now)
     unread = first_reads([Picture(CATALOGUE, policy, state, None)])
+    seen = Seen(
+        state, unread, views.sums(store, name), views.quarantined(store, name), glance.newest(store, name)
+    )
     return Status(
         name,
         identity,
         limit_text,
-        tuple(_stream(each, state, unread, counts, bad) for each in state.streams.values()),
+        tuple(_stream(state.streams[each], seen) for each in CATALOGUE if each in state.streams),
         balance,
         views.outbox_sizes(store, name),
         last[0] if last else None,
         unread,
         read_by(unread, now, balance) if unread.lists else None,
+        refusals.listed(store).get(name),
+        now,
+        glance.last_runs(store, name, LAST_RUNS),
+        glance.last_success(store, name),
+        between_runs(store, name),
+        glance.waiting(store, name),
+        backfills.unfinished(store, name),
+        glance.holders(store, name, this_process(), now),
+        glance.account_began(store, identity.account),
     )
 
 
-def _stream(
-    state: StreamState,
-    all_of: progress.Progress,
-    unread: FirstReads,
-    counts: Mapping[str, Mapping[str, int]],
-    bad: Mapping[str, Mapping[str, int]],
-) -> StreamStatus:
-    lists = all_of.children.get(state.name, {}).values()
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the streams of a connection are told from."""
+
+    progress: progress.Progress
+    unread: FirstReads
+    counts: Mapping[str, Mapping[str, int]]
+    bad: Mapping[str, Mapping[str, int]]
+    newest: Mapping[str, tuple[datetime, float]]
+
+
+def _stream(state: StreamState, seen: Seen) -> StreamStatus:
+    lists = seen.progress.children.get(state.name, {}).values()
     marks = [child.watermark for child in lists if child.watermark]
+    newest, delay = seen.newest.get(state.name, (None, None))
     return StreamStatus(
         state.name,
         state.complete_through,
-        state.watermark or max(marks, default=None),
-        counts.get(state.name, {}),
+        max(filter(None, (newest, state.watermark or max(marks, default=None))), default=None),
+        seen.counts.get(state.name, {}),
         sum(moved(child.counter, child.swept) for child in lists),
-        bad.get(state.name, {}),
+        seen.bad.get(state.name, {}),
         state.trouble,
-        unread.lists.get(state.name, 0),
-        state.name in unread.discovering,
+        seen.unread.lists.get(state.name, 0),
+        state.name in seen.unread.discovering,
         not state.distrusted if CATALOGUE[state.name].counters else None,
+        _looked_at(state, seen.progress),
+        delay,
+        state.trouble_at,
     )
 
 
-def _stream_dict(stream: StreamStatus) -> dict[str, Any]:
-    return {
-        "stream": stream.name,
-        "complete_through": _iso(stream.complete_through),
-        "newest": _iso(stream.newest),
-        "counts": dict(stream.counts),
-        "lists_waiting": stream.lists_waiting,
-        "lists_never_read": stream.lists_unread,
-        "still_discovering": stream.discovering,
-        "counters_trusted": stream.counters_trusted,
-        "quarantined": dict(stream.quarantined),
-        "trouble": stream.trouble,
-    }
-
-
-def _run_dict(run: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if run is None:
-        return None
-    return {name: _iso(value) if isinstance(value, datetime) else value for name, value in run.items()}
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+def _looked_at(state: StreamState, of: progress.Progress) -> datetime | None:
+    """When Beamer was last asked: by its own list, by its parents' counters, or list by list."""
+    above = CATALOGUE[state.name].parent
+    moments = [state.looked_at]
+    moments += [child.swept_at for child in of.children.get(state.name, {}).values()]
+    if above is None or not state.distrusted:
+        moments += [parent.looked_at for parent in of.parents.get(above or state.name, {}).values()]
+    return max(filter(None, moments), default=None)

@@ -5,7 +5,7 @@ from typing import Any
 
 from connector.state.ledger import Balance
 from connector.state.verdicts import Verdict
-from connector.sync.run import Outcome
+from connector.sync.running import Outcome
 
 WHY_HELD = {
     Verdict.NO_USER.label: "no user id (anonymous = hold)",
@@ -30,6 +30,7 @@ def as_dict(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> d
         "requests_used": balance.used,
         "requests_left": balance.left,
         "limit": limit_text,
+        "requests_again_at": balance.again.isoformat() if balance.again else None,
         "closed_until": balance.closed_until.isoformat() if balance.closed_until else None,
         "error": None if error is None else {"code": error.code, "what": error.what},
     }

@@ -1,6 +1,6 @@
 """What a connection is called and since when it sends: fixed at first sight, kept when a key rotates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -21,6 +21,8 @@ class Identity:
     first_page: int | None = None
     ignore_filters: bool | None = None
     filters_at: datetime | None = None
+    # When it was first seen here: no part of what it is called.
+    created_at: datetime | None = field(default=None, compare=False)
 
 
 def settle(store: Store, first_sight: Identity, now: datetime) -> Identity:
@@ -53,6 +55,7 @@ def known(store: Store, name: str) -> Identity | None:
         row.first_page,
         row.ignore_filters,
         row.filters_at,
+        row.created_at,
     )
 
 

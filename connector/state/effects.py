@@ -42,7 +42,11 @@ class Rejected:
 
 @dataclass(slots=True)
 class Effects:
-    """What a page changes beside its rows' ids; `days` counts new rows by UTC day, where that is kept."""
+    """What a page changes beside its rows' ids; `days` counts new rows by UTC day, where that is kept.
+
+    A backfill writes no state of a list or a stream, for a sync may have it in hand: `ahead` is how many rows
+    a list's counter will still announce, `habits` the order and the short pages that were seen.
+    """
 
     events: list[Outgoing] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -50,6 +54,8 @@ class Effects:
     children: list[ChildState] = field(default_factory=list)
     stream: StreamState | None = None
     first_page: int | None = None
+    ahead: int = 0
+    habits: tuple[str, bool | None] | None = None
     tally: Counter[str] = field(default_factory=Counter)
     days: Counter[int] = field(default_factory=Counter)
 

@@ -1,8 +1,9 @@
 """The engine: one way to open the store, one way to begin a transaction."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ POSTGRES_PATIENCE = (
     "set_config('idle_in_transaction_session_timeout', '60s', true)"
 )
 
+# In a connection's `info`: the lease that its transaction has made sure of.
+HELD = "lease"
+
 
 class Store:
     """The state store. `write` and `read` are the only ways in."""
@@ -31,6 +35,10 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._reading = engine.execution_options(reading=True)
+        # SQLite lets one write at a time, and looks only now and then whether it may: threads of one
+        # process wait for each other here, without losing time.
+        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._mine = threading.local()
 
     @property
     def is_sqlite(self) -> bool:
@@ -50,8 +58,26 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that writes; on SQLite it holds the write lock from its start."""
-        with filed(str(self)), self.engine.begin() as connection:
+        if (outer := getattr(self._mine, "connection", None)) is not None:
+            with filed(str(self)), _part_of(outer):
+                yield outer
+            return
+        with self._turn, filed(str(self)), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Everything that this thread writes meanwhile is committed at once, at the end.
+
+        Each write is still all or nothing by itself. A commit has to reach the disk, which may take
+        longer than all that is written with it.
+        """
+        with self.write() as connection:
+            self._mine.connection = connection
+            try:
+                yield
+            finally:
+                self._mine.connection = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -67,13 +93,35 @@ class Store:
         self.engine.dispose()
 
 
+@contextmanager
+def _part_of(outer: Connection) -> Iterator[None]:
+    """A part of a transaction, all or nothing by itself.
+
+    In the driver's own words: SQLAlchemy's way of saying them takes a sixth of what a page of history costs.
+    """
+    say = driver(outer).execute
+    say("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        outer.info.pop(HELD, None)
+        # A full disk may have undone the whole transaction already: what went wrong first is what is said.
+        with contextlib.suppress(Exception):
+            say("ROLLBACK TO part")
+            say("RELEASE part")
+        raise
+    say("RELEASE part")
+
+
 def driver(connection: Connection) -> Any:
     """The driver's own connection, for what SQLAlchemy has no words for."""
     return connection.connection.driver_connection
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, workers: int = 1) -> Store:
     """Open the store at a SQLAlchemy URL; nothing is asked of it yet, only a SQLite file is created.
+
+    `workers` threads of this process will use it at once; it may be more, which then wait for each other.
 
     Raises ConfigurationError for a URL that cannot work, StoreUnreachable for a file that cannot be made.
     """
@@ -82,7 +130,7 @@ def open_store(url: str) -> Store:
         if parsed.drivername in SQLITE:
             return Store(sqlite_file.open_file(parsed))
         if parsed.drivername in POSTGRES:
-            return Store(_postgres(parsed))
+            return Store(_postgres(parsed, workers))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
         pass
     raise ConfigurationError(
@@ -92,7 +140,7 @@ def open_store(url: str) -> Store:
     )
 
 
-def _postgres(url: URL) -> Engine:
+def _postgres(url: URL, workers: int) -> Engine:
     if "@" in (url.host or ""):
         # What stands before it is the end of the password, and would be named as a host.
         raise ConfigurationError(
@@ -108,7 +156,7 @@ def _postgres(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         poolclass=QueuePool,
-        pool_size=2,
+        pool_size=max(2, workers),
         max_overflow=2,
         pool_pre_ping=True,
         hide_parameters=True,

@@ -1,9 +1,6 @@
 """People who are to be forgotten: what is kept of them is erased, and who they were is kept as a digest."""
 
-import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select
 
+from connector.state.digests import digest, key, made
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
-from connector.state.tables import connections, forgotten, keys, outbox, quarantine
+from connector.state.tables import connections, forgotten, outbox, quarantine
 from connector.state.writing import add
 
 KEY = "forgotten"
-KEY_BYTES = 32
 AT_ONCE = 500
 
 
@@ -29,7 +26,7 @@ class Forgotten:
     digests: frozenset[str] = frozenset()
 
     def __contains__(self, user: object) -> bool:
-        return bool(self.digests) and isinstance(user, str) and _digest(self.key, user) in self.digests
+        return bool(self.digests) and isinstance(user, str) and digest(self.key, user) in self.digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +41,21 @@ class Erased:
 def load(store: Store, connection: str) -> Forgotten:
     """Whom a connection has forgotten."""
     with store.read() as db:
-        key = _key(db)
+        mine = key(db, KEY)
         found = db.execute(select(forgotten.c.digest).where(forgotten.c.connection == connection)).scalars()
-        return Forgotten(key, frozenset(found)) if key else Forgotten()
+        return Forgotten(mine, frozenset(found)) if mine else Forgotten()
 
 
 def erase(store: Store, fence: Fence, user: str, theirs: Callable[[Any], bool], now: datetime) -> Erased:
     """Delete what waits, was refused or is in quarantine of a user, and remember to send nothing more.
 
-    `theirs` tells whether a raw row in quarantine is theirs. One transaction under the connection's
-    lease, so that no run is at work on what is deleted.
+    `theirs` tells whether a raw row in quarantine is theirs. The caller holds the leases of all kinds of
+    work, so that no run is under way that began before it could know of this.
     """
     with store.write() as db:
         hold(db, fence, now)
-        add(db, keys, [{"name": KEY, "value": secrets.token_hex(KEY_BYTES)}])
-        digest = _digest(_key(db), user)
-        add(db, forgotten, [{"connection": fence.connection, "digest": digest, "since": now}])
+        known_by = digest(made(db, KEY), user)
+        add(db, forgotten, [{"connection": fence.connection, "digest": known_by, "since": now}])
         letters = _letters_of(db, fence.connection, user)
         bodies = _bodies_of(db, fence.connection, theirs)
         _delete(db, outbox, [letter.id for letter in letters])
@@ -74,17 +70,10 @@ def names(store: Store) -> Sequence[str]:
         return list(db.execute(select(connections.c.name).order_by(connections.c.name)).scalars())
 
 
-def _key(db: Connection) -> bytes:
-    return bytes.fromhex(db.execute(select(keys.c.value).where(keys.c.name == KEY)).scalar() or "")
-
-
-def _digest(key: bytes, user: str) -> str:
-    return hmac.new(key, user.encode(), hashlib.sha256).hexdigest()
-
-
 def _letters_of(db: Connection, connection: str, user: str) -> list[Row[Any, Any, Any]]:
     # The database narrows the search (it may ignore case); the decision is made on the message itself.
-    fragment = json.dumps({"userId": user}, separators=(",", ":"))[1:-1]
+    # However the message around it is written.
+    fragment = json.dumps(user)
     where = (outbox.c.connection == connection) & outbox.c.message.contains(fragment, autoescape=True)
     found = db.execute(select(outbox.c.id, outbox.c.state, outbox.c.message).where(where))
     return [row for row in found if json.loads(row.message).get("userId") == user]

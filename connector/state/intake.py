@@ -29,6 +29,17 @@ from connector.state.writing import add, add_new, add_up, put
 __all__ = ["Effects", "Intake", "Judged", "Outgoing", "Page", "Rejected"]
 
 _KEY = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"), rows.c.id == bindparam("row"))
+_AHEAD = (
+    update(children)
+    .where(children.c.scope == bindparam("of"), children.c.parent == bindparam("under"))
+    .where(children.c.swept.is_not(None))
+    .values(surplus=children.c.surplus + bindparam("more"))
+)
+_HABITS = (
+    update(streams)
+    .where(streams.c.scope == bindparam("of"))
+    .values(list_order=bindparam("order"), short_ends=bindparam("ends"))
+)
 _GIVE_UP = update(rows).where(*_KEY).values(verdict=int(Verdict.QUARANTINED))
 
 
@@ -59,17 +70,23 @@ class Intake:
             fresh = self._new_rows(db, page, judged)
             unusable = self._quarantine(db, page, rejected, now)
             effects = decide(fresh, unusable)
-            self._enqueue(db, page, effects.events, now)
-            self._give_up(db, page, effects.rejected, now)
-            self._move(db, page, effects)
-            self._count(db, page.stream, effects.tally)
-            by_day = sorted(effects.days.items())
-            add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
+            self._write(db, page, effects, now)
         return effects
+
+    def _write(self, db: Connection, page: Page, effects: Effects, now: datetime) -> None:
+        """In one order always, so that a sync and a backfill never wait for each other."""
+        self._enqueue(db, page, effects.events, now)
+        self._give_up(db, page, effects.rejected, now)
+        self._move(db, page, effects)
+        self._count(db, page.stream, effects.tally)
+        by_day = sorted(effects.days.items())
+        add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
 
     def _new_rows(self, db: Connection, page: Page, judged: Sequence[Judged]) -> set[str]:
         here = {"scope": page.scope, "parent": page.parent, "run": self._run}
-        values = [{**here, "id": row.id, "verdict": int(row.verdict)} for row in judged]
+        # In one order always: on PostgreSQL each waits for the other who inserts the same id.
+        in_order = sorted(judged, key=lambda row: row.id)
+        values = [{**here, "id": row.id, "verdict": int(row.verdict)} for row in in_order]
         return set(add_new(db, rows, values, rows.c.id))
 
     def _quarantine(self, db: Connection, page: Page, rejected: Sequence[Rejected], now: datetime) -> int:
@@ -98,6 +115,7 @@ class Intake:
         same = {
             "connection": self._fence.connection,
             "destination": self._destination,
+            "work": self._fence.work,
             "made_at": now,
             "state": "waiting",
             "tries": 0,
@@ -118,8 +136,13 @@ class Intake:
     def _move(self, db: Connection, page: Page, effects: Effects) -> None:
         put(db, parents, [{"scope": page.scope, **_values(parent)} for parent in effects.parents])
         put(db, children, [_values(child) for child in effects.children])
+        if effects.ahead:
+            db.execute(_AHEAD, {"of": page.scope, "under": page.parent, "more": effects.ahead})
         if effects.stream:
             _update_stream(db, effects.stream)
+        if effects.habits:
+            order, ends = effects.habits
+            db.execute(_HABITS, {"of": page.scope, "order": order, "ends": ends})
         if effects.first_page is not None:
             self._update_connection(db, first_page=effects.first_page)
 

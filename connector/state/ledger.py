@@ -89,7 +89,8 @@ class Ledger:
         """Take one request out of the budget and give the moment at which it may be sent.
 
         Raises NoBudget when none is left or at hand, or while the account is closed; nothing is charged
-        then. `beyond_bucket`: a person's own command is held by the month's limit alone.
+        then. `beyond_bucket`: a person's own command is held by the month's limit alone. So is what is
+        taken for a backfill, which leaves the bucket as it is; less comes in for a month.
         """
         with self._store.write() as db:
             if fence:
@@ -101,20 +102,23 @@ class Ledger:
             if until := closing.closed(account.closed_until, now, self.limits.period_day):
                 raise NoBudget(CLOSED, until=until)
             if self.limits.usable is not None:
-                self._draw(db, account, now, beyond_bucket=beyond_bucket)
+                spared = purpose == spending.ALLOWANCE
+                self._draw(db, account, now, beyond_bucket=beyond_bucket or spared, spared=spared)
             charge = {"account": self.account, "day": day_of(now), "connection": self._connection}
             add_up(db, spends, [{**charge, "purpose": purpose, "requests": 1}], "requests")
             slot = EPOCH + (int(account.next_at) - pause) * MICROSECOND
             return min(slot, now) if account.burst >= 0 else slot
 
-    def _draw(self, db: Connection, account: Row[Any], now: datetime, *, beyond_bucket: bool) -> None:
+    def _draw(
+        self, db: Connection, account: Row[Any], now: datetime, *, beyond_bucket: bool, spared: bool
+    ) -> None:
         stands = standing(db, self.account, self.limits, account, now)
         if not stands.left or (not beyond_bucket and stands.bucket.level < 1):
             raise NoBudget(
                 NOT_AT_HAND if stands.left else SPENT,
                 until=self._again(db, stands, now, beyond_bucket=beyond_bucket),
             )
-        self._settle(db, stands.bucket.drawn())
+        self._settle(db, stands.bucket if spared else stands.bucket.drawn())
 
     def _again(
         self, db: Connection, stands: Standing, now: datetime, *, beyond_bucket: bool

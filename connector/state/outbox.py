@@ -35,12 +35,12 @@ class Letter:
 
 
 class Outbox:
-    """The outbox of one connection, under the lease of the run that empties it."""
+    """The outbox of one connection, under the lease of the run that empties it: what such runs have made."""
 
     def __init__(self, store: Store, fence: Fence, destination: str) -> None:
         self._store = store
         self._fence = fence
-        self._mine = {"whose": fence.connection, "where": destination}
+        self._mine = {"whose": fence.connection, "where": destination, "kind": fence.work}
 
     def claim(self, most: int, now: datetime) -> list[Letter]:
         """Mark the oldest waiting messages as in flight, in a transaction before they are sent.
@@ -52,6 +52,19 @@ class Outbox:
             hold(db, self._fence, now)
             found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
         return sorted((_letter(row, now) for row in found), key=lambda letter: letter.id)
+
+    def sample(self, most: int, chance: float, now: datetime) -> list[Letter]:
+        """Mark the newest waiting message, and some from other places, as in flight.
+
+        `chance`, from 0 to 1, moves the places, so that another try finds others.
+        """
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            waiting = db.execute(_IDS, self._mine).scalars().all()
+            step = max(1, len(waiting) // (most - 1))
+            places = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
+            found = db.execute(_CLAIM_THESE, {"at": now, "these": list(places)}).all() if places else []
+        return [_letter(row, now) for row in found]
 
     def confirm(self, letters: Sequence[Letter], now: datetime) -> None:
         """Segment has taken them: delete them, and count them as sent."""
@@ -67,13 +80,16 @@ class Outbox:
         """They wait again. Those that did not arrive count as not sent; else the first try's time stays."""
         values: dict[str, Any] = {"state": WAITING}
         if arrived_for_sure_not:
-            values["tries"] = outbox.c.tries - 1
-            values["first_sent_at"] = case((outbox.c.tries > 1, outbox.c.first_sent_at))
+            values |= _NOT_SENT
         self._set(letters, now, values)
 
-    def bury(self, letter: Letter, answer: str, now: datetime) -> None:
-        """Segment refused it for good: a dead letter, with the answer it got."""
-        self._set([letter], now, {"state": DEAD, "answer": answer, "answered_at": now})
+    def bury(self, letter: Letter, answer: str, now: datetime, *, unsure: bool = False) -> None:
+        """Segment refused it for good: a dead letter, with the answer it got.
+
+        `unsure`: this run had sent it before without an answer, and it may have arrived then.
+        """
+        values: dict[str, Any] = {"state": DEAD, "answer": answer, "answered_at": now}
+        self._set([letter], now, values if unsure else values | _NOT_SENT)
 
     def waiting(self) -> int:
         """How many messages wait for this destination, in flight ones included."""
@@ -91,13 +107,24 @@ class Outbox:
             db.execute(update(outbox).where(_these(letters) & (outbox.c.state == FLIGHT)).values(values))
 
 
-_LIVE = and_(outbox.c.connection == bindparam("whose"), outbox.c.destination == bindparam("where"), LIVE)
+# The last try counts as none: for sure nothing of it arrived.
+_NOT_SENT: dict[str, Any] = {
+    "tries": outbox.c.tries - 1,
+    "first_sent_at": case((outbox.c.tries > 1, outbox.c.first_sent_at)),
+}
+
+_LIVE = and_(
+    outbox.c.connection == bindparam("whose"),
+    outbox.c.destination == bindparam("where"),
+    outbox.c.work == bindparam("kind"),
+    LIVE,
+)
 _WAITING = select(func.count()).select_from(outbox).where(_LIVE)
 _WEIGHT = select(func.coalesce(func.sum(outbox.c.size), 0)).where(_LIVE)
 _OLDEST = select(outbox.c.id).where(_LIVE).order_by(outbox.c.id).limit(bindparam("most"))
-_CLAIM = (
+_IDS = select(outbox.c.id).where(_LIVE, outbox.c.state == WAITING).order_by(outbox.c.id)
+_CLAIMING = (
     update(outbox)
-    .where(outbox.c.id.in_(_OLDEST))
     .values(
         state=FLIGHT,
         tries=outbox.c.tries + 1,
@@ -113,6 +140,8 @@ _CLAIM = (
         outbox.c.first_sent_at,
     )
 )
+_CLAIM = _CLAIMING.where(outbox.c.id.in_(_OLDEST))
+_CLAIM_THESE = _CLAIMING.where(outbox.c.id.in_(bindparam("these", expanding=True)))
 
 
 def _these(letters: Sequence[Letter]) -> ColumnElement[bool]:
@@ -141,13 +170,11 @@ def shown(store: Store, which: str) -> Mapping[str, Any] | None:
 
 
 def retry(store: Store, connection: str | None, which: Iterable[str]) -> int:
-    """Dead letters wait again: those named, or all of them."""
+    """Dead letters wait again: those named, or all of them; one that may have arrived once still may."""
     where = _where(connection) & (outbox.c.state == DEAD) & _named(list(which))
     with store.write() as db:
         values = {
             "state": WAITING,
-            "tries": 0,
-            "first_sent_at": None,
             "answer": None,
             "answered_at": None,
         }

@@ -39,6 +39,11 @@ class StreamState:
     trouble: str | None = None
     trouble_at: datetime | None = None
 
+    def forbidden_since(self, moment: datetime) -> bool:
+        """Whether Beamer has said since then that the key may not read it."""
+        trouble, at = self.trouble or "", self.trouble_at
+        return trouble.endswith("(403)") and at is not None and at > moment
+
 
 @dataclass(slots=True)
 class ParentState:
@@ -97,16 +102,16 @@ class Progress:
     children: dict[str, dict[str, ChildState]] = field(default_factory=dict)
 
 
-def load(store: Store, connection: str, names: tuple[str, ...]) -> Progress:
-    """Load a connection's progress; streams met for the first time get their row."""
-    progress = peek(store, connection)
+def load(store: Store, connection: str, names: tuple[str, ...], *, lists: bool = True) -> Progress:
+    """Load a connection's progress (see `peek`); streams met for the first time get their row."""
+    progress = peek(store, connection, lists=lists)
     missing = [name for name in names if name not in progress.streams]
     if not missing:
         return progress
     new = {"connection": connection, "complete": False, "list_order": "unknown"}
     with store.write() as db:
         add(db, streams, [{**new, "name": name} for name in missing])
-    return peek(store, connection)
+    return peek(store, connection, lists=lists)
 
 
 def peek(store: Store, connection: str, *, lists: bool = True) -> Progress:

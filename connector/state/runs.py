@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 
 from connector.state.engine import Store
 from connector.state.tables import DEAD, outbox, quarantine, runs
@@ -20,6 +20,8 @@ _LAST = (
     .order_by(runs.c.id.desc())
     .limit(1)
 )
+_LAST_BUT_HISTORY = _LAST.where(runs.c.command != "backfill", runs.c.id < bindparam("before"))
+_LAST_OF = _LAST.where(runs.c.command == bindparam("of"))
 _FINISH = update(runs).where(runs.c.id == bindparam("number"))
 _TIDY = (
     delete(runs).where(runs.c.started_at < bindparam("old")),
@@ -35,10 +37,19 @@ def begin(store: Store, connection: str, command: str, now: datetime) -> int:
         return int(db.execute(_BEGIN, new).scalar_one())
 
 
-def last_begun(store: Store, connection: str) -> datetime | None:
-    """When the connection's last run was started."""
+def last_begun(store: Store, connection: str, *, before: int) -> datetime | None:
+    """When the last run before run number `before` was begun; a backfill is none, it goes on beside them."""
+    return _begun(store, _LAST_BUT_HISTORY, {"whose": connection, "before": before})
+
+
+def last_of(store: Store, connection: str, command: str) -> datetime | None:
+    """When a command was last begun on a connection, as far as runs are kept."""
+    return _begun(store, _LAST_OF, {"whose": connection, "of": command})
+
+
+def _begun(store: Store, query: Select[Any], which: Mapping[str, Any]) -> datetime | None:
     with store.read() as db:
-        found: datetime | None = db.execute(_LAST, {"whose": connection}).scalar_one_or_none()
+        found: datetime | None = db.execute(query, which).scalar_one_or_none()
     return found
 
 

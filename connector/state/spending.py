@@ -10,13 +10,18 @@ from connector.state.tables import spends
 
 # What other tools and people spent, as Beamer's dashboard told; no connection and no stream is called so.
 NOBODY, ELSEWHERE = "", "elsewhere"
+# What a backfill draws out of the month by an allowance of its own, past the bucket.
+ALLOWANCE = "backfill"
 FOR_GOOD = 10_000_000
 
 # A clock set back must not hide what was already spent: days to come count too.
 _IN_PERIOD = and_(spends.c.account == bindparam("who"), spends.c.day > bindparam("after"))
 _TOLD = spends.c.purpose == ELSEWHERE
+_ALLOWED = spends.c.purpose == ALLOWANCE
 _SPENT = select(
-    func.coalesce(func.sum(spends.c.requests), 0), func.sum(case((_TOLD, spends.c.requests)))
+    func.coalesce(func.sum(spends.c.requests), 0),
+    func.sum(case((_TOLD, spends.c.requests))),
+    func.coalesce(func.sum(case((_ALLOWED, spends.c.requests))), 0),
 ).where(_IN_PERIOD, spends.c.day <= bindparam("until"))
 _BY_DAY = (
     select(spends.c.day, func.sum(spends.c.requests))
@@ -32,16 +37,23 @@ _FORGET_TOLD = delete(spends).where(_IN_PERIOD, _TOLD)
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """All requests of some days, and those of them that were spent elsewhere; None: nobody told."""
+    """All requests of some days; of them, those spent elsewhere (None: nobody told) and by backfills."""
 
     requests: int
     elsewhere: int | None
+    allowed: int = 0
+
+    @property
+    def aside(self) -> int:
+        """What never went through the bucket."""
+        return (self.elsewhere or 0) + self.allowed
 
 
 def spent(db: Connection, account: str, after: int, until: int = FOR_GOOD) -> Spent:
     """What was spent on the days behind `after`, up to `until`, in days since the epoch."""
-    every, elsewhere = db.execute(_SPENT, {"who": account, "after": after, "until": until}).one()
-    return Spent(int(every), None if elsewhere is None else int(elsewhere))
+    found = db.execute(_SPENT, {"who": account, "after": after, "until": until})
+    every, elsewhere, allowed = found.one()
+    return Spent(int(every), None if elsewhere is None else int(elsewhere), int(allowed))
 
 
 def by_purpose(db: Connection, account: str, after: int) -> dict[str, int]:

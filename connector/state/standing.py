@@ -49,7 +49,7 @@ def standing(db: Connection, name: str, limits: Limits, account: Row[Any] | None
     if limits.period_day is None:
         found = spending.spent(db, name, counted_after(now, None))
         used = found.requests
-        stretches = rolling(max(0, usable - (found.elsewhere or 0)), limits.startup, began)
+        stretches = rolling(max(0, usable - found.aside), limits.startup, began)
     else:
         months = _Calendar(db, name, usable, limits.period_day, began)
         this = months.holding(now)

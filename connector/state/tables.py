@@ -106,6 +106,33 @@ keys = _table(
     Column("value", String(64), nullable=False),
 )
 
+# Keys that were refused, as digests made with this store's own random key: no request until they change.
+refusals = _table(
+    "refusal",
+    Column("connection", String(40), primary_key=True),
+    # 'beamer' or 'segment'.
+    Column("door", String(10), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("what", Words, nullable=False),
+    Column("since", Moment, nullable=False),
+)
+
+# What `--quiet` has spoken of, so that it does so once.
+mentions = _table(
+    "mention",
+    Column("connection", String(40), primary_key=True),
+    Column("what", String(80), primary_key=True),
+    Column("since", Moment, nullable=False),
+)
+
+# When `schedule` next syncs each connection, after how many failures in a row: shared by its processes.
+dues = _table(
+    "due",
+    Column("connection", String(40), primary_key=True),
+    Column("due_at", Moment, nullable=False),
+    Column("failures", Integer, nullable=False),
+)
+
 # One row per Beamer account: pacing, its budget's bucket, and whether 429 has closed it. Shared by its
 # connections.
 accounts = _table(
@@ -137,9 +164,11 @@ spends = _table(
     Column("requests", Integer, nullable=False),
 )
 
+# One lease for each kind of work on a connection: a backfill goes on while syncs run.
 leases = _table(
     "lease",
     Column("connection", String(40), primary_key=True),
+    Column("work", String(10), primary_key=True),
     Column("token", BigInteger, nullable=False),
     Column("host", String(255), nullable=False),
     Column("machine", String(64), nullable=False),
@@ -176,6 +205,9 @@ streams = _table(
     Column("distrusted", Boolean, nullable=False, server_default=false()),
     Column("trouble", Words),
     Column("trouble_at", Moment),
+    # The date of the newest row, and how many seconds after it that was read.
+    Column("newest", Moment),
+    Column("delay", Float),
     UniqueConstraint("connection", "name", name=f"{PREFIX}stream_name"),
 )
 
@@ -239,6 +271,8 @@ outbox = _table(
     Column("id", Integer, primary_key=True),
     Column("connection", String(40), nullable=False),
     Column("destination", String(40), nullable=False),
+    # Whose lease delivers it.
+    Column("work", String(10), nullable=False, server_default="sync"),
     Column("message_id", String(100), nullable=False, unique=True),
     Column("stream", String(40), nullable=False),
     Column("event", String(100), nullable=False),
@@ -251,11 +285,10 @@ outbox = _table(
     Column("answered_at", Moment),
     Column("answer", Words),
     Column("message", Text, nullable=False),
-    # What waits is found in its order without sorting, however much there is of it.
-    Index(
-        f"{PREFIX}outbox_live", "connection", "destination", "id", sqlite_where=LIVE, postgresql_where=LIVE
-    ),
-    Index(f"{PREFIX}outbox_dead", "answered_at", sqlite_where=DEAD, postgresql_where=DEAD),
+    # What waits is found in its order without sorting, however much there is of it. On PostgreSQL both are
+    # partial, too, as the migration makes them; saying so here would load its dialect at every start.
+    Index(f"{PREFIX}outbox_live", "connection", "destination", "work", "id", sqlite_where=LIVE),
+    Index(f"{PREFIX}outbox_dead", "answered_at", sqlite_where=DEAD),
 )
 
 quarantine = _table(
@@ -270,6 +303,43 @@ quarantine = _table(
     Column("body", Text, nullable=False),
     Column("seen_at", Moment, nullable=False),
     UniqueConstraint("connection", "stream", "parent", "digest", name=f"{PREFIX}quarantine_row"),
+)
+
+# A history that is being brought: a range of dates under settings that judge rows one way.
+backfills = _table(
+    "backfill",
+    Column("id", Integer, primary_key=True),
+    Column("connection", String(40), nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("until", Moment),
+    # Which streams, and what judges their rows: what the same range is known by when it is asked for again.
+    Column("streams", String(200), nullable=False),
+    Column("judging", String(64), nullable=False),
+    Column("resend", Boolean, nullable=False),
+    Column("integrations", Text),
+    Column("began_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("requests", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    # What it was estimated to cost.
+    Column("expected", Integer),
+    Index(f"{PREFIX}backfill_of", "connection", "id"),
+)
+
+# Its lists that are not read to their end: where each stands, and what its rows want to know of their parent.
+readings = _table(
+    "reading",
+    Column("id", Integer, primary_key=True),
+    Column("backfill", Integer, nullable=False),
+    Column("stream", String(40), nullable=False),
+    Column("parent", String(64), nullable=False),
+    Column("since", Moment),
+    Column("until", Moment),
+    Column("date", Moment),
+    Column("place", Text, nullable=False),
+    Column("title", Words),
+    Index(f"{PREFIX}reading_of", "backfill"),
 )
 
 # How many rows of a list without parents are held of each UTC day: what the audit compares counts with.
@@ -300,4 +370,6 @@ runs = _table(
     Column("exit", Integer),
     Column("summary", Text),
     Index(f"{PREFIX}run_recent", "connection", "id"),
+    # Every run deletes what is old, of all connections.
+    Index(f"{PREFIX}run_old", "started_at"),
 )

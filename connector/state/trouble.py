@@ -16,7 +16,8 @@ def filed(store: str) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        raise StoreUnreachable(f"The state store {store} failed: {_said(error)}.") from None
+        said = _said(error)
+        raise StoreUnreachable(f"The state store {store} failed: {said}.", todo=_todo(said)) from None
     except NoneFree:
         raise StoreUnreachable(f"The state store {store} has no connection free.") from None
 
@@ -27,3 +28,22 @@ def _said(error: Exception) -> str:
     if isinstance(error, DataError | IntegrityError):
         return f"{type(driver).__name__} {getattr(driver, 'sqlstate', None) or ''}".strip()
     return (str(driver).strip().splitlines() or [type(driver).__name__])[0].rstrip(".")
+
+
+# By what the databases say (SQLite's result codes and PostgreSQL's messages).
+TODO = {
+    "disk is full": "Make room on its disk; the next run goes on where this one stopped.",
+    "disk I/O error": "See whether its disk is full or damaged; the next run goes on where this one stopped.",
+    "No space left": "Make room on its disk; the next run goes on where this one stopped.",
+    "is locked": "Another program holds it: let that one finish, or end it. Then run again.",
+    "lock timeout": "Another session holds it: let that one finish, or end it. Then run again.",
+    "readonly": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
+    "unable to open": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
+    "read-only": "Let DATABASE_URL name a server that may be written to.",
+    "not a database": "Let DATABASE_URL name another file, or bring this one back from a backup.",
+    "malformed": "Bring the file back from a backup; what was sent since then keeps its messageIds.",
+}
+
+
+def _todo(said: str) -> str:
+    return next((todo for words, todo in TODO.items() if words in said), "")

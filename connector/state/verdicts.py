@@ -21,5 +21,10 @@ class Verdict(IntEnum):
         return self in (Verdict.NO_USER, Verdict.TEAM, Verdict.STREAM_OFF)
 
     @property
+    def revivable(self) -> bool:
+        """Whether a backfill under other settings may send it after all."""
+        return self.held or self is Verdict.QUARANTINED
+
+    @property
     def label(self) -> str:
         return self.name.lower()

@@ -1,10 +1,10 @@
-"""The three ways in which rows are written, many at once; both databases spell them alike."""
+"""The ways in which rows are written, many at once; both databases spell them alike."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table
+from sqlalchemy import Column, Connection, Table, case
 from sqlalchemy.dialects import sqlite
 
 Values = Sequence[Mapping[str, Any]]
@@ -45,6 +45,12 @@ def add_up(db: Connection, table: Table, values: Values, sum_of: str) -> None:
         db.execute(_adding_up(db.dialect.name, table, sum_of), values)
 
 
+def keep_larger(db: Connection, table: Table, values: Values, of: str) -> None:
+    """Insert rows, or keep the larger value of one of their columns."""
+    if values:
+        db.execute(_keeping_larger(db.dialect.name, table, of), values)
+
+
 # Built once: putting a statement together costs more than running it.
 
 
@@ -66,3 +72,11 @@ def _adding_up(dialect: str, table: Table, sum_of: str) -> Any:
     new = insert_into(dialect, table)
     total = {sum_of: table.c[sum_of] + new.excluded[sum_of]}
     return new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=total)
+
+
+@cache
+def _keeping_larger(dialect: str, table: Table, of: str) -> Any:
+    new = insert_into(dialect, table)
+    here, there = table.c[of], new.excluded[of]
+    larger = {of: case((here < there, there), else_=here)}
+    return new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=larger)

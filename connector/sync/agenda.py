@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 
-from connector.beamer.door import Answer
+from connector.beamer.asking import Answer
 from connector.sync.probes import Probe, Turn
 
 # Shares of all requests that are kept, whatever else would be worth more: the mean must not be bought with
@@ -40,6 +40,11 @@ class Agenda:
     @property
     def waits(self) -> bool:
         return any(self._waiting.values())
+
+    @property
+    def ready(self) -> int:
+        """How many probes wait."""
+        return sum(map(len, self._waiting.values()))
 
     @property
     def empty(self) -> bool:
@@ -114,6 +119,10 @@ class Agenda:
 
     def fly(self, flight: Future[Answer], probe: Probe) -> None:
         self._flights[flight] = probe
+
+    def launched(self, before: Future[Answer], flight: Future[Answer]) -> None:
+        """What stood in for a flight has become one."""
+        self._flights[flight] = self._flights.pop(before)
 
     def land(self, landed: Collection[Future[Answer]]) -> list[tuple[Future[Answer], Probe]]:
         """Take those that have landed, in the order in which they set out."""

@@ -1,12 +1,13 @@
 """What came back: a page is judged, accepted in one transaction, and what follows from it is asked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
+from connector.beamer.asking import Answer
 from connector.beamer.catalogue import Stream
-from connector.beamer.door import Answer
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
 from connector.state.progress import ChildState, ParentState
@@ -15,6 +16,7 @@ from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
 from connector.sync.parents import Context
+from connector.sync.planner import Planner
 from connector.sync.probes import Probe
 from connector.sync.sweeps import SweepStep
 from connector.sync.work import Work
@@ -25,8 +27,9 @@ log = structlog.get_logger()
 class Answers:
     """Accepts the answers of one run."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, planner: Planner) -> None:
         self._work = work
+        self._planner = planner
         self._titles: dict[tuple[str, str], str] = {}
 
     def accept(self, probe: Probe, answer: Answer) -> None:
@@ -137,7 +140,7 @@ class Answers:
                 self._follow(child, row.id)
         if steps[0].next:
             probe.look = steps[0].next
-            work.agenda.onward(work.planner.onward(work.picture, probe, work.beamer_now))
+            work.agenda.onward(self._planner.onward(work.picture, probe, work.beamer_now))
         else:
             work.agenda.close(probe)
 
@@ -165,7 +168,14 @@ class Answers:
         """Accept a page in the store first, then in memory."""
         work, name = self._work, probe.stream.name
         here = Page(name, context.state.scope, probe.parent)
-        effects = work.intake.accept(here, page.judged, page.rejected, decide, work.clock.now())
+        new: list[set[str]] = []
+
+        def decided(fresh: set[str], unusable: int) -> Effects:
+            new[:] = [fresh]
+            return decide(fresh, unusable)
+
+        effects = work.intake.accept(here, page.judged, page.rejected, decided, work.clock.now())
+        work.report.late.note(self._ages(page, new[0], context.now))
         for parent in effects.parents:
             work.progress.parents.setdefault(name, {})[parent.id] = parent
         by_scope = {state.scope: stream for stream, state in work.progress.streams.items()}
@@ -178,6 +188,13 @@ class Answers:
         work.report.count(name, effects.tally)
         probe.failures, probe.not_before = 0, None
 
+    def _ages(self, page: JudgedPage, fresh: set[str], now: datetime) -> Iterator[float]:
+        """How old new rows are, in seconds; what was there before the connection was made is not late."""
+        since = self._work.identity.created_at
+        for row in (page.rows[name][0] for name in fresh):
+            if since is None or row.date >= since:
+                yield (now - row.date).total_seconds()
+
     def _context(self, probe: Probe) -> Context:
         return Context(
             self._work.policy, self._work.progress.streams[probe.stream.name], self._work.beamer_now
@@ -189,7 +206,7 @@ class Answers:
         child = work.progress.children.get(stream.name, {}).get(parent)
         if child is not None and child.counter == unless:
             return
-        if probe := work.planner.follow(work.picture, stream, parent, work.beamer_now):
+        if probe := self._planner.follow(work.picture, stream, parent, work.beamer_now):
             work.agenda.add(probe)
 
     def plan_again(self, probe: Probe) -> None:

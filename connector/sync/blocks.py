@@ -21,15 +21,6 @@ class Block:
     until: datetime | None
     members: frozenset[str]
 
-    @property
-    def asked_since(self) -> datetime | None:
-        # `dateFrom` and `dateTo` may be exclusive.
-        return self.since - SECOND if self.since else None
-
-    @property
-    def asked_until(self) -> datetime | None:
-        return self.until + SECOND if self.until else None
-
     def covers(self, date: datetime) -> bool:
         return (self.since is None or self.since <= date) and (self.until is None or date < self.until)
 

@@ -179,7 +179,7 @@ def count_probe(stream: Stream, window: Window) -> Probe:
 
 def window_probe(stream: Stream, window: Window) -> Probe:
     """A day whose rows are not as many as are held is read again."""
-    sweep = Sweep(Place(since=window.since - SECOND, until=window.until + SECOND), None)
+    sweep = Sweep(Place.around(window.since, window.until), None)
     return Probe(stream, "not as many as are held", audit=True, window=window, sweep=sweep)
 
 

@@ -14,12 +14,16 @@ from connector.sync.work import Work
 log = structlog.get_logger()
 
 
-def write_down(work: Work) -> None:
-    """Write what a run learnt about its streams."""
+def write_down(work: Work, *, ended: bool) -> None:
+    """Write what a run learnt about its streams.
+
+    A run that has not `ended` well may have asked for a stream and got no answer: what ails it stays.
+    """
     wanted = candidates.wanted(work.catalogue, work.policy)
     for stream in wanted:
         state = _advanced(work.picture, stream, work.beamer_now)
-        if work.report.requests[stream.name] and not {stream.name, stream.parent} & work.troubled:
+        asked = ended and work.report.requests[stream.name]
+        if asked and not {stream.name, stream.parent} & work.troubled:
             state = replace(state, trouble=None, trouble_at=None)
         work.progress.streams[stream.name] = state
     read = {stream.name for stream in wanted if stream.filtered} - set(work.report.forbidden)

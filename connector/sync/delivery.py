@@ -1,13 +1,15 @@
 """The outbox emptied into Segment, batch by batch, each deleted only when it was confirmed."""
 
 import random
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import structlog
 
 from connector.clock import Clock
-from connector.errors import ConnectorError, Transient, Unreachable
+from connector.errors import ConnectorError, Stopped, Transient, Unreachable
 from connector.segment.batches import MOST, cut
 from connector.segment.door import Refused, Segment
 from connector.state.outbox import Letter, Outbox
@@ -16,9 +18,17 @@ from connector.sync.retries import wait_before
 
 log = structlog.get_logger()
 
+# From so many places messages are tried before everything counts as refused.
+ELSEWHERE = 10
+
+Refusal = tuple[Letter, Refused]
+
 
 class Delivery:
-    """Delivers what waits for one destination."""
+    """Delivers what waits for one destination; up to `lanes` batches are on their way at once.
+
+    So many messages are a `full` batch.
+    """
 
     def __init__(
         self,
@@ -29,6 +39,8 @@ class Delivery:
         *,
         segment_now: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
+        lanes: int = 1,
+        full: int = MOST,
     ) -> None:
         self._outbox = outbox
         self._segment = segment
@@ -36,38 +48,101 @@ class Delivery:
         self._report = report
         self._segment_now = segment_now
         self._chance = chance
+        self._lanes = lanes
+        self._full = full
         self._confirmed = False
+        self._counting = threading.Lock()
+        # Sent in this run without an answer: they may have arrived, whatever is said of them later.
+        self._unsure: set[int] = set()
 
-    def run(self) -> None:
-        """Send until nothing waits, or a stop is asked for.
+    def run(self, *, whole: bool = False) -> None:
+        """Send until nothing waits, or a stop is asked for; `whole`: as long as there are full batches.
 
         Raises KeyRefused or Unreachable with everything unconfirmed put back.
         """
-        while not self._clock.stopped and (letters := self._outbox.claim(MOST, self._clock.now())):
-            batches = cut(letters, lambda letter: letter.size)
-            for index, batch in enumerate(batches):
-                try:
-                    self._batch(batch)
-                except ConnectorError:
-                    rest = [letter for later in batches[index + 1 :] for letter in later]
-                    self._outbox.put_back(rest, self._clock.now(), arrived_for_sure_not=True)
-                    raise
+        while not self._clock.stopped and (letters := self._claim(whole=whole)):
+            try:
+                self._deliver(letters)
+            except Stopped:
+                return
 
-    def _batch(self, batch: Sequence[Letter]) -> None:
-        try:
-            refused = self._split(batch)
-        except ConnectorError:
-            self._outbox.put_back(batch, self._clock.now(), arrived_for_sure_not=False)
-            raise
-        if refused and not self._confirmed:
-            self._outbox.put_back(
-                [letter for letter, _ in refused], self._clock.now(), arrived_for_sure_not=True
-            )
-            raise self._all_refused(refused[0][1])
+    def _claim(self, *, whole: bool) -> list[Letter]:
+        backlog = self._report.backlog
+        batches = max(0, min(self._lanes, backlog // self._full)) if whole else self._lanes
+        if not batches:
+            return []
+        letters = self._outbox.claim(self._full * batches, self._clock.now())
+        if whole and not letters:
+            # Somebody has dropped them: who waits until fewer are left would wait for ever.
+            self._report.waiting -= max(0, backlog - self._outbox.waiting())
+        return letters
+
+    def _deliver(self, letters: Sequence[Letter]) -> None:
+        refused = self._try(cut(letters, lambda letter: letter.size))
+        if len(refused) == len(letters):
+            self._make_sure_of_others(refused)
         for letter, answer in refused:
             log.warning("message_refused", message_id=letter.message_id, answer=str(answer.what))
-            self._outbox.bury(letter, answer.what, self._clock.now())
+            self._outbox.bury(letter, answer.what, self._clock.now(), unsure=letter.id in self._unsure)
             self._report.refused += 1
+
+    def _try(self, batches: Sequence[Sequence[Letter]]) -> list[Refusal]:
+        """Send batches; give what Segment refuses of them, which is still in hand."""
+        if self._lanes > 1:
+            return self._try_at_once(batches)
+        refused: list[Refusal] = []
+        for index, batch in enumerate(batches):
+            try:
+                refused += self._split(batch)
+            except ConnectorError as error:
+                others = [*batches[:index], *batches[index + 1 :]]
+                self._put_back(batch, arrived_for_sure_not=isinstance(error, Stopped))
+                self._put_back([letter for other in others for letter in other])
+                raise
+        return refused
+
+    def _try_at_once(self, batches: Sequence[Sequence[Letter]]) -> list[Refusal]:
+        with ThreadPoolExecutor(self._lanes, "deliver") as lanes:
+            flights = [(batch, lanes.submit(self._split, batch)) for batch in batches]
+        refused: list[Refusal] = []
+        failure: ConnectorError | None = None
+        for batch, flight in flights:
+            try:
+                refused += flight.result()
+            except ConnectorError as error:
+                failure = error
+                self._put_back(batch, arrived_for_sure_not=isinstance(error, Stopped))
+        if failure:
+            self._put_back([letter for letter, _ in refused])
+            raise failure
+        return refused
+
+    def _make_sure_of_others(self, refused: Sequence[Refusal]) -> None:
+        """All of a claim is refused: whether the messages are at fault, those from other places tell.
+
+        Raises Unreachable with everything put back where they are refused, too, or where there are none
+        and nothing was taken before.
+        """
+        taken = self._confirmed
+        try:
+            if others := self._outbox.sample(ELSEWHERE, self._chance(), self._clock.now()):
+                missed = self._try([[letter] for letter in others])
+                self._put_back([letter for letter, _ in missed])
+                taken = len(missed) < len(others)
+        except ConnectorError:
+            self._put_back([letter for letter, _ in refused])
+            raise
+        if not taken:
+            self._put_back([letter for letter, _ in refused])
+            raise self._all_refused(refused[0][1])
+
+    def _put_back(self, letters: Sequence[Letter], *, arrived_for_sure_not: bool = True) -> None:
+        sure = [each for each in letters if arrived_for_sure_not and each.id not in self._unsure]
+        unsure = [each for each in letters if not arrived_for_sure_not or each.id in self._unsure]
+        if sure:
+            self._outbox.put_back(sure, self._clock.now(), arrived_for_sure_not=True)
+        if unsure:
+            self._outbox.put_back(unsure, self._clock.now(), arrived_for_sure_not=False)
 
     def _all_refused(self, answer: Refused) -> Unreachable:
         return Unreachable(
@@ -76,8 +151,10 @@ class Delivery:
             todo="Check SEGMENT_HOST and what stands between here and Segment.",
         )
 
-    def _split(self, batch: Sequence[Letter]) -> list[tuple[Letter, Refused]]:
+    def _split(self, batch: Sequence[Letter]) -> list[Refusal]:
         """Send a batch; where it is refused, halve it until the messages at fault are found."""
+        if self._clock.stopped:
+            raise Stopped("The run was asked to stop before these were sent.")
         try:
             self._send(batch)
             return []
@@ -95,6 +172,7 @@ class Delivery:
                 self._segment.send([letter.text for letter in batch], self._segment_now())
                 break
             except Transient as error:
+                self._unsure.update(letter.id for letter in batch)
                 failures += 1
                 wait = wait_before(failures, error, self._chance())
                 if wait is None or self._clock.stopped:
@@ -103,6 +181,7 @@ class Delivery:
                 self._clock.sleep(wait)
         self._confirmed = True
         self._outbox.confirm(batch, self._clock.now())
-        self._report.sent += len(batch)
-        self._report.possible_doubles += sum(letter.possible_double for letter in batch)
+        with self._counting:
+            self._report.sent += len(batch)
+            self._report.possible_doubles += sum(letter.possible_double for letter in batch)
         log.debug("batch_confirmed", messages=len(batch))

@@ -31,7 +31,7 @@ class LookStep:
 
 
 def begin(block: Block, proving: bool) -> Look:
-    return Look(block, Place(block.asked_since, block.asked_until), proving)
+    return Look(block, Place.around(block.since, block.until), proving)
 
 
 def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, cap: int) -> LookStep:

@@ -36,6 +36,8 @@ TAIL = 1.0
 CLOSELY = 350
 # More may come in while a run is under way.
 MARGIN = 20
+# A right that a key does not have is seldom given within hours: what it may not read is asked for once a day.
+ASKED_AGAIN = timedelta(days=1)
 
 
 class Planner(Protocol):
@@ -88,6 +90,8 @@ class MostWorth:
         lists: list[tuple[Rank, Stream, ChildState]] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             state = picture.progress.streams[stream.name]
+            if state.forbidden_since(now - ASKED_AGAIN):
+                continue
             if stream.parent is not None:
                 lists += self._lists(picture, stream, state, now)
             elif children(picture.catalogue, stream.name):

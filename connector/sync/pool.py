@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from queue import SimpleQueue
 from typing import Protocol
 
-from connector.beamer.door import Answer
+from connector.beamer.asking import Answer
 from connector.clock import GLANCE, GRACE, Clock
 
 Fetch = Callable[[], Answer]
@@ -30,7 +30,7 @@ class ThreadPool:
     def __init__(self, size: int, clock: Clock) -> None:
         self.size = size
         self._clock = clock
-        self._work: SimpleQueue[tuple[Fetch, Future[Answer]]] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Fetch, Future[Answer]] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def submit(self, fetch: Fetch) -> Future[Answer]:
@@ -49,12 +49,17 @@ class ThreadPool:
             left -= GLANCE
         return wait(flights, max(0.0, min(left, GRACE)), FIRST_COMPLETED).done
 
+    def close(self) -> None:
+        """Let the threads end once they have nothing left to fetch: a daemon makes a pool for each run."""
+        for _ in self._threads:
+            self._work.put(None)
+
     def _run(self) -> None:
-        while True:
-            fetch, future = self._work.get()
+        while work := self._work.get():
+            fetch, future = work
             try:
                 future.set_result(fetch())
             except BaseException as error:
                 future.set_exception(error)
             # The next wait must not hold on to what this one has read.
-            del fetch, future
+            del work, fetch, future

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from connector.beamer.asking import Ask
 from connector.beamer.catalogue import Stream
-from connector.beamer.door import Ask
 from connector.beamer.pages import Habits, Place, iso, params_of
 from connector.sync.looks import Look
 from connector.sync.sweeps import Sweep
@@ -30,6 +30,8 @@ class Probe:
     `reason` says why it is asked. A `sweep` with a window reads just that for the audit, where
     Beamer has a `count` of rows; `whole` is the window that an audit begins with.
 
+    `of` is the number of the list that a backfill reads with it.
+
     `worth` is in row-hours per request, `overdue` in hours; `needs` is how
     many requests should be at hand before it is asked.
     """
@@ -51,6 +53,7 @@ class Probe:
     window: Window | None = None
     whole: bool = False
     count: int = 0
+    of: int = 0
 
     @property
     def counts(self) -> bool:

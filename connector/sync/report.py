@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from connector.sync.lateness import Lateness
+
 
 @dataclass(slots=True)
 class Report:
     """Counts by stream; `audited` lists and counts, in which `missing` rows were found.
 
+    `late` is how old new rows were, of those that came after the connection was made.
     `troubles` are sentences without personal text; `stopped` says why it ended early.
     """
 
@@ -21,6 +24,7 @@ class Report:
     requests: Counter[str] = field(default_factory=Counter)
     audited: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
+    late: Lateness = field(default_factory=Lateness)
     sent: int = 0
     refused: int = 0
     possible_doubles: int = 0
@@ -35,6 +39,11 @@ class Report:
     @property
     def asked(self) -> int:
         return self.requests.total()
+
+    @property
+    def backlog(self) -> int:
+        """How many messages wait while a run collects; `waiting` is how many did before."""
+        return self.events.total() + self.waiting - self.sent - self.refused
 
     @property
     def incomplete(self) -> bool:
@@ -59,6 +68,7 @@ class Report:
             "quarantined": dict(self.quarantined),
             "audited": dict(self.audited),
             "missing_found": dict(self.missing),
+            "late": self.late.as_dict(),
             "sent": self.sent,
             "refused": self.refused,
             "possible_doubles": self.possible_doubles,

@@ -1,6 +1,6 @@
 """A sweep kept in the store between two runs, and taken up again."""
 
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from json import dumps, loads
 from typing import Any
@@ -11,18 +11,30 @@ from connector.sync.sweeps import Sweep
 
 
 def dump(sweep: Sweep) -> str:
-    return dumps(asdict(sweep), default=datetime.isoformat)
+    place = _said(sweep.place)
+    return dumps({**_said(sweep), "place": place}, default=datetime.isoformat)
+
+
+def _said(state: Sweep | Place) -> dict[str, Any]:
+    """What differs from how every one begins: most of it never does."""
+    values = ((each.name, getattr(state, each.name), each.default) for each in fields(state))
+    return {name: value for name, value, default in values if value != default}
 
 
 def restore(text: str) -> Sweep:
-    values: dict[str, Any] = loads(text)
+    values: dict[str, Any] = {"low": None, **loads(text)}
     place = values.pop("place")
     for name in ("since", "until"):
-        place[name] = place[name] and datetime.fromisoformat(place[name])
-    place["last"] = tuple(place["last"])
+        place[name] = _date(place.get(name))
+    place["last"] = tuple(place.get("last", ()))
+    values["read_before"] = tuple(values.get("read_before", ()))
     for name in ("low", "newest", "waits", "reached"):
-        values[name] = values[name] and datetime.fromisoformat(values[name])
+        values[name] = _date(values.get(name))
     return Sweep(place=Place(**place), **values)
+
+
+def _date(said: str | None) -> datetime | None:
+    return datetime.fromisoformat(said) if said else None
 
 
 def resumed(sweep: Sweep, habits: Habits) -> Sweep:
@@ -33,4 +45,4 @@ def resumed(sweep: Sweep, habits: Habits) -> Sweep:
             place, by_date = Place(place.since, sweep.reached + SECOND), True
         elif habits.order is Order.OLDEST:
             place, by_date = Place(sweep.reached - SECOND, place.until), True
-    return replace(sweep, place=place, by_date=by_date, resumed=True)
+    return replace(sweep, place=place, by_date=by_date, resumed=True, read_before=sweep.place.last)

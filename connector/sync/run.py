@@ -1,73 +1,28 @@
-"""One run of one connection: take the lease, deliver what waits, collect, deliver, give the lease back."""
+"""One run of one connection: deliver what waits, collect, deliver; under the lease of its syncs."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
-from connector.beamer.catalogue import Stream
-from connector.beamer.door import Beamer
-from connector.clock import Clock
-from connector.errors import Busy, ConnectorError, Exit
+from connector.errors import Busy, ConnectorError
 from connector.segment.batches import MOST
-from connector.segment.door import Segment
 from connector.state import forgetting, leases, progress, runs
-from connector.state.connections import Identity
-from connector.state.engine import Store
 from connector.state.intake import Intake
-from connector.state.ledger import Ledger
 from connector.state.outbox import Outbox
 from connector.state.owner import this_process
 from connector.sync.collector import Collector
 from connector.sync.delivery import Delivery
-from connector.sync.planner import Planner
 from connector.sync.policy import Policy
-from connector.sync.pool import Pool
 from connector.sync.report import Report
+from connector.sync.running import Outcome, Parts, under_lease
 from connector.sync.telling import tell
 
 log = structlog.get_logger()
 
 # How many more messages may come to wait before their bytes are added up again.
 WEIGHED_EVERY = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything a run works with, put together in one place."""
-
-    catalogue: Mapping[str, Stream]
-    identity: Identity
-    policy: Policy
-    store: Store
-    beamer: Beamer
-    segment: Segment
-    ledger: Ledger
-    clock: Clock
-    pool: Pool
-    most_waiting: int = 100_000
-    most_bytes: int = 200_000_000
-    planner: Planner | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended: its report, and the error that ended it, if one did."""
-
-    run: int
-    report: Report
-    error: ConnectorError | None
-
-    @property
-    def exit(self) -> Exit:
-        if self.error:
-            return self.error.exit
-        return Exit.UNREACHABLE if self.incomplete else Exit.DONE
-
-    @property
-    def incomplete(self) -> bool:
-        return self.report.incomplete
 
 
 class Run:
@@ -90,23 +45,9 @@ class Run:
         self._report = Report()
         self._segment_error: ConnectorError | None = None
         self._weighed_at = 0
-        self._before: datetime | None = None
 
     def go(self) -> Outcome:
-        parts = self._parts
-        started = parts.clock.now()
-        name = parts.identity.name
-        fence = leases.acquire(parts.store, name, this_process(), started)
-        self._before = runs.last_begun(parts.store, name)
-        number = runs.begin(parts.store, name, self._command, started)
-        structlog.contextvars.bind_contextvars(run=number, connection=name)
-        outcome = Outcome(number, self._report, Busy("The run did not end."))
-        try:
-            outcome = Outcome(number, self._report, self._work(fence, number, started))
-        finally:
-            self._end(fence, outcome)
-            structlog.contextvars.unbind_contextvars("run", "connection")
-        return outcome
+        return under_lease(self._parts, self._command, self._report, self._work)
 
     def _work(self, fence: leases.Fence, number: int, started: datetime) -> ConnectorError | None:
         parts = self._parts
@@ -134,35 +75,47 @@ class Run:
             report=self._report,
             most_requests=self._most,
             planner=parts.planner,
-            before=self._before,
+            before=runs.last_begun(parts.store, parts.identity.name, before=number),
             accepted=lambda report: self._page_accepted(delivery, outbox, report),
         )
-        delivery = Delivery(
-            outbox, parts.segment, parts.clock, self._report, segment_now=lambda: collector.beamer_now
-        )
+
+        def delivery_of(of: Outbox) -> Delivery:
+            return Delivery(
+                of, parts.segment, parts.clock, self._report, segment_now=lambda: collector.beamer_now
+            )
+
+        delivery = delivery_of(outbox)
         self._report.waiting = outbox.waiting()
         error: ConnectorError | None = None
         try:
             self._try_delivery(delivery, self._report.waiting)
-            self._hold_back(outbox, self._backlog)
+            self._hold_back(outbox, self._report.backlog)
             if not self._report.stopped:
                 collector.run(started)
         except Busy:
             raise
         except ConnectorError as stopped:
             error = stopped
-        self._try_delivery(delivery, self._backlog)
+        self._try_delivery(delivery, self._report.backlog)
         self._report.waiting = outbox.waiting()
         if not (error or self._segment_error) and self._tell(policy, fence, state, collector.beamer_now):
             self._try_delivery(delivery, 1)
             self._report.waiting = outbox.waiting()
+        self._deliver_what_backfills_left(delivery_of)
         return error or self._segment_error
 
-    @property
-    def _backlog(self) -> int:
-        """How many messages wait while collecting; `report.waiting` is how many did before."""
-        report = self._report
-        return report.events.total() + report.waiting - report.sent - report.refused
+    def _deliver_what_backfills_left(self, delivery_of: Callable[[Outbox], Delivery]) -> None:
+        """Messages of a backfill that was cut short go out, unless one is at work."""
+        parts, name = self._parts, self._parts.identity.name
+        left = Outbox(parts.store, leases.Fence(name, 0, leases.BACKFILL), parts.identity.destination)
+        if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
+            return
+        try:
+            fence = leases.acquire(parts.store, name, this_process(), parts.clock.now(), leases.BACKFILL)
+        except Busy:
+            return
+        self._try_delivery(delivery_of(Outbox(parts.store, fence, parts.identity.destination)), 1)
+        leases.release(parts.store, fence, parts.clock.now())
 
     def _tell(self, policy: Policy, fence: leases.Fence, state: progress.Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""
@@ -174,7 +127,7 @@ class Run:
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""
-        waiting = self._backlog
+        waiting = self._report.backlog
         if waiting >= MOST:
             self._try_delivery(delivery, waiting)
         self._hold_back(outbox, waiting)
@@ -204,13 +157,3 @@ class Run:
         except ConnectorError as error:
             log.warning("delivery_stopped", error=error.what)
             self._segment_error = error
-
-    def _end(self, fence: leases.Fence, outcome: Outcome) -> None:
-        parts, now = self._parts, self._parts.clock.now()
-        label = "failed" if outcome.error else "incomplete" if outcome.incomplete else "done"
-        if outcome.report.stopped and not outcome.error:
-            label = "stopped"
-        error = outcome.error.what if outcome.error else None
-        summary = {**outcome.report.as_dict(), "error": error}
-        runs.finish(parts.store, outcome.run, now, label, int(outcome.exit), summary)
-        leases.release(parts.store, fence, now)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from connector.beamer.pages import Habits, Order, Place, Seen, Way, turn
-from connector.clock import SECOND
 from connector.sync.counters import risen, total
 
 
@@ -22,7 +21,8 @@ class Sweep:
     `by_date`: each page overlaps the one before, which costs more pages and lets no row slip past.
     `thrifty`: done as soon as all rows that the counter promised were found, newest first, and known ones
     behind them. Should one of them have been another, the counter's next move shows it: sums do not forget.
-    `shallow`: it ended so before the whole lookback was read.
+    `shallow`: it ended so before the whole lookback was read. `read_before`: what stood on the last page
+    that a run before has read, which may be shown again.
     """
 
     place: Place
@@ -43,6 +43,7 @@ class Sweep:
     by_date: bool = True
     thrifty: bool = False
     shallow: bool = False
+    read_before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def begin_child(
 
 def begin_audit(counter: str, start: datetime) -> Sweep:
     """Read a list back to the start date, whatever its counter says."""
-    return Sweep(Place(since=start - SECOND), None, began=counter)
+    return Sweep(Place.around(start), None, began=counter)
 
 
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> Sweep:
@@ -98,7 +99,7 @@ def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime |
     """
     if habits.order is Order.NEWEST and not first:
         return Sweep(Place(since=bound), low, trusting=True)
-    return Sweep(Place(since=low - SECOND), low)
+    return Sweep(Place.around(low), low)
 
 
 def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
@@ -124,6 +125,7 @@ def _grown(sweep: Sweep, page: Page) -> Sweep:
         newest=max(filter(None, (sweep.newest, *seen.dates)), default=None),
         waits=min(filter(None, (sweep.waits, page.waits)), default=None),
         reached=seen.dates[-1] if seen.dates else sweep.reached,
+        read_before=(),
     )
 
 
@@ -135,7 +137,7 @@ def _onward(sweep: Sweep, page: Page, place: Place, cap: int) -> tuple[Sweep, bo
     if sweep.low and ordered and seen.dates[-1] < sweep.low and sweep.found >= sweep.expected:
         return sweep, True
     if sweep.trusting and not ordered and seen.count >= cap and len(set(seen.dates)) > 1 and sweep.low:
-        return _restart(sweep, Place(since=sweep.low - SECOND), sweep.low), False
+        return _restart(sweep, Place.around(sweep.low), sweep.low), False
     return replace(sweep, place=place), False
 
 

@@ -15,7 +15,6 @@ from connector.state.progress import Progress
 from connector.sync.agenda import Agenda
 from connector.sync.learning import Notebook
 from connector.sync.picture import Picture
-from connector.sync.planner import Planner
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 
@@ -41,7 +40,6 @@ class Work:
     report: Report
     first_page: int | None
     ignore_filters: bool | None
-    planner: Planner
     careful: bool = True
     per_day: float | None = None
     at_hand: float | None = None
@@ -49,6 +47,24 @@ class Work:
     agenda: Agenda = field(default_factory=Agenda)
     notebook: Notebook = field(default_factory=Notebook)
     troubled: set[str] = field(default_factory=set)
+
+    @classmethod
+    def begun(
+        cls,
+        catalogue: Mapping[str, Stream],
+        identity: Identity,
+        policy: Policy,
+        progress: Progress,
+        ledger: Ledger,
+        intake: Intake,
+        clock: Clock,
+        report: Report,
+    ) -> "Work":
+        """A run's work at its beginning; what is told about the API outweighs what was seen of it."""
+        first_page = identity.first_page if policy.first_page is None else policy.first_page
+        told = policy.ignore_filters
+        allowed = identity.ignore_filters if told is None else told
+        return cls(catalogue, identity, policy, progress, ledger, intake, clock, report, first_page, allowed)
 
     @property
     def beamer_now(self) -> datetime:

@@ -22,6 +22,39 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "beamer_segment_backfill",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=False),
+        sa.Column("until", sa.DateTime(), nullable=True),
+        sa.Column("streams", sa.String(length=200), nullable=False),
+        sa.Column("judging", sa.String(length=64), nullable=False),
+        sa.Column("resend", sa.Boolean(), nullable=False),
+        sa.Column("integrations", sa.Text(), nullable=True),
+        sa.Column("began_at", sa.DateTime(), nullable=False),
+        sa.Column("finished_at", sa.DateTime(), nullable=True),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("events", sa.BigInteger(), nullable=False),
+        sa.Column("expected", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("beamer_segment_backfill_of", "beamer_segment_backfill", ["connection", "id"])
+    op.create_table(
+        "beamer_segment_reading",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("backfill", sa.Integer(), nullable=False),
+        sa.Column("stream", sa.String(length=40), nullable=False),
+        sa.Column("parent", sa.String(length=64), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=True),
+        sa.Column("until", sa.DateTime(), nullable=True),
+        sa.Column("date", sa.DateTime(), nullable=True),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("beamer_segment_reading_of", "beamer_segment_reading", ["backfill"])
+    op.create_table(
         "beamer_segment_child",
         sa.Column("scope", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("parent", sa.String(length=64), nullable=False),
@@ -61,6 +94,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("scope", "day"),
     )
     op.create_table(
+        "beamer_segment_due",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("due_at", sa.DateTime(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("connection"),
+    )
+    op.create_table(
         "beamer_segment_forgotten",
         sa.Column("connection", sa.String(length=40), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -76,6 +116,7 @@ def upgrade() -> None:
     op.create_table(
         "beamer_segment_lease",
         sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("work", sa.String(length=10), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("machine", sa.String(length=64), nullable=False),
@@ -84,13 +125,21 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started", sa.String(length=32), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("connection"),
+        sa.PrimaryKeyConstraint("connection", "work"),
+    )
+    op.create_table(
+        "beamer_segment_mention",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("what", sa.String(length=80), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "what"),
     )
     op.create_table(
         "beamer_segment_outbox",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("connection", sa.String(length=40), nullable=False),
         sa.Column("destination", sa.String(length=40), nullable=False),
+        sa.Column("work", sa.String(length=10), server_default="sync", nullable=False),
         sa.Column("message_id", sa.String(length=100), nullable=False),
         sa.Column("stream", sa.String(length=40), nullable=False),
         sa.Column("event", sa.String(length=100), nullable=False),
@@ -109,7 +158,7 @@ def upgrade() -> None:
     op.create_index(
         "beamer_segment_outbox_live",
         "beamer_segment_outbox",
-        ["connection", "destination", "id"],
+        ["connection", "destination", "work", "id"],
         sqlite_where=live,
         postgresql_where=live,
     )
@@ -150,6 +199,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("connection", "stream", "parent", "digest", name="beamer_segment_quarantine_row"),
     )
     op.create_table(
+        "beamer_segment_refusal",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("door", sa.String(length=10), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "door"),
+    )
+    op.create_table(
         "beamer_segment_row",
         sa.Column("scope", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("parent", sa.String(length=64), nullable=False),
@@ -172,6 +230,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("beamer_segment_run_recent", "beamer_segment_run", ["connection", "id"], unique=False)
+    op.create_index("beamer_segment_run_old", "beamer_segment_run", ["started_at"], unique=False)
     op.create_table(
         "beamer_segment_spend",
         sa.Column("account", sa.String(length=40), nullable=False),
@@ -202,6 +261,8 @@ def upgrade() -> None:
         sa.Column("distrusted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("trouble", sa.Text(), nullable=True),
         sa.Column("trouble_at", sa.DateTime(), nullable=True),
+        sa.Column("newest", sa.DateTime(), nullable=True),
+        sa.Column("delay", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("scope"),
         sa.UniqueConstraint("connection", "name", name="beamer_segment_stream_name"),
     )

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.beamer.asking import Answer, Ask
 from connector.beamer.bodies import LARGEST_ANSWER, parsed
-from connector.beamer.door import DEADLINE, TIMEOUT, Answer, Ask, Beamer
+from connector.beamer.door import DEADLINE, TIMEOUT, Beamer
 from connector.errors import (
     BadAnswer,
     ConnectorError,

@@ -9,7 +9,8 @@ from threading import Thread
 
 import pytest
 
-from connector.beamer.door import Ask, Beamer
+from connector.beamer.asking import Ask
+from connector.beamer.door import Beamer
 from connector.clock import SystemClock
 from connector.errors import Transient, Unreachable
 

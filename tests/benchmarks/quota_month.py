@@ -14,7 +14,8 @@ from connector.sandbox import Sandbox
 from connector.sandbox.row import Row
 from connector.state import connections
 from connector.sync.planner import Planner
-from connector.sync.run import Parts, Run
+from connector.sync.run import Run
+from connector.sync.running import Parts
 from tests import harness
 from tests.benchmarks.quota_accounts import Account
 from tests.benchmarks.quota_methods import Passes

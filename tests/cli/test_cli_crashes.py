@@ -39,6 +39,7 @@ def test_killed_before_segment_has_answered(on_either: Machine) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("requests", MANY)
 def test_killed_at_any_moment(on_either: Machine, requests: int) -> None:
     crash_and_go_on(on_either, requests)

@@ -124,7 +124,7 @@ def test_a_forbidden_stream_leaves_the_others_alone(machine: Machine) -> None:
 
 @pytest.mark.parametrize("step", ["redirect", ("answer", 400, '{"success": false}', {})])
 def test_segment_taking_nothing_leaves_everything_waiting(machine: Machine, step: object) -> None:
-    machine.sandbox.faults.script("segment", [step] * 200)  # type: ignore[list-item]
+    machine.sandbox.faults.script("segment", [step] * 400)  # type: ignore[list-item]
     ended = machine.run("sync", "--output", "json")
     assert (ended.code, machine.sandbox.segment.messages) == (69, []), ended.err
     waiting = ended.connection["waiting"]

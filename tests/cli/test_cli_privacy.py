@@ -5,7 +5,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ import pytest
 
 from connector.config import STREAMS
 from connector.sandbox import Company, Sandbox
+from connector.state import leases
+from connector.state.engine import open_store
+from connector.state.leases import BACKFILL, SYNC
+from connector.state.owner import this_process
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
 
@@ -141,6 +145,18 @@ def test_a_person_can_be_forgotten_before_the_first_sync(machine: Machine) -> No
     ended = machine.run("sync", "--output", "json")
     assert ended.connection["held_back"]["forgotten"] > 0
     assert user not in {message["userId"] for message in machine.sandbox.segment.messages}
+
+
+@pytest.mark.parametrize("work", [SYNC, BACKFILL])
+def test_nobody_is_forgotten_while_a_run_that_does_not_know_of_it_may_bring_them(
+    machine: Machine, work: str
+) -> None:
+    machine.run("sync")
+    store = open_store(f"sqlite:///{machine.here / 'state' / 'beamer-segment' / 'state.sqlite'}")
+    leases.acquire(store, "default", this_process(), datetime.now(UTC), work)
+    store.close()
+    ended = machine.run("forget", "--user-id", "jane-4711", "--yes")
+    assert (ended.code, "is working on connection" in ended.err) == (75, True), ended.err
 
 
 @pytest.mark.parametrize("user", ["", "  ", "undefined", "0"])

@@ -1,15 +1,18 @@
 """SIGTERM and SIGINT: a clean stop, soon, whoever is keeping the sync waiting."""
 
+import json
 import os
 import pty
 import signal
+import subprocess
+import sys
 from time import monotonic
 
 import pytest
 
 from connector.sandbox.faults import Step
 from tests.cli.conftest import Make
-from tests.cli.process import Ended, Machine, until
+from tests.cli.process import ROOT, Ended, Machine, until
 
 # Five seconds are promised, on a machine that has time for it; without care it would be fifteen and more.
 SOON = 10.0
@@ -69,7 +72,9 @@ def test_all_connections_stop(make: Make) -> None:
     until(lambda: machine.asked() >= 1)
     running.signal(signal.SIGTERM)
     ended = running.end(SOON)
-    assert (ended.code, [each["connection"] for each in ended.json["connections"]]) == (143, ["a"])
+    # Both were at work; with one worker, the second had not begun.
+    assert (ended.code, [each["connection"] for each in ended.json["connections"]]) == (143, ["a", "b"])
+    assert {each["stopped"] for each in ended.json["connections"]} == {"asked to stop"}
 
 
 @pytest.mark.slow
@@ -99,3 +104,23 @@ def test_progress_on_a_terminal_leaves_a_piped_summary_alone(machine: Machine) -
     assert "held back" in ended.out
     assert b"syncing" in shown
     assert b"held back" not in shown
+
+
+MAKING_A_CLASS = """
+import os, signal
+from connector.ending import run
+
+class Name:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+run(lambda: type("Made", (), {"name": Name()}), ["sync", "--output", "json"])
+"""
+
+
+def test_while_a_library_makes_a_class() -> None:
+    """Python turns what is raised there into a RuntimeError of its own."""
+    words = [sys.executable, "-c", MAKING_A_CLASS]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (143, "stopped by a signal\n")
+    assert json.loads(ended.stdout)["exit"] == 143

@@ -98,7 +98,10 @@ def test_the_env_example_loads_and_names_every_setting(tmp_path: Path) -> None:
         assert f"#{name}=" in text
     plain, full = tmp_path / "plain.env", tmp_path / "full.env"
     plain.write_text(text, encoding="utf-8")
-    files = ("BEAMER_API_KEY_FILE", "SEGMENT_WRITE_KEY_FILE", "DATABASE_URL_FILE", "CONNECTOR_CONFIG")
+    files = (
+        *("BEAMER_API_KEY_FILE", "SEGMENT_WRITE_KEY_FILE", "DATABASE_URL_FILE", "CONNECTOR_PING_URL_FILE"),
+        "CONNECTOR_CONFIG",
+    )
     full.write_text(uncommented("beamer-segment.env.example", files), encoding="utf-8")
     plain.chmod(0o600)
     full.chmod(0o600)
@@ -118,7 +121,7 @@ def test_the_toml_example_loads_and_names_every_setting(tmp_path: Path) -> None:
     for name in ("beamer_api_key_eu", "segment_write_key_eu"):
         (tmp_path / name).write_text("key")
     plain, full = tmp_path / "plain.toml", tmp_path / "full.toml"
-    without = ("database_url_env", "database_url_file")
+    without = ("database_url_env", "database_url_file", "ping_url_env", "ping_url_file")
     for file, content in ((plain, text), (full, uncommented("connector.toml.example", without))):
         file.write_text(content.replace("/run/secrets", str(tmp_path)), encoding="utf-8")
         settings = load(environ, config_file=file)

@@ -14,6 +14,7 @@ from connector.cli import app
 from connector.config import known_settings
 from connector.plans import PLANS
 from connector.segment.listing import markdown_table
+from connector.service.metric_catalogue import METRICS
 from tests.docs import moving
 
 ROOT = Path(__file__).parents[2]
@@ -107,10 +108,24 @@ def plans() -> str:
     return table(head, lines)
 
 
+def metrics() -> str:
+    head = ("metric", "labels", "what it says")
+    told = (
+        (
+            f"`{each.full_name}`",
+            ", ".join(each.labels) or "–",
+            each.help + (" (`schedule` only)" if each.only else ""),
+        )
+        for each in METRICS
+    )
+    return table(head, told)
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "events": lambda: markdown_table().rstrip(),
     "moving": lambda: table(moving.HEAD, moving.compared()),
     "plans": plans,
     "settings": settings,
     "help": helps,
+    "metrics": metrics,
 }

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from connector.errors import ConnectorError, KeyRefused, Transient
+from connector.errors import ConnectorError, Transient, WriteKeyRefused
 from connector.segment.door import Redirected, Refused, Segment
 from connector.segment.reason import reason_of
 
@@ -124,7 +124,7 @@ def test_a_200_that_confirms_nothing(start: Start, body: str) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *[(status, KeyRefused) for status in (401, 403)],
+        *[(status, WriteKeyRefused) for status in (401, 403)],
         *[(status, Transient) for status in (408, 410, 429, 460, 500, 503)],
         *[(status, Refused) for status in (400, 404, 413)],
     ],

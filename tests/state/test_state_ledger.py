@@ -291,3 +291,20 @@ def test_a_closing_from_before_the_day_was_told_ends_at_the_turn(store: Store) -
     turn = datetime(2026, 3, 10, tzinfo=UTC)
     ledger(store, 1_000).close(turn - SECOND)
     assert told(store).balance(turn - SECOND).closed_until == turn
+
+
+def test_what_a_backfill_takes_comes_out_of_the_month_and_not_out_of_the_bucket(store: Store) -> None:
+    book = Ledger(store, "acct", "default", Limits(1_000, 0, 30, startup=0.2))
+    book.take("posts", NOW)
+    before = book.balance(NOW)
+    assert before.level is not None
+    assert before.per_day is not None
+    for _ in range(100):
+        book.take("backfill", NOW, beyond_bucket=True)
+    after = book.balance(NOW)
+    assert after.level == before.level
+    assert after.left == 899
+    # For a month less comes in, so that the syncs are never out of requests altogether.
+    assert after.per_day == pytest.approx(before.per_day * 0.9, rel=0.01)
+    later = book.balance(NOW + 32 * DAY)
+    assert later.per_day == pytest.approx(1_000 / 32, rel=0.01)

@@ -118,6 +118,25 @@ def test_putting_back_wakes_no_dead_letter(store: Store, outbox: Outbox) -> None
     assert texts(outbox.claim(10, NOW)) == ['"2"']
 
 
+@pytest.mark.parametrize(("chance", "numbers"), [(0.0, [5, 15, 24]), (0.5, [10, 20, 24]), (0.99, [14, 24])])
+def test_some_from_several_places(store: Store, outbox: Outbox, chance: float, numbers: list[int]) -> None:
+    """The newest is among them, and none that is in hand already."""
+    fill(store, 25)
+    fill(store, 3, destination="another")
+    hand = outbox.claim(5, NOW)
+    some = outbox.sample(3, chance, NOW)
+    assert sorted(texts(some), key=lambda text: int(text.strip('"'))) == [f'"{each}"' for each in numbers]
+    outbox.put_back([*hand, *some], NOW, arrived_for_sure_not=True)
+    assert set(states(store)) == {("waiting", 0, None)}
+
+
+def test_of_nothing_there_are_no_places(store: Store, outbox: Outbox) -> None:
+    assert outbox.sample(10, 0.5, NOW) == []
+    fill(store, 2)
+    outbox.claim(2, NOW)
+    assert outbox.sample(10, 0.5, NOW) == []
+
+
 def test_nothing_to_set_is_no_error(store: Store, outbox: Outbox) -> None:
     fill(store, 1)
     outbox.put_back([], NOW, arrived_for_sure_not=True)

@@ -47,12 +47,12 @@ def test_an_id_weighs_less_than_fifty_bytes(sqlite_store: Store) -> None:
 
 
 def test_the_first_of_many_messages_are_found_without_sorting(sqlite_store: Store) -> None:
-    mine = "connection = 'c' AND destination = 'd' AND state <> 'dead'"
+    mine = "connection = 'c' AND destination = 'd' AND work = 'sync' AND state <> 'dead'"
     waiting = f"SELECT id FROM beamer_segment_outbox WHERE {mine}"  # noqa: S608 - constants
     old = "DELETE FROM beamer_segment_outbox WHERE state = 'dead' AND answered_at < '2026'"
     with sqlite_store.read() as db:
         plan = db.execute(text(f"EXPLAIN QUERY PLAN {waiting} ORDER BY id LIMIT 100")).all()
-        assert "beamer_segment_outbox_live (connection=? AND destination=?)" in str(plan)
+        assert "beamer_segment_outbox_live (connection=? AND destination=? AND work=?)" in str(plan)
         assert "TEMP B-TREE" not in str(plan)
         plan = db.execute(text(f"EXPLAIN QUERY PLAN {old}")).all()
         assert "beamer_segment_outbox_dead (answered_at<?)" in str(plan)

@@ -10,7 +10,8 @@ import pytest
 from connector.sandbox import Company, Sandbox
 from connector.state.ledger import Limits
 from connector.sync.auditing import AuditEverything
-from connector.sync.run import Outcome, Run
+from connector.sync.run import Run
+from connector.sync.running import Outcome
 from tests.harness import Rig, sandbox
 
 USER = {"userId": "u-1"}

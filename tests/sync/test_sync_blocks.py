@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import SECOND
+from connector.sync import looks
 from connector.sync.blocks import cut
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,10 +43,11 @@ def test_ten_and_their_multiples_make_no_block_of_their_own() -> None:
 
 def test_a_window_is_asked_a_second_wider_and_does_not_show_its_neighbours() -> None:
     newer, older = cut(parents(*range(0, 1100, 100)))
-    assert newer.asked_since is not None
-    assert newer.asked_since > BASE + timedelta(seconds=900)
-    assert older.asked_until is not None
-    assert older.asked_until < BASE + timedelta(seconds=1000)
+    asked, behind = (looks.begin(block, proving=False).place for block in (newer, older))
+    assert asked.since is not None
+    assert asked.since > BASE + timedelta(seconds=900)
+    assert behind.until is not None
+    assert behind.until < BASE + timedelta(seconds=1000)
 
 
 @given(st.lists(st.integers(0, 60), max_size=60))

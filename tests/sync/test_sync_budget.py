@@ -1,5 +1,6 @@
 """What a run may spend, and what becomes of one that is cut short."""
 
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def test_a_first_sync_cut_short_is_completed_by_the_next(tmp_path: Path, order: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
 @pytest.mark.parametrize("first_page", [0, 1])
 def test_a_first_sync_cut_short_anywhere(tmp_path: Path, order: str, first_page: int) -> None:
@@ -177,4 +179,26 @@ def test_the_pace_is_kept_under_30_in_any_second(tmp_path: Path) -> None:
     for start in moments:
         assert sum(start <= at < start + timedelta(seconds=1) for at in moments) <= 30
     assert idle_cost(rig.sandbox) == 4
+    rig.close()
+
+
+def test_a_stream_that_is_forbidden_does_not_eat_the_budget(tmp_path: Path) -> None:
+    rig = Rig(small(), f"sqlite:///{tmp_path / 'state.sqlite'}", limits=Limits(1000, 100, 30, startup=0.01))
+    rig.sandbox.switches.may_read.discard("nps")
+    asked: Counter[str] = Counter()
+    began = rig.clock.now()
+    for _ in range(60):
+        outcome = rig.sync()
+        assert outcome.exit == 0
+        asked.update(outcome.report.requests)
+        # Each time when a request is at hand again.
+        again = rig.parts().ledger.balance(rig.clock.now()).again or rig.clock.now()
+        rig.sandbox.advance(max(timedelta(minutes=15), again - rig.clock.now()))
+    days = (rig.clock.now() - began) / timedelta(days=1)
+    assert asked["nps"] <= days + 1
+    assert asked.total() > 3 * asked["nps"]
+    # Given the right, it is read within a day.
+    rig.sandbox.switches.may_read.add("nps")
+    rig.sandbox.advance(timedelta(days=1))
+    assert rig.sync().report.new["nps"] > 0
     rig.close()

@@ -88,6 +88,7 @@ def test_death_around_any_transaction(tmp_path: Path, after: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("after", [False, True])
 def test_death_around_every_transaction(tmp_path: Path, after: bool) -> None:
     assert deaths(tmp_path, 1, after=after) > 50

@@ -1,19 +1,24 @@
 """Real threads and real sockets."""
 
+import signal
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread, Timer, get_ident
 from typing import Any
 
-from connector.beamer.door import Answer, Beamer
-from connector.clock import SystemClock
+from connector.beamer.asking import Answer
+from connector.beamer.door import Beamer
+from connector.clock import SystemClock, timer
+from connector.ending import stopping
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.served import Served
 from connector.segment.door import Segment
 from connector.state.ledger import Limits
+from connector.sync.courier import ThreadCourier
 from connector.sync.pool import ThreadPool
-from connector.sync.run import Outcome, Run
+from connector.sync.run import Run
+from connector.sync.running import Outcome
 from tests.harness import Rig, sandbox
 
 
@@ -74,3 +79,44 @@ def test_an_error_in_a_thread_comes_out_where_it_is_settled() -> None:
     pool.landed([flight], 5)
     assert isinstance(flight.exception(), KeyError)
     assert pool.submit(lambda: Answer(None, None)).result(5).body is None
+
+
+class Slow:
+    """A delivery that takes as long as it is held; `found` is how much it saw when it began."""
+
+    def __init__(self) -> None:
+        self.begun, self.free = Event(), Event()
+        self.written = 1
+        self.found: list[int] = []
+
+    def run(self, *, whole: bool) -> None:  # noqa: ARG002
+        self.found.append(self.written)
+        self.begun.set()
+        assert self.free.wait(5)
+
+
+def test_what_was_written_during_the_last_delivery_is_delivered_too() -> None:
+    slow = Slow()
+    courier = ThreadCourier(slow)  # type: ignore[arg-type]
+    courier.go()
+    assert slow.begun.wait(5)
+    slow.written = 2
+    ending = Thread(target=courier.finish)
+    ending.start()
+    assert courier._wanted.wait(5)
+    slow.free.set()
+    ending.join(5)
+    assert slow.found[-1] == 2
+    assert courier.error is None
+
+
+def test_a_signal_that_wakes_nobody_ends_a_wait_soon() -> None:
+    # As one that comes between Python's last look for signals and the system call that waits.
+    clock, elapsed = SystemClock(), timer()
+    with stopping(clock) as code:
+        other = Thread(target=lambda: signal.pthread_kill(get_ident(), signal.SIGTERM))
+        waking = Timer(0.1, other.start)
+        waking.start()
+        clock.sleep(60)
+        assert code() == 143
+    assert elapsed() < 30

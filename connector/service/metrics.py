@@ -1,0 +1,170 @@
+"""Metrics in Prometheus's text format: gathered from the store, for /metrics and for a text file."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from connector import __version__
+from connector.service.metric_catalogue import METRICS
+from connector.service.summary import WHY_HELD
+from connector.state import refusals
+from connector.state.engine import Store
+from connector.state.figures import Figures, figures
+from connector.state.ledger import Ledger, Limits
+from connector.state.outbox import DEAD
+
+log = structlog.get_logger()
+
+READABLE_BY_ALL = 0o644
+SUMS = {
+    "rows": "rows_total",
+    "events": "events_total",
+    "sent": "events_sent_total",
+    "quarantined": "rows_quarantined_total",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a metric of the catalogue; `labels` in the catalogue's order."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+def of_store(store: Store, limits: Mapping[str, Limits], now: datetime) -> list[Sample]:
+    """What the store says of the connections that have `limits`."""
+    found, suspended = figures(store, now), refusals.listed(store)
+    samples = [Sample("build_info", (__version__,), 1)]
+    for name in limits:
+        samples.append(Sample("suspended", (name,), name in suspended))
+    for part in (_runs, _streams, _sums, _messages):
+        samples += (each for each in part(found, limits) if each.labels[0] in limits)
+    return samples + list(_accounts(store, found, limits, now))
+
+
+def _runs(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
+    known = {row.name for row in found.runs}
+    for name in limits:
+        if name not in known:
+            yield Sample("last_success_timestamp_seconds", (name,), 0)
+    for row in found.runs:
+        yield Sample("last_success_timestamp_seconds", (row.name,), _seconds(row.succeeded) or 0)
+        if row.finished_at:
+            yield Sample("last_run_timestamp_seconds", (row.name,), row.finished_at.timestamp())
+            yield Sample("last_run_exit_code", (row.name,), row.exit)
+            took = (row.finished_at - row.started_at).total_seconds()
+            yield Sample("last_run_duration_seconds", (row.name,), took)
+
+
+def _streams(found: Figures, _: object) -> Iterator[Sample]:
+    for row in found.streams:
+        labels = (row.connection, row.name)
+        moments = {"newest_row": row.newest, "complete_through": row.complete_through}
+        for what, moment in moments.items():
+            if moment:
+                yield Sample(f"{what}_timestamp_seconds", labels, moment.timestamp())
+        if row.delay is not None:
+            yield Sample("newest_row_delay_seconds", labels, row.delay)
+        yield Sample("counters_distrusted", labels, bool(row.distrusted))
+        yield Sample("stream_in_trouble", labels, row.trouble is not None)
+
+
+def _sums(found: Figures, _: object) -> Iterator[Sample]:
+    for row in found.sums:
+        labels, count = (row.connection, row.stream), row._mapping["count"]
+        if row.what in SUMS:
+            yield Sample(SUMS[row.what], labels, count)
+        elif row.what in WHY_HELD:
+            yield Sample("rows_held_back_total", (*labels, row.what), count)
+
+
+def _messages(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
+    waiting, dead, oldest = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0), dict[str, datetime]()
+    for row in found.messages:
+        if row.state == DEAD:
+            dead[row.connection] = row.messages
+        else:
+            waiting[row.connection] = waiting.get(row.connection, 0) + row.messages
+            oldest[row.connection] = min(row.oldest, oldest.get(row.connection, row.oldest))
+    for name in limits:
+        yield Sample("outbox_messages", (name,), waiting[name])
+        yield Sample("dead_letters", (name,), dead[name])
+        yield Sample("quarantined_rows", (name,), found.quarantined.get(name, 0))
+        if name in oldest:
+            yield Sample("outbox_oldest_timestamp_seconds", (name,), oldest[name].timestamp())
+
+
+def _accounts(store: Store, found: Figures, limits: Mapping[str, Limits], now: datetime) -> Iterator[Sample]:
+    user = {row.account: row.name for row in found.runs if row.name in limits}
+    for row in found.accounts:
+        if name := user.get(row.name):
+            labels = (row.name,)
+            balance = Ledger(store, row.name, name, limits[name]).balance(now)
+            yield Sample("requests_total", labels, row.drawn)
+            yield Sample("requests_used", labels, balance.used)
+            if balance.left is not None and balance.level is not None:
+                yield Sample("requests_left", labels, balance.left)
+                yield Sample("requests_at_hand", labels, int(balance.level))
+            yield Sample("account_closed", labels, balance.closed_until is not None)
+            yield Sample("account_refused", labels, balance.refused)
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
+
+
+# --- the format -------------------------------------------------------------------------------------------
+
+
+class _Collector:
+    """Hands samples to prometheus-client, in the order of the catalogue."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._by_name: dict[str, list[Sample]] = {}
+        for sample in samples:
+            self._by_name.setdefault(sample.name, []).append(sample)
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        families = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
+        for metric in METRICS:
+            if samples := self._by_name.get(metric.name):
+                family = families[metric.kind](metric.full_name, metric.help, labels=metric.labels)
+                for sample in samples:
+                    family.add_metric(sample.labels, float(sample.value))
+                yield family
+
+
+def rendered(samples: Sequence[Sample]) -> bytes:
+    """The text that Prometheus reads."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(samples))
+    return generate_latest(registry)
+
+
+def write_file(path: Path, samples: Sequence[Sample]) -> None:
+    """For node-exporter's textfile collector, all of it or nothing; a failure is a warning only."""
+    written: Path | None = None
+    try:
+        # In the same folder, or the rename would not be one. The collector reads *.prom only.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            written = Path(file.name)
+            file.write(rendered(samples))
+        written.chmod(READABLE_BY_ALL)
+        written.replace(path)
+    except OSError as error:
+        log.warning("metrics_file_not_written", file=str(path), error=error.strerror)
+        if written:
+            with suppress(OSError):
+                written.unlink()

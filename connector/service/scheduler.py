@@ -1,0 +1,231 @@
+"""The daemon's loop: APScheduler's timers, and what becomes of a connection each time one goes off."""
+
+import logging
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
+from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
+from apscheduler.triggers.date import DateTrigger  # type: ignore[import-untyped]
+from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-untyped]
+from structlog.contextvars import bound_contextvars
+
+from connector.clock import SystemClock, timer
+from connector.errors import ConnectorError, Exit
+from connector.service.due import AUDIT, DELIVERY, Ended, Pace, delivery_after
+from connector.service.metrics import Sample
+from connector.state import dues, runs
+from connector.state.dues import Due
+from connector.state.engine import Store
+
+log = structlog.get_logger()
+# What it says of jobs is said here, with their connection.
+logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+Kind = Literal["sync", "deliver", "audit"]
+Work = Callable[[Kind, str], Ended]
+
+# Two processes' clocks may differ: what is due within this is due.
+SLACK = timedelta(seconds=1)
+BEAT_SECONDS = 5
+# A late job is run once, whenever its turn comes, and never beside itself.
+DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+
+
+class Scheduler:
+    """Runs `work` for each connection when it is due; whatever happens in there, the loop goes on.
+
+    `audited` are the connections that get a weekly audit: those without a monthly limit, whose planner
+    has no share of it to audit with.
+    """
+
+    def __init__(
+        self,
+        names: Collection[str],
+        audited: Collection[str],
+        work: Work,
+        store: Store,
+        clock: SystemClock,
+        pace: Pace,
+        workers: int,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.names = tuple(names)
+        self._audited = tuple(audited)
+        self._work = work
+        self._store = store
+        self._clock = clock
+        self._pace = pace
+        self._chance = chance
+        executors = {"default": ThreadPoolExecutor(workers), "pulse": ThreadPoolExecutor(1)}
+        self._timers = BackgroundScheduler(timezone=UTC, executors=executors, job_defaults=DEFAULTS)
+        self._elapsed = timer()
+        self._beat_at = 0.0
+        self._state = threading.Condition()
+        self._running = 0
+        self._runs: Counter[tuple[str, str]] = Counter()
+        self._due: dict[str, datetime] = {}
+        self._tries: Counter[str] = Counter()
+
+    # --- its life ---
+
+    def start(self) -> None:
+        """Set every timer; connections that are overdue begin at once, as far as there are workers."""
+        now, known = self._clock.now(), dues.load(self._store)
+        for name in self.names:
+            at = known[name].at if name in known else now
+            self._set("sync", name, min(at, now + self._pace.most))
+        for name in self._audited:
+            last = runs.last_of(self._store, name, "audit")
+            self._set("audit", name, (last or now) + AUDIT * (1 - 0.1 * self._chance()))
+        self._timers.add_job(self._beat, IntervalTrigger(seconds=BEAT_SECONDS), executor="pulse")
+        self._timers.start()
+        log.info("schedule_started", connections=len(self.names))
+
+    def drain(self, seconds: float) -> bool:
+        """Start nothing more and wait for what is under way; False if it takes longer than that."""
+        log.info("schedule_draining", running=self._running)
+        self._timers.shutdown(wait=False)
+        with self._state:
+            return self._state.wait_for(lambda: not self._running, seconds)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the loop last showed that it is alive."""
+        return self._elapsed() - self._beat_at
+
+    def samples(self) -> list[Sample]:
+        """Its own figures, for /metrics."""
+        with self._state:
+            running, runs, due = self._running, dict(self._runs), dict(self._due)
+        return [
+            Sample("schedule_running", (), running),
+            Sample("schedule_heartbeat_seconds", (), self.silence),
+            *(Sample("schedule_runs_total", labels, count) for labels, count in sorted(runs.items())),
+            *(
+                Sample("schedule_due_timestamp_seconds", (n,), at.timestamp())
+                for n, at in sorted(due.items())
+            ),
+        ]
+
+    def _beat(self) -> None:
+        self._beat_at = self._elapsed()
+
+    # --- timers ---
+
+    def _set(self, kind: Kind, name: str, at: datetime) -> None:
+        """(Re)set a timer. Should a run ever end without doing so, a sync comes round all the same."""
+        if self._clock.stopped:
+            return
+        if kind == "sync":
+            with self._state:
+                self._due[name] = at
+        wall, now = self._clock.on_the_wall, self._clock.now()
+        trigger: Any = DateTrigger(wall(at))
+        if kind == "sync":
+            seconds = (wall(now + self._pace.most) - wall(now)).total_seconds()
+            trigger = IntervalTrigger(seconds=max(1, round(seconds)))
+        self._timers.add_job(
+            self._go,
+            trigger,
+            args=(kind, name),
+            id=f"{kind} {name}",
+            next_run_time=wall(at),
+            replace_existing=True,
+        )
+
+    def _go(self, kind: Kind, name: str) -> None:
+        with self._under_way(), bound_contextvars(job=kind):
+            if self._clock.stopped:
+                return
+            try:
+                at = TURNS[kind](self, name)
+            except ConnectorError as error:
+                # The store itself, for a run's own errors end in its exit code.
+                log.warning("job_failed", connection=name, code=error.code, error=error.what)
+                at = self._clock.now() + self._pace.least
+            except Exception as error:
+                log.error("job_crashed", connection=name, error=type(error).__name__)
+                at = self._clock.now() + self._pace.least
+            if at:
+                self._set(kind, name, at)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        with self._state:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._running -= 1
+                self._state.notify_all()
+
+    # --- what is done ---
+
+    def _sync(self, name: str) -> datetime | None:
+        now, due = self._clock.now(), dues.of(self._store, name)
+        if due and now + SLACK < due.at <= now + self._pace.most:
+            return due.at  # another process has synced it meanwhile
+        last = runs.last_of(self._store, name, "sync")
+        if last and now - self._pace.least < last <= now and (due is None or due.at > last):
+            # Somebody has synced it by hand, or from cron.
+            return last + self._pace.least
+        if not dues.claim(self._store, name, due, now + self._pace.least):
+            return now + SLACK
+        late = (now - due.at).total_seconds() if due else 0.0
+        ended = self._run("sync", name, late)
+        if ended.stopped:
+            # What was due still is, for whoever starts next.
+            dues.save(self._store, name, due or Due(now))
+            return None
+        following = self._pace.after(ended, due, self._clock.now(), self._chance())
+        dues.save(self._store, name, following)
+        if ended.waiting:
+            self._set("deliver", name, self._clock.now() + delivery_after(self._tries[name]))
+        return following.at
+
+    def _deliver(self, name: str) -> datetime | None:
+        self._tries[name] += 1
+        ended = self._run("deliver", name)
+        if not ended.waiting and ended.exit != Exit.BUSY:
+            self._tries.pop(name, None)
+            return None
+        return self._clock.now() + delivery_after(self._tries[name])
+
+    def _audit(self, name: str) -> datetime:
+        now, last = self._clock.now(), runs.last_of(self._store, name, "audit")
+        if last and last > now - AUDIT / 2:
+            return last + AUDIT  # another process has done it
+        ended = self._run("audit", name)
+        if ended.exit in (Exit.DONE, Exit.QUARANTINED) and not ended.stopped:
+            return now + AUDIT
+        return now + (DELIVERY if ended.exit == Exit.BUSY else self._pace.most)
+
+    def _run(self, kind: Kind, name: str, late: float = 0.0) -> Ended:
+        elapsed = timer()
+        ended = self._work(kind, name)
+        with self._state:
+            self._runs[name, str(ended.exit)] += 1
+        log.info(
+            "job_ended",
+            connection=name,
+            run=ended.run,
+            exit=ended.exit,
+            seconds=round(elapsed(), 2),
+            late=round(late, 1),
+        )
+        return ended
+
+
+TURNS: Mapping[Kind, Callable[[Scheduler, str], datetime | None]] = {
+    "sync": Scheduler._sync,
+    "deliver": Scheduler._deliver,
+    "audit": Scheduler._audit,
+}

@@ -1,0 +1,280 @@
+"""Backfills: a range of history under a name, and where each of its lists stands.
+
+Its lists are kept only while they are not read to their end, so that what is kept, and what a run holds in
+memory, does not grow with the history. A list at its end is marked or deleted in the transaction that
+accepts its last page: no page that was accepted is asked for again.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from connector.state.effects import Effects, Judged, Page, Rejected
+from connector.state.engine import Store
+from connector.state.intake import Intake
+from connector.state.leases import Fence, hold
+from connector.state.tables import backfills, readings, rows
+from connector.state.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a backfill is known by when it is asked for again.
+
+    Rows dated `since` or later and before `until` (None: all there are); `judging` is a digest of the
+    settings that hold rows back: under others, rows held back before have to be looked at again.
+    `resend`: what was sent before is sent once more.
+    """
+
+    since: datetime
+    until: datetime | None
+    streams: tuple[str, ...]
+    judging: str
+    resend: bool = False
+
+    def holds(self, date: datetime) -> bool:
+        return self.since <= date and (self.until is None or date < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A stored backfill. `expected`: how many requests it was estimated to cost, None if unknown."""
+
+    id: int
+    wanted: Range
+    began_at: datetime
+    finished_at: datetime | None
+    integrations: Mapping[str, Any] | None
+    requests: int
+    rows: int
+    events: int
+    expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One list that is being read: rows from `since` on and before `until`; None is open.
+
+    `parent` is '0' for a list without; `date` and `title` are the parent's. `place` is where it stands.
+    """
+
+    id: int
+    stream: str
+    parent: str
+    place: str
+    since: datetime | None = None
+    until: datetime | None = None
+    date: datetime | None = None
+    title: str | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class HistoryEffects(Effects):
+    """What a page of history changes besides.
+
+    `reading`: the list as it stands after the page, None at its end; `opened` lists follow from it (their
+    `id` is not used).
+    """
+
+    reading: Reading | None = None
+    opened: list[Reading] = field(default_factory=list)
+
+
+# `fresh` ids, those `before` by verdict, and how many rejected rows are new.
+Decide = Callable[[set[str], Mapping[str, Verdict], int], HistoryEffects]
+
+_THESE = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"))
+_NAMED = rows.c.id.in_(bindparam("ids", expanding=True))
+_BEFORE = select(rows.c.id, rows.c.verdict).where(*_THESE, _NAMED)
+_REVIVE = update(rows).where(*_THESE, _NAMED).values(verdict=int(Verdict.EVENT))
+_GO_ON = (
+    update(readings)
+    .where(readings.c.id == bindparam("which"))
+    .values(place=bindparam("place"), since=bindparam("since"))
+)
+_END = delete(readings).where(readings.c.id == bindparam("which"))
+_MINE = backfills.c.id == bindparam("mine")
+_COUNT = (
+    update(backfills)
+    .where(_MINE)
+    .values(
+        requests=backfills.c.requests + bindparam("asked"),
+        rows=backfills.c.rows + bindparam("found"),
+        events=backfills.c.events + bindparam("sent"),
+    )
+)
+_LISTS = select(readings).where(readings.c.backfill == bindparam("of")).order_by(readings.c.id)
+
+
+class HistoryIntake(Intake):
+    """Accepts pages of one backfill."""
+
+    def __init__(self, store: Store, fence: Fence, destination: str, run: int, backfill: int) -> None:
+        super().__init__(store, fence, destination, run)
+        self._backfill = backfill
+        self.asked = 0
+
+    def accept_history(
+        self,
+        page: Page,
+        of: Reading,
+        judged: Sequence[Judged],
+        rejected: Sequence[Rejected],
+        decide: Decide,
+        now: datetime,
+    ) -> tuple[HistoryEffects, list[Reading]]:
+        """Write a page, all of it or nothing; give what `decide` said, and the lists that it opened.
+
+        `decide`, which must be pure, is told which ids are new, and the verdicts of those that are not.
+        """
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            fresh = self._new_rows(db, page, judged)
+            before = self._before(db, page, judged, fresh)
+            unusable = self._quarantine(db, page, rejected, now)
+            effects = decide(fresh, before, unusable)
+            self._revive(db, page, before)
+            self._write(db, page, effects, now)
+            opened = self._go_on(db, of, effects)
+        self.asked = 0
+        return effects, opened
+
+    def _before(
+        self, db: Connection, page: Page, judged: Sequence[Judged], fresh: set[str]
+    ) -> dict[str, Verdict]:
+        """The verdicts of rows that are to be sent and were judged before."""
+        known = [row.id for row in judged if row.verdict is Verdict.EVENT and row.id not in fresh]
+        if not known:
+            return {}
+        found = db.execute(_BEFORE, {"of": page.scope, "under": page.parent, "ids": known})
+        return {name: Verdict(verdict) for name, verdict in found}
+
+    def _revive(self, db: Connection, page: Page, before: Mapping[str, Verdict]) -> None:
+        held = [name for name, verdict in before.items() if verdict.revivable]
+        if held:
+            db.execute(_REVIVE, {"of": page.scope, "under": page.parent, "ids": held})
+
+    def _go_on(self, db: Connection, of: Reading, effects: HistoryEffects) -> list[Reading]:
+        """Where the list stands now, the lists that it opened, and the sums of the backfill."""
+        if effects.reading is None:
+            db.execute(_END, {"which": of.id})
+        else:
+            here = {"place": effects.reading.place, "since": effects.reading.since}
+            db.execute(_GO_ON, {"which": of.id, **here})
+        found, sent = effects.tally["rows"], len(effects.events)
+        db.execute(_COUNT, {"mine": self._backfill, "asked": self.asked, "found": found, "sent": sent})
+        return _opened(db, self._backfill, effects.opened)
+
+    def close(self, of: Reading, now: datetime) -> None:
+        """A list is gone, with its parent: nothing more is to be read of it."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            db.execute(_END, {"which": of.id})
+
+
+def _opened(db: Connection, backfill: int, new: Sequence[Reading]) -> list[Reading]:
+    values = [
+        {
+            "backfill": backfill,
+            "stream": each.stream,
+            "parent": each.parent,
+            "since": each.since,
+            "until": each.until,
+            "date": each.date,
+            "place": each.place,
+            "title": each.title,
+        }
+        for each in new
+    ]
+    if not values:
+        return []
+    numbers = db.scalars(insert(readings).returning(readings.c.id, sort_by_parameter_order=True), values)
+    return [replace(each, id=int(number)) for each, number in zip(new, numbers, strict=True)]
+
+
+def find(store: Store, connection: str, wanted: Range) -> Backfill | None:
+    """The last backfill of this range."""
+    same = (
+        (backfills.c.connection == connection)
+        & (backfills.c.since == wanted.since)
+        & (backfills.c.until == wanted.until if wanted.until else backfills.c.until.is_(None))
+        & (backfills.c.streams == ",".join(wanted.streams))
+        & (backfills.c.judging == wanted.judging)
+        & (backfills.c.resend == wanted.resend)
+    )
+    query = select(backfills).where(same).order_by(backfills.c.id.desc()).limit(1)
+    with store.read() as db:
+        row = db.execute(query).one_or_none()
+    return _backfill(row) if row else None
+
+
+def unfinished(store: Store, connection: str) -> list[Backfill]:
+    """Those that are under way or were cut short, oldest first."""
+    mine = (backfills.c.connection == connection) & backfills.c.finished_at.is_(None)
+    with store.read() as db:
+        return [_backfill(row) for row in db.execute(select(backfills).where(mine).order_by(backfills.c.id))]
+
+
+def begin(
+    store: Store,
+    fence: Fence,
+    wanted: Range,
+    first: Sequence[Reading],
+    *,
+    integrations: Mapping[str, Any] | None,
+    expected: int | None,
+    now: datetime,
+) -> Backfill:
+    """Write a backfill down, with the lists that it begins with."""
+    values = {
+        "connection": fence.connection,
+        "since": wanted.since,
+        "until": wanted.until,
+        "streams": ",".join(wanted.streams),
+        "judging": wanted.judging,
+        "resend": wanted.resend,
+        "integrations": None if integrations is None else json.dumps(dict(integrations)),
+        "began_at": now,
+        "requests": 0,
+        "rows": 0,
+        "events": 0,
+        "expected": expected,
+    }
+    with store.write() as db:
+        hold(db, fence, now)
+        row = db.execute(insert(backfills).values(**values).returning(*backfills.c)).one()
+        _opened(db, row.id, first)
+    return _backfill(row)
+
+
+def lists(store: Store, backfill: int) -> list[Reading]:
+    """The lists of a backfill that are not read to their end, in the order in which they were found."""
+    with store.read() as db:
+        found = db.execute(_LISTS, {"of": backfill})
+        return [Reading(r.id, r.stream, r.parent, r.place, r.since, r.until, r.date, r.title) for r in found]
+
+
+def finish(store: Store, fence: Fence, backfill: int, now: datetime) -> None:
+    """Everything was read."""
+    with store.write() as db:
+        hold(db, fence, now)
+        db.execute(update(backfills).where(_MINE).values(finished_at=now), {"mine": backfill})
+
+
+def _backfill(row: Any) -> Backfill:
+    wanted = Range(row.since, row.until, tuple(row.streams.split(",")), row.judging, row.resend)
+    return Backfill(
+        row.id,
+        wanted,
+        row.began_at,
+        row.finished_at,
+        json.loads(row.integrations) if row.integrations else None,
+        row.requests,
+        row.rows,
+        row.events,
+        row.expected,
+    )

@@ -1,0 +1,97 @@
+"""What every run works with, and what frames it: the lease of its kind of work, a number, a summary."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from connector.beamer.catalogue import Stream
+from connector.clock import Clock
+from connector.errors import Busy, ConnectorError, Exit
+from connector.state import leases, runs
+from connector.state.connections import Identity
+from connector.state.engine import Store
+from connector.state.leases import SYNC, Fence
+from connector.state.ledger import Ledger
+from connector.state.owner import this_process
+from connector.sync.planner import Planner
+from connector.sync.policy import Policy
+from connector.sync.pool import Pool
+from connector.sync.report import Report
+
+if TYPE_CHECKING:
+    # Looking at the store's figures puts parts together, too, and needs neither API's libraries.
+    from connector.beamer.door import Beamer
+    from connector.segment.door import Segment
+
+# What is done in a run: under a fence, as run number so and so, begun at that moment; gives what ended it.
+Do = Callable[[Fence, int, datetime], ConnectorError | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a run works with, put together in one place."""
+
+    catalogue: Mapping[str, Stream]
+    identity: Identity
+    policy: Policy
+    store: Store
+    beamer: "Beamer"
+    segment: "Segment"
+    ledger: Ledger
+    clock: Clock
+    pool: Pool
+    most_waiting: int = 100_000
+    most_bytes: int = 200_000_000
+    planner: Planner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its report, and the error that ended it, if one did."""
+
+    run: int
+    report: Report
+    error: ConnectorError | None
+
+    @property
+    def exit(self) -> Exit:
+        if self.error:
+            return self.error.exit
+        return Exit.UNREACHABLE if self.incomplete else Exit.DONE
+
+    @property
+    def incomplete(self) -> bool:
+        return self.report.incomplete
+
+    @property
+    def label(self) -> str:
+        """How it ended, in one word."""
+        if self.error:
+            return "failed"
+        return "stopped" if self.report.stopped else "incomplete" if self.incomplete else "done"
+
+
+def under_lease(parts: Parts, command: str, report: Report, do: Do, *, work: str = SYNC) -> Outcome:
+    """Take the lease, do it, write down how it ended, and give the lease back; raises Busy at once."""
+    started, name = parts.clock.now(), parts.identity.name
+    fence = leases.acquire(parts.store, name, this_process(), started, work)
+    number = runs.begin(parts.store, name, command, started)
+    structlog.contextvars.bind_contextvars(run=number, connection=name)
+    outcome = Outcome(number, report, Busy("The run did not end."))
+    try:
+        outcome = Outcome(number, report, do(fence, number, started))
+    finally:
+        _end(parts, fence, outcome)
+        structlog.contextvars.unbind_contextvars("run", "connection")
+    return outcome
+
+
+def _end(parts: Parts, fence: Fence, outcome: Outcome) -> None:
+    now = parts.clock.now()
+    error = outcome.error.what if outcome.error else None
+    summary = {**outcome.report.as_dict(), "error": error}
+    runs.finish(parts.store, outcome.run, now, outcome.label, int(outcome.exit), summary)
+    leases.release(parts.store, fence, now)

@@ -1,0 +1,168 @@
+"""Five things go wrong at once, and somebody who has never seen the store names each of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from connector.state.engine import Store, open_store
+from connector.state.owner import this_process
+from connector.state.tables import leases, outbox, streams
+from tests.cli.process import Machine, until
+
+# Each of these is a handful of processes.
+pytestmark = pytest.mark.slow
+
+# What is planted, and the words that name it: in one `status`, and in one `check`.
+PLANTED = {
+    "refused key": ("suspended", "Beamer does not accept the API key"),
+    "stuck outbox": ("stuck", "messages wait for Segment, the oldest since"),
+    "exhausted quota": ("The quota is spent", "no request is left of the month"),
+    "distrusted counters": ("reactions: counters not trusted",),
+    "forbidden stream": ("nps is forbidden", "the key may not read it (403)"),
+}
+TODO = {
+    "refused key": "Replace its Beamer key",
+    "stuck outbox": "`beamer-segment check --send-test`",
+    "exhausted quota": "BEAMER_MONTHLY_REQUESTS",
+    "distrusted counters": "Nothing: rows came that the counters had not announced",
+    "forbidden stream": "Give the key the permission in Beamer",
+}
+
+
+def store_of(machine: Machine) -> Store:
+    return open_store(
+        machine.database_url or f"sqlite:///{machine.here / 'state' / 'beamer-segment' / 'state.sqlite'}"
+    )
+
+
+def change(machine: Machine, *statements: object) -> None:
+    store = store_of(machine)
+    with store.write() as db:
+        for statement in statements:
+            db.execute(statement)  # type: ignore[call-overload]
+    store.close()
+
+
+def two_hours_pass(machine: Machine) -> None:
+    """For what waits: runs at real times cannot make it older."""
+    change(machine, update(outbox).values(made_at=datetime.now(UTC) - timedelta(hours=2)))
+
+
+def plant(machine: Machine) -> None:
+    """All five, by real runs as far as a run can bring them about within seconds."""
+    machine.extra |= {"BEAMER_MONTHLY_REQUESTS": "300", "BEAMER_RESERVE": "0", "BEAMER_STARTUP_SHARE": "1"}
+    machine.sandbox.switches.may_read -= {"nps"}
+    machine.sandbox.faults.script("segment", [500] * 50)
+    assert machine.run("sync").code == 69
+    two_hours_pass(machine)
+    change(machine, update(streams).where(streams.c.name == "reactions").values(distrusted=True))
+    machine.extra["BEAMER_API_KEY"] = machine.sandbox.api_key
+    machine.sandbox.api_key = "rotated-in-the-dashboard"
+    assert machine.run("sync").code == 77
+    assert machine.run("quota", "set-used", "300").code == 0
+
+
+def test_five_planted_problems_are_named_by_one_status_and_by_one_check(on_either: Machine) -> None:
+    machine = on_either
+    plant(machine)
+    asked = machine.asked()
+    seen, examined = machine.run("status"), machine.run("check")
+    assert (seen.code, machine.asked()) == (0, asked), (
+        "to look costs nothing, and nothing is left to ask with"
+    )
+    for problem, words in PLANTED.items():
+        for word in words:
+            assert word in seen.out, (problem, seen.out)
+            assert word in examined.out, (problem, examined.out)
+    for problem, todo in TODO.items():
+        assert todo in examined.out, (problem, examined.out)
+    # The worst of them in one word, at the top.
+    assert seen.out.splitlines()[0] == "Connection 'default': SUSPENDED"
+    assert TODO["refused key"] in seen.out
+    assert "beamer-segment check" in seen.out
+
+    found = machine.run("status", "--output", "json").connection
+    assert (found["health"], found["grade"]) == ("suspended", "error")
+    ranked = [each["word"] for each in found["ailments"]]
+    assert ranked == ["suspended", "stuck", "exhausted", "partial", "doubtful"]
+    assert all(each["todo"] for each in found["ailments"])
+
+
+def test_a_healthy_one_says_so_and_nothing_else(machine: Machine) -> None:
+    machine.run("sync")
+    seen, examined = machine.run("status"), machine.run("check", "--offline", "--output", "json")
+    assert seen.out.splitlines()[0] == "Connection 'default': healthy"
+    assert "!" not in seen.out
+    assert {each["grade"] for each in examined.json["findings"]} == {"ok"}
+    assert "healthy" in examined.out
+
+
+def test_what_is_put_right_is_no_problem_any_more(machine: Machine) -> None:
+    machine.sandbox.faults.script("segment", [500] * 50)
+    assert machine.run("sync").code == 69
+    two_hours_pass(machine)
+    assert machine.run("status", "--output", "json").connection["health"] == "stuck"
+    machine.sandbox.faults.clear()
+    assert machine.run("sync").code == 0
+    assert machine.run("status", "--output", "json").connection["health"] == "healthy"
+
+
+def test_messages_of_a_source_that_was_replaced(machine: Machine) -> None:
+    assert machine.run("sync", "--no-deliver").code == 0
+    machine.extra["SEGMENT_DESTINATION"] = "another"
+    assert machine.run("sync").code == 0
+    found = machine.run("status", "--output", "json").connection
+    assert found["health"] == "stuck"
+    (left,) = found["waiting"]
+    assert left["destination"] in found["why"]
+    assert f"SEGMENT_DESTINATION={left['destination']}" in found["todo"]
+
+
+def test_a_row_in_quarantine_and_an_unfinished_backfill_are_no_worry(machine: Machine) -> None:
+    machine.sandbox.world.add("nps", id="", score="7", userId="u")
+    assert machine.run("sync").code == 0
+    assert machine.run("backfill", "--since", "2020-01-01", "--yes", "--max-requests", "1").code == 0
+    told = machine.run("check", "--offline", "--output", "json").json["findings"]
+    found = {each["thing"]: each for each in told}
+    assert found["quarantine"]["found"].startswith("1 rows could not be used")
+    assert "The backfill since 2020-01-01 is not finished" in found["backfill"]["found"]
+    assert "`beamer-segment backfill --since 2020-01-01`" in found["backfill"]["todo"]
+    assert {each["grade"] for each in told} == {"ok"}
+    seen = machine.run("status").out
+    assert "Connection 'default': healthy" in seen
+    assert found["backfill"]["found"] in seen
+
+
+def test_dead_letters(machine: Machine) -> None:
+    assert machine.run("sync", "--no-deliver").code == 0
+    change(machine, update(outbox).values(state="dead", answered_at=datetime.now(UTC)))
+    found = machine.run("status", "--output", "json").connection
+    assert (found["health"], "refused by Segment" in found["why"]) == ("partial", True)
+    assert "outbox list --dead" in machine.run("check", "--offline").out
+
+
+def test_who_holds_the_lease(machine: Machine) -> None:
+    machine.sandbox.faults.script("beamer", [("latency", 20.0)])
+    running = machine.begin("sync")
+    until(lambda: machine.asked() >= 1)
+    during = machine.run("status", "--output", "json").connection
+    assert [(each["work"], each["dead"]) for each in during["at_work"]] == [("sync", False)]
+    examined = machine.run("check", "--offline").out
+    assert f"A sync is at work (process {running.process.pid} on" in examined
+    assert "> under way" in machine.run("status").out
+    running.process.kill()
+    running.end()
+    assert "has left its lease behind" in machine.run("check", "--offline").out
+    after = machine.run("status")
+    assert "x killed" in after.out
+    assert machine.run("sync").code == 0
+    assert machine.run("status", "--output", "json").connection["at_work"] == []
+
+
+def test_a_lease_of_another_machine_counts_as_held(machine: Machine) -> None:
+    assert machine.run("sync").code == 0
+    far = {"host": "elsewhere", "machine": "m" * 32, "boot": "b" * 36, "pid": 4711, "started": "99"}
+    change(machine, update(leases).values(expires_at=datetime.now(UTC) + timedelta(seconds=50), **far))
+    assert "A sync is at work (process 4711 on elsewhere)" in machine.run("check", "--offline").out
+    assert this_process().host != "elsewhere"

@@ -1,0 +1,68 @@
+"""`explain`: what became of one row, told from the store alone."""
+
+import pytest
+
+from tests.cli.conftest import Make
+from tests.cli.process import Machine, made_up
+from tests.harness import NO_USER
+
+# Each of these is a handful of processes.
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def unlimited(make: Make) -> Machine:
+    return make(made_up(), extra={"BEAMER_PLAN": "pro"})
+
+
+def comment(machine: Machine, *, user: bool) -> str:
+    """A comment since the start date, by somebody with or without a user id."""
+    return next(
+        row.id
+        for row in machine.sandbox.world.rows("comments")
+        if row.date >= machine.start
+        and (str(row.fields.get("userId") or "").lower() not in NO_USER) is user
+        and not row.deleted_at
+        and not row.hidden
+    )
+
+
+def test_the_stories_of_rows(unlimited: Machine) -> None:
+    post = unlimited.sandbox.world.posts_shown()[0].id
+    stranger = unlimited.sandbox.world.add("comments", post, userId="", text="Nobody's own words")
+    broken = unlimited.sandbox.world.add("comments", post, userId="u-1", text={"not": "a text"})
+    unlimited.run("sync", "--no-deliver")
+    row = comment(unlimited, user=True)
+    spent = unlimited.asked()
+    told = unlimited.run("explain", row)
+    assert told.code == 0
+    assert f"comments {row} of " in told.out
+    assert "first seen by run 1, sync of " in told.out
+    assert "judged to be sent: event 'Post Commented'" in told.out
+    assert "waiting for Segment since" in told.out
+    unlimited.run("sync")
+    (found,) = unlimited.run("explain", row, "--output", "json").json["rows"]
+    assert (found["verdict"], found["delivery"], found["first_seen_in_run"]) == ("event", "confirmed", 1)
+    assert found["message_id"] in {message["messageId"] for message in unlimited.sandbox.segment.messages}
+    # By its messageId it is found as well, and at once.
+    (same,) = unlimited.run("explain", found["message_id"], "--output", "json").json["rows"]
+    assert same == found
+    assert "delivered: Segment has confirmed it, by run 2 at the latest" in unlimited.run("explain", row).out
+    held = unlimited.run("explain", stranger).out
+    assert "held back – no user id" in held
+    assert "backfill" in held
+    assert "Nobody's own words" not in held
+    assert "in quarantine" in unlimited.run("explain", broken).out
+    assert (
+        unlimited.asked()
+        == spent + unlimited.run("runs", "--output", "json").json["runs"][0]["summary"]["requests_spent"]
+    )
+
+
+def test_a_row_that_nobody_has_seen(unlimited: Machine) -> None:
+    told = unlimited.run("explain", "77777")
+    assert told.code == 0
+    assert "nothing is known of 77777" in told.out
+    unlimited.run("sync")
+    assert unlimited.run("explain", "77777", "--output", "json").json["rows"] == []
+    assert "nothing is known" in unlimited.run("explain", "bmr1-" + "0" * 64).out

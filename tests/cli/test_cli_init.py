@@ -1,0 +1,164 @@
+"""`init`: asked at a terminal, checked, and written for nobody else's eyes."""
+
+import shlex
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.cli.process import Machine
+from tests.cli.terminal import CTRL_C, CTRL_D, Terminal
+
+# Each of these is a handful of processes.
+pytestmark = pytest.mark.slow
+
+QUESTIONS = ("Beamer's API key", "write key", "region", "plan", "Streams", "from which date")
+
+
+@pytest.fixture
+def new(machine: Machine) -> Machine:
+    """A machine on which nothing is set but where the two APIs are."""
+    machine.sandbox.api_key, machine.sandbox.write_key = "b_key_nobody_may_see", "w_key_nobody_may_see"
+    machine.sandbox.segment.write_keys = {machine.sandbox.write_key}
+    for name in ("BEAMER_API_KEY", "SEGMENT_WRITE_KEY", "BEAMER_PLAN", "BEAMER_START_DATE"):
+        machine.extra[name] = ""
+    return machine
+
+
+def file_of(machine: Machine) -> Path:
+    return machine.here / "my settings.env"
+
+
+def at_terminal(machine: Machine, *words: str) -> Terminal:
+    return Terminal(machine, ("init", "--env-file", str(file_of(machine)), *words))
+
+
+def answer_all(terminal: Terminal, machine: Machine, *, region: str = "eu", send: str = "") -> None:
+    keys = (machine.sandbox.api_key, machine.sandbox.write_key)
+    for question, text in zip(QUESTIONS, (*keys, region, "free", "posts, nps", "2026-01-01"), strict=True):
+        terminal.answer(question, text, hidden="key" in question)
+    terminal.answer("Send one test event", send)
+
+
+def left(machine: Machine) -> list[str]:
+    """What lies on its disk, hidden files too."""
+    return sorted(each.name for each in machine.here.iterdir() if each.name != "state")
+
+
+def test_a_first_sync_goes_by_what_was_asked(new: Machine) -> None:
+    with at_terminal(new) as terminal:
+        answer_all(terminal, new)
+        assert terminal.end() == 0, terminal.shown
+        shown = terminal.shown
+    file = file_of(new)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert left(new) == [file.name]
+    for key in (new.sandbox.api_key, new.sandbox.write_key):
+        assert key not in shown
+        assert key in file.read_text()
+    # It was checked, with one test event, and the way to look for it is told.
+    assert "The key may read it" in shown
+    assert [each["event"] for each in new.sandbox.segment.messages] == ["Beamer Connector Tested"]
+    assert "cannot be noticed" in shown
+    assert "Debugger" in shown
+    assert "BEAMER_BASE_URL" in shown, "what is set in the shell alone is named"
+    # The line works as it is printed; cron's five fields come before it.
+    line = shown.strip().splitlines()[-1]
+    assert line.startswith("17 * * * * ")
+    words = shlex.split(line)[5:]
+    assert words[-3:] == ["--quiet", "--env-file", str(file)]
+    ended = new.run(*words[words.index("sync") :], "--output", "json")
+    assert ended.code == 0, ended.err
+    assert (
+        new.run("sync", "--env-file", str(file), "--output", "json")
+        .connection["start_date"]
+        .startswith("2026-01-01")
+    )
+    shown_settings = new.run("config", "show", "--env-file", str(file)).out
+    for value in ("posts,nps", "eu", "free"):
+        assert value in shown_settings
+
+
+def test_what_cannot_be_used_is_asked_for_again_without_being_said(new: Machine) -> None:
+    with at_terminal(new) as terminal:
+        terminal.answer("Beamer's API key", "'quoted_key_nobody_may_see'", hidden=True)
+        terminal.wait_for("in quotes")
+        terminal.answer("Beamer's API key", "   ", hidden=True)
+        terminal.answer("Beamer's API key", new.sandbox.api_key, hidden=True)
+        terminal.answer("write key", new.sandbox.write_key, hidden=True)
+        terminal.answer("region", "asia")
+        terminal.wait_for("neither us nor eu")
+        terminal.answer("region", "")
+        terminal.answer("plan", "gold")
+        terminal.wait_for("is no plan")
+        terminal.answer("plan", "")
+        terminal.answer("Streams", "")
+        terminal.answer("from which date", "")
+        terminal.answer("Send one test event", "n")
+        assert terminal.end() == 0, terminal.shown
+        assert "nobody_may_see" not in terminal.shown
+    written = [line for line in file_of(new).read_text().splitlines() if not line.startswith("#")]
+    assert written == [
+        f"BEAMER_API_KEY={new.sandbox.api_key}",
+        f"SEGMENT_WRITE_KEY={new.sandbox.write_key}",
+        "SEGMENT_REGION=us",
+        "BEAMER_PLAN=free",
+    ]
+    assert new.sandbox.segment.messages == []
+
+
+@pytest.mark.parametrize("answered", range(len(QUESTIONS) + 1))
+@pytest.mark.parametrize(("sign", "code"), [(CTRL_C, 130), (CTRL_D, 1)])
+def test_it_can_be_left_at_any_question(new: Machine, answered: int, sign: str, code: int) -> None:
+    with at_terminal(new) as terminal:
+        for question in QUESTIONS[:answered]:
+            hidden = "key" in question
+            terminal.answer(question, "b_key_nobody_may_see" if hidden else "", hidden=hidden)
+        terminal.wait_for(waited_for := (*QUESTIONS, "Send one test event")[answered])
+        if "key" in waited_for:
+            terminal.wait_for_silence()
+        terminal.type(sign)
+        assert terminal.end() == code, terminal.shown
+        assert "Traceback" not in terminal.shown
+    assert list(new.here.iterdir()) == []
+    assert new.sandbox.requests == []
+
+
+def test_a_refused_key_is_written_only_if_that_is_wanted(new: Machine) -> None:
+    for answer, code, files in (("", 1, []), ("y", 77, [file_of(new).name])):
+        with at_terminal(new) as terminal:
+            terminal.answer("Beamer's API key", "of_somebody_else", hidden=True)
+            terminal.answer("write key", new.sandbox.write_key, hidden=True)
+            for question in QUESTIONS[2:]:
+                terminal.answer(question, "")
+            terminal.answer("Send one test event", "n")
+            terminal.answer("Write the file all the same?", answer)
+            assert terminal.end() == code, terminal.shown
+            assert "of_somebody_else" not in terminal.shown
+        assert left(new) == files
+
+
+def test_a_file_that_is_there_is_kept_unless_forced(new: Machine) -> None:
+    file = file_of(new)
+    file.write_text("BEAMER_API_KEY=the-old-one\n")
+    with at_terminal(new) as terminal:
+        assert terminal.end() == 2
+        assert "--force" in terminal.shown
+    assert file.read_text() == "BEAMER_API_KEY=the-old-one\n"
+    with at_terminal(new, "--force") as terminal:
+        answer_all(terminal, new, send="n")
+        assert terminal.end() == 0
+    assert "the-old-one" not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_without_a_terminal_the_example_is_named(new: Machine) -> None:
+    ended = new.run("init", "--env-file", str(file_of(new)))
+    assert (ended.code, "config/beamer-segment.env.example" in ended.err) == (2, True)
+    assert list(new.here.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there(new: Machine) -> None:
+    with Terminal(new, ("init", "--env-file", str(new.here / "no" / "such.env"))) as terminal:
+        assert terminal.end() == 2
+        assert "There is no folder" in terminal.shown

@@ -1,0 +1,140 @@
+"""Many accounts in one place: side by side, each for itself, a refused key out of everybody's way."""
+
+import json
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+
+from connector.state import runs
+from connector.state.engine import open_store
+from connector.state.ledger import Ledger, Limits
+from tests.cli.accounts import accounts
+from tests.cli.conftest import Make
+from tests.cli.process import Machine
+
+# Each of these is a handful of processes.
+pytestmark = pytest.mark.slow
+
+NAMES = ("a", "b", "c")
+
+
+def exits(machine: Machine, *words: str) -> dict[str, int]:
+    ended = machine.run("sync", "--all", "--output", "json", *words)
+    return {each["connection"]: each["exit"] for each in ended.json["connections"]}
+
+
+def test_one_failing_account_leaves_the_others_alone(make: Make) -> None:
+    machine = accounts(make, NAMES)
+    machine.extra["KEY_b"] = "of-somebody-else"
+    ended = machine.run("sync", "--all")
+    assert ended.code == 77
+    assert "error BS-401: b: " in ended.err
+    for line in ("a: ", "c: "):
+        assert f"\n{line}" in f"\n{ended.out}"
+    assert "of-somebody-else" not in ended.out + ended.err
+
+
+def test_a_refused_key_suspends_its_connection_until_it_changes(make: Make, database_url: str) -> None:
+    machine = accounts(make, NAMES, database_url=database_url)
+    machine.extra["KEY_b"] = "of-somebody-else"
+    assert exits(machine) == {"a": 0, "b": 77, "c": 0}
+    refused = [each.status for each in machine.sandbox.requests].count(401)
+    again = machine.run("sync", "--connection", "b", "--output", "json")
+    assert (again.code, again.connection["error"]["code"]) == (77, "BS-401")
+    assert "suspended since" in again.err
+    assert "Nothing was asked" in again.err
+    assert [each.status for each in machine.sandbox.requests].count(401) == refused
+
+    shown = machine.run("status", "--output", "json").json["connections"]
+    assert [each["connection"] for each in shown if each["suspended"]] == ["b"]
+    assert "suspended since" in machine.run("status").out
+
+    machine.extra["KEY_b"] = machine.sandbox.api_key
+    assert exits(machine) == {"a": 0, "b": 0, "c": 0}
+    shown = machine.run("status", "--output", "json").json["connections"]
+    assert [each["suspended"] for each in shown] == [None] * 3
+
+
+def test_check_lifts_a_suspension_that_was_a_mistake(machine: Machine) -> None:
+    right = machine.extra["BEAMER_API_KEY"] = machine.sandbox.api_key
+    machine.sandbox.api_key = "rotated-too-early"
+    assert machine.run("sync").code == 77
+    assert machine.run("check").code == 77
+    machine.sandbox.api_key = right
+    asked = machine.asked()
+    assert machine.run("sync").code == 77
+    assert machine.asked() == asked
+    assert "is suspended since" in machine.run("check", "--offline").out
+    assert machine.run("sync").code == 77
+    checked = machine.run("check")
+    assert checked.code == 0
+    assert "syncs go on" in checked.out
+    assert machine.run("sync").code == 0
+    machine.all_there_once()
+
+
+def test_a_refused_write_key_suspends_too(machine: Machine) -> None:
+    machine.sandbox.faults.script("segment", [401])
+    assert machine.run("sync").code == 77
+    asked = machine.asked("segment")
+    assert machine.run("sync").code == 77
+    assert machine.run("check").code == 0
+    assert machine.run("sync").code == 77
+    assert machine.asked("segment") == asked
+    assert machine.run("check", "--send-test").code == 0
+    assert machine.run("sync").code == 0
+
+
+def test_shards_share_all_connections_out(make: Make) -> None:
+    machine = accounts(make, NAMES)
+    shared: list[str] = []
+    for index in range(3):
+        ended = machine.run("sync", "--shard", f"{index}/3", "--max-requests", "0", "--output", "json")
+        assert ended.code == 0, ended.err
+        shared += [each["connection"] for each in ended.json["connections"]]
+    assert sorted(shared) == list(NAMES)
+    for wrong in ("3/3", "x", "1/0", "-1/2"):
+        assert machine.run("sync", "--shard", wrong).code == 2
+    assert machine.run("sync", "--shard", "0/3", "--connection", "a").code == 2
+
+
+@pytest.mark.slow
+def test_twenty_processes_at_once_on_one_postgresql(make: Make, postgres_url: str) -> None:
+    limit = 150
+    above = f'monthly_requests = {limit}\nreserve = 0\nstartup_share = "100%"\n'
+    names = [f"c{number}" for number in range(5)]
+    machine = accounts(make, names, above=above, account="acme", database_url=postgres_url)
+    # The tables are made by one of them; all others wait for it.
+    begun = [machine.begin("sync", "--connection", name) for name in names * 4]
+    codes = [each.end(180).code for each in begun]
+    assert set(codes) <= {0, 75}
+    assert codes.count(0) >= len(names)
+    assert machine.asked() == limit
+    store = open_store(postgres_url)
+    now = machine.sandbox.now()
+    assert Ledger(store, "acme", "c0", Limits(limit, 0, 1000, None, 1.0)).balance(now).used == limit
+    for name in names:
+        spans: list[tuple[datetime, datetime]] = sorted(
+            (run["started_at"], run["finished_at"]) for run in runs.recent(store, name, 100)
+        )
+        assert spans
+        assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans)), name
+    store.close()
+
+
+def test_each_log_line_says_whose_it_is(make: Make) -> None:
+    """Runs side by side: a line of one never carries the other's name, number or requests."""
+    machine = accounts(make, NAMES)
+    machine.extra["LOG_LEVEL"] = "debug"
+    ended = machine.run("sync", "--all", "--output", "json")
+    numbers = {each["connection"]: each["run"] for each in ended.json["connections"]}
+    lines = [json.loads(line) for line in ended.err.splitlines() if line.startswith("{")]
+    assert {line["connection"] for line in lines} == set(NAMES)
+    for line in lines:
+        assert line["run"] == numbers[line["connection"]], line
+    for name in NAMES:
+        counts = [line["requests"] for line in lines if line["connection"] == name and "requests" in line]
+        plain = [count for count in counts if isinstance(count, int)]
+        assert plain == sorted(plain)
+        assert plain[-1] > 10

@@ -1,0 +1,123 @@
+"""`state`: moved to another database without loss or double, or a stream reset."""
+
+import json
+import stat
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from connector.state import leases
+from connector.state.engine import open_store
+from connector.state.owner import this_process
+from tests.cli.conftest import Make
+from tests.cli.process import Machine, made_up
+
+# Each of these is a handful of processes.
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def unlimited(make: Make, sqlite_url: str) -> Machine:
+    return make(made_up(), database_url=sqlite_url, extra={"BEAMER_PLAN": "pro"})
+
+
+def test_a_store_moves_to_postgresql_and_back(
+    unlimited: Machine, postgres_url: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    there, back = tmp_path / "there.state", tmp_path / "back.state"
+    unlimited.run("sync", "--no-deliver")
+    unlimited.run("backfill", "--since", "2020-01-01", "--max-requests", "9", "--yes")
+    unlimited.run("forget", "--user-id", "u-nobody")
+    told = unlimited.run("state", "export", str(there))
+    assert told.code == 0, told.err
+    assert "seen ids" in told.out
+    assert stat.S_IMODE(there.stat().st_mode) == 0o600
+    unlimited.database_url = postgres_url
+    moved = unlimited.run("state", "import", str(there), "--output", "json")
+    assert moved.code == 0, moved.err
+    exported = json.loads(there.read_text().splitlines()[-1])["rows"]
+    assert moved.json["rows"] == exported
+    assert unlimited.run("state", "import", str(there)).code == 78
+    # And from there into a third one: nothing is lost on the way.
+    assert unlimited.run("state", "export", str(back)).code == 0
+    assert json.loads(back.read_text().splitlines()[-1])["rows"] == exported
+    # The next sync goes on where the first one stood, and the backfill as well.
+    spent = unlimited.asked()
+    assert unlimited.run("sync").code == 0
+    assert unlimited.asked() - spent < 15
+    while not (
+        unlimited.run("backfill", "--since", "2020-01-01", "--yes", "--output", "json").connection["backfill"]
+    )["finished_at"]:
+        pass
+    unlimited.all_there_once()
+    assert not unlimited.sandbox.segment.doubles
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "longer", "other", "empty", "not there"])
+def test_a_damaged_file_is_refused(unlimited: Machine, postgres_url: str, tmp_path: Path, harm: str) -> None:
+    file = tmp_path / "x.state"
+    unlimited.run("sync")
+    unlimited.run("state", "export", str(file))
+    lines = file.read_text().splitlines(keepends=True)
+    bad = {
+        "cut": lines[:-1],
+        "changed": [lines[0], lines[1].replace("acct", "else").replace("default", "defoult"), *lines[2:]],
+        "longer": [*lines, lines[2]],
+        "other": ['{"some": "json"}\n'],
+        "empty": [],
+        "not there": None,
+    }[harm]
+    if bad is None:
+        file.unlink()
+    else:
+        file.write_text("".join(bad))
+    unlimited.database_url = postgres_url
+    ended = unlimited.run("state", "import", str(file))
+    assert ended.code == 78
+    assert "Nothing was imported." in ended.err
+    assert "never run" in unlimited.run("status").out
+
+
+def test_a_file_that_is_there_is_not_overwritten(unlimited: Machine, tmp_path: Path) -> None:
+    unlimited.run("sync")
+    file = tmp_path / "x.state"
+    file.write_text("precious")
+    ended = unlimited.run("state", "export", str(file))
+    assert (ended.code, file.read_text()) == (78, "precious")
+    assert "not there yet" in ended.err
+
+
+def test_nobody_works_on_it_meanwhile(unlimited: Machine, sqlite_url: str, tmp_path: Path) -> None:
+    unlimited.run("sync")
+    store = open_store(sqlite_url)
+    leases.acquire(store, "default", this_process(), datetime.now(UTC))
+    ended = unlimited.run("state", "export", str(tmp_path / "x.state"))
+    assert ended.code == 75
+    assert unlimited.run("state", "reset", "--stream", "nps", "--yes").code == 75
+    store.close()
+
+
+def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:
+    unlimited.run("sync")
+    before = Counter(message["event"] for message in unlimited.sandbox.segment.received)
+    dry = unlimited.run("state", "reset", "--stream", "nps", "--dry-run")
+    assert dry.code == 0
+    assert f"up to {before['NPS Response Sent']:,} events would be sent again" in dry.out
+    assert unlimited.run("sync", "--output", "json").connection["sent"] == 0
+    assert unlimited.run("state", "reset", "--stream", "nps").code == 1  # nobody can be asked
+    done = unlimited.run("state", "reset", "--stream", "nps", "--yes", "--output", "json")
+    assert done.json["events"] == before["NPS Response Sent"]
+    assert unlimited.run("sync", "--output", "json").connection["events"] == {
+        "nps": before["NPS Response Sent"]
+    }
+    # Under the same ids: Segment has dropped them.
+    unlimited.all_there_once()
+
+
+def test_what_cannot_be_reset(unlimited: Machine) -> None:
+    assert unlimited.run("state", "reset", "--stream", "nps", "--yes").code == 78
+    unlimited.run("sync")
+    ended = unlimited.run("state", "reset", "--stream", "nbs", "--yes")
+    assert (ended.code, "never read the stream 'nbs'" in ended.err) == (78, True)

@@ -1,0 +1,102 @@
+"""The command line: thousands of lives in parallel, or one of them line by line."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tests.simulation import many
+from tests.simulation.census import Census
+from tests.simulation.crashes import Disk
+from tests.simulation.life import Result, live
+
+console = Console(highlight=False)
+FEW = 500
+WORDS = 160
+
+
+def main(words: list[str]) -> int:
+    asked = _parser().parse_args(words)
+    if asked.seed is not None:
+        return _one(asked.seed)
+    seeds = range(asked.first, asked.first + asked.seeds)
+    return _many(seeds, max(1, asked.jobs), until_failure=asked.until_failure)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many lives (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all CPUs)")
+    parser.add_argument("--seed", type=int, help="one life, shown line by line")
+    parser.add_argument("--until-failure", action="store_true", help="end at the first life that goes wrong")
+    return parser
+
+
+def _one(seed: int) -> int:
+    many.begin()
+    with TemporaryDirectory() as folder:
+        result = live(
+            seed, Disk(Path(folder)), lambda line: console.print(line, markup=False, soft_wrap=True)
+        )
+    console.print(f"seed {seed}: {result.syncs} syncs, {result.crashes} crashes, {result.overlaps} overlaps")
+    return 1 if result.wrong else 0
+
+
+def _show(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def _many(seeds: range, jobs: int, *, until_failure: bool) -> int:
+    census, results = Census(), list[Result]()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("simulating", total=len(seeds))
+        for result in many.all_of(seeds, jobs):
+            census.add(result.census)
+            results.append(result)
+            progress.advance(task)
+            if result.wrong:
+                console.print(_told(result), markup=False, soft_wrap=True)
+                progress.update(task, description=f"simulating, {sum(bool(r.wrong) for r in results)} wrong")
+                if until_failure:
+                    break
+    wrong = [result for result in results if result.wrong]
+    _say(results, census)
+    never = census.never if len(results) >= FEW and not until_failure else []
+    if never:
+        console.print(f"No crash struck: {', '.join(never)}", markup=False, soft_wrap=True)
+    return 1 if wrong or never else 0
+
+
+def _told(result: Result) -> str:
+    said = " ".join(str(result.wrong).split())[:WORDS]
+    return f"seed {result.seed}: {said}\n  again: python -m tests.simulation --seed {result.seed}"
+
+
+def _say(results: list[Result], census: Census) -> None:
+    table = Table("moment", "passed", "crashes", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind in sorted(census.passed):
+        table.add_row(kind, f"{census.passed[kind]:,}", f"{census.struck[kind]:,}")
+    console.print(table)
+    for what, number in sorted(census.sums.items()):
+        console.print(f"{what}: {number:,}")
+    lives = len(results)
+    fewest = min((result.syncs for result in results if not result.wrong), default=0)
+    both = sum(bool(result.crashes and result.overlaps) for result in results)
+    wrong = sum(bool(result.wrong) for result in results)
+    console.print(
+        f"{lives:,} lives, {sum(result.syncs for result in results):,} syncs (at least {fewest} in each); "
+        f"{both:,} lives with a crash and an overlap; {wrong:,} wrong"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,23 @@
+"""One store's file and quiet logs for all lives of a test process."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tests.simulation.crashes import Disk
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    disk = Disk(tmp_path_factory.mktemp("simulation"))
+    yield disk
+    disk.close()

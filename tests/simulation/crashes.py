@@ -1,0 +1,175 @@
+"""The moments at which a process may die or be suspended: around every write, commit, request and answer."""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, event
+
+from connector.state import schema
+from connector.state.engine import Store, open_store
+from connector.state.tables import PREFIX
+
+WRITING = re.compile(rf"\s*(INSERT INTO|UPDATE|DELETE FROM) {PREFIX}(\w+)")
+
+
+class Death(BaseException):
+    """The process is gone. Nothing catches it, and nothing that it holds in memory is left."""
+
+
+class Witness(Protocol):
+    """Whoever owns the engine now, and is told of every moment."""
+
+    def moment(self, kind: str) -> None:
+        """Something is about to happen, or just has; raises Death where the process dies of it."""
+
+    def begun(self) -> None:
+        """A transaction that may write has begun."""
+
+    def over(self) -> None:
+        """The transaction in hand is over, whether it came to be or not."""
+
+    def wrote(self, verb: str, table: str, statement: str, rows: int) -> None:
+        """A statement of the transaction in hand has changed rows."""
+
+    def committed(self) -> None:
+        """The transaction in hand has come to be."""
+
+    def mishap(self, what: str) -> bool:
+        """Whether the store is to fail at this."""
+
+
+@cache
+def writes(statement: str) -> tuple[str, str] | None:
+    """Verb and table of a statement that writes."""
+    found = WRITING.match(statement)
+    return (found[1].split()[0].lower(), found[2]) if found else None
+
+
+class Slot:
+    """An engine on the store's file, used by one process after the other.
+
+    Only what SQLAlchemy has compiled outlives a process here: compiling it anew for each would be most of
+    what a simulation does.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.witness: Witness | None = None
+        # Whoever meets a lock is told so at once: the process that holds it does not go on meanwhile.
+        self.store: Store = open_store(f"sqlite:///{file}?timeout=0")
+        engine = self.store.engine
+        event.listen(engine, "connect", _without_power_cuts)
+        event.listen(engine, "before_cursor_execute", self._before)
+        event.listen(engine, "after_cursor_execute", self._after)
+        event.listen(engine, "rollback", self._rolled_back)
+        event.listen(engine, "connect", self._connected)
+        self._do_commit: Callable[[Any], None] = engine.dialect.do_commit
+        engine.dialect.do_commit = self._commit  # type: ignore[method-assign, assignment]
+        self._writing = False
+        self._raw: list[sqlite3.Connection] = []
+
+    def roll_back(self) -> None:
+        """A process has died: its transaction ends with it, also where a cursor is still in use."""
+        for connection in self._raw:
+            with suppress(sqlite3.ProgrammingError):
+                connection.rollback()
+
+    def clear(self) -> None:
+        """Nobody uses the engine any more."""
+        self.roll_back()
+        self._raw.clear()
+        self.witness = None
+        self._writing = False
+        self.store.engine.dispose()
+
+    def _before(self, _db: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if self.witness is None:
+            return
+        if statement.startswith("BEGIN"):
+            self._writing = False
+            if statement == "BEGIN":
+                return
+            self.witness.moment("before begin")
+            if self.witness.mishap("begin"):
+                raise sqlite3.OperationalError("database is locked")
+            self.witness.begun()
+        elif found := writes(statement):
+            self._writing = True
+            self.witness.moment(f"before {found[0]} {found[1]}")
+
+    def _after(self, _db: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        if self.witness is not None and (found := writes(statement)):
+            self.witness.wrote(*found, statement, cursor.rowcount)
+            self.witness.moment(f"after {found[0]} {found[1]}")
+
+    def _commit(self, connection: Any) -> None:
+        witness = self.witness
+        if witness is None or not self._writing:
+            self._do_commit(connection)
+            if witness:
+                witness.over()
+            return
+        self._writing = False
+        witness.moment("before commit")
+        if witness.mishap("commit"):
+            raise sqlite3.OperationalError("disk I/O error")
+        self._do_commit(connection)
+        witness.over()
+        witness.committed()
+        witness.moment("after commit")
+        if witness.mishap("answer to commit"):
+            raise sqlite3.OperationalError("the connection was lost")
+
+    def _connected(self, connection: sqlite3.Connection, _record: Any) -> None:
+        self._raw.append(connection)
+
+    def _rolled_back(self, _db: Connection) -> None:
+        if self.witness:
+            self.witness.over()
+
+
+def _without_power_cuts(connection: sqlite3.Connection, _record: Any) -> None:
+    # Processes die here, machines do not: what is committed need not reach a disk.
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("PRAGMA secure_delete=OFF")
+
+
+class Disk:
+    """The store's file, new for each life, and the engines on it, which are kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "state.sqlite"
+        self._template = folder / "template.sqlite"
+        self._slots: list[Slot] = []
+
+    def fresh(self, now: Any) -> None:
+        """An empty store; the migrations run once, as they cost more than a whole life."""
+        for slot in self._slots:
+            slot.clear()
+        if not self._template.exists():
+            store = open_store(f"sqlite:///{self._template}")
+            schema.ready(store, now)
+            store.close()
+        for part in ("", "-wal", "-shm"):
+            Path(f"{self.file}{part}").unlink(missing_ok=True)
+        self.file.write_bytes(self._template.read_bytes())
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.clear()
+
+    def slot(self) -> Slot:
+        """An engine that no process uses."""
+        for slot in self._slots:
+            if slot.witness is None:
+                return slot
+        self._slots.append(Slot(self.file))
+        return self._slots[-1]
+
+    def look(self) -> sqlite3.Connection:
+        """The file as it is, past the connector's own code."""
+        return sqlite3.connect(self.file, isolation_level=None)

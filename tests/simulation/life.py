@@ -1,0 +1,250 @@
+"""One life: syncs, crashes, overlapping runs, and in the end quiet in which everything arrives."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from connector.sandbox.message import Api
+from connector.state import outbox
+from connector.state.ledger import Limits
+from connector.sync.auditing import AuditEverything
+from tests.simulation.census import Census
+from tests.simulation.crashes import Disk
+from tests.simulation.due import missing, waiting
+from tests.simulation.judge import Judge
+from tests.simulation.network import AWAY, REFUSED, Spell
+from tests.simulation.pair import Pair
+from tests.simulation.plan import DAY, HOUR, MOVED, START, Member, Plan, plan
+from tests.simulation.process import Ending, Fate, Process
+from tests.simulation.quota import judge_quota
+from tests.simulation.trace import Trace
+from tests.simulation.universe import Universe, Wrong
+
+BUSY = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`wrong` is the first promise that was broken, or how the connector fell over."""
+
+    seed: int
+    digest: str
+    census: Census
+    wrong: str | None
+    syncs: int
+    crashes: int
+    overlaps: int
+
+
+def live(seed: int, disk: Disk, shown: Callable[[str], None] | None = None) -> Result:
+    """Live one life to its end, or to the first thing that is wrong."""
+    # The connector's jitter is drawn from the global generator.
+    random.seed(f"{seed}/jitter")
+    life = Life(plan(seed), disk, Trace(shown))
+    wrong = None
+    try:
+        life.go()
+    except Wrong as error:
+        wrong = str(error)
+    except Exception as error:
+        wrong = f"{type(error).__name__}: {error}"
+        if shown:
+            raise
+    life.universe.log()
+    life.universe.tell(f"wrong: {wrong}" if wrong else "all is well")
+    sums = life.universe.census.sums
+    return Result(
+        seed,
+        life.universe.trace.digest,
+        life.universe.census,
+        wrong,
+        life.syncs,
+        sums["deaths"],
+        sums["overlaps"],
+    )
+
+
+class Life:
+    def __init__(self, plan: Plan, disk: Disk, trace: Trace) -> None:
+        self.plan = plan
+        self.universe = Universe(plan, disk, trace)
+        self.judge = Judge(self.universe)
+        self.rng = self.universe.rng
+        self.syncs = 0
+        self._usual = 60
+        trace(repr(plan) if plan.seed >= 0 else "")
+
+    def go(self) -> None:
+        self._outages()
+        for number in range(self.plan.syncs):
+            if number == self.plan.syncs // 2 and self.plan.step:
+                self.universe.step(self.plan.step)
+            self._between()
+            self._move(number)
+            self._sync(number)
+            self.judge.look()
+        self.judge.books()
+        judge_quota(self.universe)
+        self._end()
+
+    # --- the everyday ---
+
+    def _outages(self) -> None:
+        span = self.plan.syncs * self.plan.rhythm
+        for _ in range(self.plan.troubles.outages):
+            api: Api = "beamer" if self.rng.random() < 0.33 else "segment"
+            start = START + self.rng.random() * span
+            hours = self.rng.choice((2, 7, 30, 60))
+            steps = AWAY if self.rng.random() < 0.8 or api == "beamer" else (REFUSED,)
+            if api == "segment" and self.rng.random() < 0.5:
+                # What is sent at the beginning arrives, and nobody hears of it.
+                lost = Spell(api, start - HOUR, start, ("reset_after", "hang"))
+                self.universe.network.spells.append(lost)
+            self.universe.network.spells.append(Spell(api, start, start + hours * HOUR, steps))
+
+    def _between(self) -> None:
+        universe = self.universe
+        universe.box.advance(self.plan.rhythm * (0.8 + 0.4 * self.rng.random()))
+        if self.plan.elsewhere:
+            universe.box.monthly_used += self.rng.randint(0, self.plan.elsewhere)
+        while self.rng.random() < self.plan.happenings:
+            universe.tell(f"{universe.now():%d %H:%M:%S} {universe.happenings.between()}")
+        if self.rng.random() < 0.02:
+            number = outbox.retry(self.universe.disk.slot().store, None, [])
+            universe.tell(f"{number} dead letters wait again")
+
+    def _move(self, number: int) -> None:
+        """The first connection is told to send elsewhere; what waits stays bound to where it was to go."""
+        if self.plan.moves and number in self.plan.moves:
+            first = self.plan.members[0]
+            self._sends_to(MOVED if number == self.plan.moves[0] else first.destination)
+
+    def _sends_to(self, destination: str) -> None:
+        self.universe.destinations[self.plan.members[0].name] = destination
+        self.universe.tell(f"from now on it sends to {destination}")
+
+    def _sync(self, number: int) -> None:
+        dies, meets = self.plan.sure or (None, None)
+        for member in self.plan.members:
+            crash = self.rng.random() < self.plan.troubles.crashes
+            if self.rng.random() < self.plan.troubles.overlaps or number == meets:
+                self._overlap(member, crash, sure=number == meets)
+                continue
+            process = self._process(member)
+            if crash or number == dies:
+                process.fate = Fate(None, self.rng.randint(1, 9)) if number == dies else self._fate()
+            crash = process.fate is not None
+            trouble = self.universe.network.faults
+            asked = process.moments
+            ending = process.run(**self._options())
+            self.syncs += 1
+            if ending.exit == 0 and not crash and self.universe.network.faults == trouble:
+                self._usual = max(20, process.moments - asked)
+                self._clean(member, ending)
+            self._after(ending)
+
+    def _options(self) -> dict[str, object]:
+        if self.rng.random() < 0.1:
+            return {"most_requests": self.rng.randint(1, 6)}
+        return {"deliver": False} if self.rng.random() < 0.03 else {}
+
+    def _process(self, member: Member, ahead: timedelta = timedelta(0)) -> Process:
+        universe = self.universe
+        universe.processes += 1
+        return Process(universe, member, f"p{universe.processes}", universe.ahead + ahead)
+
+    def _fate(self) -> Fate:
+        """Half of the deaths come at any moment, half at one of a kind: rare kinds have to be met, too."""
+        if self.rng.random() < 0.4:
+            return Fate(None, 1 + int(self._usual * self.rng.random() ** 2))
+        kinds = sorted(self.universe.census.passed) or ["before commit"]
+        return Fate(self.rng.choice(kinds), self.rng.choice((1, 1, 1, 2, 3, 5)))
+
+    def _after(self, ending: Ending) -> None:
+        """Whoever supervises a process may start it again soon."""
+        if ending.exit is None:
+            self.judge.look()
+            self.judge.books()
+            if self.rng.random() < 0.5:
+                self.universe.box.advance(timedelta(seconds=self.rng.choice((1, 20, 70))))
+                member = self.rng.choice(self.plan.members)
+                self._process(member).run()
+                self.syncs += 1
+
+    def _clean(self, member: Member, ending: Ending) -> None:
+        """After a sync without any trouble, what was there for all to see has arrived."""
+        report = ending.report
+        if self.plan.monthly or report is None or report.stopped or report.troubles or report.incomplete:
+            return
+        self.judge.look()
+        lag = self.universe.box.switches.counters_lag + timedelta(minutes=2)
+        found = missing(self.universe, self.judge.found, lag=lag)
+        mine = [each for each in found if each.startswith(f"{member.name}:")]
+        if mine:
+            raise Wrong(f"lost after a sync without trouble: {mine[0]} ({len(mine)} in all)")
+
+    # --- overlapping runs ---
+
+    def _overlap(self, member: Member, crash: bool, *, sure: bool = False) -> None:
+        """One run is suspended somewhere, another one starts, and they go on in turns."""
+        other = self.rng.choice(self.plan.members)
+        first, second = self._process(member), self._process(other)
+        pair = Pair(
+            self.universe, first, second, Fate(None, self.rng.randint(1, 9)) if sure else self._fate()
+        )
+        if crash:
+            self.rng.choice((first, second)).fate = self._fate()
+        endings = pair.run()
+        self.syncs += 2
+        for ending in endings:
+            self._after(ending)
+
+    # --- the end ---
+
+    def _end(self) -> None:
+        """Quiet, budget and time enough: first what counters show, then what only an audit finds."""
+        universe = self.universe
+        universe.network.quiet()
+        box = universe.box
+        box.world.company = replace(box.world.company, quiet=True)
+        box.world._pending.clear()
+        box.monthly_limit = None
+        universe.limits = Limits(None, 0, 30)
+        box.advance(box.switches.counters_lag + 2 * HOUR)
+        # An account that 429 had closed opens again.
+        box.advance(8 * HOUR)
+        outbox.retry(universe.disk.slot().store, None, [])
+        for destination in (MOVED, self.plan.members[0].destination):
+            if self.plan.moves:
+                self._sends_to(destination)
+            box.advance(6 * HOUR)
+            self._quiet_sync()
+        self._all_there("in quiet", parents=False)
+        for wait in (8 * DAY, DAY):
+            box.advance(wait)
+            self._quiet_sync()
+        self._all_there("after a week of quiet", parents=True)
+        box.advance(2 * DAY)
+        self._quiet_sync(planner=AuditEverything(universe.now() + universe.ahead - DAY), command="audit")
+        self._all_there("after an audit", parents=True, everything=True)
+        self.judge.verdicts()
+        self.judge.books()
+        self.judge.end()
+
+    def _quiet_sync(self, **options: object) -> None:
+        for member in self.plan.members:
+            ending = self._process(member).run(**options)
+            if ending.exit != 0:
+                raise Wrong(f"in quiet a run ends with {ending.exit}: {ending.said}")
+            self.syncs += 1
+        self.judge.look()
+
+    def _all_there(self, when: str, *, parents: bool, everything: bool = False) -> None:
+        lost = missing(
+            self.universe, self.judge.found, lag=timedelta(0), parents=parents, everything=everything
+        )
+        if lost:
+            raise Wrong(f"lost {when}: {lost[0]} ({len(lost)} in all)")
+        if waits := waiting(self.universe):
+            raise Wrong(f"{when} {len(waits)} messages wait still")

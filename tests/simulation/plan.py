@@ -1,0 +1,201 @@
+"""What a seed stands for: an account, its settings, the answers to the unknowns, and how much goes wrong."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from connector.sandbox import Company
+from connector.sandbox.switches import STREAMS
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# Where a connection is told to send to for a while.
+MOVED = "moved"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One connection: its names and the settings that decide what is sent, in plain values."""
+
+    name: str
+    destination: str
+    days: int
+    streams: tuple[str, ...]
+    anonymous: str = "hold"
+    texts: str = "full"
+    traits: str = "none"
+    ref_url: str = "bare"
+    team_comments: bool = False
+    metrics: bool = False
+    sync_event: bool = False
+    lookback: timedelta = timedelta(hours=72)
+    nps_settle: timedelta = timedelta(minutes=15)
+    ignore_filters: bool | None = None
+    first_page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """Shares from 0 to 1: of syncs, of requests, of the time between two syncs."""
+
+    crashes: float
+    overlaps: float
+    beamer: float
+    segment: float
+    store: float
+    meddling: float
+    outages: int
+    poison: int
+    """One message in so many is refused by Segment for a while; 0 for none."""
+    slow: float
+    """Seconds that a request takes at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int
+    syncs: int
+    rhythm: timedelta
+    company: Company
+    switches: dict[str, Any]
+    members: tuple[Member, ...]
+    monthly: int | None
+    reserve: int
+    period_day: int | None
+    ahead: timedelta
+    """How far the connector's clock is ahead of Beamer's."""
+    step: timedelta
+    """By how much that clock is set once, in the middle of its life."""
+    troubles: Troubles
+    happenings: float = 0.3
+    sure: tuple[int, int] | None = None
+    """The numbers of two syncs: in the one somebody dies for sure, in the other two runs overlap."""
+    moves: tuple[int, int] | None = None
+    """From which sync until which other one the first connection sends elsewhere."""
+    elsewhere: int = 0
+    """Requests that other tools spend between two syncs, at the most."""
+    large: bool = field(default=False)
+
+
+def plan(seed: int) -> Plan:
+    """Draw everything about one life."""
+    rng = Random(f"{seed}/plan")
+    large = rng.random() < 0.03
+    monthly = rng.choice((None, None, None, 300, 700, 2_000))
+    syncs = rng.randint(25, 27)
+    return Plan(
+        seed=seed,
+        syncs=syncs,
+        rhythm=rng.choice((0.5, 2, 4, 6, 6, 12, 24)) * HOUR,
+        company=_company(rng, large),
+        switches=_switches(rng),
+        members=_members(rng),
+        monthly=monthly,
+        reserve=rng.choice((0, 15)) if monthly else 0,
+        period_day=rng.choice((None, None, 1, 17, 31)) if monthly else None,
+        ahead=timedelta(seconds=rng.choice((0, 0, 0, 1, -7, 90, 600, -600))),
+        step=rng.choice((0, 0, 0, 0, -1, 1, 24)) * HOUR,
+        troubles=_troubles(rng),
+        happenings=rng.choice((0.1, 0.3, 0.6)),
+        sure=(rng.randrange(syncs), rng.randrange(syncs)) if rng.random() < 0.6 else None,
+        moves=(first := rng.randrange(2, syncs), first + rng.randint(1, 6)) if rng.random() < 0.2 else None,
+        elsewhere=rng.choice((0, 0, 3)) if monthly else 0,
+        large=large,
+    )
+
+
+def _company(rng: Random, large: bool) -> Company:
+    busy = 2.0 if large else 1.0
+    return Company(
+        seed=rng.randrange(10**6),
+        posts=int(busy * rng.choice((0, 2, 4, 9, 10, 10))),
+        requests=int(busy * rng.choice((0, 1, 3, 9, 10))),
+        days=rng.randint(15, 45),
+        activity=busy * rng.choice((0.05, 0.1, 0.15, 0.2)),
+        posts_per_day=rng.choice((0.2, 0.8)),
+        requests_per_day=rng.choice((0.2, 0.8)),
+        nps_per_day=rng.choice((0.0, 2.0, 8.0)),
+        people=25,
+        late=rng.choice((0.0, 0.0, 0.1)),
+        deletions=rng.choice((0.0, 0.0, 0.05)),
+        hidden=rng.choice((0.0, 0.0, 0.0, 0.1)),
+    )
+
+
+def _switches(rng: Random) -> dict[str, Any]:
+    """Half of the seeds keep what is most likely; in the others each unknown may turn out either way."""
+    if rng.random() < 0.3:
+        return {}
+    order = rng.choice(("newest", "newest", "oldest", "unordered"))
+    often = rng.choice((0.1, 0.3))
+
+    def either(usual: Any, *others: Any) -> Any:
+        return rng.choice(others) if rng.random() < often else usual
+
+    return {
+        "first_page": either(0, 1),
+        "order": order,
+        "pinned_first": either(False, True),
+        "date_from_inclusive": either(True, False),
+        "date_to_inclusive": either(True, False),
+        "counters_lag": either(timedelta(0), timedelta(minutes=40), timedelta(hours=5)),
+        "counters_ignore_deletions": either(False, True),
+        "filters_after_page": either(False, True),
+        "unfiltered_count": either(False, True),
+        "native_types": either(False, True),
+        "nps_text_later": either(False, True),
+        "ignore_filters_allowed": either(True, False),
+        "errors_count": either(True, False),
+        "billing_day": either(1, 17, 28),
+        "may_read": either(STREAMS, *(_without(name) for name in ("nps", "comments", "feature_requests"))),
+    }
+
+
+def _without(name: str) -> tuple[str, ...]:
+    return tuple(stream for stream in STREAMS if stream != name)
+
+
+def _members(rng: Random) -> tuple[Member, ...]:
+    first = _member(rng, "default", "dest")
+    if rng.random() < 0.2:
+        return first, _member(rng, "second", "other")
+    return (first,)
+
+
+def _member(rng: Random, name: str, destination: str) -> Member:
+    streams: tuple[str, ...] = STREAMS
+    if rng.random() < 0.25:
+        streams = tuple(rng.sample(STREAMS, rng.randint(1, 6)))
+    usual = rng.random() < 0.4
+    return Member(
+        name=name,
+        destination=destination,
+        days=rng.choice((3, 10, 30)),
+        streams=streams,
+        anonymous="hold" if usual else rng.choice(("hold", "shared", "send")),
+        texts="full" if usual else rng.choice(("full", "short", "none")),
+        traits="none" if usual else rng.choice(("none", "email", "all")),
+        ref_url="bare" if usual else rng.choice(("bare", "full")),
+        team_comments=not usual and rng.random() < 0.3,
+        metrics=not usual and rng.random() < 0.3,
+        sync_event=not usual and rng.random() < 0.2,
+        lookback=rng.choice((0, 0, 1, 6, 24, 72, 72)) * HOUR,
+        nps_settle=rng.choice((0, 15, 15, 60)) * timedelta(minutes=1),
+        ignore_filters=None if usual else rng.choice((None, None, False)),
+    )
+
+
+def _troubles(rng: Random) -> Troubles:
+    calm = rng.random() < 0.3
+    return Troubles(
+        crashes=rng.choice((0.0, 0.1, 0.2, 0.3)),
+        overlaps=rng.choice((0.0, 0.1, 0.15, 0.2)),
+        beamer=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
+        segment=0.0 if calm else rng.choice((0.0, 0.1, 0.3)),
+        store=0.0 if calm else rng.choice((0.0, 0.0, 0.003)),
+        meddling=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
+        outages=0 if calm else rng.choice((0, 0, 1, 2)),
+        poison=0 if calm else rng.choice((0, 0, 9, 40)),
+        slow=rng.choice((0.0, 0.4, 3.0, 12.0)),
+    )

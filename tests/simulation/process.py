@@ -1,0 +1,233 @@
+"""One process of the connector: a run, with what it holds in memory, until its end or its death."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.door import Beamer
+from connector.errors import ConnectorError
+from connector.segment.door import Segment
+from connector.segment.shape import Naming, Privacy
+from connector.state import connections
+from connector.state.connections import Identity
+from connector.state.ledger import Ledger
+from connector.sync.policy import Policy
+from connector.sync.report import Report
+from connector.sync.run import Run
+from connector.sync.running import Parts
+from tests.simulation.crashes import Death, Slot
+from tests.simulation.network import BeamerWay, SegmentWay
+from tests.simulation.plan import Member
+from tests.simulation.pool import DisorderlyPool
+
+if TYPE_CHECKING:
+    from tests.simulation.universe import Universe
+
+LASTS = timedelta(seconds=60)
+ACCOUNT = "acct"
+# What only the holder of the lease may write. Runs, leases and the account's closing are everybody's, and
+# a stream's first row is written by whoever comes first.
+FENCED = frozenset({"row", "outbox", "quarantine", "parent", "child", "tally", "day", "spend"})
+
+
+@dataclass(slots=True)
+class Fate:
+    """Where a process dies: at the n-th moment of a kind (None: of any)."""
+
+    kind: str | None
+    left: int
+
+    def strikes(self, kind: str) -> bool:
+        if self.kind not in (None, kind):
+            return False
+        self.left -= 1
+        return self.left == 0
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a run ended: `exit` is None for a death."""
+
+    exit: int | None
+    said: str = ""
+    report: Report | None = None
+
+
+@dataclass(slots=True)
+class Clock:
+    """The connector's clock in one process: the simulated time, off by what this machine's clock is off."""
+
+    universe: "Universe"
+    ahead: timedelta
+    stopped: bool = False
+    read_at: datetime | None = None
+
+    def now(self) -> datetime:
+        self.read_at = self.universe.now()
+        return self.read_at + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0 and not self.stopped:
+            self.universe.box.advance(timedelta(seconds=seconds))
+
+
+@dataclass
+class Process:
+    """`pause` is where others may go on."""
+
+    universe: "Universe"
+    member: Member
+    name: str
+    ahead: timedelta
+    fate: Fate | None = None
+    pause: Callable[[str], None] = lambda _: None
+    slot: Slot = field(init=False)
+    dead: bool = False
+    ended: bool = False
+    moments: int = 0
+    asked: int = 0
+    held_at: datetime | None = None
+    in_transaction: bool = False
+    _touched: set[str] = field(default_factory=set)
+    _acquired: bool = False
+    _released: bool = False
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(self.universe, self.ahead)
+        self._rng = Random(f"{self.universe.plan.seed}/{self.name}")
+        self.slot = self.universe.disk.slot()
+        self.slot.witness = self
+
+    # --- what is told to it as a witness ---
+
+    def moment(self, kind: str) -> None:
+        if self.dead:
+            raise Death
+        self.moments += 1
+        census = self.universe.census
+        census.passed[kind] += 1
+        if self.fate and self.fate.strikes(kind):
+            self.dead = True
+            census.struck[kind] += 1
+            self.universe.tell(f"{self.name} dies {kind}")
+            self.slot.roll_back()
+            raise Death
+        self.pause(kind)
+
+    def begun(self) -> None:
+        self.in_transaction = True
+        self._touched.clear()
+        self._acquired = self._released = False
+
+    def over(self) -> None:
+        self.in_transaction = False
+
+    def wrote(self, verb: str, table: str, statement: str, rows: int) -> None:
+        if rows:
+            self._touched.add(table)
+        if table == "lease":
+            # Renewing and giving back leave the owner as it is; renewing leaves the token, too.
+            self._acquired |= verb == "insert" or "host=" in statement
+            self._released |= "token=" in statement and "host=" not in statement
+
+    def committed(self) -> None:
+        if self._acquired:
+            self.universe.acquired(self)
+        elif self.held_at is not None and self._touched & FENCED:
+            self.universe.fenced_write(self, self._touched & FENCED)
+        if "lease" in self._touched:
+            # A lease is renewed from the moment at which its holder looked at the clock.
+            self.held_at = None if self._released else self.clock.read_at
+
+    def mishap(self, what: str) -> bool:
+        universe = self.universe
+        if universe.network.calm or self._rng.random() >= universe.plan.troubles.store:
+            return False
+        universe.network.faults += 1
+        universe.census.sums[f"store failed at {what}"] += 1
+        universe.tell(f"{self.name} store fails at {what}")
+        return True
+
+    # --- its life ---
+
+    def run(self, **options: Any) -> Ending:
+        """Run to the end, or to death."""
+        try:
+            ending = self._run(**options)
+        except Death:
+            ending = Ending(None, "died")
+        except ConnectorError as error:
+            ending = Ending(int(error.exit), error.what)
+        self.ended = True
+        self.slot.clear()
+        self.universe.ended(self, ending)
+        return ending
+
+    def _run(self, **options: Any) -> Ending:
+        parts = self.parts()
+        if planner := options.pop("planner", None):
+            parts = replace(parts, planner=planner)
+        outcome = Run(parts, **options).go()
+        said = outcome.error.what if outcome.error else outcome.report.stopped or ""
+        return Ending(int(outcome.exit), said, outcome.report)
+
+    def parts(self) -> Parts:
+        member, universe, store = self.member, self.universe, self.slot.store
+        destination = universe.destinations[member.name]
+        first = Identity(member.name, ACCOUNT, destination, universe.starts[member.name])
+        identity = connections.settle(store, first, self.clock.now())
+        if identity.destination != destination:
+            connections.rename(store, member.name, account=ACCOUNT, destination=destination)
+            identity = replace(identity, destination=destination)
+        pool = DisorderlyPool(self._rng, self._rng.choice((1, 3, 6)), self.moment)
+        ledger = Ledger(store, ACCOUNT, member.name, universe.limits)
+        return Parts(
+            CATALOGUE,
+            identity,
+            policy_of(member, identity),
+            store,
+            Beamer(
+                universe.box.api_key,
+                "http://127.0.0.1/v0",
+                self.clock,
+                transport=BeamerWay(universe.network, self._asks),
+            ),
+            Segment(
+                f"key-of-{destination}",
+                "http://127.0.0.1:1",
+                post=SegmentWay(universe.network, self.moment),
+            ),
+            ledger,
+            self.clock,
+            pool,
+            universe.most_waiting,
+        )
+
+    def _asks(self, kind: str) -> None:
+        self.moment(kind)
+        self.asked += kind.startswith("before")
+
+
+def policy_of(member: Member, identity: Identity) -> Policy:
+    """The connector's settings for a member's plain values."""
+    return Policy(
+        frozenset(member.streams),
+        identity.start_date,
+        Naming(identity.destination, identity.account, identity.name),
+        Privacy(
+            anonymous=member.anonymous,  # type: ignore[arg-type]
+            traits=member.traits,  # type: ignore[arg-type]
+            ref_url=member.ref_url,  # type: ignore[arg-type]
+            texts=member.texts,  # type: ignore[arg-type]
+        ),
+        lookback=member.lookback,
+        nps_settle=member.nps_settle,
+        team_comments=member.team_comments,
+        metrics=member.metrics,
+        sync_event=member.sync_event,
+        ignore_filters=member.ignore_filters,
+        first_page=member.first_page,
+    )

@@ -1,0 +1,65 @@
+"""Nothing lost, nothing doubled, over lives that one number each decides."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.crashes import Disk
+from tests.simulation.life import Result, live
+
+ROOT = Path(__file__).parents[2]
+AT_ONCE = 20
+# Seeds that once found something, and what. A seed means another life as soon as the simulation changes, so
+# that what it found has a test of its own besides, in test_simulation_found.py.
+REGRESSIONS = (
+    (22, "a dead letter that may have arrived, tried again after a day: its double was not reported"),
+    (7, "a message without an answer, then refused in the same run: its double was not reported"),
+)
+
+
+def well(result: Result) -> Result:
+    assert not result.wrong, f"seed {result.seed}: {result.wrong}"
+    assert result.syncs >= 30
+    return result
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_few_lives_go_well(disk: Disk, seed: int) -> None:
+    well(live(seed, disk))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 200, AT_ONCE))
+def test_many_lives_go_well(disk: Disk, first: int) -> None:
+    lives = [well(live(seed, disk)) for seed in range(first, first + AT_ONCE)]
+    assert sum(bool(each.crashes and each.overlaps) for each in lives) >= AT_ONCE / 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "found"), REGRESSIONS)
+def test_what_once_found_something(disk: Disk, seed: int, found: str) -> None:
+    well(live(seed, disk))
+
+
+@pytest.mark.parametrize("seed", [3, 19])
+def test_a_seed_decides_everything(disk: Disk, seed: int) -> None:
+    told: list[list[str]] = [[], []]
+    digests = {live(seed, disk, lines.append).digest for lines in told}
+    assert told[0] == told[1]
+    assert len(digests) == 1
+
+
+@pytest.mark.slow
+def test_a_seed_decides_everything_in_any_process() -> None:
+    lives = [_told_in_a_process(hash_seed) for hash_seed in ("1", "4711")]
+    assert lives[0] == lives[1]
+    assert lives[0].count("\n") > 300
+
+
+def _told_in_a_process(hash_seed: str) -> str:
+    words = [sys.executable, "-m", "tests.simulation", "--seed", "12"]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "COLUMNS": "200"}
+    return subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout

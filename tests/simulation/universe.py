@@ -1,0 +1,153 @@
+"""All that one life has in common: the account, the network, the store's file, and the rules for runs."""
+
+import re
+from contextlib import closing
+from datetime import datetime, timedelta
+from random import Random
+
+from connector.sandbox import Sandbox
+from connector.sandbox.message import Request
+from connector.sandbox.switches import Switches
+from connector.state.ledger import Limits
+from tests.simulation.census import Census
+from tests.simulation.crashes import Disk
+from tests.simulation.happenings import Happenings
+from tests.simulation.network import Network
+from tests.simulation.plan import MOVED, START, Plan
+from tests.simulation.process import LASTS, Ending, Process
+from tests.simulation.trace import Trace
+
+PROCESS = re.compile(r" \(process .*\)")
+
+
+# A lease that ends so much later than it may is taken to be from before a clock was set back.
+STALE = timedelta(hours=1)
+
+
+class Wrong(AssertionError):
+    """The connector broke a promise."""
+
+
+def key_of(destination: str) -> str:
+    return f"key-of-{destination}"
+
+
+class Universe:
+    """One life's world; `wrong` takes what must not be."""
+
+    def __init__(self, plan: Plan, disk: Disk, trace: Trace) -> None:
+        self.plan = plan
+        self.disk = disk
+        self.trace = trace
+        self.census = Census()
+        switches = Switches(**plan.switches, segment_rate_limit=None)
+        # Nothing that is printed, and nothing that is gone through, depends on the order of a set.
+        switches.may_read = {*switches.may_read}
+        self.box = Sandbox(plan.company, switches=switches, now=START)
+        # Time stands still but for what advances it, and so does the limiters'.
+        switches.limiter_clock = self._seconds
+        self.box.monthly_limit = plan.monthly
+        self.destinations = {member.name: member.destination for member in plan.members}
+        self.box.segment.write_keys = {key_of(each) for each in (*self.destinations.values(), MOVED)}
+        self.happenings = Happenings(plan, self.box)
+        self.network = Network(plan, self.box, self._meddle)
+        self.limits = Limits(plan.monthly, plan.reserve, 30, plan.period_day)
+        self.ahead = plan.ahead
+        self.most_waiting = 100_000
+        self.starts = {m.name: START + self.ahead - timedelta(days=m.days) for m in plan.members}
+        self.rng = Random(f"{plan.seed}/life")
+        self.processes = 0
+        self.possible_doubles = 0
+        self.deaths = 0
+        self._holders: dict[str, Process] = {}
+        self._logged = 0
+        self._clocks: list[tuple[datetime, timedelta]] = []
+        disk.fresh(self.now())
+
+    def now(self) -> datetime:
+        return self.box.now()
+
+    def ours(self, at: datetime) -> datetime:
+        """What the connector's clock showed at a moment."""
+        for since, ahead in reversed(self._clocks):
+            if at >= since:
+                return at + ahead
+        return at + self.plan.ahead
+
+    def step(self, by: timedelta) -> None:
+        """Somebody sets the machine's clock."""
+        self.ahead += by
+        self._clocks.append((self.now(), self.ahead))
+        self.tell(f"{self.now():%d %H:%M:%S} the clock is set by {by}")
+
+    def _seconds(self) -> float:
+        return self.box.now().timestamp()
+
+    def _meddle(self, request: Request) -> None:
+        what = self.happenings.in_the_middle(request.path)
+        self.tell(f"{self.now():%d %H:%M:%S} meanwhile {what}")
+
+    # --- what the processes do ---
+
+    def log(self) -> None:
+        """Put what was asked since into the trace."""
+        for seen in self.box.requests[self._logged :]:
+            query = "&".join(f"{name}={value}" for name, value in sorted(seen.params.items()))
+            self.trace(f"{seen.at:%d %H:%M:%S.%f} {seen.api} {seen.path}?{query} {seen.status}")
+        self._logged = len(self.box.requests)
+
+    def tell(self, line: str) -> None:
+        """Put a line into the trace, behind what was asked before."""
+        self.log()
+        self.trace(line)
+
+    def acquired(self, process: Process) -> None:
+        """A process has taken the lease; a run that was at work must not have lost it."""
+        before = self._holders.get(process.member.name)
+        self._holders[process.member.name] = process
+        self.tell(f"{process.name} holds the lease")
+        if before is None or before.ended or before.held_at is None:
+            return
+        self.census.sums["takeovers of runs that were suspended"] += 1
+        if process.clock.read_at and self.now() - process.clock.read_at > STALE:
+            # Suspended between its look at the clock and the lease, it takes the other's for one from before
+            # a clock was set back. Fencing keeps the two apart; it is counted, as it is not as it should be.
+            self.census.sums["takeovers by a run that was suspended with the time in hand"] += 1
+            return
+        idle = self.now() - before.held_at + (process.ahead - before.ahead)
+        if idle < LASTS:
+            raise Wrong(f"{process.name} took the lease of {before.name}, which had worked {idle} before")
+
+    def fenced_write(self, process: Process, tables: set[str]) -> None:
+        """A process that held the lease once has written."""
+        holder = self._holders.get(process.member.name)
+        if holder is not process:
+            raise Wrong(f"{process.name} wrote {sorted(tables)} though it had lost its lease")
+
+    def ended(self, process: Process, ending: Ending) -> None:
+        # Neither this process nor its folder belongs to what the seed decides.
+        words = PROCESS.sub("", ending.said).replace(str(self.disk.file), "the file")
+        said = f" ({words})" if words else ""
+        self.tell(f"{self.now():%d %H:%M:%S} {process.name} ends with {ending.exit}{said}")
+        sums = self.census.sums
+        sums["deaths" if ending.exit is None else f"runs that ended with {ending.exit}"] += 1
+        if "lost its lease" in ending.said:
+            sums["runs fenced when they woke"] += 1
+        if ending.report:
+            self.possible_doubles += ending.report.possible_doubles
+            if ending.report.possible_doubles:
+                self.tell(f"{process.name} reports {ending.report.possible_doubles} possible doubles")
+        if ending.exit is None:
+            self.deaths += 1
+            if self.rng.random() < 0.5:
+                self._gone(process)
+
+    def _gone(self, process: Process) -> None:
+        """The next run is on the same machine, and sees that the owner of the lease is no more."""
+        if self._holders.get(process.member.name) is process:
+            with closing(self.disk.look()) as db:
+                db.execute(
+                    "UPDATE beamer_segment_lease SET started = 'gone' WHERE connection = ?",
+                    [process.member.name],
+                )
+                db.commit()

@@ -1,0 +1,72 @@
+"""Two stores of which one takes up what the other holds."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from connector.errors import ConfigurationError
+from connector.state import connections, forgetting, leases, moving, refusals, schema
+from connector.state.connections import Identity
+from connector.state.engine import Store, open_store
+from connector.state.ledger import Ledger, Limits
+from connector.state.owner import this_process
+from tests.state.times import NOW
+
+
+@pytest.fixture
+def there(tmp_path: Path, store: Store) -> Store:
+    """The store that exports; `store` is where it is imported, and knows another connection."""
+    there = open_store(f"sqlite:///{tmp_path / 'there.sqlite'}")
+    schema.ready(there, NOW)
+    for each, name in ((there, "default"), (store, "other")):
+        connections.settle(each, Identity(name, "acct", "dest", NOW), NOW)
+    return there
+
+
+def forget(store: Store, name: str) -> None:
+    fence = leases.acquire(store, name, this_process(), NOW)
+    forgetting.erase(store, fence, "jane", lambda _: False, NOW)
+
+
+def moved(there: Store, store: Store) -> None:
+    file = io.StringIO()
+    moving.export(there, "default", file)
+    moving.load(store, file.getvalue().splitlines(keepends=True), "default")
+
+
+def test_keys_that_were_refused_in_both_are_no_hindrance(there: Store, store: Store) -> None:
+    for each, name in ((there, "default"), (store, "other")):
+        refusals.remember(each, name, "beamer", "key", "No.", NOW)
+    moved(there, store)
+    assert refusals.standing(store, "default", {"beamer": "key"}) is None
+    assert refusals.standing(store, "other", {"beamer": "key"}) is not None
+
+
+def test_people_are_not_forgotten_by_two_keys(there: Store, store: Store) -> None:
+    forget(there, "default")
+    forget(store, "other")
+    with pytest.raises(ConfigurationError, match="a key of its own"):
+        moved(there, store)
+
+
+def test_who_was_forgotten_stays_so(there: Store, store: Store) -> None:
+    forget(there, "default")
+    moved(there, store)
+    assert "jane" in forgetting.load(store, "default")
+
+
+def test_what_an_account_has_spent_is_not_forgotten_by_an_older_export(there: Store, store: Store) -> None:
+    connections.settle(there, Identity("late", "acct", "dest", NOW), NOW)
+    limits = Limits(1000, 0, 30)
+    books = {name: Ledger(there, "acct", name, limits) for name in ("default", "late")}
+    for _ in range(3):
+        books["late"].take("posts", NOW, beyond_bucket=True)
+    first, second = io.StringIO(), io.StringIO()
+    moving.export(there, "default", first)
+    for _ in range(4):
+        books["late"].take("posts", NOW, beyond_bucket=True)
+    moving.export(there, "late", second)
+    for file, name in ((first, "default"), (second, "late")):
+        moving.load(store, file.getvalue().splitlines(keepends=True), name)
+    assert Ledger(store, "acct", "late", limits).balance(NOW).used == 7

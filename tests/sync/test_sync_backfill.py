@@ -1,0 +1,433 @@
+"""History: brought once, resumable anywhere, beside the syncs, within what it may cost."""
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.beamer.catalogue import CATALOGUE
+from connector.clock import SystemClock
+from connector.errors import Busy
+from connector.sandbox import Company, Sandbox
+from connector.segment.shape import Privacy
+from connector.state import leases, outbox, progress
+from connector.state.engine import Store
+from connector.state.ledger import Limits
+from connector.state.outbox import Outbox
+from connector.state.owner import this_process
+from connector.sync.backfill import ENOUGH
+from connector.sync.courier import ThreadCourier
+from connector.sync.delivery import Delivery
+from connector.sync.report import Report
+from connector.sync.run import Run
+from tests.harness import ALL, EVENT, Rig, SerialPool, expected, hold_still, idle_cost, landed, sandbox
+from tests.sync.test_sync_budget import small
+from tests.sync.test_sync_crash import Death, Mortal
+
+LONG = 3650
+
+
+def url(path: Path, name: str = "state") -> str:
+    return f"sqlite:///{path / name}.sqlite"
+
+
+def asked(box: Sandbox) -> Counter[str]:
+    """Every request that Beamer got, as often as it got it."""
+    return Counter(f"{seen.path} {seen.params}" for seen in box.requests if seen.api == "beamer")
+
+
+def gone(box: Sandbox) -> set[tuple[str, str]]:
+    """What was deleted in the meantime, and may have arrived before."""
+    return {(EVENT[stream], row.id) for stream in ALL for row in box.world.rows(stream) if row.deleted_at}
+
+
+def whole(rig: Rig) -> None:
+    """All of history has landed, once."""
+    rig.start -= timedelta(days=LONG)
+    rig.check()
+    rig.start += timedelta(days=LONG)
+
+
+def test_all_of_history_arrives_once_and_syncs_go_on_beside_it(database_url: str) -> None:
+    rig = Rig(sandbox(), database_url)
+    hold_still(rig.sandbox)
+    rig.sync()
+    rig.check()
+    before = progress.peek(rig.store, "default")
+    outcome, of = rig.backfill()
+    assert outcome.exit == 0
+    assert of.finished_at
+    assert (of.requests, of.rows) == (outcome.report.asked, outcome.report.new.total())
+    whole(rig)
+    assert progress.peek(rig.store, "default") == before
+    # What the sync had sent is not sent again, and the next sync has nothing to do.
+    assert not rig.sandbox.segment.doubles
+    assert rig.sync().report.asked <= idle_cost(rig.sandbox) + 1
+    rig.close()
+
+
+def test_history_first_then_syncs(tmp_path: Path) -> None:
+    rig = Rig(sandbox(), url(tmp_path))
+    rig.backfill()
+    whole(rig)
+    rig.sandbox.advance(timedelta(days=3))
+    rig.sync()
+    whole(rig)
+    assert not rig.sandbox.segment.doubles
+    rig.close()
+
+
+def test_the_same_range_again_asks_nothing(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path))
+    rig.backfill()
+    spent = rig.beamer_requests
+    outcome, of = rig.backfill()
+    assert (outcome.report.asked, rig.beamer_requests, outcome.exit) == (0, spent, 0)
+    outcome, again = rig.backfill(again=True)
+    assert again.id != of.id
+    assert spent / 2 < outcome.report.asked <= spent
+    assert outcome.report.sent == 0
+    rig.close()
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+@pytest.mark.parametrize("first_page", [0, 1])
+@pytest.mark.parametrize("cut", [False, True])
+def test_whatever_the_lists_are_like(tmp_path: Path, order: Any, first_page: int, cut: bool) -> None:
+    rig = Rig(small(order=order, first_page=first_page, filters_after_page=cut), url(tmp_path))
+    for _ in range(30):
+        outcome, of = rig.backfill(most_requests=7)
+        if of.finished_at:
+            break
+    assert of.finished_at
+    assert outcome.exit == 0
+    whole(rig)
+    rig.close()
+
+
+def test_a_backfill_cut_short_repeats_no_request(tmp_path: Path) -> None:
+    one = Rig(small(), url(tmp_path, "one"))
+    one.backfill()
+    rig = Rig(small(), url(tmp_path))
+    for most in range(1, 60):
+        outcome, of = rig.backfill(most_requests=most % 5 + 1)
+        if of.finished_at:
+            break
+        assert outcome.report.stopped
+    assert of.finished_at
+    whole(rig)
+    assert rig.beamer_requests <= one.beamer_requests + 2
+    assert of.requests == rig.beamer_requests
+    one.close()
+    rig.close()
+
+
+def test_a_range_with_an_end_brings_what_lies_in_it(tmp_path: Path) -> None:
+    rig = Rig(sandbox(), url(tmp_path))
+    hold_still(rig.sandbox)
+    until = rig.start - timedelta(days=20)
+    rig.backfill(days=30, until=until)
+    since = rig.start - timedelta(days=30)
+    dates = [message["timestamp"] for message in rig.sandbox.segment.messages]
+    assert dates
+    assert all(since.isoformat()[:19] <= date[:19] < until.isoformat()[:19] for date in dates)
+    due = {key for key, row in expected(rig.sandbox, since).items() if row.date < until}
+    assert due == landed(rig.sandbox).keys() - gone(rig.sandbox)
+    # Ranges that overlap send nothing twice.
+    rig.backfill(days=40)
+    rig.backfill()
+    whole(rig)
+    assert not rig.sandbox.segment.doubles
+    rig.close()
+
+
+def test_what_was_held_back_is_sent_when_the_settings_say_so(tmp_path: Path) -> None:
+    rig = Rig(sandbox(), url(tmp_path))
+    hold_still(rig.sandbox)
+    rig.backfill()
+    first = len(rig.sandbox.segment.messages)
+    rig.privacy = Privacy(anonymous="send")
+    outcome, _ = rig.backfill()
+    held = outcome.report.events.total()
+    assert held > 0
+    assert len(rig.sandbox.segment.messages) == first + held
+    assert not rig.sandbox.segment.doubles
+    assert rig.backfill()[0].report.asked == 0
+    rig.close()
+
+
+def test_resend_sends_again_under_the_same_ids(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path))
+    rig.backfill()
+    sent = [message["messageId"] for message in rig.sandbox.segment.messages]
+    rig.sandbox.advance(timedelta(days=2))
+    outcome, _ = rig.backfill(resend=True, most_requests=9)
+    while outcome.report.stopped:
+        outcome, _ = rig.backfill(resend=True, most_requests=9)
+    # Segment has forgotten the first time after a day; what comes twice within one, it drops.
+    arrived = Counter(message["messageId"] for message in rig.sandbox.segment.messages)
+    assert arrived == Counter(dict.fromkeys(sent, 2))
+    assert rig.backfill(resend=True)[0].report.asked == 0
+    rig.close()
+
+
+def test_integrations_go_into_the_messages_of_history_alone(tmp_path: Path) -> None:
+    rig = Rig(sandbox(), url(tmp_path))
+    where = {"All": False, "Amplitude": True}
+    rig.backfill(integrations=where, most_requests=20)
+    # A later call need not say it again.
+    rig.backfill()
+    old = list(rig.sandbox.segment.messages)
+    assert old
+    assert all(message["integrations"] == where for message in old)
+    rig.sandbox.advance(timedelta(days=2))
+    rig.sync()
+    new = rig.sandbox.segment.messages[len(old) :]
+    assert new
+    assert all(message["integrations"] == {} for message in new)
+    rig.close()
+
+
+def test_rows_that_a_counter_has_announced_may_come_by_a_backfill(tmp_path: Path) -> None:
+    box = small()
+    rig = Rig(box, url(tmp_path))
+    rig.sync()
+    post = box.world.rows("posts")[-1].id
+    for minute in range(3):
+        when = box.now() - timedelta(minutes=minute + 1)
+        box.world.add("comments", post, date=when, appears=when, userId="u-2")
+    rig.backfill()
+    whole(rig)
+    state = progress.peek(rig.store, "default").children["comments"][post]
+    assert state.surplus == 3
+    # The counters have moved for them: the list is asked once and nobody wonders.
+    outcome = rig.sync()
+    assert outcome.report.requests["comments"] == 1
+    assert rig.sync().report.requests["comments"] == 0
+    assert not progress.peek(rig.store, "default").streams["comments"].distrusted
+    whole(rig)
+    rig.close()
+
+
+def test_a_quota_is_not_exceeded_and_the_bucket_is_left_alone(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path), limits=Limits(120, 20, 30, startup=0.2))
+    now = rig.clock.now()
+    rig.sync(most_requests=1)
+    level = rig.parts().ledger.balance(now).level
+    assert level is not None
+    rig.backfill(most_requests=20)
+    after = rig.parts().ledger.balance(now)
+    assert after.level == pytest.approx(level, abs=0.1)
+    assert after.by_purpose["backfill"] == 20
+    # What it took does not come in for the syncs.
+    assert after.per_day is not None
+    assert after.per_day < 100 * 0.8 / 31
+    outcome, _ = rig.backfill()
+    assert outcome.report.stopped == "The quota is spent." or outcome.report.stopped is None
+    assert rig.beamer_requests <= 100
+    rig.close()
+
+
+def test_one_backfill_at_a_time_and_syncs_beside_it(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path))
+    rig.parts()
+    now = rig.clock.now()
+    fence = leases.acquire(rig.store, "default", this_process(), now, leases.BACKFILL)
+    with pytest.raises(Busy, match="Another backfill"):
+        rig.backfill()
+    assert rig.sync().exit == 0
+    leases.release(rig.store, fence, now)
+    fence = leases.acquire(rig.store, "default", this_process(), now)
+    assert rig.backfill()[0].exit == 0
+    leases.release(rig.store, fence, now)
+    whole(rig)
+    rig.close()
+
+
+def test_what_a_backfill_left_waiting_goes_out_with_the_next_sync(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path))
+    outcome, _ = rig.backfill(deliver=False)
+    assert outcome.report.waiting
+    assert not rig.sandbox.segment.messages
+    rig.sync()
+    whole(rig)
+    rig.close()
+
+
+def test_it_stops_before_the_syncs_do_while_segment_is_away(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path), most_waiting=20)
+    rig.sandbox.faults.script("segment", [500] * 200)
+    outcome, of = rig.backfill()
+    assert outcome.exit == 69
+    assert 10 <= outcome.report.waiting < 40
+    assert "messages wait for Segment" in (outcome.report.stopped or "")
+    assert not of.finished_at
+    rig.sandbox.faults.clear()
+    rig.backfill()
+    whole(rig)
+    rig.close()
+
+
+def test_a_parent_deleted_meanwhile_ends_its_lists(tmp_path: Path) -> None:
+    box = small()
+    rig = Rig(box, url(tmp_path))
+    rig.backfill(most_requests=4)
+    for row in box.world.rows("posts")[:4]:
+        box.world.delete("posts", row.id)
+    outcome, of = rig.backfill()
+    assert of.finished_at
+    assert outcome.report.skipped_parents > 0
+    rig.close()
+
+
+def crash(tmp_path: Path, lives: int, *, after: bool) -> bool:
+    box = small()
+    rig = Rig(box, url(tmp_path, f"{lives}{after}"))
+    rig.parts()
+    store, rig.store = rig.store, Mortal(rig.store, lives, after=after)
+    died = False
+    with suppress(Death):
+        died = True
+        rig.backfill()
+        died = False
+    rig.store = store
+    box.advance(timedelta(seconds=61))
+    _, of = rig.backfill()
+    assert of.finished_at
+    whole(rig)
+    # At most what was on its way is asked again.
+    assert sum(count - 1 for count in asked(box).values()) <= SerialPool.size
+    rig.sync()
+    whole(rig)
+    rig.close()
+    return died
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_death_around_a_transaction(tmp_path: Path, after: bool) -> None:
+    assert sum(crash(tmp_path, lives, after=after) for lives in range(2, 90, 11)) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("after", [False, True])
+def test_death_around_every_transaction(tmp_path: Path, after: bool) -> None:
+    assert sum(crash(tmp_path, lives, after=after) for lives in range(2, 90)) > 50
+
+
+def test_a_long_list_is_parted_where_threads_are_idle(tmp_path: Path) -> None:
+    box = small()
+    for number in range(20_000):
+        date = box.now() - timedelta(minutes=7 * number + 60)
+        box.world.add("nps", None, date=date, appears=date, userId=f"u-{number % 50}")
+    rig = Rig(box, url(tmp_path), streams=frozenset({"nps"}), catalogue={"nps": CATALOGUE["nps"]})
+    rig.backfill(days=100)
+    due = {row.id for row in box.world.rows("nps") if row.date >= rig.start - timedelta(days=100)}
+    assert {name for event, name in landed(box) if event == "NPS Response Sent"} == due
+    assert not box.segment.doubles
+    # A page or two for each part, and a row of each page is read twice: by date nothing slips past.
+    assert rig.beamer_requests <= len(due) / 99 * 1.03 + 2
+    rig.close()
+
+
+def test_a_list_may_get_the_number_of_the_one_that_opened_it(tmp_path: Path) -> None:
+    only = frozenset({"feature_requests", "feature_request_votes"})
+    rig = Rig(small(), url(tmp_path), streams=only)
+    # What a short page means is known from a sync: the list of requests ends with its first page.
+    rig.sync()
+    outcome, of = rig.backfill()
+    assert of.finished_at
+    assert outcome.report.requests["feature_request_votes"] == 2
+    rig.start -= timedelta(days=LONG)
+    rig.check(only)
+    rig.close()
+
+
+def test_a_sync_in_the_middle_sends_nothing_twice(tmp_path: Path) -> None:
+    # Without deletions, that is: one that cancels out with a new row hides it from the counters.
+    rig = Rig(sandbox(company=Company(deletions=0.0)), url(tmp_path))
+    while not rig.backfill(most_requests=15)[1].finished_at:
+        rig.sandbox.advance(timedelta(hours=5))
+        Run(rig.parts()).go()
+    rig.sync()
+    whole(rig)
+    assert not rig.sandbox.segment.doubles
+    rig.close()
+
+
+@pytest.mark.parametrize("order", ["newest", "unordered"])
+def test_resending_costs_what_reading_costs(tmp_path: Path, order: str) -> None:
+    rig = Rig(small(order=order), url(tmp_path))
+    first, _ = rig.backfill()
+    before = len(rig.sandbox.segment.received)
+    second, of = rig.backfill(resend=True, most_requests=5 * first.report.asked)
+    assert of.finished_at
+    assert second.report.asked <= first.report.asked
+    again = Counter(message["messageId"] for message in rig.sandbox.segment.received[before:])
+    assert set(again.values()) == {1}
+    rig.close()
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_resending_a_page_at_a_time_sends_no_row_twice(tmp_path: Path, order: str) -> None:
+    rig = Rig(small(order=order), url(tmp_path))
+    hold_still(rig.sandbox)
+    rig.backfill()
+    before = len(rig.sandbox.segment.received)
+    for _ in range(200):
+        _, of = rig.backfill(resend=True, most_requests=1)
+        # Past the day for which Segment knows a messageId.
+        rig.sandbox.advance(timedelta(days=2))
+        if of.finished_at:
+            break
+    assert of.finished_at
+    again = Counter(message["messageId"] for message in rig.sandbox.segment.received[before:])
+    assert set(again.values()) == {1}
+    rig.close()
+
+
+def test_a_key_that_may_not_read_one_stream_is_not_refused_for_it(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path))
+    rig.sandbox.switches.may_read.discard("nps")
+    for _ in range(2):
+        # At the second time that stream is all that is left to ask.
+        outcome, of = rig.backfill()
+        assert outcome.exit == 0
+        assert outcome.report.forbidden == ["nps"]
+        assert not of.finished_at
+    rig.sandbox.switches.may_read.add("nps")
+    _, of = rig.backfill()
+    assert of.finished_at
+    whole(rig)
+    rig.close()
+
+
+class Dropping(ThreadCourier):
+    """Somebody drops what waits as soon as delivery begins."""
+
+    def __init__(self, delivery: Delivery, store: Store) -> None:
+        outbox.drop(store, None, [])
+        super().__init__(delivery)
+
+
+def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
+    rig = Rig(small(), url(tmp_path))
+    rig.backfill(deliver=False, most_requests=12)
+    parts = replace(rig.parts(), clock=SystemClock(), most_waiting=12)
+    delivered = Report(waiting=ENOUGH + 7)
+    delivery = Delivery(
+        Outbox(rig.store, leases.acquire(rig.store, "default", this_process(), parts.clock.now()), "dest"),
+        parts.segment,
+        parts.clock,
+        delivered,
+        segment_now=parts.clock.now,
+    )
+    courier = Dropping(delivery, rig.store)
+    courier.go()
+    courier.finish()
+    assert delivered.backlog == 0
+    rig.close()
