@@ -44,8 +44,9 @@ class Rejected:
 class Effects:
     """What a page changes beside its rows' ids; `days` counts new rows by UTC day, where that is kept.
 
-    A backfill writes no state of a list or a stream, for a sync may have it in hand: `ahead` is how many rows
-    a list's counter will still announce, `habits` the order and the short pages that were seen.
+    A backfill writes no state of a list or a stream, for a sync may have it in hand: `habits` are the order
+    and the short pages that it saw. `ahead` is how many more rows (or fewer) the counter of the page's list
+    will still announce; it is added, since both may do so at once.
     """
 
     events: list[Outgoing] = field(default_factory=list)

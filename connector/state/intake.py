@@ -135,7 +135,7 @@ class Intake:
 
     def _move(self, db: Connection, page: Page, effects: Effects) -> None:
         put(db, parents, [{"scope": page.scope, **_values(parent)} for parent in effects.parents])
-        put(db, children, [_values(child) for child in effects.children])
+        _put_children(db, effects.children)
         if effects.ahead:
             db.execute(_AHEAD, {"of": page.scope, "under": page.parent, "more": effects.ahead})
         if effects.stream:
@@ -179,11 +179,16 @@ class Intake:
         """Write a child list's state outside of a page, when its parent is gone."""
         with self._store.write() as db:
             hold(db, self._fence, now)
-            put(db, children, [_values(child)])
+            _put_children(db, [child])
 
     def _update_connection(self, db: Connection, **values: Any) -> None:
         mine = connections.c.name == self._fence.connection
         db.execute(update(connections).where(mine).values(**values))
+
+
+def _put_children(db: Connection, lists: Sequence[ChildState]) -> None:
+    """Write lists as they were taken up, but for their surplus: a backfill beside us adds to that, too."""
+    put(db, children, [{**_values(child), "surplus": 0} for child in lists], without="surplus")
 
 
 def _update_stream(db: Connection, state: StreamState) -> None:

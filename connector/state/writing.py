@@ -33,10 +33,10 @@ def add_new(db: Connection, table: Table, values: Values, returning: Column[Any]
     return list(db.execute(_adding(db.dialect.name, table, returning), values).scalars())
 
 
-def put(db: Connection, table: Table, values: Values) -> None:
-    """Insert rows, or overwrite what they hold."""
+def put(db: Connection, table: Table, values: Values, *, without: str = "") -> None:
+    """Insert rows, or overwrite what they hold; a column that others add to is left as it is there."""
     if values:
-        db.execute(_putting(db.dialect.name, table), values)
+        db.execute(_putting(db.dialect.name, table, without), values)
 
 
 def add_up(db: Connection, table: Table, values: Values, sum_of: str) -> None:
@@ -61,9 +61,10 @@ def _adding(dialect: str, table: Table, returning: Column[Any] | None) -> Any:
 
 
 @cache
-def _putting(dialect: str, table: Table) -> Any:
+def _putting(dialect: str, table: Table, without: str) -> Any:
     new = insert_into(dialect, table)
-    rest = {column.name: new.excluded[column.name] for column in table.c if not column.primary_key}
+    over = [column.name for column in table.c if not column.primary_key and column.name != without]
+    rest = {name: new.excluded[name] for name in over}
     return new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=rest)
 
 

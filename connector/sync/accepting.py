@@ -57,6 +57,7 @@ def decide_list(
     if child is not None:
         after = _child_after(child, step, context)
         effects.children.append(after)
+        effects.ahead = after.surplus - child.surplus
         if step.done:
             state = trust.after_sweep(state, step.sweep, child, after)
         effects.stream = state if state != context.state else None

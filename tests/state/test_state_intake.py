@@ -155,7 +155,7 @@ def test_progress_comes_back_as_it_was_written(store: Store, intake: Intake, pro
     )
     scope = progress.streams["posts"].scope
     post = ParentState("7", NOW, "Under \\ review \0\ud800🎉", 2, False, "1,2,3", 20000)
-    child = ChildState(state.scope, "7", "1,2", "0,2", 1, NOW, "{}")
+    child = ChildState(state.scope, "7", "1,2", "0,2", 0, NOW, "{}")
     effects = Effects(parents=[post], children=[child], stream=state, first_page=1)
     intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
     found = peek(store, "default")
@@ -227,3 +227,18 @@ def test_a_page_takes_as_many_statements_whatever_it_holds(store: Store, intake:
         return len(counted)
 
     assert statements(1) == statements(10) == statements(100) <= 8
+
+
+def test_a_surplus_is_added_to_by_sync_and_backfill_alike(store: Store, intake: Intake) -> None:
+    """A sync that had the list in hand wrote its own figure over the one that a backfill had added to."""
+
+    def page(child: ChildState | None, ahead: int) -> None:
+        effects = Effects(children=[child] if child else [], ahead=ahead)
+        intake.accept(PAGE, [], [], lambda *_: effects, NOW)
+
+    ours = ChildState(PAGE.scope, PAGE.parent, "4", "4", surplus=1)
+    page(ours, 1)
+    page(None, 3)
+    page(replace(ours, counter="5", swept="5", surplus=0), -1)
+    intake.settle(replace(ours, surplus=7), NOW)
+    assert [row["surplus"] for row in all_of(store, children)] == [3]
