@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from connector.beamer.pages import Habits, Order, Place, Seen, Way, turn
 from connector.sync.blocks import Block
 
+# Where a new row need not come before those that are known.
+UNORDERED = (Order.NONE, Order.OLDEST)
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -39,7 +42,8 @@ def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, c
 
     A page with more behind it proves its window only newest first with every known id on it and no
     other: what could hide behind it is as old as its last row. A page that is not full proves it where
-    such pages were seen to be the last, unless a known id is missing.
+    such pages were seen to be the last, unless a known id is missing, or what is new may stand behind it:
+    where rows are filtered after the page was cut, nine of ten known ones make a short page, too.
     """
     turned = turn(look.place, page, habits, Way(cap, by_date=True))
     if turned.next is not None and turned.repeat:
@@ -50,7 +54,7 @@ def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, c
     more = page.count == cap or habits.short_ends is False
     if first and more and not look.proving and not missing and _proves(page, known, habits, cap):
         return LookStep(turned.habits, None)
-    if turned.next is None and first and missing:
+    if turned.next is None and first and (missing or (page.count and turned.habits.order in UNORDERED)):
         behind = replace(look.place, page=1, last=page.ids, behind_short=True)
         return LookStep(turned.habits, replace(look, place=behind))
     if turned.next is None:

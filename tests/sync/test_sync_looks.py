@@ -1,5 +1,6 @@
 """What a page of parents proves."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -59,6 +60,17 @@ def test_a_missing_parent_is_looked_for_behind_a_short_page_before_it_is_gone() 
     last = after(Seen((), (), 0), look=step.next)
     assert last.next is None
     assert last.missing == {NEWEST[9]}
+
+
+@pytest.mark.parametrize("order", [Order.NONE, Order.OLDEST])
+def test_where_new_ones_do_not_come_first_a_short_page_is_looked_behind(order: Order) -> None:
+    """Of ten one may be filtered out, and what is new then stands alone behind nine that are known."""
+    few = Block(None, None, frozenset(NEWEST[:9]))
+    step = after(page(*NEWEST[:9]), replace(ENDS, order=order), look=looks.begin(few, proving=False))
+    assert step.next is not None
+    assert step.next.place.page == 1
+    assert after(page(NEWEST[9]), replace(ENDS, order=order), look=step.next).habits.short_ends is False
+    assert after(page(*NEWEST[:9]), look=looks.begin(few, proving=False)).next is None
 
 
 def test_where_short_pages_do_not_end_a_list_a_complete_one_in_order_proves_its_window() -> None:
