@@ -1,7 +1,7 @@
 """What `Beamer Sync Completed` needs of the store: the figures, and that it is made once an hour."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select, update
 
@@ -10,6 +10,8 @@ from connector.state.engine import Store
 from connector.state.leases import Fence, hold
 from connector.state.tables import DEAD, connections, outbox
 from connector.state.writing import add
+
+AMISS = timedelta(days=1)
 
 
 def refused(store: Store, connection: str) -> Mapping[str, int]:
@@ -22,9 +24,14 @@ def refused(store: Store, connection: str) -> Mapping[str, int]:
 def tell(
     store: Store, fence: Fence, destination: str, event: Outgoing, hour: datetime, now: datetime
 ) -> bool:
-    """Put the event into the outbox, unless the connection has had one for this hour."""
+    """Put the event into the outbox, unless the connection has had one for this hour or a later one.
+
+    A run that got no answer from Beamer goes by this machine's clock, which may have been set back: an hour
+    must not come twice. Where the one told of is a day ahead, it was the clock that was wrong.
+    """
     told = connections.c.told_for
-    mine = (connections.c.name == fence.connection) & or_(told.is_(None), told != hour)
+    later = or_(told.is_(None), told < hour, told > hour + AMISS)
+    mine = (connections.c.name == fence.connection) & later
     with store.write() as db:
         hold(db, fence, now)
         if db.execute(update(connections).where(mine).values(told_for=hour)).rowcount != 1:
