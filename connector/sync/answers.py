@@ -52,7 +52,7 @@ class Answers:
             self._list(probe, page)
 
     def _count(self, probe: Probe, answer: Answer) -> None:
-        """Compare a count with what is held; where they differ, halve the window down to single days."""
+        """Compare a count with what is held; where they differ, halve the window down to what is read."""
         work, window = self._work, probe.window
         count = answer.body.get("count") if isinstance(answer.body, dict) else None
         if window is None or not isinstance(count, int):
@@ -60,20 +60,14 @@ class Answers:
         state = work.progress.streams[probe.stream.name]
         work.agenda.close(probe)
         work.report.audited[probe.stream.name] += 1
-        if count == window.holds(work.intake.held(state.scope)):
-            parts = []
-        elif window.single:
-            parts = [candidates.window_probe(probe.stream, window)]
-            parts[0].count = count
-        else:
-            parts = [candidates.count_probe(probe.stream, half) for half in window.halves()]
-        for part in parts:
+        held = window.holds(work.intake.held(state.scope))
+        for part in candidates.behind_count(probe, window, count, held):
             work.agenda.first(part)
         if probe.whole:
             work.progress.streams[probe.stream.name] = replace(state, audited_at=work.beamer_now)
 
     def _audited(self, probe: Probe) -> None:
-        """A list, or a day, was read again whole; what was new in it was missing."""
+        """A list, or a window, was read again whole; what was new in it was missing."""
         work = self._work
         if not probe.audit or probe.sweep is None:
             return
@@ -82,7 +76,7 @@ class Answers:
         if found:
             work.report.missing[probe.stream.name] += found
             log.warning("audit_found_missing", stream=probe.stream.name, parent=probe.parent, rows=found)
-        if probe.window:
+        if probe.window and probe.window.single:
             scope = work.progress.streams[probe.stream.name].scope
             work.intake.recount(scope, probe.window.first, probe.count, work.clock.now())
 

@@ -141,7 +141,10 @@ class AuditEverything:
         state = picture.progress.streams[stream.name]
         dated = candidates.dated_probe(stream, state, picture.policy, picture.first_page)
         done = state.audited_at is not None and state.audited_at >= self._since
-        return [dated, *([] if done else _count(picture, stream, now))]
+        counts = [] if done else _count(picture, stream, now)
+        for probe in counts:
+            probe.thorough = True
+        return [dated, *counts]
 
 
 def _proving(probe: Probe) -> Probe:

@@ -20,6 +20,8 @@ from connector.sync.windows import Window
 DEEP_EVERY = timedelta(days=1)
 # How long a full page's proof that nothing hides behind it is believed.
 PROOF_LASTS = timedelta(days=7)
+# So many pages of a list a thorough audit reads before it counts in between.
+PAGES = 10
 
 
 def wanted(catalogue: Mapping[str, Stream], policy: Policy) -> tuple[Stream, ...]:
@@ -172,15 +174,32 @@ def audit_probe(stream: Stream, child: ChildState, policy: Policy) -> Probe:
     return Probe(stream, "does it hold what is known of it?", child.parent, sweep=sweep)
 
 
-def count_probe(stream: Stream, window: Window) -> Probe:
+def count_probe(stream: Stream, window: Window, *, thorough: bool = False) -> Probe:
     """How many rows a list without parents has in a window: the audit of what has no counter."""
-    return Probe(stream, "are there as many as are held?", audit=True, window=window)
+    return Probe(stream, "are there as many as are held?", audit=True, window=window, thorough=thorough)
 
 
-def window_probe(stream: Stream, window: Window) -> Probe:
-    """A day whose rows are not as many as are held is read again."""
+def behind_count(probe: Probe, window: Window, count: int, held: int) -> list[Probe]:
+    """What to ask when Beamer counts so many rows in a window and so many are held.
+
+    A row that has gone hides one that has come late. What fits on a page costs no more to read than to
+    count once more, so it is read in any case, and by a thorough audit everything is, some pages at a time.
+    Where the figures of many rows differ, single days are read: only they are counted anew.
+    """
+    fits = max(count, held) <= probe.stream.cap * (PAGES if probe.thorough else 1)
+    equal = count == held
+    if equal and (not held or not (fits or probe.thorough)):
+        return []
+    if window.single or (fits and (equal or probe.whole)):
+        return [window_probe(probe.stream, window, count, held)]
+    return [count_probe(probe.stream, half, thorough=probe.thorough) for half in window.halves()]
+
+
+def window_probe(stream: Stream, window: Window, count: int, held: int) -> Probe:
+    """A window whose rows are read again."""
+    reason = "as many as are held, but the same?" if count == held else "not as many as are held"
     sweep = Sweep(Place.around(window.since, window.until), None)
-    return Probe(stream, "not as many as are held", audit=True, window=window, sweep=sweep)
+    return Probe(stream, reason, audit=True, window=window, sweep=sweep, count=count)
 
 
 def habits_of(state: StreamState, first_page: int | None) -> Habits:

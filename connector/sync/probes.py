@@ -28,7 +28,8 @@ class Probe:
     """A block of parents (`look`), a list of rows (`sweep`), or how many rows there are in a `window`.
 
     `reason` says why it is asked. A `sweep` with a window reads just that for the audit, where
-    Beamer has a `count` of rows; `whole` is the window that an audit begins with.
+    Beamer has a `count` of rows; `whole` is the window that an audit begins with, and `thorough` one that
+    reads every window, whatever the counts.
 
     `of` is the number of the list that a backfill reads with it.
 
@@ -52,6 +53,7 @@ class Probe:
     audit: bool = False
     window: Window | None = None
     whole: bool = False
+    thorough: bool = False
     count: int = 0
     of: int = 0
 

@@ -1,5 +1,6 @@
 """What no counter shows, an audit finds: by itself among the other probes, and on demand."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -7,11 +8,15 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company, Sandbox
+from connector.beamer.catalogue import CATALOGUE
+from connector.sandbox import Company, Sandbox, Switches
 from connector.state.ledger import Limits
+from connector.state.period import EPOCH
+from connector.sync import candidates
 from connector.sync.auditing import AuditEverything
 from connector.sync.run import Run
 from connector.sync.running import Outcome
+from connector.sync.windows import Window
 from tests.harness import Rig, sandbox
 
 USER = {"userId": "u-1"}
@@ -81,6 +86,17 @@ def test_syncs_audit_by_themselves(tmp_path: Path, limits: Limits) -> None:
     connector.close()
 
 
+def some_days(connector: Rig) -> tuple[Counter[str], Counter[str]]:
+    """Syncs over more than a week, in which each list has its turn: what was missing, what was audited."""
+    missing, audited = Counter[str](), Counter[str]()
+    for _ in range(10):
+        connector.sandbox.advance(DAY)
+        report = connector.sync().report
+        missing += report.missing
+        audited += report.audited
+    return missing, audited
+
+
 def late_nps(box: Sandbox, days: float) -> str:
     date = box.now() - days * DAY
     return box.world.add("nps", None, date=date, **USER)
@@ -90,13 +106,11 @@ def test_counts_find_a_response_older_than_any_lookback(tmp_path: Path) -> None:
     box, _ = account()
     connector = rig(box, tmp_path)
     connector.sync()
-    box.advance(2 * HOUR)
     late_nps(box, 15)
-    before = connector.beamer_requests
-    outcome = audit(connector)
-    assert dict(outcome.report.missing) == {"nps": 1}
+    missing, audited = some_days(connector)
+    assert missing == {"nps": 1}
     # One count for all days, then halves: twice the log2 of the days, and a page of one of them.
-    assert connector.beamer_requests - before < 25
+    assert 5 < audited["nps"] < 25
     connector.check()
     connector.close()
 
@@ -107,14 +121,75 @@ def test_what_was_deleted_is_not_looked_for_twice(tmp_path: Path) -> None:
     connector.sync()
     gone = box.world.shelf("nps").rows[150].id
     box.world.delete("nps", gone)
-    box.advance(2 * HOUR)
-    first = audit(connector)
-    assert first.report.missing == {}
-    assert first.report.audited["nps"] > 5
-    box.advance(2 * HOUR)
-    second = audit(connector)
-    assert second.report.audited["nps"] == 1
+    missing, audited = some_days(connector)
+    assert missing == {}
+    assert audited["nps"] > 5
+    missing, audited = some_days(connector)
+    assert (missing, audited["nps"]) == ({}, 1)
     connector.close()
+
+
+def cancel_out_nps(box: Sandbox) -> None:
+    """One response goes and another comes belatedly, on another day: there are as many as there were."""
+    box.world.delete("nps", box.world.shelf("nps").rows[-30].id)
+    late_nps(box, 12)
+
+
+def test_an_audit_on_demand_believes_no_count(tmp_path: Path) -> None:
+    box, _ = account()
+    connector = rig(box, tmp_path)
+    connector.sync()
+    box.advance(4 * HOUR)
+    cancel_out_nps(box)
+    before = connector.beamer_requests
+    outcome = audit(connector)
+    assert dict(outcome.report.missing) == {"nps": 1}
+    # One count, three pages of responses and one behind them; the rest are the other lists.
+    assert connector.beamer_requests - before < 15
+    connector.check()
+    connector.close()
+
+
+def test_what_fits_on_a_page_is_read_instead_of_believed(tmp_path: Path) -> None:
+    # Newest first, the only page would show what came belatedly at the next look.
+    box = sandbox(company=Company.empty(), switches=Switches(order="oldest"))
+    for number in range(60):
+        date = box.now() - (0.55 + number / 4) * DAY
+        box.world.add("nps", None, date=date, appears=date, **USER)
+    connector = rig(box, tmp_path)
+    connector.sync()
+    box.advance(4 * HOUR)
+    cancel_out_nps(box)
+    assert some_days(connector)[0] == {"nps": 1}
+    connector.check()
+    connector.close()
+
+
+@pytest.mark.parametrize(
+    ("count", "held", "thorough", "days", "asked"),
+    [
+        (0, 0, True, 8, []),
+        (60, 60, False, 8, [("read", 8)]),
+        (60, 59, False, 8, [("read", 8)]),
+        (101, 101, False, 8, []),
+        (101, 101, True, 8, [("read", 8)]),
+        (1_001, 1_001, True, 8, [("count", 4), ("count", 4)]),
+        (1_001, 1_001, True, 1, [("read", 1)]),
+        (101, 100, False, 8, [("count", 4), ("count", 4)]),
+        (101, 100, False, 1, [("read", 1)]),
+        (0, 5, False, 1, [("read", 1)]),
+    ],
+)
+def test_what_follows_from_a_count(
+    count: int, held: int, thorough: bool, days: int, asked: list[tuple[str, int]]
+) -> None:
+    window = Window(20_000, 20_000 + days, EPOCH)
+    probe = replace(candidates.count_probe(CATALOGUE["nps"], window, thorough=thorough), whole=days > 1)
+    found = candidates.behind_count(probe, window, count, held)
+    whats = ["count" if each.counts else "read" for each in found]
+    lengths = [each.window.end - each.window.first for each in found if each.window]
+    assert list(zip(whats, lengths, strict=True)) == asked
+    assert all(each.thorough == thorough for each in found if each.counts)
 
 
 def test_an_audit_cut_short_goes_on_where_it_stood(tmp_path: Path) -> None:
