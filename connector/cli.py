@@ -134,6 +134,13 @@ def session(
     return begin(config, env_file, secrets=secrets, given=given or {})
 
 
+def looking(config: Path | None, env_file: Path | None) -> "Session":
+    """For those who only look at the store: no keys, and nothing is logged."""
+    from connector.commands.session import begin
+
+    return begin(config, env_file, secrets=False, logs=False)
+
+
 # --- everyday ------------------------------------------------------------------------------------------
 
 
@@ -462,7 +469,7 @@ def status(
     """
     from connector.commands.looking import show_status
 
-    here = session(config, env_file, secrets=False)
+    here = looking(config, env_file)
     with here.existing() as store:
         found = show_status(
             here, store, here.chosen(connection, every=connection is None), output is Output.TEXT
@@ -485,7 +492,7 @@ def explain(
     """
     from connector.commands.explaining import explain_row
 
-    here = session(config, env_file, secrets=False)
+    here = looking(config, env_file)
     with here.existing() as store:
         found = explain_row(store, here.named(connection), row, text=output is Output.TEXT)
     if output is Output.JSON:
@@ -535,7 +542,7 @@ def runs(
     """List past runs, newest first, with what they did."""
     from connector.commands.looking import show_runs
 
-    here = session(config, env_file, secrets=False)
+    here = looking(config, env_file)
     with here.existing() as store:
         found = show_runs(store, here.named(connection), last, output is Output.TEXT)
     if output is Output.JSON:
@@ -600,7 +607,7 @@ def outbox_list(
     """List what waits for Segment and what it refused, oldest first, without texts."""
     from connector.commands.looking import show_outbox
 
-    here = session(config, env_file, secrets=False)
+    here = looking(config, env_file)
     with here.existing() as store:
         found = show_outbox(
             store, here.named(connection), "dead" if dead else None, most, output is Output.TEXT
@@ -621,7 +628,7 @@ def outbox_show(
     """Print one message exactly as it is sent, and the answer it got."""
     from connector.commands.looking import show_message
 
-    here = session(config, env_file, secrets=False)
+    here = looking(config, env_file)
     with here.existing() as store:
         show_message(store, which)
 

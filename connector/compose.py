@@ -22,12 +22,12 @@ from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
 from connector.state.refusals import Secrets
 from connector.sync.policy import Policy
-from connector.sync.pool import Pool, ThreadPool
-from connector.sync.running import Parts
 
 if TYPE_CHECKING:
     from connector.beamer.door import Beamer
     from connector.segment.door import Segment
+    from connector.sync.pool import Pool
+    from connector.sync.running import Parts
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
@@ -221,8 +221,10 @@ def working(
     store: Store,
     clock: Clock,
     catalogue: Mapping[str, Stream] = CATALOGUE,
-) -> Iterator[Parts]:
+) -> "Iterator[Parts]":
     """The parts for as long as a run takes: afterwards neither sockets nor threads are left of them."""
+    from connector.sync.pool import ThreadPool
+
     with closing(ThreadPool(THREADS, clock)) as pool:
         found = parts(settings, connection, store, clock, catalogue, pool)
         with closing(found.beamer):
@@ -235,9 +237,13 @@ def parts(
     store: Store,
     clock: Clock,
     catalogue: Mapping[str, Stream] = CATALOGUE,
-    pool: Pool | None = None,
-) -> Parts:
+    pool: "Pool | None" = None,
+) -> "Parts":
     """Everything that a run of one connection works with."""
+    # Here, as the doors: whoever looks at the store runs nothing.
+    from connector.sync.pool import ThreadPool
+    from connector.sync.running import Parts
+
     found = identity(store, connection, clock.now())
     ways = doors(connection, clock)
     return Parts(

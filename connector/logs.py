@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
-import structlog
-
 from connector.config import surroundings
 from connector.output import write
 
@@ -54,8 +52,18 @@ class _Stderr:
         """What was written is out already."""
 
 
+def quiet_libraries() -> None:
+    """Keep the libraries' own loggers from telling of each request."""
+    for name in ("httpx", "httpcore", "segment", "urllib3", "alembic", "sqlalchemy", "apscheduler"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def set_up(level: str, form: str, redaction: Redaction) -> None:
-    """Configure structlog and the libraries' loggers, which print requests when let."""
+    """Configure what all rooms log with."""
+    # Here, since who only looks at the store logs nothing, and it takes a tenth of the time.
+    import structlog
+
+    quiet_libraries()
     terminal = sys.stderr.isatty()
     # https://no-color.org: any text in it, and nothing else.
     colours = terminal and not surroundings().get("NO_COLOR")
@@ -77,5 +85,3 @@ def set_up(level: str, form: str, redaction: Redaction) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
-    for name in ("httpx", "httpcore", "segment", "urllib3", "alembic", "sqlalchemy", "apscheduler"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from connector.clock import SystemClock
 from connector.compose import open_existing, open_ready
 from connector.config import Connection, Settings, load, surroundings
-from connector.logs import Redaction, set_up
+from connector.logs import Redaction, quiet_libraries, set_up
 from connector.service.sharding import WHOLE, Shard
 from connector.state import schema
 from connector.state.engine import Store
@@ -60,9 +60,17 @@ class Session:
 
 
 def begin(
-    config: Path | None, env_file: Path | None, *, secrets: bool, given: Mapping[str, object] = NOTHING
+    config: Path | None,
+    env_file: Path | None,
+    *,
+    secrets: bool,
+    logs: bool = True,
+    given: Mapping[str, object] = NOTHING,
 ) -> Session:
-    """Load the settings and set up logging; `given` are options that stand for a variable, and come first."""
+    """Load the settings and set up logging, if anything `logs`.
+
+    `given` are options that stand for a variable, and come first.
+    """
     options = {name: str(value) for name, value in given.items() if value is not None}
 
     def loaded() -> Settings:
@@ -73,7 +81,10 @@ def begin(
 
     redaction = Redaction(())
     settings = loaded()
-    set_up(settings.log_level, settings.log_format, redaction)
+    if logs:
+        set_up(settings.log_level, settings.log_format, redaction)
+    else:
+        quiet_libraries()
     return Session(settings, SystemClock(), loaded)
 
 

@@ -1,11 +1,13 @@
 """The summary that every run ends with: what was new, what was sent, what is held back, what it cost."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.state.ledger import Balance
 from connector.state.verdicts import Verdict
-from connector.sync.running import Outcome
+
+if TYPE_CHECKING:
+    from connector.sync.running import Outcome
 
 WHY_HELD = {
     Verdict.NO_USER.label: "no user id (anonymous = hold)",
@@ -19,7 +21,7 @@ SEGMENTED = (
 )
 
 
-def as_dict(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> dict[str, Any]:
+def as_dict(name: str, outcome: "Outcome", balance: Balance, limit_text: str) -> dict[str, Any]:
     """One connection's part of the JSON summary."""
     error = outcome.error
     return {
@@ -36,7 +38,7 @@ def as_dict(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> d
     }
 
 
-def lines(name: str, outcome: Outcome, balance: Balance, limit_text: str) -> list[str]:
+def lines(name: str, outcome: "Outcome", balance: Balance, limit_text: str) -> list[str]:
     """The same for people: one line when all is well, one more for whatever is not."""
     report = outcome.report
     found = [

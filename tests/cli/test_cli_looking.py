@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
 from connector.sandbox.batch import opened
 from connector.sandbox.message import Request
-from tests.cli.process import Machine
+from tests.cli.process import ROOT, Machine
 
 # Each of these is a handful of processes.
 pytestmark = pytest.mark.slow
@@ -39,6 +41,34 @@ def test_the_shape_of_status(machine: Machine) -> None:
     }
     assert len(after["streams"]) == 7
     assert after["last_run"]["outcome"] == "done"
+
+
+LOADED = """
+import sys
+from connector.cli import main
+sys.argv = ["beamer-segment", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print(*sorted(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("words", [["status"], ["explain", "1"], ["runs"], ["outbox", "list"]])
+def test_looking_loads_nothing_that_only_working_needs(machine: Machine, words: list[str]) -> None:
+    """An answer comes within a second; and as nothing is logged, logging is not set up for it."""
+    machine.run("sync")
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADED, *words],
+        cwd=ROOT,
+        env=machine.environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    loaded = set(ended.stdout.splitlines()[-1].split())
+    assert "connector.state.engine" in loaded
+    assert not {"structlog", "httpx", "segment", "alembic", "psycopg", "apscheduler"} & loaded
 
 
 def test_tables_fit_where_they_are_shown(machine: Machine) -> None:
