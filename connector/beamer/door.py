@@ -14,13 +14,15 @@ import httpx
 
 from connector.beamer.asking import Answer, Ask
 from connector.beamer.bodies import LARGEST_ANSWER, parsed, unpacked
-from connector.beamer.pacing import Pacer
+from connector.beamer.pacing import Pacer, Place
 from connector.clock import Clock, timer
 from connector.errors import BadAnswer, Forbidden, Gone, KeyRefused, Stopped, TooMany, Transient, Unreachable
 
 DEADLINE = 30.0
 # Connecting, shaking hands, writing and the first byte together take no longer than the deadline.
 TIMEOUT = httpx.Timeout(15.0, connect=5.0, write=5.0, pool=5.0)
+# Of httpcore's trace: a GET is on its way with its headers.
+SENT = "http11.send_request_headers.complete"
 NOT_BEAMER = "Something that is not Beamer answered 404."
 NO_REDIRECTS = "Redirects are not followed, so that the key does not travel to another host."
 
@@ -65,17 +67,21 @@ class Beamer:
         Raises Stopped, KeyRefused, Forbidden, Gone, TooMany, Transient, Unreachable or BadAnswer, none of
         which holds a URL, a key or a body.
         """
-        self._pacer.wait(go_at)
-        if self._clock.stopped:
-            raise Stopped("The run was asked to stop before this request was sent.")
-        status, headers, packed = self._send(ask)
+        place = self._pacer.wait(go_at)
+        try:
+            if self._clock.stopped:
+                raise Stopped("The run was asked to stop before this request was sent.")
+            status, headers, packed = self._send(ask, place)
+        finally:
+            if place.at is None:
+                self._pacer.sent(place)
         body = unpacked(packed, headers.get("Content-Encoding", ""))
         judge(status, headers, body or b"")
         return Answer(parsed(body), _date(headers))
 
-    def _send(self, ask: Ask) -> tuple[int, httpx.Headers, bytes]:
+    def _send(self, ask: Ask, place: Place) -> tuple[int, httpx.Headers, bytes]:
         try:
-            return self._fetch(ask)
+            return self._fetch(ask, place)
         except httpx.TimeoutException:
             failure = "Beamer did not answer in time."
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -83,9 +89,17 @@ class Beamer:
         # Raised out here, for httpx's errors hold the request, which holds the key.
         raise Transient(failure)
 
-    def _fetch(self, ask: Ask) -> tuple[int, httpx.Headers, bytes]:
+    def _fetch(self, ask: Ask, place: Place) -> tuple[int, httpx.Headers, bytes]:
         elapsed = self._elapsed()
-        with self._client.stream("GET", ask.path, params=list(ask.params)) as response:
+
+        def told(event: str, _: object) -> None:
+            # The last time counts: a proxy is asked for a tunnel first.
+            if event == SENT:
+                self._pacer.sent(place)
+
+        with self._client.stream(
+            "GET", ask.path, params=list(ask.params), extensions={"trace": told}
+        ) as response:
             # Packed as it came: unpacked by httpx, a stream without content would escape the deadline.
             chunks = cast(Iterable[bytes], response.stream)
             return response.status_code, response.headers, _read(chunks, elapsed)

@@ -6,12 +6,23 @@ next one's moment; on a busy machine several such bunch up, and Beamer counts th
 
 import threading
 from collections import deque
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from connector.clock import Clock
 
 # A little more than a second, for what the network adds to one request and not to another.
-WINDOW = timedelta(seconds=1.03)
+WINDOW = timedelta(seconds=1.02)
+# Between taking its place and being sent a request waits for the interpreter and its connection: so long at
+# a time is waited for it, in seconds.
+SOON = 0.003
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One request's place in the window: the moment at which it was sent, None until it is."""
+
+    at: datetime | None = None
 
 
 class Pacer:
@@ -19,22 +30,34 @@ class Pacer:
 
     def __init__(self, per_second: float, clock: Clock) -> None:
         self._clock = clock
-        self._sent: deque[datetime] = deque(maxlen=max(1, int(per_second)))
+        self._places: deque[Place] = deque(maxlen=max(1, int(per_second)))
         self._lock = threading.Lock()
 
-    def wait(self, go_at: datetime) -> None:
-        """Wait until this request may go: not before `go_at`, nor where the window is full."""
-        self._clock.sleep((go_at - self._clock.now()).total_seconds())
-        while (late := self._claim()) > 0 and not self._clock.stopped:
-            self._clock.sleep(late)
+    def wait(self, go_at: datetime) -> Place:
+        """Wait until a request may go: not before `go_at`, nor where the window is full.
 
-    def _claim(self) -> float:
+        Its place must be given to `sent` when the request is on its way, or will never be.
+        """
+        self._clock.sleep((go_at - self._clock.now()).total_seconds())
+        place = Place()
+        while (late := self._claim(place)) > 0 and not self._clock.stopped:
+            self._clock.sleep(late)
+        return place
+
+    def sent(self, place: Place) -> None:
+        """The window counts from here: what came between may have taken longer than between others."""
+        place.at = self._clock.now()
+
+    def _claim(self, place: Place) -> float:
         """Take a place in the window, or say in how many seconds one may be free."""
         with self._lock:
             now = self._clock.now()
-            full = len(self._sent) == self._sent.maxlen
-            # A clock set back must not make everybody wait until it has caught up.
-            if full and timedelta(0) <= now - self._sent[0] < WINDOW:
-                return (self._sent[0] + WINDOW - now).total_seconds()
-            self._sent.append(now)
+            if len(self._places) == self._places.maxlen:
+                oldest = self._places[0].at
+                if oldest is None:
+                    return SOON
+                # A clock set back must not make everybody wait until it has caught up.
+                if timedelta(0) <= now - oldest < WINDOW:
+                    return (oldest + WINDOW - now).total_seconds()
+            self._places.append(place)
             return 0.0

@@ -11,7 +11,11 @@ Mishap = Literal["", "reset", "hang", "trickle"]
 
 @dataclass(frozen=True)
 class Request:
-    """One request as either API sees it; header names are in lower case."""
+    """One request as either API sees it; header names are in lower case.
+
+    `arrived`: when, by a monotonic clock in seconds, if it came by a socket. A rate limiter stands in front:
+    what waits for its turn inside has been counted.
+    """
 
     api: Api
     method: str
@@ -19,7 +23,7 @@ class Request:
     params: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
-    socket: bool = False
+    arrived: float | None = None
 
 
 @dataclass

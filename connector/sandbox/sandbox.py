@@ -130,13 +130,13 @@ class Sandbox:
         return answer
 
     def _perform(self, request: Request) -> Answer:
-        now, tick = self._time.now(), self._time.for_limits(self.switches, socket=request.socket)
+        now, tick = self._time.now(), self._time.for_limits(self.switches, request.arrived)
         if request.api == "segment":
             return self.segment.answer(request, now, tick)
         return self._gate.refusal(request, now, tick) or self._charged(self._beamer.answer(request), now)
 
     def _fail(self, request: Request, status: int) -> Answer:
-        now, tick = self._time.now(), self._time.for_limits(self.switches, socket=request.socket)
+        now, tick = self._time.now(), self._time.for_limits(self.switches, request.arrived)
         answer = trouble.failed(request.api, status)
         if request.api == "segment":
             return answer

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -29,13 +30,14 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def _any(self) -> None:
+        arrived = monotonic()
         url = urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         headers = {name.lower(): value for name, value in self.headers.items()}
         params = dict(parse_qsl(url.query, keep_blank_values=True))
         body = self.rfile.read(length)
         answer = self._served.handle(
-            Request(self._api, self.command, url.path, params, headers, body, socket=True)
+            Request(self._api, self.command, url.path, params, headers, body, arrived)
         )
         self._served.closing.wait(answer.delay) if answer.delay else None
         self._give(answer)

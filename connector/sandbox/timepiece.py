@@ -20,10 +20,10 @@ class Timepiece:
     def advance(self, seconds: float) -> None:
         self._base += seconds
 
-    def for_limits(self, switches: Switches, *, socket: bool) -> float | None:
+    def for_limits(self, switches: Switches, arrived: float | None) -> float | None:
         """Seconds for a limiter; None turns it off, as time that stands still would never let go."""
         if switches.limiter_clock:
             return switches.limiter_clock()
-        if socket:
-            return monotonic()
+        if arrived is not None:
+            return arrived
         return self.now() if self.speed > 0 else None

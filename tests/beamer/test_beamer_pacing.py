@@ -29,8 +29,9 @@ class Time:
 def sent(pacer: Pacer, time: Time, moments: list[datetime]) -> list[datetime]:
     found = []
     for moment in moments:
-        pacer.wait(moment)
+        place = pacer.wait(moment)
         found.append(time.now())
+        pacer.sent(place)
     return found
 
 
@@ -58,10 +59,36 @@ def test_a_clock_set_back_holds_nobody_up() -> None:
     assert time.now() == back
 
 
+def test_the_window_counts_from_when_a_request_was_sent() -> None:
+    """One that took its place and was held up, by the interpreter or a new connection, comes late."""
+    time = Time()
+    pacer = Pacer(2, time)
+    late, punctual = pacer.wait(NOW), pacer.wait(NOW)
+    pacer.sent(punctual)
+    time.sleep(0.4)
+    pacer.sent(late)
+    pacer.wait(NOW)
+    assert time.now() - NOW == timedelta(seconds=0.4) + WINDOW
+
+
+def test_nobody_takes_the_place_of_a_request_that_is_not_sent_yet() -> None:
+    time = Time()
+    pacer = Pacer(1, time)
+    first = pacer.wait(NOW)
+    second = threading.Thread(target=pacer.wait, args=(NOW,))
+    second.start()
+    while time.now() < NOW + 3 * WINDOW:
+        pass
+    assert second.is_alive()
+    pacer.sent(first)
+    second.join(10)
+    assert not second.is_alive()
+
+
 def test_a_stop_ends_the_wait() -> None:
     time = Time()
     pacer = Pacer(1, time)
-    pacer.wait(NOW)
+    pacer.sent(pacer.wait(NOW))
     time.stopped = True
     pacer.wait(NOW)
     assert time.now() - NOW <= WINDOW
@@ -73,9 +100,10 @@ def test_threads_share_one_window() -> None:
 
     def send() -> None:
         for _ in range(5):
-            pacer.wait(NOW)
+            place = pacer.wait(NOW)
             with lock:
                 moments.append(time.now())
+            pacer.sent(place)
 
     threads = [threading.Thread(target=send) for _ in range(4)]
     for thread in threads:
