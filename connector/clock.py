@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -60,6 +60,16 @@ def timer() -> Callable[[], float]:
 def to_second(moment: datetime) -> datetime:
     """Cut to whole seconds, the resolution of Beamer's dates (observed-facts: ties are normal)."""
     return moment.replace(microsecond=0)
+
+
+def plain(value: Any) -> Any:
+    """A moment as JSON holds it; anything else as it is."""
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
+    """Whether a moment lies in a half-open range; None is open towards past or future."""
+    return (since is None or since <= moment) and (until is None or moment < until)
 
 
 SECOND = timedelta(seconds=1)

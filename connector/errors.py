@@ -107,6 +107,13 @@ class Forbidden(ConnectorError):
     """The key may not read this collection (403)."""
 
     code = "BS-403"
+    # What is written down as a collection's trouble.
+    told = "the key may not read it (403)"
+
+    @classmethod
+    def tells(cls, trouble: str) -> bool:
+        """Whether a trouble that was written down is this one."""
+        return trouble.endswith("(403)")
 
 
 class Gone(ConnectorError):

@@ -11,7 +11,8 @@ from connector.commands.session import Session
 from connector.config import Connection
 from connector.errors import ConnectorError
 from connector.output import complain, say
-from connector.segment.door import Segment, host_of
+from connector.segment.door import Segment
+from connector.segment.host import host_of
 from connector.service.checks import (
     MOST_REQUESTS,
     WRONG_KEY,

@@ -1,12 +1,9 @@
 """`init`: asks for what a first sync needs, looks whether it works, and writes it down for cron."""
 
-import os
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from connector.commands.session import Session, begin
 from connector.config import STREAMS, known_settings, surroundings, values
 from connector.ending import worst
 from connector.errors import ConfigurationError
+from connector.files import READABLE_BY_ONE, put
 from connector.output import complain, say
 from connector.plans import ASSUMED, PLANS
 from connector.service.checks import Finding
@@ -144,25 +142,12 @@ def _checked(here: Session, *, send_test: bool, new_store: bool) -> int:
 def write(target: Path, answers: Mapping[str, str]) -> None:
     """Write the env file, readable by this user alone, all of it or nothing."""
     lines = [f"{name}={answer}\n" for name, answer in answers.items()]
-    written: Path | None = None
     try:
-        # Made with mode 0600; in the same folder, or the rename would not be one.
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            written = Path(file.name)
-            file.write(HEAD + "".join(lines))
-            file.flush()
-            os.fsync(file.fileno())
-        written.replace(target)
+        put(target, (HEAD + "".join(lines)).encode(), READABLE_BY_ONE)
     except OSError as error:
         raise ConfigurationError(
             f"The env file {target} cannot be written: {error.strerror}.", means="Nothing was written."
         ) from None
-    finally:
-        if written:
-            with suppress(OSError):
-                written.unlink()
 
 
 def _tell(target: Path, answers: Mapping[str, str], *, send_test: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from typer import BadParameter
 
 from connector import compose
+from connector.clock import plain
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.output import say, table
@@ -83,7 +84,7 @@ def show_runs(store: Store | None, connection: str | None, last: int, text: bool
             "why",
         )
         table("", columns, [_run_cells(run) for run in found])
-    return [{name: _plain(value) for name, value in run.items()} for run in found]
+    return [{name: plain(value) for name, value in run.items()} for run in found]
 
 
 def _run_cells(run: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -124,7 +125,7 @@ def show_outbox(
             table("", ("number", "state", "event", "messageId", "bytes", "tries", "answer"), rows)
         else:
             say("Nothing waits." if state is None else "Nothing was refused.")
-    return [{name: _plain(value) for name, value in each.items()} for each in found]
+    return [{name: plain(value) for name, value in each.items()} for each in found]
 
 
 def show_message(store: Store | None, which: str) -> None:
@@ -139,7 +140,3 @@ def show_message(store: Store | None, which: str) -> None:
 
 def _when(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else "never"
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value

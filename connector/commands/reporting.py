@@ -1,8 +1,6 @@
 """`report`: the page with pictures, into a file or for `schedule` to serve."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +8,10 @@ from connector.commands.looking import show_status
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.errors import ConfigurationError
+from connector.files import READABLE_BY_ALL, put
 from connector.service.report.gathering import gathered
 from connector.service.report.html import page
 from connector.state.engine import Store
-
-READABLE_BY_ALL = 0o644
 
 
 def html(
@@ -29,18 +26,9 @@ def html(
 def write(here: Session, store: Store | None, chosen: Sequence[Connection], file: Path) -> dict[str, Any]:
     """Write the page, all of it or nothing; raises ConfigurationError where that cannot be done."""
     text = html(here, store, chosen).encode()
-    written: Path | None = None
     try:
-        # In the same folder, or the rename would not be one.
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
-            written = Path(new.name)
-            new.write(text)
-        written.chmod(READABLE_BY_ALL)
-        written.replace(file)
+        put(file, text, READABLE_BY_ALL)
     except OSError as error:
-        if written:
-            with suppress(OSError):
-                written.unlink()
         raise ConfigurationError(
             f"The report cannot be written to {file}: {error.strerror}.",
             means="Nothing was changed.",

@@ -1,7 +1,7 @@
 """`schedule`: the daemon, put together."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any, NoReturn
@@ -21,6 +21,7 @@ from connector.service.due import Ended, Pace
 from connector.service.health import pages
 from connector.service.scheduler import Kind, Scheduler
 from connector.state.engine import Store
+from connector.state.ledger import Limits
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ def schedule(here: Session, chosen: Sequence[Connection], *, new: bool = False) 
         work = Worker(here, store, chosen)
         scheduler = Scheduler(limits, unlimited, work.run, store, clock, pace, workers)
         scheduler.start()
-        with _serving(settings.bind, scheduler, store, here, chosen):
+        with _serving(settings.bind, scheduler, store, here, chosen, limits):
             while not clock.stopped:
                 clock.sleep(HOUR)
             drained = scheduler.drain(DRAIN_SECONDS)
@@ -60,13 +61,17 @@ def schedule(here: Session, chosen: Sequence[Connection], *, new: bool = False) 
 
 @contextmanager
 def _serving(
-    bind: str, scheduler: Scheduler, store: Store, here: Session, chosen: Sequence[Connection]
+    bind: str,
+    scheduler: Scheduler,
+    store: Store,
+    here: Session,
+    chosen: Sequence[Connection],
+    limits: Mapping[str, Limits],
 ) -> Iterator[None]:
     if bind == "none":
         yield
         return
     by_name = {each.name: each for each in chosen}
-    limits = {name: compose.limits(each) for name, each in by_name.items()}
 
     def report(name: str, links: Sequence[tuple[str, str]]) -> str:
         return reporting.html(here, store, [by_name[name]], links)

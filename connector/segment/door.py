@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from connector.errors import ConnectorError, Exit, Transient, Unreachable, WriteKeyRefused
-from connector.segment.host import host_of
 from connector.segment.library import hush, poster
 from connector.segment.reason import reason_of
 
-__all__ = ["Post", "Redirected", "Refused", "Segment", "host_of"]
+__all__ = ["Post", "Redirected", "Refused", "Segment"]
 
 # As `segment.analytics.request.post`: (write_key, host, *, gzip, timeout, batch, sentAt) -> response.
 Post = Callable[..., Any]

@@ -13,6 +13,8 @@ from connector.segment.values import typed
 Anonymous = Literal["hold", "shared", "send"]
 
 LONGEST_ID = 100
+# Of every messageId: whose it is, and the version of its spelling.
+PREFIX = "bmr1"
 
 # What a page's script hands over when it has no user: accepted, each would merge strangers into one.
 NO_USERS = frozenset({"", "undefined", "null", "none", "nan", "0", "-1", "[object object]"})
@@ -58,10 +60,10 @@ def message_id(naming: Naming, fact: Fact) -> str:
     parts = [naming.destination, naming.account, fact.kind, fact.parent, fact.id]
     if fact.change > 0:
         parts.append(str(fact.change))
-    readable = "-".join(["bmr1", *parts])
+    readable = "-".join([PREFIX, *parts])
     if len(readable) <= LONGEST_ID and all(map(_READABLE, parts)):
         return readable
-    return "bmr1-" + _digest(*parts)
+    return f"{PREFIX}-{_digest(*parts)}"
 
 
 def identity_of(fact: Fact, actor: Actor, naming: Naming, anonymous: Anonymous) -> Identity:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from connector.errors import Forbidden
 from connector.service.suspension import WAY_OUT, said
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _budget(status: "Status") -> Iterator[Ailment]:
 def _streams(status: "Status") -> Iterator[Ailment]:
     for stream in status.streams:
         if stream.trouble:
-            forbidden = "403" in stream.trouble
+            forbidden = Forbidden.tells(stream.trouble)
             yield Ailment(
                 "partial",
                 stream.name,

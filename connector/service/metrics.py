@@ -1,8 +1,6 @@
 """Metrics in Prometheus's text format: gathered from the store, for /metrics and for a text file."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import structlog
 
 from connector import __version__
+from connector.files import READABLE_BY_ALL, put
 from connector.service.metric_catalogue import METRICS
 from connector.service.summary import WHY_HELD
 from connector.state import refusals
@@ -21,7 +20,6 @@ from connector.state.outbox import DEAD
 
 log = structlog.get_logger()
 
-READABLE_BY_ALL = 0o644
 SUMS = {
     "rows": "rows_total",
     "events": "events_total",
@@ -154,17 +152,8 @@ def rendered(samples: Sequence[Sample]) -> bytes:
 
 
 def write_file(path: Path, samples: Sequence[Sample]) -> None:
-    """For node-exporter's textfile collector, all of it or nothing; a failure is a warning only."""
-    written: Path | None = None
+    """For node-exporter's textfile collector, which reads *.prom only; a failure is a warning only."""
     try:
-        # In the same folder, or the rename would not be one. The collector reads *.prom only.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            written = Path(file.name)
-            file.write(rendered(samples))
-        written.chmod(READABLE_BY_ALL)
-        written.replace(path)
+        put(path, rendered(samples), READABLE_BY_ALL)
     except OSError as error:
         log.warning("metrics_file_not_written", file=str(path), error=error.strerror)
-        if written:
-            with suppress(OSError):
-                written.unlink()

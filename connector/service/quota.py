@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from connector.beamer.catalogue import CATALOGUE
+from connector.clock import plain
 from connector.service.pace import DAY, HOUR, between_runs, pace, runs_out
 from connector.state import progress
 from connector.state.engine import Store
@@ -56,7 +57,7 @@ class Outlook:
             },
             "lists_never_read": dict(self.unread.lists),
             "still_discovering": list(self.unread.discovering),
-            "read_by": _iso(self.read_by) if self.unread.lists else None,
+            "read_by": plain(self.read_by) if self.unread.lists else None,
             "audit_round_days": self.today.audit_round and self.today.audit_round * HOUR / DAY,
             "today": _forecast_dict(self.today),
             "plans": [
@@ -96,17 +97,17 @@ class Quota:
             "monthly_requests": self.limits.requests,
             "reserve": self.limits.reserve,
             "period_day": self.limits.period_day,
-            "since": _iso(balance.since if balance else None),
-            "until": _iso(balance.until if balance else None),
+            "since": plain(balance.since if balance else None),
+            "until": plain(balance.until if balance else None),
             "used": balance and balance.used,
             "by_purpose": dict(balance.by_purpose) if balance else {},
             "assumed": balance and balance.assumed,
             "left": balance and balance.left,
             "at_hand": balance and balance.level,
             "per_day": balance and balance.per_day,
-            "closed_until": _iso(balance.closed_until if balance else None),
+            "closed_until": plain(balance.closed_until if balance else None),
             "pace_per_day": balance and self.pace,
-            "runs_out": _iso(self.runs_out),
+            "runs_out": plain(self.runs_out),
             "outlook": self.outlook and self.outlook.as_dict(),
         }
 
@@ -161,7 +162,3 @@ def _forecast_dict(found: Forecast) -> dict[str, Any]:
         "delay_hours": dict(found.delays),
         "spent_per_day_on": dict(found.requests),
     }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
+from connector.clock import plain
 from connector.service.ailments import ailments, health
 from connector.service.status import Status, StreamStatus
 from connector.state.backfills import Backfill
@@ -25,7 +25,7 @@ def as_dict(status: Status) -> dict[str, Any]:
         "ailments": [asdict(each) for each in ailments(status)],
         "account": who and who.account,
         "destination": who and who.destination,
-        "start_date": _iso(who.start_date) if who else None,
+        "start_date": plain(who.start_date) if who else None,
         "limit": status.limit_text,
         "requests_used": balance and balance.used,
         "requests_left": balance and balance.left,
@@ -33,26 +33,26 @@ def as_dict(status: Status) -> dict[str, Any]:
         "requests_per_day": balance and balance.per_day,
         "requests_usable": status.usable,
         "requests_even": None if status.even is None else status.even * (status.usable or 0),
-        "requests_since": _iso(balance.since) if balance else None,
-        "requests_until": _iso(balance.until) if balance else None,
-        "requests_again_at": _iso(balance.again) if balance else None,
-        "closed_until": _iso(balance.closed_until) if balance else None,
+        "requests_since": plain(balance.since) if balance else None,
+        "requests_until": plain(balance.until) if balance else None,
+        "requests_again_at": plain(balance.again) if balance else None,
+        "closed_until": plain(balance.closed_until) if balance else None,
         "suspended": _refusal_dict(status.suspended),
         "lists_never_read": sum(status.unread.lists.values()) if status.unread else None,
-        "read_by": _iso(status.read_by),
+        "read_by": plain(status.read_by),
         "held_back": dict(status.held),
         "outbox": dict(status.outbox or {}),
-        "waiting": [_plain(asdict(each)) for each in status.waiting],
+        "waiting": [_row(asdict(each)) for each in status.waiting],
         "segmented_posts_hidden": bool(who and who.ignore_filters is False),
         "newest_stream": newest and newest.name,
-        "newest": _iso(newest.newest) if newest else None,
+        "newest": plain(newest.newest) if newest else None,
         "newest_delay_seconds": newest and newest.delay,
         "streams": [_stream_dict(stream) for stream in status.streams],
-        "last_run": _plain(status.last_run) if status.last_run else None,
-        "last_success": _iso(status.succeeded),
+        "last_run": _row(status.last_run) if status.last_run else None,
+        "last_success": plain(status.succeeded),
         "seconds_between_syncs": status.every.total_seconds() if status.every else None,
-        "runs": [_plain(asdict(run)) for run in status.runs],
-        "at_work": [_plain(asdict(holder)) for holder in status.holders],
+        "runs": [_row(asdict(run)) for run in status.runs],
+        "at_work": [_row(asdict(holder)) for holder in status.holders],
         "backfills": [backfill_dict(each) for each in status.backfills],
     }
 
@@ -60,9 +60,9 @@ def as_dict(status: Status) -> dict[str, Any]:
 def _stream_dict(stream: StreamStatus) -> dict[str, Any]:
     return {
         "stream": stream.name,
-        "looked_at": _iso(stream.looked_at),
-        "complete_through": _iso(stream.complete_through),
-        "newest": _iso(stream.newest),
+        "looked_at": plain(stream.looked_at),
+        "complete_through": plain(stream.complete_through),
+        "newest": plain(stream.newest),
         "newest_delay_seconds": stream.delay,
         "counts": dict(stream.counts),
         "lists_waiting": stream.lists_waiting,
@@ -71,27 +71,27 @@ def _stream_dict(stream: StreamStatus) -> dict[str, Any]:
         "counters_trusted": stream.counters_trusted,
         "quarantined": dict(stream.quarantined),
         "trouble": stream.trouble,
-        "trouble_at": _iso(stream.trouble_at),
+        "trouble_at": plain(stream.trouble_at),
     }
 
 
 def _refusal_dict(refusal: Refusal | None) -> dict[str, Any] | None:
     if refusal is None:
         return None
-    return {"door": refusal.door, "since": _iso(refusal.since), "what": refusal.what}
+    return {"door": refusal.door, "since": plain(refusal.since), "what": refusal.what}
 
 
 def backfill_dict(backfill: Backfill) -> dict[str, Any]:
     """A backfill as plain data."""
     return {
         "id": backfill.id,
-        "since": _iso(backfill.wanted.since),
-        "until": _iso(backfill.wanted.until),
+        "since": plain(backfill.wanted.since),
+        "until": plain(backfill.wanted.until),
         "streams": list(backfill.wanted.streams),
         "resend": backfill.wanted.resend,
         "integrations": backfill.integrations,
-        "began_at": _iso(backfill.began_at),
-        "finished_at": _iso(backfill.finished_at),
+        "began_at": plain(backfill.began_at),
+        "finished_at": plain(backfill.finished_at),
         "requests": backfill.requests,
         "requests_expected": backfill.expected,
         "rows": backfill.rows,
@@ -99,9 +99,5 @@ def backfill_dict(backfill: Backfill) -> dict[str, Any]:
     }
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _iso(value) if isinstance(value, datetime) else value for name, value in row.items()}
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in row.items()}

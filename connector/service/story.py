@@ -8,7 +8,7 @@ from typing import Any
 from connector.beamer.catalogue import CATALOGUE
 from connector.segment.events import EVENTS
 from connector.segment.facts import Fact
-from connector.segment.identity import Naming, message_id
+from connector.segment.identity import PREFIX, Naming, message_id
 from connector.service.summary import WHY_HELD
 from connector.state import stories
 from connector.state.connections import known
@@ -18,7 +18,6 @@ from connector.state.period import EPOCH
 from connector.state.stories import Quarantined, Sighting
 from connector.state.verdicts import Verdict
 
-PREFIX = "bmr1"
 KINDS = {stream.kind: stream.name for stream in CATALOGUE.values()}
 PLAIN_PARTS = 6
 

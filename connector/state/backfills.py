@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from connector.clock import within
 from connector.state.effects import Effects, Judged, Page, Rejected
 from connector.state.engine import Store
 from connector.state.intake import Intake
@@ -37,7 +38,7 @@ class Range:
     resend: bool = False
 
     def holds(self, date: datetime) -> bool:
-        return self.since <= date and (self.until is None or date < self.until)
+        return within(date, self.since, self.until)
 
 
 @dataclass(frozen=True, slots=True)

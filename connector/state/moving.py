@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from sqlalchemy import Column, Connection, Table, func, insert, select
 
+from connector.clock import plain
 from connector.errors import ConfigurationError
 from connector.state import forgetting
 from connector.state.engine import Store
@@ -86,7 +87,7 @@ def _groups(db: Connection, table: Table, connection: str) -> Iterator[list[list
     query = select(table).where(_mine(table, connection)).order_by(*order)
     found = db.execution_options(yield_per=GROUP).execute(query)
     for group in found.partitions(GROUP):
-        yield [[_plain(value) for value in row] for row in group]
+        yield [[plain(value) for value in row] for row in group]
 
 
 def _mine(table: Table, connection: str) -> Any:
@@ -104,10 +105,6 @@ def _mine(table: Table, connection: str) -> Any:
     if table is readings:
         return table.c.backfill.in_(select(backfills.c.id).where(backfills.c.connection == connection))
     return table.c.scope.in_(select(streams.c.scope).where(streams.c.connection == connection))
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 # --- reading it ----------------------------------------------------------------------------------------

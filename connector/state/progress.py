@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Table, bindparam, select
 
+from connector.errors import Forbidden
 from connector.state.engine import Store
 from connector.state.tables import children, parents, streams
 from connector.state.writing import add
@@ -42,7 +43,7 @@ class StreamState:
     def forbidden_since(self, moment: datetime) -> bool:
         """Whether Beamer has said since then that the key may not read it."""
         trouble, at = self.trouble or "", self.trouble_at
-        return trouble.endswith("(403)") and at is not None and at > moment
+        return Forbidden.tells(trouble) and at is not None and at > moment
 
 
 @dataclass(slots=True)

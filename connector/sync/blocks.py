@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from connector.clock import SECOND
+from connector.clock import SECOND, within
 
 SIZE = 10
 # Far enough below a block's oldest row that a window asked a second wider does not show it.
@@ -22,7 +22,7 @@ class Block:
     members: frozenset[str]
 
     def covers(self, date: datetime) -> bool:
-        return (self.since is None or self.since <= date) and (self.until is None or date < self.until)
+        return within(date, self.since, self.until)
 
 
 def cut(parents: Iterable[tuple[datetime, str]], size: int = SIZE) -> list[Block]:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from connector.beamer.catalogue import Stream, children
 from connector.beamer.pages import Habits, Order, Place, Seen
+from connector.clock import within
 from connector.state.backfills import HistoryEffects, Range, Reading
 from connector.state.effects import Judged
 from connector.state.period import day_of
@@ -85,14 +86,10 @@ def judged_within(page: JudgedPage, of: Reading, sweep: Sweep, stream: Stream, w
             for row in page.judged
             if row.id not in sweep.place.last
             and row.id not in sweep.read_before
-            and _within(page.rows[row.id][0].date, of.since, of.until)
+            and within(page.rows[row.id][0].date, of.since, of.until)
             and wanted.holds(page.rows[row.id][0].date)
         ]
     return replace(page, judged=mine, rejected=page.rejected if stream.name in wanted.streams else ())
-
-
-def _within(date: datetime, since: datetime | None, until: datetime | None) -> bool:
-    return (since is None or since <= date) and (until is None or date < until)
 
 
 def decide(
@@ -167,7 +164,7 @@ def _below(context: Context, probe: Probe, of: Reading, page: JudgedPage) -> lis
     below = read_for(context.catalogue, wanted.streams, probe.stream)
     opened: list[Reading] = []
     for row, raw in page.rows.values() if below else ():
-        seen = row.id in probe.sweep.place.last or not _within(row.date, of.since, of.until)
+        seen = row.id in probe.sweep.place.last or not within(row.date, of.since, of.until)
         if seen or (wanted.until and row.date >= wanted.until):
             continue
         for child in below:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from connector.errors import Forbidden
 from connector.sync.lateness import Lateness
 
 
@@ -48,7 +49,7 @@ class Report:
     @property
     def incomplete(self) -> bool:
         """Something could not be read although it was asked for; a forbidden stream is another matter."""
-        return any(not trouble.endswith("(403)") for trouble in self.troubles)
+        return any(not Forbidden.tells(trouble) for trouble in self.troubles)
 
     def count(self, stream: str, tally: Mapping[str, int]) -> None:
         """Add what one page did."""

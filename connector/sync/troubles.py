@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from connector.errors import BadAnswer, ConnectorError, TooMany, Transient, Unreachable
+from connector.errors import BadAnswer, ConnectorError, Forbidden, TooMany, Transient, Unreachable
 from connector.sync.probes import Probe
 from connector.sync.retries import wait_before
 from connector.sync.work import Work
@@ -54,7 +54,7 @@ class Troubles:
             return
         if name not in work.report.forbidden:
             work.report.forbidden.append(name)
-        work.note_trouble(name, "the key may not read it (403)")
+        work.note_trouble(name, Forbidden.told)
         work.agenda.drop(name)
 
     def too_many(self, probe: Probe, error: TooMany) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from connector.sandbox import Company, Sandbox, Served
 from connector.sandbox.command import environment
+from connector.state.engine import Store, open_store
 from tests.events.recording import keep
 from tests.harness import expected, landed
 
@@ -101,6 +102,15 @@ class Machine:
         ended = self.begin(*words, **options).end()
         keep(self.sandbox.segment.received[before:])
         return ended
+
+    @property
+    def file(self) -> Path:
+        """Where the store is, if no DATABASE_URL says otherwise."""
+        return self.here / "state" / "beamer-segment" / "state.sqlite"
+
+    def store(self) -> Store:
+        """The store, for looking at it and for planting what no run leaves behind; to be closed."""
+        return open_store(self.database_url or f"sqlite:///{self.file}")
 
     # --- what is seen of it from outside ---
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from connector.state.engine import Store, open_store
 from connector.state.owner import this_process
 from connector.state.tables import leases, outbox, streams
 from tests.cli.process import Machine, until
@@ -30,14 +29,8 @@ TODO = {
 }
 
 
-def store_of(machine: Machine) -> Store:
-    return open_store(
-        machine.database_url or f"sqlite:///{machine.here / 'state' / 'beamer-segment' / 'state.sqlite'}"
-    )
-
-
 def change(machine: Machine, *statements: object) -> None:
-    store = store_of(machine)
+    store = machine.store()
     with store.write() as db:
         for statement in statements:
             db.execute(statement)  # type: ignore[call-overload]

@@ -81,7 +81,7 @@ def test_a_store_of_a_later_version(on_either: Machine) -> None:
 
 def test_a_store_that_is_none(make: Make) -> None:
     machine = make()
-    file = machine.here / "state" / "beamer-segment" / "state.sqlite"
+    file = machine.file
     file.parent.mkdir(parents=True)
     file.write_bytes(b"This is no database, but it is long enough to be taken for one. " * 40)
     before = file.read_bytes()

@@ -137,7 +137,7 @@ def test_messages_that_are_not_there(machine: Machine) -> None:
 
 
 def spent(machine: Machine) -> int:
-    file = machine.here / "state" / "beamer-segment" / "state.sqlite"
+    file = machine.file
     with sqlite3.connect(file) as db:
         (found,) = db.execute("SELECT coalesce(sum(requests), 0) FROM beamer_segment_spend").fetchone()
     db.close()

@@ -14,7 +14,6 @@ import pytest
 from connector.config import STREAMS
 from connector.sandbox import Company, Sandbox
 from connector.state import leases
-from connector.state.engine import open_store
 from connector.state.leases import BACKFILL, SYNC
 from connector.state.owner import this_process
 from tests.cli.conftest import Make
@@ -152,7 +151,7 @@ def test_nobody_is_forgotten_while_a_run_that_does_not_know_of_it_may_bring_them
     machine: Machine, work: str
 ) -> None:
     machine.run("sync")
-    store = open_store(f"sqlite:///{machine.here / 'state' / 'beamer-segment' / 'state.sqlite'}")
+    store = machine.store()
     leases.acquire(store, "default", this_process(), datetime.now(UTC), work)
     store.close()
     ended = machine.run("forget", "--user-id", "jane-4711", "--yes")

@@ -13,7 +13,6 @@ from connector.plans import PLANS
 from connector.sandbox import Company
 from connector.service.pace import between_runs, pace, runs_out
 from connector.service.quota import Offer, Quota, quota
-from connector.state.engine import open_store
 from connector.state.ledger import Balance, Ledger, Limits
 from tests.cli.conftest import Make
 from tests.cli.process import Machine
@@ -249,7 +248,7 @@ def test_connections_of_one_account_are_shown_together(machine: Machine) -> None
 
 
 def change(machine: Machine, statement: str) -> None:
-    with sqlite3.connect(machine.here / "state" / "beamer-segment" / "state.sqlite") as db:
+    with sqlite3.connect(machine.file) as db:
         db.execute(statement)
     db.close()
 
@@ -290,7 +289,7 @@ def test_status_says_which_counters_are_not_trusted(machine: Machine) -> None:
 def test_status_and_quota_of_an_account_closed_by_429(machine: Machine) -> None:
     machine.run("sync")
     account = machine.run("status", "--output", "json").connection["account"]
-    store = open_store(f"sqlite:///{machine.here / 'state' / 'beamer-segment' / 'state.sqlite'}")
+    store = machine.store()
     Ledger(store, account, "default", FREE).close(datetime.now(UTC))
     store.close()
     for words in (["status"], ["quota"]):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector.state.engine import Store, open_store
 from connector.state.tables import runs
 from tests.benchmarks.million import fill, make_runs
 from tests.cli.process import Machine
@@ -18,10 +17,6 @@ pytestmark = pytest.mark.slow
 SCREEN = 24
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FINE = "█░│"
-
-
-def store_of(machine: Machine) -> Store:
-    return open_store(f"sqlite:///{machine.here / 'state' / 'beamer-segment' / 'state.sqlite'}")
 
 
 @pytest.fixture
@@ -122,7 +117,7 @@ def test_the_text_and_the_json_agree(synced: Machine) -> None:
 
 
 def test_no_run_for_long_is_late(synced: Machine) -> None:
-    store = store_of(synced)
+    store = synced.store()
     with store.write() as db:
         ago = datetime.now(UTC) - timedelta(hours=30)
         db.execute(runs.update().values(started_at=ago, finished_at=ago))
@@ -135,7 +130,7 @@ def test_a_store_of_years_is_looked_at_as_quickly_as_a_new_one(synced: Machine) 
     """`make bench-million` times it; this only tells what reads all rows from what does not."""
     words = ("status",), ("explain", a_row_of(synced))
     small = [seconds(synced, *each) for each in words]
-    store = store_of(synced)
+    store = synced.store()
     fill(store, 1_000_000)
     make_runs(store, 10_000)
     store.close()

@@ -9,7 +9,6 @@ from sqlalchemy import update
 
 from connector.sandbox.message import Api
 from connector.state import leases
-from connector.state.engine import Store, open_store
 from connector.state.owner import WHOLE_MACHINE, Owner
 from connector.state.tables import leases as table
 from tests.cli.process import Machine, until
@@ -17,13 +16,9 @@ from tests.cli.process import Machine, until
 ELSEWHERE = Owner("elsewhere", "m" * 32, "b" * 36, WHOLE_MACHINE, 4711, "99")
 
 
-def store_of(machine: Machine) -> Store:
-    return open_store(str(machine.database_url))
-
-
 def expire(machine: Machine) -> None:
     """A minute goes by, as far as the lease can tell."""
-    store = store_of(machine)
+    store = machine.store()
     with store.write() as db:
         db.execute(update(table).values(expires_at=datetime.now(UTC)))
     store.close()
@@ -74,7 +69,7 @@ def test_a_hung_run_does_not_keep_its_lease(on_either: Machine) -> None:
 def test_another_host_is_waited_for_until_its_lease_ends(on_either: Machine) -> None:
     machine = on_either
     assert machine.run("sync", "--max-requests", "2").code == 0
-    store = store_of(machine)
+    store = machine.store()
     with store.write() as db:
         until_then = datetime.now(UTC) + leases.LASTS
         db.execute(update(table).values(expires_at=until_then, **asdict(ELSEWHERE)))

@@ -1,7 +1,7 @@
 import pytest
 
 from connector.errors import ConfigurationError
-from connector.segment.door import host_of
+from connector.segment.host import host_of
 
 US = "https://api.segment.io"
 EU = "https://events.eu1.segmentapis.com"
