@@ -52,7 +52,8 @@ def decide_list(
     enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.now, title)
     tally(page, fresh, unusable, effects)
     seen = sweeps.Page(page.seen, len(fresh) + unusable, page.waits)
-    step = sweeps.after_page(probe.sweep, seen, probe.habits, probe.stream.cap)
+    sweep = probe.sweep if probe.sweep.begun else replace(probe.sweep, begun=context.now)
+    step = sweeps.after_page(sweep, seen, probe.habits, probe.stream.cap)
     state = learnt(context.state, step.habits, probe.habits, effects)
     if child is not None:
         after = _child_after(child, step, context)

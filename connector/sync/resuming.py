@@ -28,7 +28,7 @@ def restore(text: str) -> Sweep:
         place[name] = _date(place.get(name))
     place["last"] = tuple(place.get("last", ()))
     values["read_before"] = tuple(values.get("read_before", ()))
-    for name in ("low", "newest", "waits", "reached"):
+    for name in ("low", "newest", "waits", "reached", "begun"):
         values[name] = _date(values.get(name))
     return Sweep(place=Place(**place), **values)
 

@@ -22,7 +22,7 @@ class Sweep:
     `thrifty`: done as soon as all rows that the counter promised were found, newest first, and known ones
     behind them. Should one of them have been another, the counter's next move shows it: sums do not forget.
     `shallow`: it ended so before the whole lookback was read. `read_before`: what stood on the last page
-    that a run before has read, which may be shown again.
+    that a run before has read, which may be shown again. `begun`: when its first page was read.
     """
 
     place: Place
@@ -44,6 +44,7 @@ class Sweep:
     thrifty: bool = False
     shallow: bool = False
     read_before: tuple[str, ...] = ()
+    begun: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +206,13 @@ def surplus_after(sweep: Sweep, swept: str | None, surplus: int) -> int:
 
 
 def watermark_after(sweep: Sweep, before: datetime | None, now: datetime) -> datetime | None:
-    """The newest row's date, never past `now`, never past a row that is not settled, never back."""
-    bounds = [moment for moment in (sweep.newest, sweep.waits, now) if moment]
+    """The newest row's date, never past `now`, never past a row that is not settled, never back.
+
+    Nor past when a sweep was begun that a later run took up again: what has come since may stand, in a list
+    without order, on a page that was read before.
+    """
+    begun = sweep.begun if sweep.resumed else None
+    bounds = [moment for moment in (sweep.newest, sweep.waits, now, begun) if moment]
     reached = min(bounds) if sweep.newest else None
     return max(filter(None, (before, reached)), default=None)
 

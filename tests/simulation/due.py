@@ -1,5 +1,6 @@
 """What must have come: rows that Beamer shows to everybody, long enough, and that the settings send."""
 
+import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -10,6 +11,13 @@ from tests.simulation.plan import MOVED, Member
 from tests.simulation.universe import Universe
 
 Key = tuple[str, str, str]  # the member's name, the stream and the row's id
+List = tuple[str, str, str]  # the member's name, the stream and the parent's id, if there is one
+HALF_READ = """
+SELECT connection, name, '' FROM beamer_segment_stream WHERE place IS NOT NULL
+UNION ALL
+SELECT connection, name, parent FROM beamer_segment_stream JOIN beamer_segment_child AS list USING (scope)
+WHERE list.place IS NOT NULL
+"""
 
 
 def missing(
@@ -19,11 +27,13 @@ def missing(
     lag: timedelta,
     everything: bool = False,
     parents: bool = False,
+    half_read: Collection[List] = (),
 ) -> list[str]:
     """Rows that have not arrived, less those that wait or were refused.
 
     Unless `everything`, a row is left out where a row of its list has gone, since the counter may not
     have moved, or where only an audit can find it. `parents`: also below those that came belatedly.
+    Lists that were `half_read` may have shown a row on a page that was read before it came.
     """
     waits = waiting(universe)
     return [
@@ -33,7 +43,17 @@ def missing(
         if not found.get((member.name, row.stream, row.id))
         and (everything or not _only_by_audit(universe, row, member))
         and not is_among(waits, row, member)
+        and (member.name, row.stream, row.parent_id or "") not in half_read
     ]
+
+
+def half_read(universe: Universe) -> set[List]:
+    """The lists whose reading was cut short and will be taken up again."""
+    with closing(universe.disk.look()) as db:
+        try:
+            return {*db.execute(HALF_READ)}
+        except sqlite3.OperationalError:  # nothing has been made yet
+            return set()
 
 
 def waiting(universe: Universe) -> set[str]:

@@ -11,7 +11,7 @@ from connector.state.ledger import Limits
 from connector.sync.auditing import AuditEverything
 from tests.simulation.census import Census
 from tests.simulation.crashes import Disk
-from tests.simulation.due import missing, waiting
+from tests.simulation.due import List, half_read, missing, waiting
 from tests.simulation.judge import Judge
 from tests.simulation.network import AWAY, REFUSED, Spell
 from tests.simulation.pair import Pair
@@ -146,11 +146,12 @@ class Life:
             crash = process.fate is not None
             trouble = self.universe.network.faults
             asked = process.moments
+            unfinished = half_read(self.universe)
             ending = process.run(**self._options())
             self.syncs += 1
             if ending.exit == 0 and not crash and self.universe.network.faults == trouble:
                 self._usual = max(20, process.moments - asked)
-                self._clean(member, ending)
+                self._clean(member, ending, unfinished)
             self._after(ending)
 
     def _options(self) -> dict[str, object]:
@@ -181,14 +182,14 @@ class Life:
                 self._process(member).run()
                 self.syncs += 1
 
-    def _clean(self, member: Member, ending: Ending) -> None:
+    def _clean(self, member: Member, ending: Ending, unfinished: set[List]) -> None:
         """After a sync without any trouble, what was there for all to see has arrived."""
         report = ending.report
         if self.plan.monthly or report is None or report.stopped or report.troubles or report.incomplete:
             return
         self.judge.look()
         lag = self.universe.box.switches.counters_lag + timedelta(minutes=2)
-        found = missing(self.universe, self.judge.found, lag=lag)
+        found = missing(self.universe, self.judge.found, lag=lag, half_read=unfinished)
         mine = [each for each in found if each.startswith(f"{member.name}:")]
         if mine:
             raise Wrong(f"lost after a sync without trouble: {mine[0]} ({len(mine)} in all)")

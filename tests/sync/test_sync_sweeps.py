@@ -1,5 +1,6 @@
 """How far back a list is read, and when that was enough."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from connector.beamer.pages import Habits, Order, Place, Seen
@@ -89,9 +90,19 @@ def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> N
     assert sweeps.watermark_after(Sweep(sweep.place, None), None, now) is None
 
 
+def test_the_watermark_stops_where_a_sweep_began_that_was_taken_up_again() -> None:
+    """In a list without order, what came in between stands on a page that was read before."""
+    begun, newest, now = (BASE + timedelta(hours=hour) for hour in (1, 30, 31))
+    sweep = Sweep(child("1", None).place, None, newest=newest, begun=begun)
+    assert sweeps.watermark_after(sweep, None, now) == newest
+    again = resuming.resumed(resuming.restore(resuming.dump(sweep)), NONE)
+    assert sweeps.watermark_after(again, None, now) == begun
+
+
 def test_a_sweep_survives_the_store() -> None:
     step = after(child("40", "30"), page(*range(69, 59, -1), fresh=1))
-    assert resuming.restore(resuming.dump(step.sweep)) == step.sweep
+    sweep = replace(step.sweep, begun=BASE)
+    assert resuming.restore(resuming.dump(sweep)) == sweep
 
 
 def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
