@@ -16,6 +16,7 @@ from connector.state.writing import add
 class StreamState:
     """One stream: `complete` once its list was read to the far end.
 
+    `windows` is what the audit of a list without counters has still to do (see sync/windows.py).
     `recent` counts the rows found lately, as of `looked_at`; `curve` is how rows come at a parent as it
     grows older, fitted at `fitted_at`. `announced` and `silent` count rows that came with and without a
     word of the counters; too many silent ones, and the counters are `distrusted`.
@@ -32,6 +33,7 @@ class StreamState:
     looked_at: datetime | None = None
     recent: float = 0.0
     audited_at: datetime | None = None
+    windows: str | None = None
     curve: str | None = None
     fitted_at: datetime | None = None
     announced: float = 0.0

@@ -196,6 +196,8 @@ streams = _table(
     Column("recent", Float, nullable=False, server_default="0"),
     # When its counts were last compared with what is held.
     Column("audited_at", Moment),
+    # What such an audit has still to count or to read, as JSON.
+    Column("windows", Text),
     # How rows come at a parent as it grows older, fitted to this account, and when.
     Column("curve", Text),
     Column("fitted_at", Moment),

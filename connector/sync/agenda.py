@@ -27,6 +27,7 @@ class Agenda:
         self.at_hand = at_hand
         self.saving = 0.0
         self.per_run = 0.0
+        self._kept = 0
         self._order = count()
         self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
         self._flights: dict[Future[Answer], Probe] = {}
@@ -65,6 +66,8 @@ class Agenda:
         if probe.stream.name not in self._dropped:
             # What is overdue is asked in the order of time, or its turns would go by worth again.
             rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.worth
+            # What has no counter is seen by its audit alone: within those, it comes before all lists.
+            rank = inf if probe.window and probe.turn is Turn.AUDIT else rank
             heappush(self._waiting[probe.turn], (-rank, next(self._order), probe))
 
     def first(self, probe: Probe) -> None:
@@ -81,7 +84,8 @@ class Agenda:
         held: list[tuple[Turn, tuple[float, int, Probe]]] = []
         found = None
         while found is None and (turn := self._turn()):
-            if self._saves(self._waiting[turn][0][2]):
+            first = self._waiting[turn][0][2]
+            if self._saves(first) or self._spoken_for(first):
                 break
             entry = heappop(self._waiting[turn])
             if entry[2].stream.name in busy and alone(entry[2]):
@@ -93,7 +97,20 @@ class Agenda:
         if found:
             self.picked += 1
             self.at_hand = None if self.at_hand is None else self.at_hand - 1
+            self._keep(found)
         return found
+
+    def _spoken_for(self, probe: Probe) -> bool:
+        """Whether what is at hand is kept for the further pages of looks that are on their way."""
+        return self.at_hand is not None and not probe.going_on and 0 < self.at_hand < self._kept + 1
+
+    def _keep(self, probe: Probe) -> None:
+        if probe.going_on:
+            self._kept -= min(1, probe.kept)
+            probe.kept -= min(1, probe.kept)
+        else:
+            probe.going_on = True
+            self._kept += probe.kept
 
     def _saves(self, probe: Probe) -> bool:
         """Whether to wait until enough is at hand to read what a look shows at once."""
@@ -131,6 +148,8 @@ class Agenda:
 
     def close(self, probe: Probe) -> None:
         """A probe was answered to its end."""
+        self._kept -= probe.kept
+        probe.kept = 0
         if not probe.window:
             self._lists.discard((probe.stream.name, probe.parent))
 

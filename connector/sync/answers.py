@@ -11,7 +11,7 @@ from connector.beamer.catalogue import Stream
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
 from connector.state.progress import ChildState, ParentState
-from connector.sync import candidates
+from connector.sync import candidates, windows
 from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
@@ -19,6 +19,7 @@ from connector.sync.parents import Context
 from connector.sync.planner import Planner
 from connector.sync.probes import Probe
 from connector.sync.sweeps import SweepStep
+from connector.sync.windows import Window
 from connector.sync.work import Work
 
 log = structlog.get_logger()
@@ -60,11 +61,23 @@ class Answers:
         state = work.progress.streams[probe.stream.name]
         work.agenda.close(probe)
         work.report.audited[probe.stream.name] += 1
-        held = window.holds(work.intake.held(state.scope))
-        for part in candidates.behind_count(probe, window, count, held):
+        parts = candidates.behind_count(probe, window, count, work.intake.held(state.scope))
+        self._on_with_audit(probe, window, parts)
+        for part in parts:
             work.agenda.first(part)
-        if probe.whole:
-            work.progress.streams[probe.stream.name] = replace(state, audited_at=work.beamer_now)
+
+    def _on_with_audit(self, probe: Probe, done: Window, parts: Sequence[Probe] = ()) -> None:
+        """Keep what is left of an audit by counts, for the next run if need be; at its end, when that was."""
+        work, name = self._work, probe.stream.name
+        state = work.progress.streams[name]
+        kept = windows.restore(state.windows, work.policy.start)
+        begun = windows.Round(thorough=probe.thorough) if probe.whole else kept
+        left = (
+            windows.Left(part.window, None if part.counts else part.count) for part in parts if part.window
+        )
+        text = begun.after(done, left).dump()
+        ended = state.audited_at if text else work.beamer_now
+        work.progress.streams[name] = replace(state, windows=text, audited_at=ended)
 
     def _audited(self, probe: Probe) -> None:
         """A list, or a window, was read again whole; what was new in it was missing."""
@@ -76,6 +89,8 @@ class Answers:
         if found:
             work.report.missing[probe.stream.name] += found
             log.warning("audit_found_missing", stream=probe.stream.name, parent=probe.parent, rows=found)
+        if probe.window:
+            self._on_with_audit(probe, probe.window)
         if probe.window and probe.window.single:
             scope = work.progress.streams[probe.stream.name].scope
             work.intake.recount(scope, probe.window.first, probe.count, work.clock.now())
@@ -133,8 +148,13 @@ class Answers:
             for child in below:
                 self._follow(child, row.id)
         if steps[0].next:
-            probe.look = steps[0].next
-            work.agenda.onward(self._planner.onward(work.picture, probe, work.beamer_now))
+            # It was begun: what it was to wait for is at hand.
+            probe.look, probe.needs = steps[0].next, 1.0
+            if probe.look.place.behind_short:
+                # Begun anew in the next run, a look would be half a look for ever.
+                work.agenda.first(probe)
+            else:
+                work.agenda.onward(self._planner.onward(work.picture, probe, work.beamer_now))
         else:
             work.agenda.close(probe)
 
@@ -208,6 +228,9 @@ class Answers:
         work, sweep = self._work, probe.sweep
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
         if child is None or sweep is None or sweep.pages or sweep.resumed:
+            return
+        if probe.thorough:
+            probe.sweep = candidates.audit_probe(probe.stream, child, work.policy).sweep
             return
         planned = candidates.list_probe(work.picture, probe.stream, child, work.beamer_now)
         probe.sweep = planned.sweep

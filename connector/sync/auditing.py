@@ -1,5 +1,6 @@
 """Audits: what is read again although no counter says so, by itself and on demand; without I/O."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
@@ -11,7 +12,7 @@ from connector.sync import candidates, counters
 from connector.sync.learnt import Learnt, Rates
 from connector.sync.picture import Picture
 from connector.sync.probes import Probe, Turn
-from connector.sync.windows import whole_days
+from connector.sync.windows import restore, whole_days
 
 # A list that was read so lately needs no audit; and so many are considered at a time.
 AUDIT_AFTER = timedelta(days=7)
@@ -28,31 +29,32 @@ def audits(
 
     `between` is the time between two looks, in hours: so long a deletion has to cancel a row out.
     """
-    horizon = now - AUDIT_AFTER
-    due = [
-        (_whole_at(child), child.parent, stream)
-        for stream in candidates.wanted(picture.catalogue, picture.policy)
-        for child in picture.progress.children.get(stream.name, {}).values()
-        if child.swept_at
-        and child.swept_at < horizon
-        and child.swept == child.counter
-        and child.counter != "0"
-    ]
-    due = nsmallest(AUDITS, due, key=lambda each: each[:2])
+    due = nsmallest(AUDITS, _due(picture, now - AUDIT_AFTER), key=lambda each: each[:2])
     guess = known_rates or (Learnt(picture, now) if due else None)
-    probes = []
+    probes = _counts(picture, now)
     for _, name, stream in due:
         child = picture.progress.children[stream.name][name]
         parent = picture.progress.parents[stream.parent or ""][name]
-        if parent.gone or not counters.total(child.counter):
-            continue
         probe = candidates.audit_probe(stream, child, picture.policy)
         probe.turn, probe.audit = Turn.AUDIT, True
         if guess and child.swept_at:
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
             probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
         probes.append(probe)
-    return probes + _counts(picture, now)
+    return probes
+
+
+def _due(picture: Picture, horizon: datetime) -> Iterator[tuple[datetime, str, Stream]]:
+    """The lists that are not empty and were not read whole since then, though no counter has moved."""
+    for stream in candidates.wanted(picture.catalogue, picture.policy):
+        parents = picture.progress.parents.get(stream.parent or "", {})
+        for child in picture.progress.children.get(stream.name, {}).values():
+            parent = parents.get(child.parent)
+            whole = child.whole_at or (parent and parent.known_at) or BEFORE
+            if whole >= horizon or not child.swept_at or child.swept != child.counter:
+                continue
+            if parent and not parent.gone and counters.total(child.counter):
+                yield _whole_at(child), child.parent, stream
 
 
 def _counts(picture: Picture, now: datetime) -> list[Probe]:
@@ -60,20 +62,24 @@ def _counts(picture: Picture, now: datetime) -> list[Probe]:
     probes = []
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         if stream.parent is None and not children(picture.catalogue, stream.name):
-            last = picture.progress.streams[stream.name].audited_at or picture.policy.start
-            if now - last >= AUDIT_AFTER:
+            state = picture.progress.streams[stream.name]
+            last = state.audited_at or picture.policy.start
+            if state.windows or now - last >= AUDIT_AFTER:
                 probes += _count(picture, stream, now)
     for probe in probes:
         probe.turn = Turn.AUDIT
     return probes
 
 
-def _count(picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
-    """The count that an audit of a list begins with; none while the list is still being read."""
+def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = False) -> list[Probe]:
+    """The count that an audit of a list begins with, or what it has left; none while it is being read."""
     state, window = picture.progress.streams[stream.name], whole_days(picture.policy.start, now)
     if window is None or not state.complete or state.place:
         return []
-    probe = candidates.count_probe(stream, window)
+    kept = restore(state.windows, picture.policy.start)
+    if kept.left and (kept.thorough or not thorough):
+        return [candidates.left_probe(stream, each, thorough=kept.thorough) for each in kept.left]
+    probe = candidates.count_probe(stream, window, thorough=thorough)
     probe.whole = True
     return [probe]
 
@@ -128,11 +134,13 @@ class AuditEverything:
             done = child.whole_at is not None and child.whole_at >= self._since
             if parent is None or parent.gone or done or not counters.total(child.counter):
                 continue
-            if candidates.asks(child):
+            # One that was never read, or is half read, is read whole as it is.
+            if child.place or child.swept is None:
                 probe = candidates.list_probe(picture, stream, child, now)
             else:
                 probe = candidates.audit_probe(stream, child, picture.policy)
-                probe.audit = True
+                # What its counter has announced was not missing.
+                probe.audit, probe.thorough = not candidates.asks(child), True
             probe.worth = (now - (child.whole_at or parent.date)).total_seconds()
             found.append(probe)
         return found
@@ -140,11 +148,8 @@ class AuditEverything:
     def _counts(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
         state = picture.progress.streams[stream.name]
         dated = candidates.dated_probe(stream, state, picture.policy, picture.first_page)
-        done = state.audited_at is not None and state.audited_at >= self._since
-        counts = [] if done else _count(picture, stream, now)
-        for probe in counts:
-            probe.thorough = True
-        return [dated, *counts]
+        done = state.audited_at is not None and state.audited_at >= self._since and not state.windows
+        return [dated, *([] if done else _count(picture, stream, now, thorough=True))]
 
 
 def _proving(probe: Probe) -> Probe:

@@ -14,14 +14,12 @@ from connector.sync.picture import Picture
 from connector.sync.policy import Policy
 from connector.sync.probes import Probe
 from connector.sync.sweeps import Sweep
-from connector.sync.windows import Window
+from connector.sync.windows import Left, Window
 
 # Under a monthly limit, a list is read back over its whole lookback no oftener than this.
 DEEP_EVERY = timedelta(days=1)
 # How long a full page's proof that nothing hides behind it is believed.
 PROOF_LASTS = timedelta(days=7)
-# So many pages of a list a thorough audit reads before it counts in between.
-PAGES = 10
 
 
 def wanted(catalogue: Mapping[str, Stream], policy: Policy) -> tuple[Stream, ...]:
@@ -179,27 +177,40 @@ def count_probe(stream: Stream, window: Window, *, thorough: bool = False) -> Pr
     return Probe(stream, "are there as many as are held?", audit=True, window=window, thorough=thorough)
 
 
-def behind_count(probe: Probe, window: Window, count: int, held: int) -> list[Probe]:
-    """What to ask when Beamer counts so many rows in a window and so many are held.
+def left_probe(stream: Stream, left: Left, *, thorough: bool) -> Probe:
+    """What an earlier run's audit had still to count or to read."""
+    if left.count is None:
+        return count_probe(stream, left.window, thorough=thorough)
+    return window_probe(stream, left.window, left.count)
+
+
+def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, int]) -> list[Probe]:
+    """What to ask when Beamer counts so many rows in a window and so many are held there, by day.
 
     A row that has gone hides one that has come late. What fits on a page costs no more to read than to
-    count once more, so it is read in any case, and by a thorough audit everything is, some pages at a time.
+    count once more, so it is read in any case, and by a thorough audit everything is, page by page.
     Where the figures of many rows differ, single days are read: only they are counted anew.
     """
-    fits = max(count, held) <= probe.stream.cap * (PAGES if probe.thorough else 1)
-    equal = count == held
+    stream, held, cap = probe.stream, window.holds(by_day), probe.stream.cap
+    equal, fits = count == held, max(count, held) <= cap
     if equal and (not held or not (fits or probe.thorough)):
         return []
     if window.single or (fits and (equal or probe.whole)):
-        return [window_probe(probe.stream, window, count, held)]
-    return [count_probe(probe.stream, half, thorough=probe.thorough) for half in window.halves()]
+        return [window_probe(stream, window, count)]
+    parts = []
+    for half in window.halves():
+        own = half.holds(by_day)
+        read = equal and own <= cap
+        parts.append(
+            window_probe(stream, half, own) if read else count_probe(stream, half, thorough=probe.thorough)
+        )
+    return parts
 
 
-def window_probe(stream: Stream, window: Window, count: int, held: int) -> Probe:
-    """A window whose rows are read again."""
-    reason = "as many as are held, but the same?" if count == held else "not as many as are held"
-    sweep = Sweep(Place.around(window.since, window.until), None)
-    return Probe(stream, reason, audit=True, window=window, sweep=sweep, count=count)
+def window_probe(stream: Stream, window: Window, count: int) -> Probe:
+    """A window whose rows are read again; Beamer counts so many there."""
+    sweep = Sweep(Place.around(window.since, window.until), None, counted=count)
+    return Probe(stream, "are they those that are held?", audit=True, window=window, sweep=sweep, count=count)
 
 
 def habits_of(state: StreamState, first_page: int | None) -> Habits:

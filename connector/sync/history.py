@@ -60,12 +60,15 @@ def first_readings(catalogue: Mapping[str, Stream], wanted: Range) -> list[Readi
         below = read_for(catalogue, wanted.streams, stream)
         if stream.name in wanted.streams or below:
             since = None if below else wanted.since
-            first.append(_dated(stream.name, NO_PARENT, since, wanted.until))
+            first.append(_dated(stream.name, NO_PARENT, since, wanted.until, doubtful=bool(below)))
     return first
 
 
-def _dated(stream: str, parent: str, since: datetime | None, until: datetime | None) -> Reading:
-    sweep = Sweep(Place.around(since, until), since)
+def _dated(
+    stream: str, parent: str, since: datetime | None, until: datetime | None, *, doubtful: bool = False
+) -> Reading:
+    # With a page of parents all that is below them would be missed, and no counter tells of them.
+    sweep = Sweep(Place.around(since, until), since, doubtful=doubtful)
     return Reading(0, stream, parent, resuming.dump(sweep), since, until)
 
 
@@ -119,6 +122,10 @@ def decide(
     step = sweeps.after_page(probe.sweep, seen, probe.habits, probe.stream.cap)
     _learn(effects, step.habits, probe.habits, state)
     effects.opened = _below(context, probe, of, page)
+    if step.habits.order is Order.NONE and probe.stream.parent is None:
+        # It may be read more than once: its rows change places.
+        parents = dict.fromkeys((*step.sweep.opened, *(each.parent for each in effects.opened)))
+        step = replace(step, sweep=replace(step.sweep, opened=tuple(parents)))
     if step.done:
         return effects, step
     effects.reading = replace(of, place=resuming.dump(step.sweep))
@@ -164,7 +171,8 @@ def _below(context: Context, probe: Probe, of: Reading, page: JudgedPage) -> lis
     below = read_for(context.catalogue, wanted.streams, probe.stream)
     opened: list[Reading] = []
     for row, raw in page.rows.values() if below else ():
-        seen = row.id in probe.sweep.place.last or not within(row.date, of.since, of.until)
+        known = row.id in probe.sweep.place.last or row.id in probe.sweep.opened
+        seen = known or not within(row.date, of.since, of.until)
         if seen or (wanted.until and row.date >= wanted.until):
             continue
         for child in below:

@@ -54,9 +54,10 @@ def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, c
     more = page.count == cap or habits.short_ends is False
     if first and more and not look.proving and not missing and _proves(page, known, habits, cap):
         return LookStep(turned.habits, None)
-    if turned.next is None and first and (missing or (page.count and turned.habits.order in UNORDERED)):
-        behind = replace(look.place, page=1, last=page.ids, behind_short=True)
-        return LookStep(turned.habits, replace(look, place=behind))
+    behind = look.proving or turned.habits.order in UNORDERED
+    if turned.next is None and first and (missing or (page.count and behind)):
+        place = replace(look.place, page=1, last=page.ids, behind_short=True)
+        return LookStep(turned.habits, replace(look, place=place))
     if turned.next is None:
         return LookStep(turned.habits, None, missing)
     return LookStep(turned.habits, replace(look, place=turned.next))

@@ -13,8 +13,9 @@ from statistics import fmean
 from typing import Protocol
 
 from connector.beamer.catalogue import Stream, children
+from connector.beamer.pages import EMPTY_PAGES_THAT_END
 from connector.state.progress import ChildState, ParentState, StreamState
-from connector.sync import candidates, counters, rates, worth
+from connector.sync import candidates, counters, looks, rates, worth
 from connector.sync.auditing import audits
 from connector.sync.blocks import SIZE
 from connector.sync.learnt import Learnt, Rates
@@ -36,6 +37,9 @@ TAIL = 1.0
 CLOSELY = 350
 # More may come in while a run is under way.
 MARGIN = 20
+# So many pages a look has that goes behind its first one, by whether short pages were seen to end lists. It
+# is not kept between two runs: with a request at a time at hand, the first page would be asked for ever.
+TO_THE_END = {True: 2, None: 3, False: 2 + EMPTY_PAGES_THAT_END}
 # A right that a key does not have is seldom given within hours: what it may not read is asked for once a day.
 ASKED_AGAIN = timedelta(days=1)
 
@@ -127,22 +131,33 @@ class MostWorth:
         days = len(known) / SIZE / (PROOF_SHARE * picture.per_day) if picture.per_day else 0.0
         lasts = max(PROOF_LASTS, timedelta(days=days))
         below = [(child, picture.progress.children.get(child.name, {})) for child in picture.below(stream)]
-        whole = picture.progress.streams[stream.name].complete
+        state = picture.progress.streams[stream.name]
+        whole, unordered = state.complete, state.list_order in looks.UNORDERED
+        to_the_end = TO_THE_END[state.short_ends]
+        begun = any(picture.progress.parents.values())
         blocks: list[tuple[float, Probe, list[ParentState], datetime]] = []
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
             assert probe.look is not None  # noqa: S101 - a block's probe
             members = [known[name] for name in probe.look.block.members]
-            looked = min((parent.looked_at or parent.date for parent in members), default=None)
+            # A list that was read to its end and is empty was looked at, too.
+            looked = min(
+                (parent.looked_at or parent.date for parent in members),
+                default=state.looked_at if whole else None,
+            )
             if looked is None:
-                probe.worth = inf
+                # An empty list shows that it is one behind its first page; the very first look shows more.
+                probe.worth, probe.needs = inf, to_the_end if begun else 1.0
+                probe.kept = to_the_end - 1 if begun else 0
                 yield probe
             elif probe.look.block.since is None and not whole:
-                probe.worth = self._unknown(picture, stream, now)
+                probe.worth, probe.needs = self._unknown(picture, stream, now), to_the_end
+                probe.kept = to_the_end - 1
                 yield probe
             else:
-                guess = self._guess(members[0], looked, [child for child, _ in below], now)
-                newest = probe.look.block.until is None
-                blocks.append((inf if newest else guess * len(members), probe, members, looked))
+                guess = inf
+                if probe.look.block.until is not None:
+                    guess = self._guess(members[0], looked, [child for child, _ in below], now) * len(members)
+                blocks.append((guess, probe, members, looked))
         # Of very many, those are reckoned closely that may be worth most.
         blocks.sort(key=lambda each: each[0], reverse=True)
         for number, (guess, probe, members, looked) in enumerate(blocks):
@@ -150,8 +165,11 @@ class MostWorth:
             if number < CLOSELY:
                 value, lists = self._look(picture, stream, probe, members, below, now)
             Rank(value * self._late(now - looked)).by_age(looked, picture, now).given(probe)
+            both = unordered or (probe.look is not None and probe.look.proving)
+            pages = to_the_end if both else 1
+            probe.kept = pages - 1
             # On the smallest budgets a day's worth has to do.
-            probe.needs = min(1.0 + worth.lists_moved(lists), max(1.0, picture.per_day or 1.0))
+            probe.needs = min(pages + worth.lists_moved(lists), max(pages, picture.per_day or 1.0))
             yield probe
 
     def _guess(self, parent: ParentState, looked: datetime, below: Iterable[Stream], now: datetime) -> float:
@@ -179,7 +197,8 @@ class MostWorth:
                 if child and not candidates.asks(child):
                     lists.append(unseen(child_stream, parent, child, since))
         if probe.look.block.until is None:
-            unlooked = now - max(parent.looked_at or parent.date for parent in members)
+            before = picture.progress.streams[stream.name].looked_at or now
+            unlooked = now - max((parent.looked_at or parent.date for parent in members), default=before)
             own = worth.steady(self._rates.births(stream), unlooked)
             hours = unlooked / HOUR
             for child_stream, _ in below:

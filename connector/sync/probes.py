@@ -28,13 +28,14 @@ class Probe:
     """A block of parents (`look`), a list of rows (`sweep`), or how many rows there are in a `window`.
 
     `reason` says why it is asked. A `sweep` with a window reads just that for the audit, where
-    Beamer has a `count` of rows; `whole` is the window that an audit begins with, and `thorough` one that
-    reads every window, whatever the counts.
+    Beamer has a `count` of rows; `whole` is the window that an audit begins with, and a `thorough` one
+    reads every window and list whole, whatever counts and counters say.
 
     `of` is the number of the list that a backfill reads with it.
 
     `worth` is in row-hours per request, `overdue` in hours; `needs` is how
-    many requests should be at hand before it is asked.
+    many requests should be at hand before it is asked, and `kept` how many of those are for its further pages
+    once it is `going_on`.
     """
 
     stream: Stream
@@ -50,6 +51,8 @@ class Probe:
     turn: Turn = Turn.WORTH
     overdue: float = 0.0
     needs: float = 1.0
+    kept: int = 0
+    going_on: bool = False
     audit: bool = False
     window: Window | None = None
     whole: bool = False

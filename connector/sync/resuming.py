@@ -27,8 +27,9 @@ def restore(text: str) -> Sweep:
     for name in ("since", "until"):
         place[name] = _date(place.get(name))
     place["last"] = tuple(place.get("last", ()))
-    values["read_before"] = tuple(values.get("read_before", ()))
-    for name in ("low", "newest", "waits", "reached", "begun"):
+    for name in ("read_before", "opened"):
+        values[name] = tuple(values.get(name, ()))
+    for name in ("low", "newest", "waits", "reached", "begun", "since", "until"):
         values[name] = _date(values.get(name))
     return Sweep(place=Place(**place), **values)
 

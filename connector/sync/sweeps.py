@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from connector.beamer.pages import Habits, Order, Place, Seen, Way, turn
-from connector.sync.counters import risen, total
+from connector.sync.counters import UNKNOWN, risen, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,10 @@ class Sweep:
     `thrifty`: done as soon as all rows that the counter promised were found, newest first, and known ones
     behind them. Should one of them have been another, the counter's next move shows it: sums do not forget.
     `shallow`: it ended so before the whole lookback was read. `read_before`: what stood on the last page
-    that a run before has read, which may be shown again. `begun`: when its first page was read.
+    that a run before has read, which may be shown again. `begun`: when its first page was read. `since` and
+    `until`: the bounds that were asked for then. `counted`: how many rows Beamer says that there are between
+    them. `doubtful`: a short page ends it only when it was looked behind. `opened`: in a list without order,
+    the parents whose lists a backfill has opened.
     """
 
     place: Place
@@ -45,6 +48,11 @@ class Sweep:
     shallow: bool = False
     read_before: tuple[str, ...] = ()
     begun: datetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    counted: int | None = None
+    doubtful: bool = False
+    opened: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,8 @@ def begin_child(
 
 def begin_audit(counter: str, start: datetime) -> Sweep:
     """Read a list back to the start date, whatever its counter says."""
-    return Sweep(Place.around(start), None, began=counter)
+    counted = None if UNKNOWN in counter else total(counter)
+    return Sweep(Place.around(start), None, began=counter, counted=counted)
 
 
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> Sweep:
@@ -109,13 +118,27 @@ def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
     if turned.repeat and turned.next is not None:
         return SweepStep(turned.habits, replace(sweep, place=turned.next), done=False)
     grown = _grown(sweep, page)
+    if turned.next is not None and page.seen.count < cap and _all_read(grown):
+        return SweepStep(turned.habits, grown, done=True)
     if turned.next is not None:
         return SweepStep(turned.habits, *_onward(grown, page, turned.next, cap))
-    return SweepStep(turned.habits, *_ended(grown, page.seen, turned.habits, cap))
+    return SweepStep(turned.habits, *_ended(grown, page.seen, turned.habits))
+
+
+def _all_read(sweep: Sweep) -> bool:
+    """Whether a list that is read whole has shown all that its counter says; then nothing is behind it.
+
+    A row that the counter does not show yet is read for when it does.
+    """
+    if sweep.low is not None or not sweep.began or UNKNOWN in sweep.began:
+        return False
+    return sweep.read >= total(sweep.began) and sweep.found >= sweep.expected
 
 
 def _grown(sweep: Sweep, page: Page) -> Sweep:
     seen = page.seen
+    if not sweep.pages:
+        sweep = replace(sweep, since=sweep.place.since, until=sweep.place.until)
     again = len(set(seen.ids) & set(sweep.place.last))
     return replace(
         sweep,
@@ -142,11 +165,14 @@ def _onward(sweep: Sweep, page: Page, place: Place, cap: int) -> tuple[Sweep, bo
     return replace(sweep, place=place), False
 
 
-def _ended(sweep: Sweep, seen: Seen, habits: Habits, cap: int) -> tuple[Sweep, bool]:
+def _ended(sweep: Sweep, seen: Seen, habits: Habits) -> tuple[Sweep, bool]:
     short = _short_of_promise(sweep)
-    full = sweep.pages * cap
-    unsure = short or (sweep.first and sweep.low is not None and not sweep.trusting)
-    if unsure and seen.count and not sweep.place.behind_short and full < total(sweep.began):
+    first = sweep.first and sweep.low is not None and not sweep.trusting
+    if sweep.counted is None:
+        less = (short or first) and sweep.read < (total(sweep.began) if sweep.began else 0)
+    else:
+        less = sweep.read < sweep.counted
+    if (less or sweep.doubtful) and seen.count and not sweep.place.behind_short:
         # Rows hidden after the page was cut make it look like the last one.
         place = replace(sweep.place, page=sweep.place.page + 1, last=seen.ids, behind_short=True)
         return replace(sweep, place=place), False
@@ -158,7 +184,7 @@ def _ended(sweep: Sweep, seen: Seen, habits: Habits, cap: int) -> tuple[Sweep, b
         return _restart(sweep, Place(), None), False
     shifted = sweep.resumed or not sweep.began
     if shifted and sweep.pages > 1 and habits.order is Order.NONE and sweep.fresh_in_pass:
-        return _restart(sweep, Place(since=sweep.place.since), sweep.low), False
+        return _restart(sweep, Place(sweep.since, sweep.until), sweep.low), False
     return sweep, True
 
 
@@ -191,7 +217,7 @@ def _restart(sweep: Sweep, place: Place, low: datetime | None) -> Sweep:
 
 
 def _fits(counter: str, cap: int) -> bool:
-    return "?" not in counter and total(counter) <= cap
+    return UNKNOWN not in counter and total(counter) <= cap
 
 
 def surplus_after(sweep: Sweep, swept: str | None, surplus: int) -> int:

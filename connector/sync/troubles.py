@@ -81,7 +81,8 @@ class Troubles:
         """A key that may list rows need not be allowed to count them: the audit does without."""
         work, name = self._work, probe.stream.name
         log.warning("audit_without_counts", stream=name)
-        work.progress.streams[name] = replace(work.progress.streams[name], audited_at=work.beamer_now)
+        done = replace(work.progress.streams[name], audited_at=work.beamer_now, windows=None)
+        work.progress.streams[name] = done
         work.agenda.close(probe)
 
     def not_known(self, probe: Probe) -> None:

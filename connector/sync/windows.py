@@ -1,6 +1,7 @@
 """Windows of whole UTC days, in which a list's rows are counted and halved; without I/O."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,3 +45,38 @@ def whole_days(start: datetime, now: datetime) -> Window | None:
     """From the start date to the end of yesterday: today's rows are still coming in."""
     first, end = day_of(start), day_of(now)
     return Window(first, end, start) if first < end else None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A window that an audit has still to count, or to read where Beamer's `count` is known."""
+
+    window: Window
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What is left of an audit, kept in the store: on a small budget a run asks for one window or two."""
+
+    left: tuple[Left, ...] = ()
+    thorough: bool = False
+
+    def after(self, done: Window, more: Iterable[Left]) -> "Round":
+        """One window was counted or read, and others follow from it."""
+        others = tuple(each for each in self.left if each.window != done)
+        return Round((*others, *more), self.thorough)
+
+    def dump(self) -> str | None:
+        """As text; None at the round's end."""
+        left = [[each.window.first, each.window.end, each.count] for each in self.left]
+        return json.dumps({"left": left, "thorough": self.thorough}) if left else None
+
+
+def restore(text: str | None, start: datetime) -> Round:
+    """A round as it was kept."""
+    if text is None:
+        return Round()
+    said = json.loads(text)
+    left = (Left(Window(first, end, start), count) for first, end, count in said["left"])
+    return Round(tuple(left), said["thorough"])

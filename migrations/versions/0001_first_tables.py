@@ -254,6 +254,7 @@ def upgrade() -> None:
         sa.Column("looked_at", sa.DateTime(), nullable=True),
         sa.Column("recent", sa.Float(), server_default="0", nullable=False),
         sa.Column("audited_at", sa.DateTime(), nullable=True),
+        sa.Column("windows", sa.Text(), nullable=True),
         sa.Column("curve", sa.Text(), nullable=True),
         sa.Column("fitted_at", sa.DateTime(), nullable=True),
         sa.Column("announced", sa.Float(), server_default="0", nullable=False),

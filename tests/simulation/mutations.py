@@ -101,8 +101,8 @@ MUTANTS = (
         "a counter is remembered before its children were read",
         (
             "state/intake.py",
-            "put(db, children, [_values(child) for child in effects.children])",
-            'put(db, children, [{**_values(child), "swept": child.counter} for child in effects.children])',
+            '{**_values(child), "surplus": 0} for',
+            '{**_values(child), "surplus": 0, "swept": child.counter} for',
         ),
     ),
     _mutant(
@@ -137,7 +137,7 @@ MUTANTS = (
         "a messageId comes from a random source",
         (
             "segment/identity.py",
-            'readable = "-".join(["bmr1", *parts])',
+            'readable = "-".join([PREFIX, *parts])',
             'readable = "bmr1-" + __import__("secrets").token_hex(16)',
         ),
     ),
@@ -233,6 +233,6 @@ MUTANTS = (
     _mutant(
         "unsettled-passed",
         "the watermark passes an answer whose text is still being typed",
-        ("sync/sweeps.py", "(sweep.newest, sweep.waits, now) if moment", "(sweep.newest, now) if moment"),
+        ("sync/sweeps.py", "(sweep.newest, sweep.waits, now, begun)", "(sweep.newest, now, begun)"),
     ),
 )

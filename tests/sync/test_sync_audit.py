@@ -13,7 +13,10 @@ from connector.sandbox import Company, Sandbox, Switches
 from connector.state.ledger import Limits
 from connector.state.period import EPOCH
 from connector.sync import candidates
-from connector.sync.auditing import AuditEverything
+from connector.sync.auditing import AuditEverything, audits
+from connector.sync.everywhere import LookEverywhere
+from connector.sync.picture import Picture
+from connector.sync.probes import Probe
 from connector.sync.run import Run
 from connector.sync.running import Outcome
 from connector.sync.windows import Window
@@ -86,10 +89,10 @@ def test_syncs_audit_by_themselves(tmp_path: Path, limits: Limits) -> None:
     connector.close()
 
 
-def some_days(connector: Rig) -> tuple[Counter[str], Counter[str]]:
+def some_days(connector: Rig, days: int = 10) -> tuple[Counter[str], Counter[str]]:
     """Syncs over more than a week, in which each list has its turn: what was missing, what was audited."""
     missing, audited = Counter[str](), Counter[str]()
-    for _ in range(10):
+    for _ in range(days):
         connector.sandbox.advance(DAY)
         report = connector.sync().report
         missing += report.missing
@@ -144,8 +147,8 @@ def test_an_audit_on_demand_believes_no_count(tmp_path: Path) -> None:
     before = connector.beamer_requests
     outcome = audit(connector)
     assert dict(outcome.report.missing) == {"nps": 1}
-    # One count, three pages of responses and one behind them; the rest are the other lists.
-    assert connector.beamer_requests - before < 15
+    # Three counts, and a page for each quarter; the rest are the other lists.
+    assert connector.beamer_requests - before < 20
     connector.check()
     connector.close()
 
@@ -172,10 +175,11 @@ def test_what_fits_on_a_page_is_read_instead_of_believed(tmp_path: Path) -> None
         (60, 60, False, 8, [("read", 8)]),
         (60, 59, False, 8, [("read", 8)]),
         (101, 101, False, 8, []),
-        (101, 101, True, 8, [("read", 8)]),
-        (1_001, 1_001, True, 8, [("count", 4), ("count", 4)]),
-        (1_001, 1_001, True, 1, [("read", 1)]),
+        (101, 101, True, 8, [("read", 4), ("read", 4)]),
+        (400, 400, True, 8, [("count", 4), ("count", 4)]),
+        (400, 400, True, 1, [("read", 1)]),
         (101, 100, False, 8, [("count", 4), ("count", 4)]),
+        (101, 100, True, 8, [("count", 4), ("count", 4)]),
         (101, 100, False, 1, [("read", 1)]),
         (0, 5, False, 1, [("read", 1)]),
     ],
@@ -185,7 +189,8 @@ def test_what_follows_from_a_count(
 ) -> None:
     window = Window(20_000, 20_000 + days, EPOCH)
     probe = replace(candidates.count_probe(CATALOGUE["nps"], window, thorough=thorough), whole=days > 1)
-    found = candidates.behind_count(probe, window, count, held)
+    by_day = {20_000 + day: held // days + (day < held % days) for day in range(days)}
+    found = candidates.behind_count(probe, window, count, by_day)
     whats = ["count" if each.counts else "read" for each in found]
     lengths = [each.window.end - each.window.first for each in found if each.window]
     assert list(zip(whats, lengths, strict=True)) == asked
@@ -206,5 +211,91 @@ def test_an_audit_cut_short_goes_on_where_it_stood(tmp_path: Path) -> None:
         outcome = Run(replace(connector.parts(), planner=planner), command="audit", most_requests=2).go()
         if outcome.report.stopped is None:
             break
+    connector.check()
+    connector.close()
+
+
+def many_quiet(posts: int, empty: int) -> tuple[Sandbox, str]:
+    """So many posts with three comments each, and so many more without any; and some NPS responses."""
+    box = sandbox(company=Company.empty())
+    for number in range(posts + empty):
+        date = box.now() - (20 - number / 10) * DAY
+        post = box.world.add("posts", None, date=date, appears=date)
+        for hours in range(3 if number < posts else 0):
+            written = date + (hours + 1) * HOUR
+            box.world.add("comments", post, date=written, appears=written, **USER)
+    for number in range(120):
+        date = box.now() - (0.55 + number / 8) * DAY
+        box.world.add("nps", None, date=date, appears=date, **USER)
+    return box, box.world.rows("posts")[0].id
+
+
+@pytest.mark.parametrize("limits", [Limits(None, 0, 30), Limits(3_000, 0, 30)])
+def test_lists_that_are_empty_or_gone_keep_no_other_from_its_audit(tmp_path: Path, limits: Limits) -> None:
+    """Twenty of them were picked first, dropped, and picked again at every run."""
+    box, post = many_quiet(4, 45)
+    connector = rig(box, tmp_path, limits=limits)
+    connector.sync()
+    for gone in box.world.rows("posts")[-22:]:
+        box.world.delete("posts", gone.id)
+    box.advance(HOUR)
+    cancel_out(box, post)
+    missing, _ = some_days(connector, 20)
+    assert missing["comments"] == 1
+    connector.close()
+
+
+def test_counts_come_before_the_audits_of_many_lists(tmp_path: Path) -> None:
+    box, _ = many_quiet(60, 0)
+    connector = rig(box, tmp_path)
+    connector.sync()
+    late_nps(box, 15)
+    assert some_days(connector)[0]["nps"] == 1
+    connector.close()
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_an_audit_by_counts_goes_on_in_the_next_run(tmp_path: Path, thorough: bool) -> None:
+    """A request at a time, each run began with the count of all, and counted as an audit by it."""
+    box, _ = account()
+    connector = rig(box, tmp_path)
+    connector.sync()
+    late_nps(box, 15)
+    began, missing = connector.clock.now() + DAY, Counter[str]()
+    for number in range(60):
+        box.advance(DAY if number == 0 else HOUR / 2)
+        planner = AuditEverything(began) if thorough else OnlyCounts()
+        outcome = Run(replace(connector.parts(), planner=planner), most_requests=1 + 3 * thorough).go()
+        missing += outcome.report.missing
+        if outcome.report.stopped is None:
+            break
+    assert number > 1
+    assert missing["nps"] == 1
+    connector.check()
+    connector.close()
+
+
+class OnlyCounts(LookEverywhere):
+    """What has no counters, and nothing else."""
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        return [probe for probe in audits(picture, now) if probe.window]
+
+
+def test_an_audit_on_demand_reads_lists_that_have_moved_as_a_whole(tmp_path: Path) -> None:
+    """What the counter announced was found, and what a deletion had hidden below the lookback was not."""
+    box, post = account()
+    for number in range(12):
+        date = box.now() - (12 + number / 10) * DAY
+        box.world.add("comments", post, date=date, appears=date, **USER)
+    connector = rig(box, tmp_path)
+    connector.sync()
+    box.advance(4 * HOUR)
+    box.world.delete("comments", box.world.shelf("comments", post).rows[0].id)
+    hidden = box.now() - 10 * DAY
+    box.world.add("comments", post, date=hidden, **USER)
+    connector.sync()
+    box.world.add("comments", post, **USER)
+    audit(connector)
     connector.check()
     connector.close()

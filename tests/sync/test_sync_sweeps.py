@@ -128,6 +128,32 @@ def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:
         assert rest.habits.short_ends is False
 
 
+def test_behind_a_short_page_is_looked_for_what_the_counter_says() -> None:
+    """Ten are shown in all, and one of the first page is not: nine would have made a whole list."""
+    nine = page(*range(58, 49, -1), fresh=9)
+    assert after(child("10", None), nine).sweep.place.behind_short
+    assert after(sweeps.begin_audit("24", BASE), replace(nine, fresh=0)).sweep.place.behind_short
+    assert after(child("9", None), nine).done
+    assert after(sweeps.begin_audit("9", BASE), replace(nine, fresh=0)).done
+
+
+def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
+    """Where a row was once seen behind a short page, each small list cost three empty pages more."""
+    doubting = replace(NEWEST, short_ends=False)
+    assert after(child("3", "2"), page(58, 57, 56, fresh=1), doubting).done
+    assert not after(child("4", "3"), page(58, 57, 56, fresh=1), doubting).done
+    assert not after(child("3", "2"), page(58, 57, 56, fresh=0), doubting).done
+    assert not after(child("?", None), page(58, 57, 56, fresh=3), doubting).done
+
+
+def test_a_second_pass_keeps_to_the_bounds() -> None:
+    sweep = Sweep(Place(BASE, LOW), None)
+    first = after(sweep, page(3, 1, 9, 2, 8, 4, 7, 5, 6, 10, fresh=5), NONE)
+    again = after(first.sweep, page(12, 11, 13, fresh=1), NONE)
+    assert not again.done
+    assert (again.sweep.place.since, again.sweep.place.until, again.sweep.place.page) == (BASE, LOW, 0)
+
+
 def test_an_old_parents_rows_before_the_start_date_are_not_looked_for() -> None:
     assert after(child("40", None), page(53, 52, 51, 50, 49, 48, 47, 46, 45, 44, fresh=4)).done
 
