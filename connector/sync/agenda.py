@@ -102,7 +102,7 @@ class Agenda:
 
     def _spoken_for(self, probe: Probe) -> bool:
         """Whether what is at hand is kept for the further pages of looks that are on their way."""
-        return self.at_hand is not None and not probe.going_on and 0 < self.at_hand < self._kept + 1
+        return self.at_hand is not None and not probe.going_on and 1 <= self.at_hand < self._kept + 1
 
     def _keep(self, probe: Probe) -> None:
         if probe.going_on:
@@ -117,7 +117,10 @@ class Agenda:
         # Where a run finds more than that each time, waiting for the next one saves nothing.
         if probe.turn is not Turn.WORTH or self.at_hand is None or probe.needs <= self.per_run:
             return False
-        self.saving = max(0.0, probe.needs - self.at_hand)
+        # What was begun goes on with what is there.
+        if probe.going_on:
+            return False
+        self.saving = max(0.0, probe.needs - (self.at_hand - self._kept))
         return self.saving > 0
 
     def _turn(self) -> Turn | None:
@@ -148,14 +151,21 @@ class Agenda:
 
     def close(self, probe: Probe) -> None:
         """A probe was answered to its end."""
-        self._kept -= probe.kept
-        probe.kept = 0
+        self.release(probe)
         if not probe.window:
             self._lists.discard((probe.stream.name, probe.parent))
+
+    def release(self, probe: Probe) -> None:
+        """What was kept for a probe's further pages is for others: there will be none of them in this run."""
+        self._kept -= probe.kept if probe.going_on else 0
+        probe.kept = 0
 
     def drop(self, stream: str) -> None:
         """Ask nothing more of a stream in this run."""
         self._dropped.add(stream)
         for turn, waiting in self._waiting.items():
+            for _, _, probe in waiting:
+                if probe.stream.name == stream:
+                    self.release(probe)
             self._waiting[turn] = [entry for entry in waiting if entry[2].stream.name != stream]
             heapify(self._waiting[turn])

@@ -150,7 +150,7 @@ class Answers:
         if steps[0].next:
             # It was begun: what it was to wait for is at hand.
             probe.look, probe.needs = steps[0].next, 1.0
-            if probe.look.place.behind_short:
+            if probe.look.place.behind_short or probe.kept:
                 # Begun anew in the next run, a look would be half a look for ever.
                 work.agenda.first(probe)
             else:
@@ -230,7 +230,8 @@ class Answers:
         if child is None or sweep is None or sweep.pages or sweep.resumed:
             return
         if probe.thorough:
-            probe.sweep = candidates.audit_probe(probe.stream, child, work.policy).sweep
+            parent = work.progress.parents[probe.stream.parent or ""][probe.parent]
+            probe.sweep = candidates.audit_probe(probe.stream, child, work.policy, parent.date).sweep
             return
         planned = candidates.list_probe(work.picture, probe.stream, child, work.beamer_now)
         probe.sweep = planned.sweep

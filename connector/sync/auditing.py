@@ -35,7 +35,7 @@ def audits(
     for _, name, stream in due:
         child = picture.progress.children[stream.name][name]
         parent = picture.progress.parents[stream.parent or ""][name]
-        probe = candidates.audit_probe(stream, child, picture.policy)
+        probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
         probe.turn, probe.audit = Turn.AUDIT, True
         if guess and child.swept_at:
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
@@ -138,7 +138,7 @@ class AuditEverything:
             if child.place or child.swept is None:
                 probe = candidates.list_probe(picture, stream, child, now)
             else:
-                probe = candidates.audit_probe(stream, child, picture.policy)
+                probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
                 # What its counter has announced was not missing.
                 probe.audit, probe.thorough = not candidates.asks(child), True
             probe.worth = (now - (child.whole_at or parent.date)).total_seconds()

@@ -9,7 +9,7 @@ from connector.clock import SECOND
 from connector.state.progress import ChildState, ParentState, Progress, StreamState
 from connector.sync import looks, resuming, sweeps
 from connector.sync.blocks import Block, cut
-from connector.sync.counters import UNKNOWN, moved
+from connector.sync.counters import UNKNOWN, moved, risen
 from connector.sync.picture import Picture
 from connector.sync.policy import Policy
 from connector.sync.probes import Probe
@@ -133,7 +133,7 @@ def child_probe(
         sweep = resuming.resumed(resuming.restore(child.place), habits_of(state, first_page))
         return Probe(stream, "go on where the last run stopped", child.parent, sweep=sweep)
     if child.swept == child.counter and not child.fell:
-        return audit_probe(stream, child, policy)
+        return audit_probe(stream, child, policy, parent_date)
     sweep = sweeps.begin_child(
         child.counter,
         child.swept,
@@ -143,6 +143,7 @@ def child_probe(
         stream.cap,
         young=parent_date >= policy.start,
         thrifty=thrifty and not state.distrusted,
+        sure=not state.distrusted,
     )
     reason = "its rows were never read" if child.swept is None else f"counter {child.swept} → {child.counter}"
     return Probe(stream, reason, child.parent, sweep=sweep)
@@ -166,9 +167,11 @@ def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetim
     )
 
 
-def audit_probe(stream: Stream, child: ChildState, policy: Policy) -> Probe:
-    """A child list that is read whole although no counter has moved, to compare its ids."""
-    sweep = sweeps.begin_audit(child.counter, policy.start)
+def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: datetime) -> Probe:
+    """A child list that is read whole, whether or not its counter has moved, to compare its ids."""
+    announced = 0 if child.swept is None else max(0, risen(child.counter, child.swept) - child.surplus)
+    young = parent_date >= policy.start
+    sweep = sweeps.begin_audit(child.counter, policy.start, young=young, expected=announced)
     return Probe(stream, "does it hold what is known of it?", child.parent, sweep=sweep)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from connector.beamer.catalogue import Stream, children
 from connector.beamer.pages import EMPTY_PAGES_THAT_END
+from connector.state.bucket import GATHERS
 from connector.state.progress import ChildState, ParentState, StreamState
 from connector.sync import candidates, counters, looks, rates, worth
 from connector.sync.auditing import audits
@@ -135,6 +136,8 @@ class MostWorth:
         whole, unordered = state.complete, state.list_order in looks.UNORDERED
         to_the_end = TO_THE_END[state.short_ends]
         begun = any(picture.progress.parents.values())
+        # More than that never gathers.
+        most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
         blocks: list[tuple[float, Probe, list[ParentState], datetime]] = []
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
             assert probe.look is not None  # noqa: S101 - a block's probe
@@ -146,12 +149,12 @@ class MostWorth:
             )
             if looked is None:
                 # An empty list shows that it is one behind its first page; the very first look shows more.
-                probe.worth, probe.needs = inf, to_the_end if begun else 1.0
-                probe.kept = to_the_end - 1 if begun else 0
+                probe.worth, pages = inf, to_the_end if begun else 1
+                _save_up(probe, pages, pages, most)
                 yield probe
             elif probe.look.block.since is None and not whole:
-                probe.worth, probe.needs = self._unknown(picture, stream, now), to_the_end
-                probe.kept = to_the_end - 1
+                probe.worth = self._unknown(picture, stream, now)
+                _save_up(probe, to_the_end, to_the_end, most)
                 yield probe
             else:
                 guess = inf
@@ -165,11 +168,13 @@ class MostWorth:
             if number < CLOSELY:
                 value, lists = self._look(picture, stream, probe, members, below, now)
             Rank(value * self._late(now - looked)).by_age(looked, picture, now).given(probe)
-            both = unordered or (probe.look is not None and probe.look.proving)
+            # One that the last look did not show is looked for behind a short page.
+            missing = any((parent.looked_at or parent.date) != looked for parent in members)
+            both = unordered or missing or (probe.look is not None and probe.look.proving)
             pages = to_the_end if both else 1
-            probe.kept = pages - 1
             # On the smallest budgets a day's worth has to do.
-            probe.needs = min(pages + worth.lists_moved(lists), max(pages, picture.per_day or 1.0))
+            wanted = min(pages + worth.lists_moved(lists), max(pages, picture.per_day or 1.0))
+            _save_up(probe, pages, wanted, most)
             yield probe
 
     def _guess(self, parent: ParentState, looked: datetime, below: Iterable[Stream], now: datetime) -> float:
@@ -299,3 +304,9 @@ def _usual(picture: Picture, now: datetime) -> float:
         if parent.looked_at and not parent.gone
     ]
     return max(0.1, fmean(hours)) if hours else 1.0
+
+
+def _save_up(probe: Probe, pages: int, wanted: float, most: float) -> None:
+    """How much is to be at hand before a look begins, and how much of it is kept for its further pages."""
+    probe.needs = min(wanted, most)
+    probe.kept = min(pages, int(probe.needs)) - 1

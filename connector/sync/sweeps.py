@@ -25,7 +25,7 @@ class Sweep:
     that a run before has read, which may be shown again. `begun`: when its first page was read. `since` and
     `until`: the bounds that were asked for then. `counted`: how many rows Beamer says that there are between
     them. `doubtful`: a short page ends it only when it was looked behind. `opened`: in a list without order,
-    the parents whose lists a backfill has opened.
+    the parents whose lists a backfill has opened. `sure`: its counter is believed.
     """
 
     place: Place
@@ -52,6 +52,7 @@ class Sweep:
     until: datetime | None = None
     counted: int | None = None
     doubtful: bool = False
+    sure: bool = False
     opened: tuple[str, ...] = ()
 
 
@@ -83,6 +84,7 @@ def begin_child(
     *,
     young: bool = False,
     thrifty: bool = False,
+    sure: bool = False,
 ) -> Sweep:
     """Begin reading a child list; `young`: its parent is not older than `low`, so no row can be.
 
@@ -92,13 +94,13 @@ def begin_child(
     expected = 0 if swept is None else max(0, risen(counter, swept) - surplus)
     dated = begin_dated(low, habits, first=False)
     sweep = Sweep(Place(), None, by_date=False) if whole else dated
-    return replace(sweep, began=counter, expected=expected, first=swept is None, thrifty=thrifty)
+    return replace(sweep, began=counter, expected=expected, first=swept is None, thrifty=thrifty, sure=sure)
 
 
-def begin_audit(counter: str, start: datetime) -> Sweep:
-    """Read a list back to the start date, whatever its counter says."""
-    counted = None if UNKNOWN in counter else total(counter)
-    return Sweep(Place.around(start), None, began=counter, counted=counted)
+def begin_audit(counter: str, start: datetime, *, young: bool, expected: int = 0) -> Sweep:
+    """Read a list back to the start date, whatever its counter says; `young`: all of it came since then."""
+    counted = total(counter) if young and UNKNOWN not in counter else None
+    return Sweep(Place.around(start), None, began=counter, counted=counted, expected=expected)
 
 
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> Sweep:
@@ -118,7 +120,8 @@ def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
     if turned.repeat and turned.next is not None:
         return SweepStep(turned.habits, replace(sweep, place=turned.next), done=False)
     grown = _grown(sweep, page)
-    if turned.next is not None and page.seen.count < cap and _all_read(grown):
+    # Where a short page ends a list, or it is not known yet, one look behind it says so.
+    if turned.next is not None and turned.habits.short_ends is False and _all_read(grown):
         return SweepStep(turned.habits, grown, done=True)
     if turned.next is not None:
         return SweepStep(turned.habits, *_onward(grown, page, turned.next, cap))
@@ -130,7 +133,7 @@ def _all_read(sweep: Sweep) -> bool:
 
     A row that the counter does not show yet is read for when it does.
     """
-    if sweep.low is not None or not sweep.began or UNKNOWN in sweep.began:
+    if not sweep.sure or sweep.low is not None or sweep.resumed or UNKNOWN in sweep.began:
         return False
     return sweep.read >= total(sweep.began) and sweep.found >= sweep.expected
 

@@ -55,6 +55,7 @@ class Troubles:
         if name not in work.report.forbidden:
             work.report.forbidden.append(name)
         work.note_trouble(name, Forbidden.told)
+        work.agenda.release(probe)
         work.agenda.drop(name)
 
     def too_many(self, probe: Probe, error: TooMany) -> None:
@@ -94,6 +95,7 @@ class Troubles:
     def give_up(self, probe: Probe, error: ConnectorError) -> None:
         """Leave a probe for the next run; the others go on, unless nothing gets through any more."""
         name = probe.stream.name
+        self._work.agenda.release(probe)
         self._work.note_trouble(name, error.what)
         if not isinstance(error, Transient):
             return

@@ -1,6 +1,7 @@
 """What is asked, and in which order: pictures in, probes out."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
@@ -211,6 +212,73 @@ def test_a_look_waits_until_what_it_shows_can_be_read() -> None:
     agenda.at_hand = 4.6
     assert agenda.next(lambda _: False) is look
     assert agenda.next(lambda _: False) is small
+
+
+def with_a_look(at_hand: float) -> tuple[Agenda, Probe, Probe]:
+    """A look of three pages that has begun, and a list of less worth that waits."""
+    look = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=3.0, kept=2)
+    small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
+    agenda = Agenda(0, at_hand=at_hand)
+    agenda.per_run = 1.0
+    agenda.add(look)
+    agenda.add(small)
+    assert agenda.next(lambda _: False) is look
+    return agenda, look, small
+
+
+def test_what_a_look_needs_to_come_to_its_end_is_kept_for_it() -> None:
+    """It begins anew in the next run: half a look is asked for again and again."""
+    agenda, look, small = with_a_look(3.4)
+    for _ in range(2):
+        assert agenda.next(lambda _: False) is None
+        agenda.first(look)
+        assert agenda.next(lambda _: False) is look
+    agenda.close(look)
+    # What is less than a request is for the ledger to refuse, which says so.
+    assert agenda.next(lambda _: False) is small
+
+
+def test_what_was_kept_for_a_look_that_is_given_up_is_for_others() -> None:
+    agenda, look, small = with_a_look(3.4)
+    agenda.release(look)
+    assert agenda.next(lambda _: False) is small
+    agenda, look, small = with_a_look(3.4)
+    agenda.first(look)
+    agenda.drop("posts")
+    assert agenda.next(lambda _: False) is small
+
+
+def test_a_page_that_failed_is_tried_again_with_what_is_left() -> None:
+    agenda, look, _ = with_a_look(3.0)
+    agenda.first(look)
+    assert agenda.next(lambda _: False) is look
+
+
+@pytest.mark.parametrize("short_ends", [True, None, False])
+@pytest.mark.parametrize("per_day", [0.2, 0.4, 1.0, 27.0])
+def test_no_look_waits_for_more_than_ever_gathers(short_ends: bool | None, per_day: float) -> None:
+    found = replace(picture(), per_day=per_day)
+    found.progress.streams["posts"].short_ends = short_ends
+    found.progress.streams["posts"].complete = False
+    for probe in begin(found):
+        assert 1.0 <= probe.needs <= max(1.0, 8 * per_day)
+        assert 0 <= probe.kept <= probe.needs - 1
+
+
+def test_a_list_that_is_empty_is_looked_at_like_any_other() -> None:
+    """Nothing was known of it still, so that it came first at every run."""
+    found = picture(requests=0)
+    found.progress.parents["feature_requests"].clear()
+    (empty,) = [probe for probe in begin(found) if probe.stream.name == "feature_requests"]
+    assert empty.worth < begin(found)[0].worth
+
+
+def test_where_a_parent_was_missing_the_look_saves_up_for_two_pages() -> None:
+    found = picture()
+    found.progress.streams["posts"].short_ends = True
+    found.progress.parents["posts"]["posts-55"].looked_at = NOW - 2 * DAY
+    pages = [probe.kept + 1 for probe in begin(found) if probe.look and probe.stream.name == "posts"]
+    assert sorted(pages) == [1, 1, 1, 1, 1, 2]
 
 
 def test_without_a_limit_everything_is_asked_in_the_order_in_which_it_came() -> None:
