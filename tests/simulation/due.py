@@ -78,6 +78,9 @@ def _sent(universe: Universe, member: Member, now: datetime, *, parents: bool) -
                 continue
             if (stream, row.id) in universe.happenings.unusable:
                 continue
+            if universe.box.switches.nps_text_later and row.text_s > now.timestamp():
+                # Its text was still being typed.
+                continue
             if not _shown(universe, row.parent or row, member, now, parents=parents):
                 continue
             if oracle.fate(row, member, start, now).what == "sent":
