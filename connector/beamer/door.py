@@ -14,7 +14,7 @@ import httpx
 
 from connector.beamer.asking import Answer, Ask
 from connector.beamer.bodies import LARGEST_ANSWER, parsed, unpacked
-from connector.beamer.pacing import Pacer, Place
+from connector.beamer.pacing import Pacer, Slot
 from connector.clock import Clock, timer
 from connector.errors import BadAnswer, Forbidden, Gone, KeyRefused, Stopped, TooMany, Transient, Unreachable
 
@@ -67,21 +67,21 @@ class Beamer:
         Raises Stopped, KeyRefused, Forbidden, Gone, TooMany, Transient, Unreachable or BadAnswer, none of
         which holds a URL, a key or a body.
         """
-        place = self._pacer.wait(go_at)
+        slot = self._pacer.wait(go_at)
         try:
             if self._clock.stopped:
                 raise Stopped("The run was asked to stop before this request was sent.")
-            status, headers, packed = self._send(ask, place)
+            status, headers, packed = self._send(ask, slot)
         finally:
-            if place.at is None:
-                self._pacer.sent(place)
+            if slot.at is None:
+                self._pacer.sent(slot)
         body = unpacked(packed, headers.get("Content-Encoding", ""))
         judge(status, headers, body or b"")
         return Answer(parsed(body), _date(headers))
 
-    def _send(self, ask: Ask, place: Place) -> tuple[int, httpx.Headers, bytes]:
+    def _send(self, ask: Ask, slot: Slot) -> tuple[int, httpx.Headers, bytes]:
         try:
-            return self._fetch(ask, place)
+            return self._fetch(ask, slot)
         except httpx.TimeoutException:
             failure = "Beamer did not answer in time."
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -89,13 +89,13 @@ class Beamer:
         # Raised out here, for httpx's errors hold the request, which holds the key.
         raise Transient(failure)
 
-    def _fetch(self, ask: Ask, place: Place) -> tuple[int, httpx.Headers, bytes]:
+    def _fetch(self, ask: Ask, slot: Slot) -> tuple[int, httpx.Headers, bytes]:
         elapsed = self._elapsed()
 
         def told(event: str, _: object) -> None:
             # The last time counts: a proxy is asked for a tunnel first.
             if event == SENT:
-                self._pacer.sent(place)
+                self._pacer.sent(slot)
 
         with self._client.stream(
             "GET", ask.path, params=list(ask.params), extensions={"trace": told}

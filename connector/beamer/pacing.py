@@ -19,7 +19,7 @@ SOON = 0.003
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class Slot:
     """One request's place in the window: the moment at which it was sent, None until it is."""
 
     at: datetime | None = None
@@ -30,34 +30,34 @@ class Pacer:
 
     def __init__(self, per_second: float, clock: Clock) -> None:
         self._clock = clock
-        self._places: deque[Place] = deque(maxlen=max(1, int(per_second)))
+        self._slots: deque[Slot] = deque(maxlen=max(1, int(per_second)))
         self._lock = threading.Lock()
 
-    def wait(self, go_at: datetime) -> Place:
+    def wait(self, go_at: datetime) -> Slot:
         """Wait until a request may go: not before `go_at`, nor where the window is full.
 
         Its place must be given to `sent` when the request is on its way, or will never be.
         """
         self._clock.sleep((go_at - self._clock.now()).total_seconds())
-        place = Place()
-        while (late := self._claim(place)) > 0 and not self._clock.stopped:
+        slot = Slot()
+        while (late := self._claim(slot)) > 0 and not self._clock.stopped:
             self._clock.sleep(late)
-        return place
+        return slot
 
-    def sent(self, place: Place) -> None:
+    def sent(self, slot: Slot) -> None:
         """The window counts from here: what came between may have taken longer than between others."""
-        place.at = self._clock.now()
+        slot.at = self._clock.now()
 
-    def _claim(self, place: Place) -> float:
+    def _claim(self, slot: Slot) -> float:
         """Take a place in the window, or say in how many seconds one may be free."""
         with self._lock:
             now = self._clock.now()
-            if len(self._places) == self._places.maxlen:
-                oldest = self._places[0].at
+            if len(self._slots) == self._slots.maxlen:
+                oldest = self._slots[0].at
                 if oldest is None:
                     return SOON
                 # A clock set back must not make everybody wait until it has caught up.
                 if timedelta(0) <= now - oldest < WINDOW:
                     return (oldest + WINDOW - now).total_seconds()
-            self._places.append(place)
+            self._slots.append(slot)
             return 0.0

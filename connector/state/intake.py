@@ -11,12 +11,12 @@ from sqlalchemy import Connection, bindparam, select, update
 from connector.state.effects import Effects, Judged, Outgoing, Page, Rejected
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
+from connector.state.outbox import enqueue
 from connector.state.progress import ChildState, ParentState, StreamState
 from connector.state.tables import (
     children,
     connections,
     days,
-    outbox,
     parents,
     quarantine,
     rows,
@@ -24,7 +24,7 @@ from connector.state.tables import (
     tallies,
 )
 from connector.state.verdicts import Verdict
-from connector.state.writing import add, add_new, add_up, put
+from connector.state.writing import add_new, add_up, put
 
 __all__ = ["Effects", "Intake", "Judged", "Outgoing", "Page", "Rejected"]
 
@@ -75,7 +75,7 @@ class Intake:
 
     def _write(self, db: Connection, page: Page, effects: Effects, now: datetime) -> None:
         """In one order always, so that a sync and a backfill never wait for each other."""
-        self._enqueue(db, page, effects.events, now)
+        enqueue(db, self._fence, self._destination, effects.events, now, page.stream)
         self._give_up(db, page, effects.rejected, now)
         self._move(db, page, effects)
         self._count(db, page.stream, effects.tally)
@@ -110,28 +110,6 @@ class Intake:
         here = {"of": page.scope, "under": page.parent}
         if values := [{**here, "row": row.id} for row in rejected]:
             db.execute(_GIVE_UP, values)
-
-    def _enqueue(self, db: Connection, page: Page, events: Iterable[Outgoing], now: datetime) -> None:
-        same = {
-            "connection": self._fence.connection,
-            "destination": self._destination,
-            "work": self._fence.work,
-            "made_at": now,
-            "state": "waiting",
-            "tries": 0,
-        }
-        values = [
-            {
-                **same,
-                "message_id": event.message_id,
-                "stream": event.stream or page.stream,
-                "event": event.event,
-                "message": event.text,
-                "size": event.size,
-            }
-            for event in events
-        ]
-        add(db, outbox, values)
 
     def _move(self, db: Connection, page: Page, effects: Effects) -> None:
         put(db, parents, [{"scope": page.scope, **_values(parent)} for parent in effects.parents])

@@ -6,12 +6,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 
+from connector.state.effects import Outgoing
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
 from connector.state.tables import LIVE, Moment, outbox, tallies
-from connector.state.writing import add_up
+from connector.state.writing import add, add_up
 
 WAITING, FLIGHT, DEAD = "waiting", "flight", "dead"
 # Segment forgets a messageId after about 24 hours (observed-facts.md): past this, an unconfirmed row
@@ -32,6 +45,40 @@ class Letter:
     size: int
     tries: int
     possible_double: bool
+
+
+def enqueue(
+    db: Connection,
+    fence: Fence,
+    destination: str,
+    events: Iterable[Outgoing],
+    now: datetime,
+    stream: str = "",
+) -> None:
+    """Put finished messages into the outbox, in the caller's transaction.
+
+    `stream` is that of messages that name none.
+    """
+    same = {
+        "connection": fence.connection,
+        "destination": destination,
+        "work": fence.work,
+        "made_at": now,
+        "state": "waiting",
+        "tries": 0,
+    }
+    values = [
+        {
+            **same,
+            "message_id": event.message_id,
+            "stream": event.stream or stream,
+            "event": event.event,
+            "message": event.text,
+            "size": event.size,
+        }
+        for event in events
+    ]
+    add(db, outbox, values)
 
 
 class Outbox:

@@ -66,8 +66,9 @@ class Agenda:
         if probe.stream.name not in self._dropped:
             # What is overdue is asked in the order of time, or its turns would go by worth again.
             rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.worth
-            # What has no counter is seen by its audit alone: within those, it comes before all lists.
-            rank = inf if probe.window and probe.turn is Turn.AUDIT else rank
+            if probe.window and probe.turn is Turn.AUDIT:
+                # What has no counter is seen by its audit alone: within those, it comes before all lists.
+                rank = inf
             heappush(self._waiting[probe.turn], (-rank, next(self._order), probe))
 
     def first(self, probe: Probe) -> None:
@@ -106,8 +107,9 @@ class Agenda:
 
     def _keep(self, probe: Probe) -> None:
         if probe.going_on:
-            self._kept -= min(1, probe.kept)
-            probe.kept -= min(1, probe.kept)
+            page = min(1, probe.kept)
+            self._kept -= page
+            probe.kept -= page
         else:
             probe.going_on = True
             self._kept += probe.kept

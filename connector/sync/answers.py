@@ -72,9 +72,11 @@ class Answers:
         state = work.progress.streams[name]
         kept = windows.restore(state.windows, work.policy.start)
         begun = windows.Round(thorough=probe.thorough) if probe.whole else kept
-        left = (
-            windows.Left(part.window, None if part.counts else part.count) for part in parts if part.window
-        )
+        left = [
+            windows.Left(part.window, part.sweep.counted if part.sweep else None)
+            for part in parts
+            if part.window
+        ]
         text = begun.after(done, left).dump()
         ended = state.audited_at if text else work.beamer_now
         work.progress.streams[name] = replace(state, windows=text, audited_at=ended)
@@ -91,9 +93,9 @@ class Answers:
             log.warning("audit_found_missing", stream=probe.stream.name, parent=probe.parent, rows=found)
         if probe.window:
             self._on_with_audit(probe, probe.window)
-        if probe.window and probe.window.single:
+        if probe.window and probe.window.single and probe.sweep.counted is not None:
             scope = work.progress.streams[probe.stream.name].scope
-            work.intake.recount(scope, probe.window.first, probe.count, work.clock.now())
+            work.intake.recount(scope, probe.window.first, probe.sweep.counted, work.clock.now())
 
     def _list(self, probe: Probe, page: JudgedPage) -> None:
         stream, context = probe.stream, self._context(probe)

@@ -7,7 +7,7 @@ from heapq import nsmallest
 from math import inf
 
 from connector.beamer.catalogue import Stream, children
-from connector.state.progress import ChildState
+from connector.state.progress import ChildState, ParentState
 from connector.sync import candidates, counters
 from connector.sync.learnt import Learnt, Rates
 from connector.sync.picture import Picture
@@ -29,12 +29,10 @@ def audits(
 
     `between` is the time between two looks, in hours: so long a deletion has to cancel a row out.
     """
-    due = nsmallest(AUDITS, _due(picture, now - AUDIT_AFTER), key=lambda each: each[:2])
+    due = nsmallest(AUDITS, _due(picture, now - AUDIT_AFTER), key=_longest_ago)
     guess = known_rates or (Learnt(picture, now) if due else None)
     probes = _counts(picture, now)
-    for _, name, stream in due:
-        child = picture.progress.children[stream.name][name]
-        parent = picture.progress.parents[stream.parent or ""][name]
+    for stream, parent, child in due:
         probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
         probe.turn, probe.audit = Turn.AUDIT, True
         if guess and child.swept_at:
@@ -44,7 +42,7 @@ def audits(
     return probes
 
 
-def _due(picture: Picture, horizon: datetime) -> Iterator[tuple[datetime, str, Stream]]:
+def _due(picture: Picture, horizon: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
     """The lists that are not empty and were not read whole since then, though no counter has moved."""
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         parents = picture.progress.parents.get(stream.parent or "", {})
@@ -54,7 +52,13 @@ def _due(picture: Picture, horizon: datetime) -> Iterator[tuple[datetime, str, S
             if whole >= horizon or not child.swept_at or child.swept != child.counter:
                 continue
             if parent and not parent.gone and counters.total(child.counter):
-                yield _whole_at(child), child.parent, stream
+                yield stream, parent, child
+
+
+def _longest_ago(due: tuple[Stream, ParentState, ChildState]) -> tuple[datetime, str]:
+    """By when a list was last read as a whole; partly read ones come first."""
+    _, _, child = due
+    return child.whole_at or BEFORE, child.parent
 
 
 def _counts(picture: Picture, now: datetime) -> list[Probe]:
@@ -82,11 +86,6 @@ def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = 
     probe = candidates.count_probe(stream, window, thorough=thorough)
     probe.whole = True
     return [probe]
-
-
-def _whole_at(child: ChildState) -> datetime:
-    """When a list was last read as a whole; partly read ones come first."""
-    return child.whole_at or BEFORE
 
 
 class AuditEverything:

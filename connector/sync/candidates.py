@@ -9,7 +9,7 @@ from connector.clock import SECOND
 from connector.state.progress import ChildState, ParentState, Progress, StreamState
 from connector.sync import looks, resuming, sweeps
 from connector.sync.blocks import Block, cut
-from connector.sync.counters import UNKNOWN, moved, risen
+from connector.sync.counters import UNKNOWN, moved, waiting
 from connector.sync.picture import Picture
 from connector.sync.policy import Policy
 from connector.sync.probes import Probe
@@ -169,7 +169,7 @@ def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetim
 
 def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: datetime) -> Probe:
     """A child list that is read whole, whether or not its counter has moved, to compare its ids."""
-    announced = 0 if child.swept is None else max(0, risen(child.counter, child.swept) - child.surplus)
+    announced = 0 if child.swept is None else waiting(child.counter, child.swept, child.surplus)
     young = parent_date >= policy.start
     sweep = sweeps.begin_audit(child.counter, policy.start, young=young, expected=announced)
     return Probe(stream, "does it hold what is known of it?", child.parent, sweep=sweep)
@@ -213,7 +213,7 @@ def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, 
 def window_probe(stream: Stream, window: Window, count: int) -> Probe:
     """A window whose rows are read again; Beamer counts so many there."""
     sweep = Sweep(Place.around(window.since, window.until), None, counted=count)
-    return Probe(stream, "are they those that are held?", audit=True, window=window, sweep=sweep, count=count)
+    return Probe(stream, "are they those that are held?", audit=True, window=window, sweep=sweep)
 
 
 def habits_of(state: StreamState, first_page: int | None) -> Habits:

@@ -138,15 +138,13 @@ class MostWorth:
         begun = any(picture.progress.parents.values())
         # More than that never gathers.
         most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
-        blocks: list[tuple[float, Probe, list[ParentState], datetime]] = []
+        blocks: list[tuple[float, Probe, list[ParentState], datetime, int]] = []
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
             assert probe.look is not None  # noqa: S101 - a block's probe
             members = [known[name] for name in probe.look.block.members]
             # A list that was read to its end and is empty was looked at, too.
-            looked = min(
-                (parent.looked_at or parent.date for parent in members),
-                default=state.looked_at if whole else None,
-            )
+            looks_at = {parent.looked_at or parent.date for parent in members}
+            looked = min(looks_at, default=state.looked_at if whole else None)
             if looked is None:
                 # An empty list shows that it is one behind its first page; the very first look shows more.
                 probe.worth, pages = inf, to_the_end if begun else 1
@@ -160,18 +158,16 @@ class MostWorth:
                 guess = inf
                 if probe.look.block.until is not None:
                     guess = self._guess(members[0], looked, [child for child, _ in below], now) * len(members)
-                blocks.append((guess, probe, members, looked))
+                # One that the last look did not show is looked for behind a short page.
+                both = unordered or len(looks_at) > 1 or probe.look.proving
+                blocks.append((guess, probe, members, looked, to_the_end if both else 1))
         # Of very many, those are reckoned closely that may be worth most.
         blocks.sort(key=lambda each: each[0], reverse=True)
-        for number, (guess, probe, members, looked) in enumerate(blocks):
+        for number, (guess, probe, members, looked, pages) in enumerate(blocks):
             value, lists = guess, list[Expected]()
             if number < CLOSELY:
                 value, lists = self._look(picture, stream, probe, members, below, now)
             Rank(value * self._late(now - looked)).by_age(looked, picture, now).given(probe)
-            # One that the last look did not show is looked for behind a short page.
-            missing = any((parent.looked_at or parent.date) != looked for parent in members)
-            both = unordered or missing or (probe.look is not None and probe.look.proving)
-            pages = to_the_end if both else 1
             # On the smallest budgets a day's worth has to do.
             wanted = min(pages + worth.lists_moved(lists), max(pages, picture.per_day or 1.0))
             _save_up(probe, pages, wanted, most)

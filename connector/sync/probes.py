@@ -27,9 +27,9 @@ class Turn(Enum):
 class Probe:
     """A block of parents (`look`), a list of rows (`sweep`), or how many rows there are in a `window`.
 
-    `reason` says why it is asked. A `sweep` with a window reads just that for the audit, where
-    Beamer has a `count` of rows; `whole` is the window that an audit begins with, and a `thorough` one
-    reads every window and list whole, whatever counts and counters say.
+    `reason` says why it is asked. A `sweep` with a window reads just that for the audit; `whole` is the
+    window that an audit begins with, and a `thorough` one reads every window and list whole, whatever counts
+    and counters say.
 
     `of` is the number of the list that a backfill reads with it.
 
@@ -57,7 +57,6 @@ class Probe:
     window: Window | None = None
     whole: bool = False
     thorough: bool = False
-    count: int = 0
     of: int = 0
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from connector.beamer.pages import Habits, Order, Place, Seen, Way, turn
-from connector.sync.counters import UNKNOWN, risen, total
+from connector.sync.counters import UNKNOWN, risen, total, waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def begin_child(
     A list that its counter says fits on a page is read whole: looking further back costs nothing there.
     """
     whole = _fits(counter, cap) or (swept is None and young)
-    expected = 0 if swept is None else max(0, risen(counter, swept) - surplus)
+    expected = 0 if swept is None else waiting(counter, swept, surplus)
     dated = begin_dated(low, habits, first=False)
     sweep = Sweep(Place(), None, by_date=False) if whole else dated
     return replace(sweep, began=counter, expected=expected, first=swept is None, thrifty=thrifty, sure=sure)
