@@ -74,7 +74,7 @@ class Connection(Configured):
             "a share such as 20% or 0.2",
             "What of the month's rest a new account may spend at once; the rest comes in evenly.",
         ),
-    ] = 0.2
+    ] = 0.1
     overdraw: Annotated[
         bool, Setting("BEAMER_OVERDRAW", _YES_NO, "Lets the monthly limit be exceeded; Beamer may bill it.")
     ] = False

@@ -15,7 +15,7 @@ class Limits:
     reserve: int
     per_second: float
     period_day: int | None = None
-    startup: float = 0.2
+    startup: float = 0.1
 
     @property
     def usable(self) -> int | None:

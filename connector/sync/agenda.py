@@ -11,7 +11,7 @@ from connector.sync.probes import Probe, Turn
 
 # Shares of all requests that are kept, whatever else would be worth more: the mean must not be bought with
 # rows that never come. One request in so many, and which of them.
-TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (10, 1)}
+TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (20, 1)}
 
 
 class Agenda:
@@ -33,6 +33,7 @@ class Agenda:
         self._flights: dict[Future[Answer], Probe] = {}
         self._lists: set[tuple[str, str]] = set()
         self._dropped: set[str] = set()
+        self._unseen: set[str] = set()
 
     @property
     def flights(self) -> Collection[Future[Answer]]:
@@ -59,6 +60,8 @@ class Agenda:
             if (probe.stream.name, probe.parent) in self._lists:
                 return
             self._lists.add((probe.stream.name, probe.parent))
+        if probe.unseen:
+            self._unseen.add(probe.stream.name)
         self.onward(probe)
 
     def onward(self, probe: Probe) -> None:
@@ -133,8 +136,10 @@ class Agenda:
         for turn, (every, which) in TURNS.items():
             if self._waiting[turn] and self.picked % every == which:
                 return turn
+        # Page after page shows what there is at all: history must not eat up what is at hand meanwhile.
+        passed_over = Turn.HISTORY if self._unseen else None
         return max(
-            (turn for turn in Turn if self._waiting[turn]),
+            (turn for turn in Turn if self._waiting[turn] and turn is not passed_over),
             key=lambda turn: self._waiting[turn][0][2].worth,
             default=None,
         )
@@ -161,6 +166,8 @@ class Agenda:
         """What was kept for a probe's further pages is for others: there will be none of them in this run."""
         self._kept -= probe.kept if probe.going_on else 0
         probe.kept = 0
+        if probe.unseen:
+            self._unseen.discard(probe.stream.name)
 
     def drop(self, stream: str) -> None:
         """Ask nothing more of a stream in this run."""

@@ -12,6 +12,7 @@ from connector.sync import candidates, counters
 from connector.sync.learnt import Learnt, Rates
 from connector.sync.picture import Picture
 from connector.sync.probes import Probe, Turn
+from connector.sync.rates import HOUR
 from connector.sync.windows import restore, whole_days
 
 # A list that was read so lately needs no audit; and so many are considered at a time.
@@ -22,13 +23,8 @@ BEFORE = datetime.min.replace(tzinfo=UTC)
 DELETED_SHARE = 0.01
 
 
-def audits(
-    picture: Picture, now: datetime, known_rates: Rates | None = None, between: float = 24.0
-) -> list[Probe]:
-    """The lists that were read longest ago, though no counter has moved since.
-
-    `between` is the time between two looks, in hours: so long a deletion has to cancel a row out.
-    """
+def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
+    """The lists that were read longest ago, though no counter has moved since."""
     due = nsmallest(AUDITS, _due(picture, now - AUDIT_AFTER), key=_longest_ago)
     guess = known_rates or (Learnt(picture, now) if due else None)
     probes = _counts(picture, now)
@@ -36,6 +32,8 @@ def audits(
         probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
         probe.turn, probe.audit = Turn.AUDIT, True
         if guess and child.swept_at:
+            # From one look to the next a deletion has time to cancel a row out.
+            between = (now - (parent.looked_at or now)) / HOUR
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
             probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
         probes.append(probe)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import nlargest
 from math import ceil, inf
-from statistics import fmean
 from typing import Protocol
 
 from connector.beamer.catalogue import Stream, children
@@ -31,9 +30,6 @@ PROOF_LASTS = timedelta(days=30)
 PROOF_SHARE = 0.02
 # A row behind a page that was never seen counts as one that has waited this long.
 UNKNOWN_HOURS = 12.0
-# The rule favours the mean. To keep the tail in hand, what was not looked at for twice as long as usual
-# counts as if it were worth so many doublings more.
-TAIL = 1.0
 # So many blocks are reckoned closely, list by list.
 CLOSELY = 350
 # More may come in while a run is under way.
@@ -86,11 +82,9 @@ class MostWorth:
     def __init__(self, known_rates: Rates | None = None) -> None:
         self._told = known_rates
         self._rates: Rates | None = known_rates
-        self._usual = 1.0
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         self._rates = self._told or Learnt(picture, now)
-        self._usual = _usual(picture, now)
         probes: list[Probe] = []
         lists: list[tuple[Rank, Stream, ChildState]] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
@@ -109,7 +103,7 @@ class MostWorth:
             due = (each for each in lists if each[0].turn is turn)
             for rank, stream, child in nlargest(most, due, key=lambda each: each[0].place):
                 probes.append(rank.given(candidates.list_probe(picture, stream, child, now)))
-        return probes + audits(picture, now, self._rates, self._usual)
+        return probes + audits(picture, now, self._rates)
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
@@ -147,11 +141,11 @@ class MostWorth:
             looked = min(looks_at, default=state.looked_at if whole else None)
             if looked is None:
                 # An empty list shows that it is one behind its first page; the very first look shows more.
-                probe.worth, pages = inf, to_the_end if begun else 1
+                probe.worth, probe.unseen, pages = inf, True, to_the_end if begun else 1
                 _save_up(probe, pages, pages, most)
                 yield probe
             elif probe.look.block.since is None and not whole:
-                probe.worth = self._unknown(picture, stream, now)
+                probe.worth, probe.unseen = self._unknown(picture, stream, now), True
                 _save_up(probe, to_the_end, to_the_end, most)
                 yield probe
             else:
@@ -167,7 +161,7 @@ class MostWorth:
             value, lists = guess, list[Expected]()
             if number < CLOSELY:
                 value, lists = self._look(picture, stream, probe, members, below, now)
-            Rank(value * self._late(now - looked)).by_age(looked, picture, now).given(probe)
+            Rank(value).by_age(looked, picture, now).given(probe)
             # On the smallest budgets a day's worth has to do.
             wanted = min(pages + worth.lists_moved(lists), max(pages, picture.per_day or 1.0))
             _save_up(probe, pages, wanted, most)
@@ -195,7 +189,7 @@ class MostWorth:
             since = parent.looked_at or now
             for child_stream, children_of in below:
                 child = children_of.get(parent.id)
-                if child and not candidates.asks(child):
+                if child and (not candidates.asks(child) or _is_history(child)):
                     lists.append(unseen(child_stream, parent, child, since))
         if probe.look.block.until is None:
             before = picture.progress.streams[stream.name].looked_at or now
@@ -211,9 +205,6 @@ class MostWorth:
             if stream.name not in picture.policy.streams:
                 own = NOTHING
         return worth.of_look(own, lists, 2.0 if probe.look.proving else 1.0), lists
-
-    def _late(self, unlooked: timedelta) -> float:
-        return float(max(0.0, unlooked / HOUR / self._usual) ** TAIL)
 
     def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
         """A page of parents that were never seen, older than those that were."""
@@ -248,7 +239,7 @@ class MostWorth:
             value = self._rates.unseen(stream, parent, child, since).row_hours
             return Rank(value).by_age(since, picture, now)
         unseen = self._rates.unseen(stream, parent, child, looked)
-        if child.swept is None and not child.recent:
+        if _is_history(child):
             history = self._history(picture, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
             young = parent.date >= picture.policy.start
@@ -287,19 +278,13 @@ class MostWorth:
             return probe
         unlooked = now - state.looked_at
         pages = max(1, ceil(self._rates.births(stream) * (unlooked / HOUR) / stream.cap))
-        value = worth.of_polling(self._rates.births(stream), unlooked, pages) * self._late(unlooked)
+        value = worth.of_polling(self._rates.births(stream), unlooked, pages)
         return Rank(value).by_age(state.looked_at, picture, now).given(probe)
 
 
-def _usual(picture: Picture, now: datetime) -> float:
-    """For how many hours a parent has not been looked at, on average."""
-    hours = [
-        (now - parent.looked_at) / HOUR
-        for parents in picture.progress.parents.values()
-        for parent in parents.values()
-        if parent.looked_at and not parent.gone
-    ]
-    return max(0.1, fmean(hours)) if hours else 1.0
+def _is_history(child: ChildState) -> bool:
+    """A list that was never read, and that has not moved since: what is new there, a look shows."""
+    return child.swept is None and not child.recent
 
 
 def _save_up(probe: Probe, pages: int, wanted: float, most: float) -> None:

@@ -35,7 +35,7 @@ class Probe:
 
     `worth` is in row-hours per request, `overdue` in hours; `needs` is how
     many requests should be at hand before it is asked, and `kept` how many of those are for its further pages
-    once it is `going_on`.
+    once it is `going_on`. An `unseen` one reads pages of parents that were never seen before.
     """
 
     stream: Stream
@@ -53,6 +53,7 @@ class Probe:
     needs: float = 1.0
     kept: int = 0
     going_on: bool = False
+    unseen: bool = False
     audit: bool = False
     window: Window | None = None
     whole: bool = False

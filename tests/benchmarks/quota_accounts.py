@@ -14,9 +14,10 @@ HOUR = timedelta(hours=1)
 class Account:
     """A company, its plan and its cron rhythm.
 
-    `days` of history hold `posts` and `requests`; `activity` is the company's own factor, on the pace of
-    new parents and of their children both. `grid` are the intervals in hours among which the best fixed
-    one was looked for, on tuning seeds, and `fixed` the one that was found (`--tune`).
+    `days` of history hold `posts` and `requests`, and at that pace new ones go on coming; `activity` is the
+    company's own factor, on what is said below each of them and as NPS. `grid` are the intervals in hours
+    among which the best fixed one was looked for, on tuning seeds, and `fixed` the one that was found
+    (`--tune`).
     """
 
     name: str
@@ -31,8 +32,16 @@ class Account:
 
     def company(self, seed: int) -> Company:
         """The company; late rows and deletions as they are by default."""
+        # In which the activity is a factor, too; without any, nothing comes.
+        per_day = 1 / self.days / self.activity if self.activity else 0.0
         return Company(
-            seed=seed, posts=self.posts, requests=self.requests, days=self.days, activity=self.activity
+            seed=seed,
+            posts=self.posts,
+            requests=self.requests,
+            days=self.days,
+            activity=self.activity,
+            posts_per_day=self.posts * per_day,
+            requests_per_day=self.requests * per_day,
         )
 
     @property

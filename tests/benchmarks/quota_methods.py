@@ -15,6 +15,8 @@ from connector.sync.probes import Probe
 
 # What the planner itself may spend on proving full pages, a share of the budget.
 PROOF_SHARE = 0.05
+# A list that was never read to its end is read on by so many pages at a time.
+PAGES_TO_THE_END = 3.0
 # Cron starts a few seconds early or late; a pass is not put off by a whole period for it.
 SLACK = timedelta(minutes=1)
 
@@ -74,7 +76,11 @@ class Passes:
             assert probe.look is not None  # a block's probe
             members = probe.look.block.members
             unread = probe.look.block.since is None and not whole
-            if unread or not members or not all(self._since(known[name].looked_at) for name in members):
+            if unread or not members:
+                # Kept together as the planner's are, or the first page would be asked for again and again.
+                probe.unseen, probe.needs, probe.kept = True, PAGES_TO_THE_END, int(PAGES_TO_THE_END) - 1
+                yield probe
+            elif not all(self._since(known[name].looked_at) for name in members):
                 yield probe
 
     def _dated(self, picture: Picture, stream: Stream) -> Iterator[Probe]:

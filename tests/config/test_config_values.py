@@ -170,7 +170,7 @@ def test_defaults() -> None:
     assert found.streams == STREAMS
     assert found.nps_settle == timedelta(minutes=15)
     assert found.lookback == timedelta(hours=72)
-    assert (found.max_age, found.startup_share) == (timedelta(days=7), 0.2)
+    assert (found.max_age, found.startup_share) == (timedelta(days=7), 0.1)
     assert found.base_url == "https://api.getbeamer.com/v0"
     assert (found.anonymous, found.traits, found.team_comments, found.metrics) == (
         "hold",

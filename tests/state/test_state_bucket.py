@@ -161,8 +161,10 @@ def test_drawing_never_leaves_less_than_nothing() -> None:
 # --- in the store -------------------------------------------------------------------------------------
 
 
-def ledger(store: Store, requests: int | None = 310, name: str = "default", **limits: Any) -> Ledger:
-    return Ledger(store, "acct", name, Limits(requests, 0, 30, **limits))
+def ledger(
+    store: Store, requests: int | None = 310, name: str = "default", account: str = "acct", **limits: Any
+) -> Ledger:
+    return Ledger(store, account, name, Limits(requests, 0, 30, **{"startup": 0.2, **limits}))
 
 
 def take_all(book: Ledger, now: datetime, *, beyond_bucket: bool = False) -> int:
@@ -254,7 +256,7 @@ def test_what_comes_in_is_shown(store: Store) -> None:
     assert balance.level == pytest.approx(8)
     assert balance.per_day == pytest.approx(8)
     assert (balance.since, balance.until) == (MARCH, APRIL)
-    rolling = Ledger(store, "other", "default", Limits(320, 0, 30)).balance(MARCH)
+    rolling = Ledger(store, "other", "default", Limits(320, 0, 30, startup=0.2)).balance(MARCH)
     assert rolling.until is None
     assert rolling.per_day == pytest.approx(8)
     unlimited = ledger(store, None).balance(MARCH)
@@ -335,7 +337,7 @@ def test_a_smaller_plan_leaves_no_more_than_it_has(store: Store) -> None:
 def test_a_clock_that_is_set_and_set_right_neither_gives_nor_takes_much(
     store: Store, limits: dict[str, Any], step: timedelta
 ) -> None:
-    book, plain = ledger(store, **limits), Ledger(store, "plain", "default", Limits(310, 0, 30, **limits))
+    book, plain = ledger(store, **limits), ledger(store, account="plain", **limits)
     for each in (book, plain):
         take_all(each, MARCH)
         each.take("posts", MARCH + 2 * DAY)
@@ -380,7 +382,7 @@ def test_a_steady_taker_gets_its_quota_evenly(
                 spent += now < ends
         at += 1
     assert 0.95 * usable <= spent <= usable
-    assert usable * 0.2 - 1 <= days.pop(0) <= usable * 0.2 + 62
+    assert usable * 0.1 - 1 <= days.pop(0) <= usable * 0.1 + 62
     assert max(days.values()) <= 2 * 950 / 31
     assert min(days[day] for day in range(2, at // 24)) >= 20
 

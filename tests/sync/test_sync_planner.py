@@ -12,7 +12,7 @@ import pytest
 from connector.beamer.catalogue import CATALOGUE
 from connector.segment.shape import Naming
 from connector.state.progress import ChildState, ParentState, Progress, StreamState
-from connector.sync import blocks
+from connector.sync import blocks, looks
 from connector.sync.agenda import TURNS, Agenda
 from connector.sync.picture import Picture
 from connector.sync.planner import MostWorth
@@ -20,6 +20,7 @@ from connector.sync.policy import Policy
 from connector.sync.probes import Probe, Turn
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
+LOOK = looks.begin(blocks.cut([])[0], proving=True)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 CHILDREN = {
     "posts": ("comments", "reactions"),
@@ -123,6 +124,18 @@ def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> No
     assert min(probe.worth for probe in looks) > max(probe.worth for probe in old)
     # Of the young posts first: there are the rows since the start date.
     assert history[0].parent in {f"posts-{number}" for number in range(16)}
+
+
+def test_a_look_is_worth_as_much_where_lists_were_never_read() -> None:
+    """Old posts, most of whose lists are history, were all but forgotten: only looks show what is new."""
+    worths = []
+    for never_read in (False, True):
+        found = picture()
+        unlooked(found, 48 * HOUR)
+        for child in found.progress.children["comments"].values() if never_read else ():
+            child.swept = child.swept_at = None
+        worths.append([probe.worth for probe in begin(found) if probe.look])
+    assert worths[1] == pytest.approx(worths[0])
 
 
 def test_what_waited_longer_than_max_age_gets_a_turn() -> None:
@@ -246,6 +259,22 @@ def test_what_was_kept_for_a_look_that_is_given_up_is_for_others() -> None:
     agenda.first(look)
     agenda.drop("posts")
     assert agenda.next(lambda _: False) is small
+
+
+def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
+    """Page followed page while the other threads spent the first evening's requests on old lists."""
+    agenda = Agenda(0, at_hand=500.0)
+    first = Probe(CATALOGUE["posts"], "why", worth=float("inf"), look=LOOK, unseen=True)
+    agenda.add(first)
+    for probe in probes_of({Turn.HISTORY: 200}):
+        agenda.add(probe)
+    assert agenda.next(lambda _: False) is first
+    for turn in range(1, 100):
+        asked = agenda.next(lambda _: False)
+        assert (asked is None) == (turn % TURNS[Turn.HISTORY][0] != TURNS[Turn.HISTORY][1]), turn
+        agenda.picked = turn + 1
+    agenda.close(first)
+    assert len(ordered(agenda)) == 200 - 5
 
 
 def test_a_page_that_failed_is_tried_again_with_what_is_left() -> None:
