@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from connector import compose
+from connector import compose, heap
 from connector.beamer.asking import Ask
 from connector.beamer.catalogue import CATALOGUE, Stream
 from connector.beamer.pages import iso
@@ -29,12 +29,15 @@ from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import History, Order, judging
 from connector.sync.courier import ThreadCourier
 from connector.sync.estimate import Estimate, estimate, to_count
+from connector.sync.report import Report
 from connector.sync.running import Outcome, Parts
 
 log = structlog.get_logger()
 
 # Segment answers in some 100 ms: with so many batches under way it takes as much as Beamer gives.
 LANES = 4
+# After so many pages the heap is tidied up.
+TIDIED_EVERY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def backfill(
     """Estimate, make sure, and bring; `ask` puts a question to whoever sits at the terminal."""
     keys = compose.keys_in_use(connection)
     suspension.refuse_suspended(store, connection.name, keys)
+    heap.keep_small()
     with compose.working(here.settings, connection, store, here.clock) as parts:
         return _backfill(here, parts, connection, wishes, ask, text=text)
 
@@ -105,14 +109,17 @@ def _backfill(
     # Where lists were never seen, the estimate is but a beginning: no bar should promise an end by it.
     expected = guess.most_requests if guess and not guess.unknown else None
     order = Order(wanted, where, allowance, expected, again=wishes.again)
+    tidied = 0
     with meter(f"{connection.name}: backfill") as tell:
-        history = History(
-            parts,
-            order,
-            courier=ThreadCourier,
-            lanes=LANES,
-            on_progress=lambda report, of: tell(of.requests + report.asked, of.expected, report),
-        )
+
+        def on_progress(report: Report, of: Backfill) -> None:
+            nonlocal tidied
+            tell(of.requests + report.asked, of.expected, report)
+            if report.asked - tidied >= TIDIED_EVERY:
+                tidied = report.asked
+                heap.give_back()
+
+        history = History(parts, order, courier=ThreadCourier, lanes=LANES, on_progress=on_progress)
         outcome, of = history.go()
     return {**told, **_ended(here, parts, connection, outcome, of, text=text)}
 

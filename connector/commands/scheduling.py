@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from connector import compose
+from connector import compose, heap
 from connector.commands import reporting
 from connector.commands.session import Session
 from connector.commands.syncing import Wishes, attempted
@@ -42,6 +42,7 @@ WISHES = {
 def schedule(here: Session, chosen: Sequence[Connection], *, new: bool = False) -> NoReturn:
     """Work until a signal comes; then finish what is under way and end the process."""
     clock, settings = here.clock, here.settings
+    heap.keep_small()
     workers, pace = settings.workers, Pace(settings.interval, settings.max_interval)
     with here.store(new, workers + OTHERS) as store, stopping(clock, second_at_once=True):
         limits = {each.name: compose.limits(each) for each in chosen}

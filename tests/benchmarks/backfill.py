@@ -25,12 +25,12 @@ RAMP_UP = 5.0
 
 CASES = {
     "rate": [
-        Shape(posts=450, comments=24, reactions=28, nps=2_000, latency=0.2, rate=30),
-        Shape(posts=450, comments=24, reactions=28, nps=2_000, latency=0.3, rate=30),
+        Shape(posts=500, comments=24, reactions=28, nps=2_000, latency=0.2, rate=30),
+        Shape(posts=500, comments=24, reactions=28, nps=2_000, latency=0.3, rate=30),
     ],
     "nps": [Shape(nps=60_000)],
     "children": [Shape(posts=300, comments=35, reactions=35)],
-    "tens": [Shape(posts=300, comments=10, reactions=10)],
+    "tens": [Shape(posts=1_000, comments=10, reactions=10)],
     "memory": [
         Shape(posts=50, comments=35, reactions=35, nps=6_450),
         Shape(posts=1_500, comments=35, reactions=35, nps=193_500),

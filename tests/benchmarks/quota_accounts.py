@@ -61,9 +61,9 @@ FREE_GRID = (3, 4, 6, 8, 12, 16, 24)
 ACCOUNTS = {
     account.name: account
     for account in (
-        Account("Free 60+30 quiet", "free", 60, 30, 120, 0.2, HOUR, FREE_GRID, 6),
-        Account("Free 60+30 busy", "free", 60, 30, 120, 0.6, HOUR, FREE_GRID, 8),
-        Account("Free 300+100", "free", 300, 100, 600, 0.15, HOUR, (12, 24, 36, 48, 72), 24),
+        Account("Free 60+30 quiet", "free", 60, 30, 120, 0.2, HOUR, FREE_GRID, 4),
+        Account("Free 60+30 busy", "free", 60, 30, 120, 0.6, HOUR, FREE_GRID, 12),
+        Account("Free 300+100", "free", 300, 100, 600, 0.15, HOUR, (12, 24, 36, 48, 72), 36),
         Account(
             "20,000 a month, 300+150, busy",
             "starter",

@@ -10,6 +10,7 @@ import pytest
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.faults import Faults
 from connector.sandbox.switches import Switches
+from connector.service.quota import Quota, quota
 from connector.state.ledger import Limits
 from tests.harness import Rig, expected, hold_still, landed, sandbox
 from tests.sync.test_sync_crash import die
@@ -78,6 +79,39 @@ def test_what_a_list_or_a_counter_showed_arrives(tmp_path: Path, switches: dict[
     assert not set(expected(box, rig.start)) - set(landed(box))
     rig.check()
     rig.close()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_on_a_large_account_what_cancelled_out_arrives_within_the_round_that_quota_states(
+    tmp_path: Path,
+) -> None:
+    """300 posts and 150 requests on 20,000 requests a month, while its life goes on; weeks of it."""
+    box = sandbox(company=Company(posts=300, requests=150, days=600, late=0.0, deletions=0.0))
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", limits=Limits(20_000, 1_500, 30))
+    hours(rig, 10 * 24)
+    hidden = []
+    for post in box.world.posts_shown()[5::9]:
+        for stream in ("comments", "reactions"):
+            rows = box.world.shelf(stream, post.id).rows
+            if rows:
+                box.world.delete(stream, rows[-1].id)
+                hidden.append(box.world.add(stream, post.id, userId="u-1", **(rows[-1].given or {})))
+    assert len(hidden) >= 40
+    asked = Quota("acct", ["default"], rig.limits, "20,000 requests")
+    outlook = quota(rig.store, asked, {"default": rig.parts().policy}, [], box.now()).outlook
+    assert outlook is not None
+    assert outlook.today.audit_round is not None
+    hours(rig, round(outlook.today.audit_round))
+    arrived = {row for _, row in landed(box)}
+    assert set(hidden) <= arrived, f"{len(set(hidden) - arrived)} not within {outlook.today.audit_round} h"
+    rig.close()
+
+
+def hours(rig: Rig, how_many: int) -> None:
+    for _ in range(how_many):
+        rig.sync()
+        rig.sandbox.advance(HOUR)
 
 
 @pytest.mark.slow
