@@ -76,7 +76,7 @@ ACCOUNTS = {
             "free",
             *(60, 30, 120, 0.6, timedelta(minutes=5)),
             FREE_GRID,
-            8,
+            12,
         ),
         Account(
             "Free 60+30 busy, once a day",
