@@ -81,6 +81,11 @@ def asks(child: ChildState) -> bool:
     return child.place is not None or moved(child.counter, child.swept)
 
 
+def is_history(child: ChildState) -> bool:
+    """A list that was never read, and that has not moved since: what is new there, a look shows."""
+    return child.swept is None and not child.recent
+
+
 def _why(block: Block, proving: bool) -> str:
     if not block.members:
         return "nothing is known yet"

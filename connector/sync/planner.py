@@ -189,7 +189,7 @@ class MostWorth:
             since = parent.looked_at or now
             for child_stream, children_of in below:
                 child = children_of.get(parent.id)
-                if child and (not candidates.asks(child) or _is_history(child)):
+                if child and (not candidates.asks(child) or candidates.is_history(child)):
                     lists.append(unseen(child_stream, parent, child, since))
         if probe.look.block.until is None:
             before = picture.progress.streams[stream.name].looked_at or now
@@ -239,7 +239,7 @@ class MostWorth:
             value = self._rates.unseen(stream, parent, child, since).row_hours
             return Rank(value).by_age(since, picture, now)
         unseen = self._rates.unseen(stream, parent, child, looked)
-        if _is_history(child):
+        if candidates.is_history(child):
             history = self._history(picture, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
             young = parent.date >= picture.policy.start
@@ -280,11 +280,6 @@ class MostWorth:
         pages = max(1, ceil(self._rates.births(stream) * (unlooked / HOUR) / stream.cap))
         value = worth.of_polling(self._rates.births(stream), unlooked, pages)
         return Rank(value).by_age(state.looked_at, picture, now).given(probe)
-
-
-def _is_history(child: ChildState) -> bool:
-    """A list that was never read, and that has not moved since: what is new there, a look shows."""
-    return child.swept is None and not child.recent
 
 
 def _save_up(probe: Probe, pages: int, wanted: float, most: float) -> None:

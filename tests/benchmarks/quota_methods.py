@@ -197,7 +197,7 @@ HISTORY_AT_ONCE = 250
 
 
 def _is_history(picture: Picture, parent: ParentState, child: ChildState) -> bool:
-    return child.swept is None and not child.recent and parent.date < picture.policy.start
+    return candidates.is_history(child) and parent.date < picture.policy.start
 
 
 def _list_probe(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> Probe:
