@@ -195,8 +195,15 @@ MUTANTS = (
     ),
     _mutant(
         "short-page-ends",
-        "a page that is not full ends its list, though filters may have cut it",
+        # With one of the three left, that one finds what is behind.
+        "a page that is not full ends its list, though filters may have cut it, and nothing looks behind it",
         ("beamer/pages.py", "if habits.short_ends is True or empty", "if not empty or empty"),
+        (
+            "sync/looks.py",
+            "if turned.next is None and first and (",
+            "if turned.next is None and not first and (",
+        ),
+        ("sync/sweeps.py", "if (less or sweep.doubtful) and seen.count", "if not seen.count and seen.count"),
     ),
     _mutant(
         "left-in-flight",
