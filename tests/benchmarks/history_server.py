@@ -92,6 +92,7 @@ def main() -> None:
     # Going through years of history again and again would hold everything up for a tenth of a second.
     gc.collect()
     gc.freeze()
+    gc.disable()
     with sandbox.serve() as served:
         sys.stdout.write(json.dumps({**environment(served, sandbox), "shape": asdict(shape)}) + "\n")
         sys.stdout.flush()
