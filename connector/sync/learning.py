@@ -38,9 +38,8 @@ class Notebook:
             sample = _sample(picture, stream) if due else []
             if not sample and not self._seen[stream.name]:
                 continue
-            known, fitted_at = rates.restore(state.curve), state.fitted_at
-            for since, until, rows in self._seen[stream.name]:
-                known = known.observed(since, until, rows)
+            known = rates.restore(state.curve).observed(self._seen[stream.name])
+            fitted_at = state.fitted_at
             if sample:
                 known, fitted_at = known.refitted(sample), now
             picture.progress.streams[stream.name] = replace(state, curve=known.dump(), fitted_at=fitted_at)

@@ -8,7 +8,7 @@ Ages are in hours, rates in rows an hour.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -73,11 +73,6 @@ class Curve:
             moment -= moments[first] + rate * (since * since - edge * edge) / 2
         return came, max(0.0, until * came - moment)
 
-    def shares(self, since: float, until: float) -> list[float]:
-        """Rows expected between two ages, by bin."""
-        spans = zip(_spans(until), (*_spans(since), *(0.0 for _ in EDGES)), strict=False)
-        return [rate * (to - from_) for rate, (to, from_) in zip(self.rates, spans, strict=False)]
-
 
 PRIOR_CURVE = Curve(PRIOR)
 
@@ -90,19 +85,17 @@ class Learning:
     rows: tuple[float, ...] = (0.0,) * len(EDGES)
     hours: tuple[float, ...] = (0.0,) * len(EDGES)
 
-    def observed(self, since: float, until: float, rows: int) -> "Learning":
-        """Rows came at a parent between two ages at which it was looked at."""
-        if until <= max(since, 0.0):
-            return self
-        since, shares = max(since, 0.0), self.curve.shares(max(since, 0.0), until)
-        whole = sum(shares) or 1.0
-        spans = zip(_spans(until), (*_spans(since), *(0.0 for _ in EDGES)), strict=False)
-        hours = [to - from_ for to, from_ in spans]
-        return Learning(
-            self.curve,
-            _added(self.rows, [rows * share / whole for share in shares]),
-            _added(self.hours, hours),
-        )
+    def observed(self, looks: Iterable[tuple[float, float, int]]) -> "Learning":
+        """Each look: two ages at which a parent was looked at, and the rows that came in between."""
+        rows, hours = list(self.rows), list(self.hours)
+        # A run on a big account brings tens of thousands, most of which lie within one bin.
+        for since, until, came in looks:
+            spans = list(_bins(max(since, 0.0), until))
+            whole = sum(self.curve.rates[bin_] * span for bin_, span in spans) or 1.0
+            for bin_, span in spans:
+                rows[bin_] += came * self.curve.rates[bin_] * span / whole
+                hours[bin_] += span
+        return Learning(self.curve, tuple(rows), tuple(hours))
 
     def refitted(self, parents: Sequence[tuple[float, int]]) -> "Learning":
         """The curve fitted anew, a day later."""
@@ -127,8 +120,13 @@ def restore(text: str | None) -> Learning:
     return Learning(Curve(rates), rows, hours)
 
 
-def _added(sums: Sequence[float], more: Sequence[float]) -> tuple[float, ...]:
-    return tuple(map(float.__add__, sums, [*more, *(0.0 for _ in EDGES)]))
+def _bins(since: float, until: float) -> Iterator[tuple[int, float]]:
+    """The bins in which a parent was between two ages, and for how long."""
+    bin_ = bisect_right(EDGES, since) - 1
+    while since < until:
+        end = min(until, EDGES[bin_ + 1]) if bin_ + 1 < len(EDGES) else until
+        yield bin_, end - since
+        bin_, since = bin_ + 1, end
 
 
 def fit(parents: Sequence[tuple[float, int]], known: Learning = Learning()) -> Curve:

@@ -51,18 +51,19 @@ def test_what_comes_between_looks_corrects_it(stream: str) -> None:
     guessed = found.refitted(sample)
     found = guessed
     for _ in range(60):
+        looks = []
         for age, _ in sample:
             since = age + rng.uniform(0, 48)
             rows = poisson(rng, CURVES[stream].total(since, since + 24) * rng.lognormvariate(0, 0.6))
-            found = found.observed(since, since + 24, rows)
-        found = found.refitted(sample)
+            looks.append((since, since + 24, rows))
+        found = found.observed(looks).refitted(sample)
     assert off(found.curve, stream, 1.0) < 1.45 or off(found.curve, stream, 1.0) < off(
         guessed.curve, stream, 1.0
     )
 
 
 def test_what_was_learnt_survives_being_stored() -> None:
-    found = rates.Learning().observed(5, 300, 7).refitted(parents("reactions", 60, 120, 1))
+    found = rates.Learning().observed([(5, 300, 7)]).refitted(parents("reactions", 60, 120, 1))
     again = rates.restore(found.dump())
     assert again.curve.total(500) == pytest.approx(found.curve.total(500), rel=1e-4)
     assert again.rows == pytest.approx(found.rows, abs=1e-6)
@@ -72,7 +73,7 @@ def test_what_was_learnt_survives_being_stored() -> None:
 
 @pytest.mark.parametrize(("since", "until"), [(0, 2), (0, 5000), (10, 30), (-5, 20), (4000, 4010)])
 def test_a_look_is_put_down_where_it_belongs(since: float, until: float) -> None:
-    found = rates.Learning().observed(since, until, 6)
+    found = rates.Learning().observed([(since, until, 6)])
     assert sum(found.rows) == pytest.approx(6)
     assert sum(found.hours) == pytest.approx(until - max(since, 0))
     for start, hours in zip(rates.EDGES, found.hours, strict=True):
@@ -80,8 +81,8 @@ def test_a_look_is_put_down_where_it_belongs(since: float, until: float) -> None
 
 
 def test_a_look_before_birth_is_not_put_down() -> None:
-    assert rates.Learning().observed(-9, -3, 0) == rates.Learning()
-    assert rates.Learning().observed(5, 5, 0) == rates.Learning()
+    assert rates.Learning().observed([(-9, -3, 0)]) == rates.Learning()
+    assert rates.Learning().observed([(5, 5, 0)]) == rates.Learning()
 
 
 def test_an_account_without_rows_is_not_taken_to_be_without_rate() -> None:
