@@ -15,11 +15,14 @@ MARGIN = 2 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A half-open window of dates and the parents known in it; None is open towards past or now."""
+    """A half-open window of dates, open towards the past or the future where one is None.
+
+    `members` are the parents known in it, oldest first.
+    """
 
     since: datetime | None
     until: datetime | None
-    members: frozenset[str]
+    members: tuple[str, ...]
 
     def covers(self, date: datetime) -> bool:
         return within(date, self.since, self.until)
@@ -39,8 +42,7 @@ def cut(parents: Iterable[tuple[datetime, str]], size: int = SIZE) -> list[Block
         groups[-1].extend(together)
     bounds: list[datetime | None] = [None, *(_bound(a, b) for a, b in pairwise(groups)), None]
     blocks = [
-        Block(bounds[i], bounds[i + 1], frozenset(name for _, name in group))
-        for i, group in enumerate(groups)
+        Block(bounds[i], bounds[i + 1], tuple(name for _, name in group)) for i, group in enumerate(groups)
     ]
     return blocks[::-1]
 

@@ -49,7 +49,7 @@ def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, c
     if turned.next is not None and turned.repeat:
         return LookStep(turned.habits, replace(look, place=turned.next))
     look = replace(look, found=look.found | set(page.ids))
-    missing = look.block.members - look.found
+    missing = frozenset(look.block.members) - look.found
     first = look.place.page == 0 and not look.place.last
     more = page.count == cap or habits.short_ends is False
     if first and more and not look.proving and not missing and _proves(page, known, habits, cap):

@@ -140,6 +140,6 @@ def proved(
 ) -> list[ParentState]:
     """The parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
     assert probe.look is not None  # noqa: S101 - the caller tells blocks from lists
-    mine = {name: known[name] for name in probe.look.block.members | probe.look.found if name in known}
+    mine = {name: known[name] for name in {*probe.look.block.members, *probe.look.found} if name in known}
     mine |= {parent.id: parent for parent in changed}
     return [replace(parent, proved_at=now) for parent in mine.values()]

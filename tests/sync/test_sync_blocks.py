@@ -19,7 +19,7 @@ def parents(*seconds: int) -> list[tuple[datetime, str]]:
 
 def test_nothing_known_is_one_block_without_bounds() -> None:
     (block,) = cut([])
-    assert (block.since, block.until, block.members) == (None, None, frozenset())
+    assert (block.since, block.until, block.members) == (None, None, ())
 
 
 def test_blocks_are_filled_from_the_oldest_and_come_newest_first() -> None:
@@ -27,6 +27,12 @@ def test_blocks_are_filled_from_the_oldest_and_come_newest_first() -> None:
     assert [len(block.members) for block in blocks] == [3, 10, 10]
     assert [block.until for block in blocks[:1]] == [None]
     assert blocks[-1].since is None
+
+
+def test_members_come_in_one_order_so_that_a_plan_made_twice_is_the_same() -> None:
+    known = parents(*range(0, 500, 100))
+    assert [block.members for block in cut(known)] == [("0", "1", "2", "3", "4")]
+    assert cut(reversed(known)) == cut(known)
 
 
 def test_ten_and_their_multiples_make_no_block_of_their_own() -> None:

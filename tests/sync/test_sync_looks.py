@@ -65,7 +65,7 @@ def test_a_missing_parent_is_looked_for_behind_a_short_page_before_it_is_gone() 
 @pytest.mark.parametrize("order", [Order.NONE, Order.OLDEST])
 def test_where_new_ones_do_not_come_first_a_short_page_is_looked_behind(order: Order) -> None:
     """Of ten one may be filtered out, and what is new then stands alone behind nine that are known."""
-    few = Block(None, None, frozenset(NEWEST[:9]))
+    few = Block(None, None, tuple(NEWEST[:9]))
     step = after(page(*NEWEST[:9]), replace(ENDS, order=order), look=looks.begin(few, proving=False))
     assert step.next is not None
     assert step.next.place.page == 1
@@ -74,7 +74,7 @@ def test_where_new_ones_do_not_come_first_a_short_page_is_looked_behind(order: O
 
 
 def test_where_short_pages_do_not_end_a_list_a_complete_one_in_order_proves_its_window() -> None:
-    few = Block(None, None, frozenset(NEWEST[:7]))
+    few = Block(None, None, tuple(NEWEST[:7]))
     step = looks.after_page(looks.begin(few, False), page(*NEWEST[:7]), set(KNOWN), OPEN, 10)
     assert step.next is None
     unsure = looks.after_page(looks.begin(few, False), page(*NEWEST[6::-1]), set(KNOWN), OPEN, 10)
