@@ -79,7 +79,8 @@ def main(words: Sequence[str] | None = None) -> int:
         Task(account.name, method, seed) for seed in seeds for account in accounts for method in given.methods
     ]
     _work(tasks, results, jobs=given.jobs, resume=given.resume)
-    sys.stdout.write(quota_table.text(accounts, results, seeds, markdown=given.markdown))
+    draw = quota_table.markdown if given.markdown else quota_table.text
+    sys.stdout.write(draw(accounts, results, seeds).rstrip() + "\n")
     return 0
 
 
@@ -91,7 +92,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, default=20, help="how many (20; of tuning, there are 3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.add_argument("--markdown", action="store_true", help="print README's tables")
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="JSON lines: results are added as they come"
     )

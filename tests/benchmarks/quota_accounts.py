@@ -63,14 +63,6 @@ ACCOUNTS = {
     for account in (
         Account("Free 60+30 quiet", "free", 60, 30, 120, 0.2, HOUR, FREE_GRID, 4),
         Account("Free 60+30 busy", "free", 60, 30, 120, 0.6, HOUR, FREE_GRID, 12),
-        Account("Free 300+100", "free", 300, 100, 600, 0.15, HOUR, (12, 24, 36, 48, 72), 36),
-        Account(
-            "20,000 a month, 300+150, busy",
-            "starter",
-            *(300, 150, 600, 1.5, HOUR),
-            (1, 2, 3, 4),
-            2,
-        ),
         Account(
             "Free 60+30 busy, every five minutes",
             "free",
@@ -84,6 +76,14 @@ ACCOUNTS = {
             *(60, 30, 120, 0.6, timedelta(days=1)),
             (24, 48, 72),
             24,
+        ),
+        Account("Free 300+100", "free", 300, 100, 600, 0.15, HOUR, (12, 24, 36, 48, 72), 36),
+        Account(
+            "20,000 a month, 300+150, busy",
+            "starter",
+            *(300, 150, 600, 1.5, HOUR),
+            (1, 2, 3, 4),
+            2,
         ),
     )
 }

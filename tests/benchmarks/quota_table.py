@@ -16,6 +16,9 @@ METHODS = {
 }
 HEAD = ("account", "method", "rows", "mean h", "p95 h", "requests", "not yet", "behind", "cpu s")
 RATIO_HEAD = ("account", "planner/bound", "(median)", "every/planner", "planner/fixed", "(median)", "p95")
+# README's two tables.
+DELAYS_HEAD = ("account", "months", "rows a month", "every parent", "fixed interval", "planner", "bound")
+REACHED_HEAD = ("account", "planner : bound", "every parent : planner", "planner : fixed", "their 95 %")
 Months = Mapping[str, Mapping[int, Measured]]
 
 
@@ -35,16 +38,49 @@ def at_least(limit: float) -> Aim:
     return Aim(f"≥ {limit:g}", lambda value: value >= limit)
 
 
-def text(accounts: Iterable[Account], results: Results, seeds: Sequence[int], *, markdown: bool) -> str:
-    """Both tables, as plain text or as Markdown; averages are those of the seeds' own figures."""
-    months = {
+def text(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) -> str:
+    """All figures as plain text; averages are those of the seeds' own figures."""
+    months = _months(accounts, results, seeds)
+    rows = [row for account, by_method in months.items() for row in _rows(account, by_method)]
+    ratios = [_ratios(account, by_method) for account, by_method in months.items()]
+    return f"{_plain(HEAD, rows)}\n\n{_plain(RATIO_HEAD, ratios)}\n"
+
+
+def markdown(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) -> str:
+    """How late rows are, and what of the aims is reached: README's tables.
+
+    Of the seeds that all methods have.
+    """
+    delays, reached = [], []
+    for account, by_method in _months(accounts, results, seeds).items():
+        common = set.intersection(*(set(months) for months in by_method.values()))
+        if common:
+            fair = {method: {seed: months[seed] for seed in common} for method, months in by_method.items()}
+            delays.append(_delays(account, fair))
+            reached.append(_reached(account, fair))
+    return f"{_markdown(DELAYS_HEAD, delays)}\n\n{_markdown(REACHED_HEAD, reached)}"
+
+
+def _months(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) -> Mapping[Account, Months]:
+    return {
         account: {method: results.of(account.name, method, seeds) for method in METHODS}
         for account in accounts
     }
-    rows = [row for account, by_method in months.items() for row in _rows(account, by_method)]
-    ratios = [_ratios(account, by_method) for account, by_method in months.items()]
-    draw = _markdown if markdown else _plain
-    return f"{draw(HEAD, rows)}\n\n{draw(RATIO_HEAD, ratios)}\n"
+
+
+def _delays(account: Account, months: Months) -> tuple[str, ...]:
+    planned = months["planner"].values()
+    cells = []
+    for method in ("every", "fixed", "planner", "bound"):
+        found = months[method].values()
+        mean, p95 = fmean(map(_mean, found)), fmean(map(_p95, found))
+        cells.append(f"{mean:.1f} h (95 %: {p95:.0f} h)")
+    return (account.name, str(len(planned)), f"{fmean(each.rows for each in planned):,.0f}", *cells)
+
+
+def _reached(account: Account, months: Months) -> tuple[str, ...]:
+    name, bound, _, every, fixed, _, p95 = _ratios(account, months)
+    return name, bound, every, fixed, p95
 
 
 def _rows(account: Account, months: Months) -> Iterable[tuple[str, ...]]:

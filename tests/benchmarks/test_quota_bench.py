@@ -161,5 +161,7 @@ def test_results_outlast_an_interruption(tmp_path: Path, capsys: pytest.CaptureF
     for ratio in ("1.25 (≤ 1.15 MISSED)", "12.00 (≥ 10)", "0.83 (≤ 1)", "0.83 (≤ 1.25)"):
         assert ratio in said
     assert main([*words, "--markdown"]) == 0
-    assert f"| {account.name} | planner |" in capsys.readouterr().out
+    delays, reached = (table.splitlines()[-1] for table in capsys.readouterr().out.rstrip().split("\n\n"))
+    assert delays.startswith(f"| {account.name} | 1 | {month.rows} | 120.0 h (95 %: 240 h) | 12.0 h")
+    assert reached.endswith("| 1.25 (≤ 1.15 MISSED) | 12.00 (≥ 10) | 0.83 (≤ 1) | 0.83 (≤ 1.25) |")
     assert set(quota_table.METHODS) == {"every", "fixed", "planner", "bound"}

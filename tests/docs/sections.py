@@ -15,6 +15,9 @@ from connector.config import known_settings
 from connector.plans import PLANS
 from connector.segment.listing import markdown_table
 from connector.service.metric_catalogue import METRICS
+from tests.benchmarks import quota_table
+from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS
+from tests.benchmarks.quota_results import KEPT, Results
 from tests.docs import moving
 
 ROOT = Path(__file__).parents[2]
@@ -128,4 +131,5 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "help": helps,
     "metrics": metrics,
+    "quota months": lambda: quota_table.markdown(ACCOUNTS.values(), Results(KEPT), SEEDS),
 }
