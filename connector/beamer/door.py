@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import cast
+from typing import Any, cast
 
 import httpx
 
@@ -16,7 +16,17 @@ from connector.beamer.asking import Answer, Ask
 from connector.beamer.bodies import LARGEST_ANSWER, parsed, unpacked
 from connector.beamer.pacing import Pacer, Slot
 from connector.clock import Clock, timer
-from connector.errors import BadAnswer, Forbidden, Gone, KeyRefused, Stopped, TooMany, Transient, Unreachable
+from connector.errors import (
+    BadAnswer,
+    ConfigurationError,
+    Forbidden,
+    Gone,
+    KeyRefused,
+    Stopped,
+    TooMany,
+    Transient,
+    Unreachable,
+)
 
 DEADLINE = 30.0
 # Connecting, shaking hands, writing and the first byte together take no longer than the deadline.
@@ -47,14 +57,17 @@ class Beamer:
         self._clock = clock
         self._elapsed = elapsed
         self._pacer = Pacer(per_second, clock)
-        self._client = httpx.Client(
+        plain = base_url.startswith("http://")
+        self._client = _client(
             base_url=base_url,
             headers={"Beamer-Api-Key": api_key, "Accept": "application/json", "Accept-Encoding": "gzip"},
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
             follow_redirects=False,
-            # Reading the certificates takes a tenth of a second, and plain http has no use for them.
-            verify=not base_url.startswith("http://"),
+            # Reading the certificates takes a tenth of a second, and plain http has no use for them. It goes
+            # to loopback only: through a proxy, the key would leave the machine unencrypted.
+            verify=not plain,
+            trust_env=not plain,
             transport=transport,
         )
 
@@ -103,6 +116,25 @@ class Beamer:
             # Packed as it came: unpacked by httpx, a stream without content would escape the deadline.
             chunks = cast(Iterable[bytes], response.stream)
             return response.status_code, response.headers, _read(chunks, elapsed)
+
+
+def _client(**options: Any) -> httpx.Client:
+    """A client with the environment's proxies and certificates; ConfigurationError if those cannot work."""
+    try:
+        return httpx.Client(**options)
+    except ImportError:
+        wrong = "A SOCKS proxy is set, for which nothing is installed."
+        todo = (
+            "Set HTTPS_PROXY or ALL_PROXY to an HTTP proxy, or pip install 'httpx[socks]' 'requests[socks]'."
+        )
+    except (ValueError, httpx.InvalidURL):
+        wrong = "A proxy is set by an address that is none."
+        todo = "Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or leave it out."
+    except OSError:
+        wrong = "The certificates to trust cannot be read."
+        todo = "Let SSL_CERT_FILE name a file of certificates in PEM form, SSL_CERT_DIR a folder of them."
+    # Raised out here: their own errors quote addresses, and so a proxy's password.
+    raise ConfigurationError(wrong, todo=todo)
 
 
 def _read(chunks: Iterable[bytes], elapsed: Callable[[], float]) -> bytes:

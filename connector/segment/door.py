@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from connector.errors import ConnectorError, Exit, Transient, Unreachable, WriteKeyRefused
+from connector.errors import ConfigurationError, ConnectorError, Exit, Transient, Unreachable, WriteKeyRefused
 from connector.segment.library import hush, poster
 from connector.segment.reason import reason_of
 
@@ -16,6 +16,7 @@ Post = Callable[..., Any]
 
 # Those that the library's own consumer tries again.
 RETRYABLE = frozenset({408, 410, 425, 429, 460})
+STAYS = "Nothing is lost: what was not sent stays waiting."
 
 
 class Refused(ConnectorError):
@@ -56,6 +57,7 @@ class Segment:
 
     def _attempt(self, texts: Sequence[str], sent_at: datetime) -> ConnectorError | None:
         from requests import RequestException, TooManyRedirects
+        from requests.exceptions import InvalidProxyURL, InvalidSchema
         from segment.analytics.request import APIError
 
         post = self._given or poster()
@@ -73,8 +75,23 @@ class Segment:
             return self._refusal(error.status, str(error.code), str(error.message), error.response, texts)
         except TooManyRedirects:
             return _redirected()
-        except (RequestException, OSError) as error:
+        except (InvalidSchema, InvalidProxyURL):
+            return ConfigurationError(
+                "A proxy is set that cannot be used for Segment.",
+                means=STAYS,
+                todo="Correct HTTPS_PROXY or ALL_PROXY; a SOCKS proxy needs pip install 'requests[socks]'.",
+            )
+        except RequestException as error:
             return Transient(f"Segment could not be reached ({type(error).__name__}).")
+        except OSError as error:
+            # requests' own word for a file that is not there; what fails on the way is a RequestException.
+            if "CA certificate" not in str(error):
+                return Transient(f"Segment could not be reached ({type(error).__name__}).")
+            return ConfigurationError(
+                "The certificates to trust for Segment cannot be read.",
+                means=STAYS,
+                todo="Let REQUESTS_CA_BUNDLE name a file of certificates in PEM form.",
+            )
         return self._judged(response, texts)
 
     def _judged(self, response: Any, texts: Sequence[str]) -> ConnectorError | None:
@@ -121,6 +138,6 @@ def _redirected() -> Redirected:
 def _key_refused(status: int) -> WriteKeyRefused:
     return WriteKeyRefused(
         f"Segment refused the write key ({status}).",
-        means="Nothing is lost: what was not sent stays waiting.",
+        means=STAYS,
         todo="Compare SEGMENT_WRITE_KEY with the source's settings in Segment.",
     )

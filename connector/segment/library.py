@@ -36,12 +36,21 @@ def tracker() -> Callable[..., tuple[bool, dict[str, Any]]]:
 
 @cache
 def poster() -> Callable[..., Any]:
-    """The library's `post`, whose session follows no redirect and takes no login from ~/.netrc."""
+    """The library's `post`, whose session follows no redirect and takes no login from ~/.netrc.
+
+    Plain http goes to loopback only, and by no proxy: the key would leave the machine unencrypted.
+    """
+    from requests.adapters import HTTPAdapter
     from segment.analytics import request
+
+    class Direct(HTTPAdapter):
+        def send(self, *given: Any, **options: Any) -> Any:
+            return super().send(*given, **{**options, "proxies": None})
 
     hush()
     # A key and personal data must not travel to another host.
     request._session.max_redirects = 0
+    request._session.mount("http://", Direct())
     # requests would let a netrc entry, even `default`, replace the write key in the header.
     request._session.auth = _unchanged
     post: Callable[..., Any] = request.post

@@ -12,7 +12,7 @@ import pytest
 from connector.beamer.asking import Ask
 from connector.beamer.door import Beamer
 from connector.clock import SystemClock
-from connector.errors import Transient, Unreachable
+from connector.errors import ConfigurationError, Transient, Unreachable
 
 ASK = Ask("/nps", (("maxResults", "100"),))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -64,6 +64,37 @@ def answer(url: str, elapsed: Callable[[], Callable[[], float]] | None = None) -
 
 def say(text: str) -> Serve:
     return lambda connection, _: connection.sendall(text.replace("\n", "\r\n").encode())
+
+
+def test_plain_http_goes_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    plain = say("HTTP/1.1 200 OK\nContent-Length: 2\n\n[]")
+    with server(plain) as (url, asked), server(plain) as (proxy, tunnelled):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.removesuffix("/v0"))
+        assert answer(url) == []
+        assert (len(asked), tunnelled) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("ALL_PROXY", "socks5://user:secretword@127.0.0.1:1", "SOCKS"),
+        ("HTTPS_PROXY", "foo://user:secretword@127.0.0.1:1", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY"),
+        ("SSL_CERT_FILE", "/nowhere.pem", "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
+    ],
+)
+def test_a_proxy_or_a_certificate_that_cannot_be_is_named(
+    name: str, value: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Beamer("key-1", "https://127.0.0.1:9/v0", SystemClock())
+    assert named in str(caught.value)
+    assert "secretword" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 def test_what_goes_over_the_wire() -> None:

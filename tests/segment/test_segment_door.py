@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from connector.errors import ConnectorError, Transient, WriteKeyRefused
+from connector.errors import ConfigurationError, ConnectorError, Transient, WriteKeyRefused
 from connector.segment.door import Redirected, Refused, Segment
 from connector.segment.reason import reason_of
 
@@ -203,6 +203,35 @@ def test_nothing_of_it_is_logged(start: Start, caplog: pytest.LogCaptureFixture)
     failure(start(400, "secretword"))
     failure(start(302, Location="http://127.0.0.1:9/secretword"))
     assert caplog.records == []
+
+
+def test_plain_http_goes_by_no_proxy(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    proxy, here = start(502), start()
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    Segment(KEY, here.url).send([TEXT], SENT)
+    assert (len(here.asked), proxy.asked) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/nowhere.pem", "REQUESTS_CA_BUNDLE"),
+        ("HTTPS_PROXY", "socks5://user:secretword@127.0.0.1:1", "SOCKS"),
+        ("HTTPS_PROXY", "http://", "HTTPS_PROXY"),
+    ],
+)
+def test_a_proxy_or_a_certificate_that_cannot_be_is_named(
+    name: str, value: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Segment(KEY, "https://127.0.0.1:9").send([TEXT], SENT)
+    assert named in str(caught.value)
+    assert "secretword" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 def test_a_netrc_does_not_replace_the_key(
