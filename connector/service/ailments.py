@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from connector.errors import Forbidden
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 # A sync tries at once what it finds; what has waited longer has been tried in vain, or nobody tries.
 STUCK_AFTER = HOUR
+# One run may be cut short by a new version or a machine that goes down; of more, nothing may come any more.
+CUT_SHORT_IN_VAIN = 2
 # Late is what took so many times as long as usual; where nothing is usual yet, more than a day.
 LATE_TIMES, LATE_AT_FIRST = 3, timedelta(hours=25)
 
@@ -106,7 +109,18 @@ def _runs(status: "Status") -> Iterator[Ailment]:
     if status.suspended:
         return
     ended = next((run for run in status.runs if run.finished_at), None)
-    if ended and ended.outcome == "failed":
+    past = status.runs[1:] if status.under_way else status.runs
+    cut = list(takewhile(lambda run: run.finished_at is None or run.outcome == "interrupted", past))
+    if len(cut) >= CUT_SHORT_IN_VAIN:
+        yield Ailment(
+            "failing",
+            "runs",
+            f"The last {len(cut)} runs were killed or interrupted, the newest begun at "
+            f"{_when(cut[0].started_at)}.",
+            "Look for what ends them: memory limits, deadlines, time-outs around the command. Each one "
+            "goes on where the one before it stopped.",
+        )
+    elif ended and ended.outcome == "failed":
         why = ((status.last_run or {}).get("summary") or {}).get("error") if ended is status.runs[0] else None
         found = f"The last run ended with {ended.exit} at {_when(ended.finished_at or ended.started_at)}"
         yield Ailment(

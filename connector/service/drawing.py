@@ -41,6 +41,7 @@ def _place(share: float, places: int) -> int:
 OUTCOMES = {
     "done": (".", "done"),
     "stopped": ("s", "stopped at the budget"),
+    "interrupted": ("^", "interrupted by a signal"),
     "incomplete": ("i", "incomplete"),
     "failed": ("!", "failed"),
 }

@@ -121,7 +121,7 @@ class Fetching:
         landed = self._pool.landed(agenda.flights, 3600)
         if not landed:
             log.warning("requests_abandoned", requests=len(agenda.flights))
-            report.stopped = "asked to stop; requests in flight were abandoned"
+            self._work.interrupt("; requests in flight were abandoned")
             return False
         before, error = self._pages, None
         with self._together():
@@ -194,7 +194,7 @@ class Fetching:
         if work.report.stopped or not work.agenda.waits:
             return False
         if work.clock.stopped:
-            work.stop("asked to stop")
+            work.interrupt()
             return False
         if self._most is not None and work.report.asked >= self._most:
             work.stop(f"--max-requests {self._most} reached")
@@ -214,7 +214,7 @@ class Fetching:
             self._answers.accept(probe, answer)
             troubles.went_well(probe)
         except Stopped:
-            self._work.stop("asked to stop")
+            self._work.interrupt()
         except Gone:
             troubles.answered()
             if not self._answers.skip(probe):

@@ -34,6 +34,7 @@ class Report:
     skipped_parents: int = 0
     troubles: list[str] = field(default_factory=list)
     stopped: str | None = None
+    interrupted: bool = False
     next_try: datetime | None = None
     segmented_hidden: bool = False
 

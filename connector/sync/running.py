@@ -9,7 +9,7 @@ import structlog
 
 from connector.beamer.catalogue import Stream
 from connector.clock import Clock
-from connector.errors import Busy, ConnectorError, Exit
+from connector.errors import ConnectorError, Exit, Stopped
 from connector.state import leases, runs
 from connector.state.connections import Identity
 from connector.state.engine import Store
@@ -60,6 +60,8 @@ class Outcome:
     def exit(self) -> Exit:
         if self.error:
             return self.error.exit
+        if self.report.interrupted:
+            return Exit.INTERRUPTED
         return Exit.UNREACHABLE if self.incomplete else Exit.DONE
 
     @property
@@ -69,6 +71,8 @@ class Outcome:
     @property
     def label(self) -> str:
         """How it ended, in one word."""
+        if self.report.interrupted or isinstance(self.error, Stopped):
+            return "interrupted"
         if self.error:
             return "failed"
         return "stopped" if self.report.stopped else "incomplete" if self.incomplete else "done"
@@ -80,13 +84,24 @@ def under_lease(parts: Parts, command: str, report: Report, do: Do, *, work: str
     fence = leases.acquire(parts.store, name, this_process(), started, work)
     number = runs.begin(parts.store, name, command, started)
     structlog.contextvars.bind_contextvars(run=number, connection=name)
-    outcome = Outcome(number, report, Busy("The run did not end."))
+    # What goes past every `except` is a signal that ends the process where it stands.
+    outcome = Outcome(number, report, Stopped("The run was ended by a signal."))
     try:
         outcome = Outcome(number, report, do(fence, number, started))
+    except Exception as error:
+        outcome = Outcome(number, report, _known(error))
+        raise
     finally:
         _end(parts, fence, outcome)
         structlog.contextvars.unbind_contextvars("run", "connection")
     return outcome
+
+
+def _known(error: Exception) -> ConnectorError:
+    """An error as the summary tells it: the text of one that nobody foresaw may hold a row or a key."""
+    return (
+        error if isinstance(error, ConnectorError) else ConnectorError(f"unexpected {type(error).__name__}")
+    )
 
 
 def _end(parts: Parts, fence: Fence, outcome: Outcome) -> None:

@@ -80,8 +80,15 @@ class Work:
 
     def stop(self, why: str, until: datetime | None = None) -> None:
         """Send nothing more in this run."""
-        log.info("stopping", why=why)
+        # Each request under way says so for itself.
+        if why != self.report.stopped:
+            log.info("stopping", why=why)
         self.report.stopped, self.report.next_try = why, until
+
+    def interrupt(self, what: str = "") -> None:
+        """A signal asks for the end before everything is done."""
+        self.report.interrupted = True
+        self.stop(f"asked to stop{what}")
 
     def filters_settled(self, allowed: bool) -> None:
         """An answer has shown whether the key may ignore filters."""

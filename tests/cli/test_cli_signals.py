@@ -39,6 +39,22 @@ def test_while_reading(machine: Machine, number: signal.Signals) -> None:
     machine.sandbox.faults.latency = 0.05
     ended = stopped(machine, "beamer", number)
     assert ended.connection["stopped"] == "asked to stop"
+    assert ended.err.count('"stopping"') == 1
+
+
+def test_it_is_no_success(machine: Machine) -> None:
+    machine.sandbox.faults.latency = 0.05
+    running = machine.begin("sync", "--metrics-file", str(machine.here / "m.prom"), "--output", "json")
+    until(lambda: machine.asked() >= 3)
+    running.signal(signal.SIGTERM)
+    ended = running.end()
+    assert (ended.code, ended.connection["exit"]) == (143, 130)
+    told = (machine.here / "m.prom").read_text()
+    assert 'last_run_exit_code{connection="default"} 130.0' in told
+    assert 'last_success_timestamp_seconds{connection="default"} 0.0' in told
+    (run,) = machine.run("runs", "--output", "json").json["runs"]
+    assert (run["outcome"], run["exit"]) == ("interrupted", 130)
+    assert "^" in machine.run("status").out
 
 
 @pytest.mark.parametrize("step", ["hang", "trickle"])

@@ -84,7 +84,26 @@ def test_the_worst_word_wins(worse: int) -> None:
     assert health(replace(WELL, **changes))[0].word == words[worse]
 
 
+def cut_short(*outcomes: str | None) -> tuple[Ran, ...]:
+    """Runs that ended so, the newest first; None was killed."""
+    ran = (Ran(9, "sync", NOW, NOW if each else None, each, 130 if each else None) for each in outcomes)
+    return (*ran, *WELL.runs)
+
+
+@pytest.mark.parametrize("outcomes", [(None, None), ("interrupted", None), ("interrupted",) * 3])
+def test_runs_that_are_cut_short_again_and_again_are_not_healthy(outcomes: tuple[str | None, ...]) -> None:
+    judged, why = health(replace(WELL, runs=cut_short(*outcomes)))
+    assert (judged.word, why and why.found.split()[2]) == ("failing", str(len(outcomes)))
+    assert health(replace(WELL, runs=cut_short(*outcomes)[:-1], succeeded=None))[0].word == "failing"
+
+
 NO_AILMENT: list[dict[str, Any]] = [
+    {"runs": cut_short(None)},  # the machine went down
+    {"runs": cut_short("interrupted")},  # a new version was put in its place
+    {
+        "runs": cut_short(None, None, "done"),
+        "holders": (Holder("sync", 1, "here", NOW + HOUR, False),),
+    },
     {"waiting": (Waiting("dest", 7, NOW - HOUR / 2),)},  # the next sync tries it
     {"runs": failed("stopped", 0)},
     {"runs": failed("failed", 69)[1:]},

@@ -39,6 +39,7 @@ def test_a_strip_reads_from_the_oldest_to_the_newest() -> None:
     letters, legend = strip(newest_first, ["sync"])
     assert letters == ".si!>"
     assert legend == ". done, s stopped at the budget, i incomplete, ! failed, > under way"
+    assert strip([ran(1, "interrupted")], []) == ("^", "^ interrupted by a signal")
 
 
 def test_only_what_is_being_done_is_under_way() -> None:

@@ -12,8 +12,16 @@ from connector.sync.lateness import HOUR as AN_HOUR
 from connector.sync.lateness import MINUTE as A_MINUTE
 
 # With the page's colours: blue, grey, ochre, red, violet, green.
-OUTCOMES = {"done": 0, "stopped": 6, "incomplete": 4, "failed": 7, "killed": 3, "under way": 2}
-MEANS = {"stopped": "stopped at the budget or by a signal"}
+OUTCOMES = {
+    "done": 0,
+    "stopped": 6,
+    "interrupted": 1,
+    "incomplete": 4,
+    "failed": 7,
+    "killed": 3,
+    "under way": 2,
+}
+MEANS = {"stopped": "stopped at the budget", "interrupted": "interrupted by a signal"}
 # More purposes than colours can be told apart; the table has all of them.
 MOST_PURPOSES = 7
 OTHERS = "others"
