@@ -154,7 +154,7 @@ class Intake:
             put(db, days, [{"scope": scope, "day": day, "rows": rows}])
 
     def settle(self, child: ChildState, now: datetime) -> None:
-        """Write a child list's state outside of a page, when its parent is gone."""
+        """Write a child list's state outside of a page, when it could not be read."""
         with self._store.write() as db:
             hold(db, self._fence, now)
             _put_children(db, [child])

@@ -1,7 +1,7 @@
 """How far each list has been read: streams, parents and their child lists, as a run takes them up."""
 
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Table, bindparam, select
@@ -11,6 +11,9 @@ from connector.state.engine import Store
 from connector.state.tables import children, parents, streams
 from connector.state.writing import add
 
+# Clocks differ by less.
+FUTURE = timedelta(days=2)
+
 
 @dataclass(slots=True)
 class StreamState:
@@ -19,7 +22,8 @@ class StreamState:
     `windows` is what the audit of a list without counters has still to do (see sync/windows.py).
     `recent` counts the rows found lately, as of `looked_at`; `curve` is how rows come at a parent as it
     grows older, fitted at `fitted_at`. `announced` and `silent` count rows that came with and without a
-    word of the counters; too many silent ones, and the counters are `distrusted`.
+    word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the
+    last one at `failed_at`, make it rest.
     """
 
     scope: int
@@ -41,6 +45,8 @@ class StreamState:
     distrusted: bool = False
     trouble: str | None = None
     trouble_at: datetime | None = None
+    failures: int = 0
+    failed_at: datetime | None = None
 
     def forbidden_since(self, moment: datetime) -> bool:
         """Whether Beamer has said since then that the key may not read it."""
@@ -77,6 +83,7 @@ class ChildState:
     counter has fallen since, and `swept` with it, so that what comes next shows. `deep_at` and `whole_at`:
     when it was last read over the whole lookback, and as a whole. `waits_since`: the mean
     moment at which the rows that wait appeared; `recent` counts its latest rows, as of `recent_at`.
+    `failures` in a row, the last one at `failed_at`, make it rest.
     """
 
     scope: int
@@ -94,6 +101,8 @@ class ChildState:
     waits_since: datetime | None = None
     recent: float = 0.0
     recent_at: datetime | None = None
+    failures: int = 0
+    failed_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -137,6 +146,21 @@ def peek(store: Store, connection: str, *, lists: bool = True) -> Progress:
     return progress
 
 
+def doubt_future(progress: Progress, now: datetime) -> None:
+    """Take as never what is written down to have happened days from now.
+
+    An answer may have come with a date that was far off: what it had looked at would not be looked at again.
+    """
+    horizon = now + FUTURE
+    lists = (child for each in progress.children.values() for child in each.values())
+    parents = (parent for each in progress.parents.values() for parent in each.values())
+    for state in (*progress.streams.values(), *parents, *lists):
+        for name in _HAPPENED[type(state)]:
+            at = getattr(state, name)
+            if at is not None and at > horizon:
+                setattr(state, name, None)
+
+
 def _columns(table: Table, state: type[Any]) -> list[Column[Any]]:
     """The columns of a state's fields, which are named alike, in the order of the fields."""
     return [table.c[field.name] for field in fields(state)]
@@ -149,3 +173,8 @@ _PARENTS = select(parents.c.scope, *_columns(parents, ParentState)).where(
 _CHILDREN = select(*_columns(children, ChildState)).where(
     children.c.scope.in_(bindparam("scopes", expanding=True))
 )
+_HAPPENED: dict[type, tuple[str, ...]] = {
+    StreamState: ("looked_at", "audited_at", "fitted_at", "trouble_at", "failed_at"),
+    ParentState: ("known_at", "looked_at", "proved_at"),
+    ChildState: ("swept_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
+}

@@ -2,15 +2,25 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from connector.state.engine import Store
-from connector.state.tables import DEAD, outbox, quarantine, runs
+from connector.state.tables import DEAD, connections, outbox, quarantine, runs
 
 KEPT = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """A connection's last run: when it began, and how many requests it was waiting for since when."""
+
+    started_at: datetime
+    saving: float = 0.0
+    saving_since: datetime | None = None
 
 
 _BEGIN = insert(runs).returning(runs.c.id)
@@ -20,7 +30,17 @@ _LAST = (
     .order_by(runs.c.id.desc())
     .limit(1)
 )
-_LAST_BUT_HISTORY = _LAST.where(runs.c.command != "backfill", runs.c.id < bindparam("before"))
+_LAST_BUT_HISTORY = (
+    select(runs.c.started_at, runs.c.summary)
+    .where(runs.c.connection == bindparam("whose"), runs.c.command != "backfill")
+    .where(runs.c.id < bindparam("before"))
+    .order_by(runs.c.id.desc())
+    .limit(1)
+)
+_LAST_ENDED = _LAST_BUT_HISTORY.where(runs.c.finished_at.is_not(None))
+_OTHERS = select(connections.c.name).where(
+    connections.c.account == bindparam("account"), connections.c.name != bindparam("whose")
+)
 _LAST_OF = _LAST.where(runs.c.command == bindparam("of"))
 _FINISH = update(runs).where(runs.c.id == bindparam("number"))
 _TIDY = (
@@ -37,9 +57,27 @@ def begin(store: Store, connection: str, command: str, now: datetime) -> int:
         return int(db.execute(_BEGIN, new).scalar_one())
 
 
-def last_begun(store: Store, connection: str, *, before: int) -> datetime | None:
-    """When the last run before run number `before` was begun; a backfill is none, it goes on beside them."""
-    return _begun(store, _LAST_BUT_HISTORY, {"whose": connection, "before": before})
+def last(store: Store, connection: str, *, before: int) -> Last | None:
+    """The last run before run number `before`; a backfill is none, it goes on beside them."""
+    with store.read() as db:
+        return _last(db, _LAST_BUT_HISTORY, connection, before)
+
+
+def _last(db: Connection, query: Select[Any], connection: str, before: int) -> Last | None:
+    row = db.execute(query, {"whose": connection, "before": before}).one_or_none()
+    if row is None:
+        return None
+    told = json.loads(row.summary) if row.summary else {}
+    since = told.get("saving_since")
+    return Last(row.started_at, told.get("saving") or 0.0, datetime.fromisoformat(since) if since else None)
+
+
+def waiting_others(store: Store, connection: str, account: str, *, before: int) -> Sequence[Last]:
+    """The last runs of the account's other connections that wait for requests."""
+    with store.read() as db:
+        names = db.execute(_OTHERS, {"account": account, "whose": connection}).scalars().all()
+        lasts = [_last(db, _LAST_ENDED, name, before) for name in names]
+    return [found for found in lasts if found and found.saving]
 
 
 def last_of(store: Store, connection: str, command: str) -> datetime | None:

@@ -207,6 +207,8 @@ streams = _table(
     Column("distrusted", Boolean, nullable=False, server_default=false()),
     Column("trouble", Words),
     Column("trouble_at", Moment),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failed_at", Moment),
     # The date of the newest row, and how many seconds after it that was read.
     Column("newest", Moment),
     Column("delay", Float),
@@ -252,6 +254,8 @@ children = _table(
     Column("waits_since", Moment),
     Column("recent", Float, nullable=False, server_default="0"),
     Column("recent_at", Moment),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failed_at", Moment),
 )
 
 # Every id ever judged, with its verdict. Kept for ever, so it is kept small.

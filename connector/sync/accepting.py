@@ -9,7 +9,7 @@ from connector.beamer.pages import Habits
 from connector.state.intake import Effects
 from connector.state.period import day_of
 from connector.state.progress import ChildState, ParentState, StreamState
-from connector.sync import counters, looks, rates, resuming, sweeps, trust
+from connector.sync import counters, looks, rates, resting, resuming, sweeps, trust
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage
 from connector.sync.parents import Context, counter_after, gone, parent_after, proved
@@ -70,7 +70,7 @@ def decide_list(
 
 
 def _child_after(child: ChildState, step: SweepStep, context: Context) -> ChildState:
-    sweep, now = step.sweep, context.now
+    sweep, now, child = step.sweep, context.now, resting.well(child)
     if not step.done:
         return replace(child, place=resuming.dump(sweep))
     # Nothing older than the start date is of interest.
@@ -92,6 +92,7 @@ def _child_after(child: ChildState, step: SweepStep, context: Context) -> ChildS
 
 
 def _dated_after(state: StreamState, step: SweepStep, context: Context) -> StreamState:
+    state = resting.well(state)
     if not step.done:
         return replace(state, place=resuming.dump(step.sweep))
     mark = sweeps.watermark_after(step.sweep, state.watermark, context.now)
@@ -135,7 +136,8 @@ def decide_block(
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
     if step.next is None and probe.look.proving:
         effects.parents = proved(probe, known, effects.parents, context.now)
-    state = replace(learnt(context.state, step.habits, probe.habits, effects), looked_at=context.now)
+    state = resting.well(learnt(context.state, step.habits, probe.habits, effects))
+    state = replace(state, looked_at=context.now)
     if step.next is None and probe.look.proving and probe.look.block.since is None:
         state = replace(state, complete=True)
     effects.stream = state if state != context.state else None

@@ -19,14 +19,19 @@ class Agenda:
 
     `picked` is how many requests the account has spent before, so that turns go round over many runs;
     `at_hand` is how many may be spent now, None without a limit; `saving` is how many are lacking for what
-    is worth most, and `per_run` how many come in between two runs.
+    is worth most, and `per_run` how many come in between two runs. `reserved` is how many another
+    connection of the account has been waiting for, and for longer: they are left to it. `most` is how many
+    this run may spend at all.
     """
 
     def __init__(self, picked: int = 0, at_hand: float | None = None) -> None:
         self.picked = picked
         self.at_hand = at_hand
         self.saving = 0.0
+        self.saves_for = 0.0
         self.per_run = 0.0
+        self.reserved = 0.0
+        self.most: int | None = None
         self._kept = 0
         self._order = count()
         self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
@@ -69,10 +74,21 @@ class Agenda:
         if probe.stream.name not in self._dropped:
             # What is overdue is asked in the order of time, or its turns would go by worth again.
             rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.worth
+            if self._in_vain(probe):
+                rank = min(rank, 0.0)
             if probe.window and probe.turn is Turn.AUDIT:
                 # What has no counter is seen by its audit alone: within those, it comes before all lists.
                 rank = inf
             heappush(self._waiting[probe.turn], (-rank, next(self._order), probe))
+
+    def _in_vain(self, probe: Probe) -> bool:
+        """Whether this run may not spend what a first look further back needs.
+
+        Cut short it would begin anew in each run, for ever: what can be finished comes first.
+        """
+        if self.most is None or not probe.unseen or probe.going_on or probe.needs <= self.most:
+            return False
+        return probe.look is not None and bool(probe.look.block.members)
 
     def first(self, probe: Probe) -> None:
         """Ask a probe's next page, or the same again, before anything else."""
@@ -106,7 +122,12 @@ class Agenda:
 
     def _spoken_for(self, probe: Probe) -> bool:
         """Whether what is at hand is kept for the further pages of looks that are on their way."""
-        return self.at_hand is not None and not probe.going_on and 1 <= self.at_hand < self._kept + 1
+        if self.at_hand is None or probe.going_on or self.at_hand < 1:
+            return False
+        if self.at_hand >= self._kept + self.reserved + 1:
+            return False
+        self.saves_for = max(self.saves_for, probe.needs) if self.reserved else self.saves_for
+        return True
 
     def _keep(self, probe: Probe) -> None:
         if probe.going_on:
@@ -125,7 +146,9 @@ class Agenda:
         # What was begun goes on with what is there.
         if probe.going_on:
             return False
-        self.saving = max(0.0, probe.needs - (self.at_hand - self._kept))
+        needs = probe.needs if self.most is None else min(probe.needs, self.most)
+        self.saving = max(0.0, needs - (self.at_hand - self._kept))
+        self.saves_for = probe.needs if self.saving else 0.0
         return self.saving > 0
 
     def _turn(self) -> Turn | None:

@@ -11,7 +11,7 @@ from connector.beamer.catalogue import Stream
 from connector.errors import Transient
 from connector.state.intake import Effects, Page
 from connector.state.progress import ChildState, ParentState
-from connector.sync import candidates, windows
+from connector.sync import candidates, resting, windows
 from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
@@ -239,22 +239,17 @@ class Answers:
         probe.sweep = planned.sweep
 
     def skip(self, probe: Probe) -> bool:
-        """404: the parent was deleted while its children were waiting to be read. False if it has none."""
+        """404: the parent was deleted while its children were waiting to be read. False if it has none.
+
+        Whether it is gone the next look shows; if it is not, the list is still to be read.
+        """
         work = self._work
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
         if child is None:
             return False
         work.report.skipped_parents += 1
-        now = work.clock.now()
-        child = replace(
-            child,
-            swept=child.counter,
-            place=None,
-            swept_at=work.beamer_now,
-            whole_at=work.beamer_now,
-            fell=False,
-        )
-        work.intake.settle(child, now)
+        child = resting.failed(child, work.beamer_now, answered=True, at_least=resting.UNKNOWN)
+        work.intake.settle(child, work.clock.now())
         work.progress.children[probe.stream.name][probe.parent] = child
         work.agenda.close(probe)
         return True

@@ -8,7 +8,7 @@ from math import inf
 
 from connector.beamer.catalogue import Stream, children
 from connector.state.progress import ChildState, ParentState
-from connector.sync import candidates, counters
+from connector.sync import candidates, counters, resting
 from connector.sync.learnt import Learnt, Rates
 from connector.sync.picture import Picture
 from connector.sync.probes import Probe, Turn
@@ -48,6 +48,8 @@ def _due(picture: Picture, horizon: datetime) -> Iterator[tuple[Stream, ParentSt
             parent = parents.get(child.parent)
             whole = child.whole_at or (parent and parent.known_at) or BEFORE
             if whole >= horizon or not child.swept_at or child.swept != child.counter:
+                continue
+            if resting.rests(child, horizon + AUDIT_AFTER):
                 continue
             if parent and not parent.gone and counters.total(child.counter):
                 yield stream, parent, child

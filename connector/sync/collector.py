@@ -43,12 +43,15 @@ class Collector:
         most_requests: int | None = None,
         planner: Planner | None = None,
         before: datetime | None = None,
+        reserved: float = 0.0,
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._planner = planner or (LookEverywhere() if ledger.limits.usable is None else MostWorth())
         self._work = Work.begun(catalogue, identity, policy, progress, ledger, intake, clock, report)
         self._before = before
+        self._reserved = reserved
+        self._most = most_requests
         self._fetching = Fetching(
             self._work,
             Answers(self._work, self._planner),
@@ -72,7 +75,10 @@ class Collector:
         work = self._work
         balance = work.ledger.balance(started)
         work.per_day, work.at_hand = balance.per_day, balance.level
+        if self._most is not None:
+            work.at_hand = float(self._most) if balance.level is None else min(balance.level, self._most)
         work.agenda.picked, work.agenda.at_hand = balance.drawn, balance.level
+        work.agenda.reserved, work.agenda.most = self._reserved, self._most
         if self._before and work.per_day:
             work.agenda.per_run = work.per_day * ((started - self._before) / timedelta(days=1))
         self._doubt_filters(started)
@@ -102,5 +108,6 @@ class Collector:
         """When enough will have gathered for the look that is worth most."""
         work = self._work
         short = work.agenda.saving
+        work.report.saving = work.agenda.saves_for
         if short and work.per_day and not work.report.stopped:
             work.report.next_try = work.clock.now() + timedelta(days=short / work.per_day)

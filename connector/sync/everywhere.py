@@ -6,7 +6,7 @@ from math import ceil, inf
 
 from connector.beamer.catalogue import Stream
 from connector.sync import candidates
-from connector.sync.auditing import audits
+from connector.sync.auditing import BEFORE, audits
 from connector.sync.picture import Picture
 from connector.sync.probes import Probe, Turn
 
@@ -21,6 +21,13 @@ class LookEverywhere:
         probes = candidates.first_probes(
             picture.catalogue, picture.policy, picture.progress, picture.first_page, now
         )
+        if picture.at_hand is not None:
+            # A run that may spend a few requests only goes on where the ones before it ended, and reads what
+            # they saw.
+            probes.sort(key=lambda probe: _looked_at(picture, probe) or BEFORE)
+            probes[:0] = candidates.waiting_children(
+                picture.catalogue, picture.policy, picture.progress, picture.first_page
+            )
         due = audits(picture, now)
         # A small share of all requests, after everything else; -1 comes behind what is worth nothing.
         few = ceil(len(probes) * AUDIT_SHARE)
@@ -37,3 +44,11 @@ class LookEverywhere:
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, worth=inf)
+
+
+def _looked_at(picture: Picture, probe: Probe) -> datetime | None:
+    """When a probe was last asked; of a block, the parent that was looked at longest ago."""
+    if probe.look is None:
+        return picture.progress.streams[probe.stream.name].looked_at
+    known = picture.progress.parents.get(probe.stream.name, {})
+    return min((known[name].looked_at or BEFORE for name in probe.look.block.members), default=None)

@@ -95,6 +95,8 @@ class Fetching:
         self._troubles = Troubles(self._work, self._chance, refused=refused)
         while self._turn():
             pass
+        if not self._work.report.interrupted:
+            self._troubles.cut_short()
 
     def check_permissions(self) -> None:
         """One forbidden collection is reported and the others go on; if all are, the key is refused.

@@ -12,7 +12,8 @@ from connector.sync.policy import Policy
 class Picture:
     """What a plan is made from.
 
-    `at_hand` requests may be spent at once and `per_day` come in; None without a limit.
+    `at_hand` requests may be spent at once and `per_day` come in; None without a limit. A run that may spend
+    a few only has no more at hand.
     """
 
     catalogue: Mapping[str, Stream]

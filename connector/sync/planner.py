@@ -15,7 +15,7 @@ from connector.beamer.catalogue import Stream, children
 from connector.beamer.pages import EMPTY_PAGES_THAT_END
 from connector.state.bucket import GATHERS
 from connector.state.progress import ChildState, ParentState, StreamState
-from connector.sync import candidates, counters, looks, rates, worth
+from connector.sync import candidates, counters, looks, rates, resting, worth
 from connector.sync.auditing import audits
 from connector.sync.blocks import SIZE
 from connector.sync.learnt import Learnt, Rates
@@ -89,14 +89,19 @@ class MostWorth:
         lists: list[tuple[Rank, Stream, ChildState]] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             state = picture.progress.streams[stream.name]
-            if state.forbidden_since(now - ASKED_AGAIN):
+            if self._left_alone(picture, stream, now):
                 continue
             if stream.parent is not None:
                 lists += self._lists(picture, stream, state, now)
-            elif children(picture.catalogue, stream.name):
-                probes += self._blocks(picture, stream, now)
             else:
-                probes.append(self._dated(picture, stream, state, now))
+                blocks = bool(children(picture.catalogue, stream.name))
+                own = (
+                    self._blocks(picture, stream, now)
+                    if blocks
+                    else [self._dated(picture, stream, state, now)]
+                )
+                last = resting.passed_over(picture.progress, state)
+                probes += [replace(probe, worth=0.0) if last else probe for probe in own]
         # No more are put on the agenda than can be asked.
         most = len(lists) if picture.at_hand is None else MARGIN + int(picture.at_hand)
         for turn in Turn:
@@ -107,7 +112,9 @@ class MostWorth:
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
-        if child is None or not candidates.asks(child):
+        if child is None or not candidates.asks(child) or resting.rests(child, now):
+            return None
+        if self._left_alone(picture, stream, now):
             return None
         return self._rank(picture, stream, child, now).given(
             candidates.list_probe(picture, stream, child, now)
@@ -118,6 +125,15 @@ class MostWorth:
         if picture.progress.streams[probe.stream.name].complete or not probe.look.found:
             return replace(probe, worth=inf)
         return replace(probe, worth=self._unknown(picture, probe.stream, now))
+
+    def _left_alone(self, picture: Picture, stream: Stream, now: datetime) -> bool:
+        """Whether a stream may not be read, or always fails: then it is asked now and then only."""
+        state = picture.progress.streams[stream.name]
+        if state.forbidden_since(now - ASKED_AGAIN):
+            return True
+        if stream.parent is None:
+            return resting.rests(state, now)
+        return resting.stream_rests(picture.progress.children.get(stream.name, {}).values(), now)
 
     # --- what each probe is worth ---
 
@@ -226,8 +242,12 @@ class MostWorth:
         parents = picture.progress.parents.get(stream.parent or "", {})
         for child in picture.progress.children.get(stream.name, {}).values():
             parent = parents.get(child.parent)
+            if resting.rests(child, now):
+                continue
             if parent and not parent.gone and (state.distrusted or candidates.asks(child)):
-                yield self._rank(picture, stream, child, now), stream, child
+                last = resting.passed_over(picture.progress, child)
+                rank = Rank(0.0) if last else self._rank(picture, stream, child, now)
+                yield rank, stream, child
 
     def _rank(self, picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Rank:
         assert self._rates is not None  # noqa: S101 - a run has begun

@@ -35,6 +35,8 @@ class Report:
     troubles: list[str] = field(default_factory=list)
     stopped: str | None = None
     interrupted: bool = False
+    saving: float = 0.0
+    saving_since: datetime | None = None
     next_try: datetime | None = None
     segmented_hidden: bool = False
 
@@ -82,5 +84,7 @@ class Report:
             "segmented_posts_hidden": self.segmented_hidden,
             "troubles": self.troubles,
             "stopped": self.stopped,
+            "saving": self.saving,
+            "saving_since": self.saving_since.isoformat() if self.saving_since else None,
             "next_try": self.next_try.isoformat() if self.next_try else None,
         }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 # How many more messages may come to wait before their bytes are added up again.
 WEIGHED_EVERY = 500
+# Who has not run for so long saves for nothing any more.
+SAVING_LASTS = timedelta(days=1)
 
 
 class Run:
@@ -53,12 +55,15 @@ class Run:
         parts = self._parts
         outbox = Outbox(parts.store, fence, parts.identity.destination)
         balance = parts.ledger.balance(started)
+        last = runs.last(parts.store, parts.identity.name, before=number)
         if balance.refusal:
+            self._report.saving = max(last.saving if last else 0.0, 1.0)
             # Nothing can be asked: what is known of thousands of lists is not even loaded.
             self._report.stopped, self._report.next_try = balance.refusal, balance.again
             state = progress.peek(parts.store, parts.identity.name, lists=False)
         else:
             state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
+            progress.doubt_future(state, started)
         # Under the lease, so that nobody is forgotten in the middle of a run.
         policy = replace(parts.policy, forgotten=forgetting.load(parts.store, parts.identity.name))
         collector = Collector(
@@ -75,7 +80,8 @@ class Run:
             report=self._report,
             most_requests=self._most,
             planner=parts.planner,
-            before=runs.last_begun(parts.store, parts.identity.name, before=number),
+            before=last.started_at if last else None,
+            reserved=self._waited_for_longer(last, number, started) if balance.level is not None else 0.0,
             accepted=lambda report: self._page_accepted(delivery, outbox, report),
         )
 
@@ -96,6 +102,9 @@ class Run:
             raise
         except ConnectorError as stopped:
             error = stopped
+        if self._report.saving:
+            waits = last and last.saving and not self._report.asked
+            self._report.saving_since = (waits and last and last.saving_since) or started
         self._try_delivery(delivery, self._report.backlog)
         self._report.waiting = outbox.waiting()
         if not (error or self._segment_error) and self._tell(policy, fence, state, collector.beamer_now):
@@ -103,6 +112,23 @@ class Run:
             self._report.waiting = outbox.waiting()
         self._deliver_what_backfills_left(delivery_of)
         return error or self._segment_error
+
+    def _waited_for_longer(self, last: runs.Last | None, number: int, started: datetime) -> float:
+        """How many requests another connection of the account waits for, and has for longer than this one.
+
+        First come, first served: or whoever runs first would take each request as it comes in.
+        """
+        parts = self._parts
+        mine = (last.saving_since if last and last.saving else None) or started
+        others = runs.waiting_others(parts.store, parts.identity.name, parts.ledger.account, before=number)
+        return max(
+            (
+                other.saving
+                for other in others
+                if other.started_at >= started - SAVING_LASTS and (other.saving_since or started) < mine
+            ),
+            default=0.0,
+        )
 
     def _deliver_what_backfills_left(self, delivery_of: Callable[[Outbox], Delivery]) -> None:
         """Messages of a backfill that was cut short go out, unless one is at work."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 
 from connector.errors import BadAnswer, ConnectorError, Forbidden, TooMany, Transient, Unreachable
+from connector.sync import resting
 from connector.sync.probes import Probe
 from connector.sync.retries import wait_before
 from connector.sync.work import Work
@@ -29,6 +30,8 @@ class Troubles:
         self._answered = False
         self._of_stream: Counter[str] = Counter()
         self._in_a_row: list[str] = []
+        # What is to be tried once more in this run.
+        self._again: dict[int, tuple[Probe, Transient]] = {}
 
     def answered(self) -> None:
         """Beamer is there, whatever it said: from now on several requests may be on their way at once."""
@@ -41,6 +44,7 @@ class Troubles:
     def went_well(self, probe: Probe) -> None:
         self._in_a_row.clear()
         self._of_stream.pop(probe.stream.name, None)
+        self._again.pop(id(probe), None)
 
     def forbidden(self, probe: Probe) -> None:
         """403: the other collections go on. It may be the parameter that is forbidden, not the list."""
@@ -73,10 +77,18 @@ class Troubles:
 
     def transient(self, probe: Probe, error: Transient) -> None:
         wait = wait_before(probe.failures + 1, error, self._chance())
-        if wait is None:
+        # What failed in the runs before, too, is worth one request of a limited month now and then.
+        if wait is None or (self._work.per_day is not None and self._failures(probe) > resting.FREE):
             self.give_up(probe, error)
         else:
+            self._again[id(probe)] = (probe, error)
             self._retry(probe, error, wait)
+
+    def cut_short(self) -> None:
+        """The run ends before what failed could be tried again: that is no less of a failure."""
+        for probe, error in self._again.values():
+            self._work.note_trouble(probe.stream.name, error.what)
+            self._note_failure(probe)
 
     def not_counted(self, probe: Probe) -> None:
         """A key that may list rows need not be allowed to count them: the audit does without."""
@@ -97,6 +109,8 @@ class Troubles:
         name = probe.stream.name
         self._work.agenda.release(probe)
         self._work.note_trouble(name, error.what)
+        self._again.pop(id(probe), None)
+        self._note_failure(probe)
         if not isinstance(error, Transient):
             return
         self._of_stream[name] += 1
@@ -106,6 +120,28 @@ class Troubles:
             raise Unreachable(f"Beamer cannot be reached: {error.what}")
         if self._of_stream[name] >= FAILURES_IN_A_ROW:
             self._work.agenda.drop(name)
+
+    def _failures(self, probe: Probe) -> int:
+        progress, name = self._work.progress, probe.stream.name
+        child = progress.children.get(name, {}).get(probe.parent)
+        return (child or progress.streams[name]).failures
+
+    def _note_failure(self, probe: Probe) -> None:
+        """Write down that a list failed, so that the runs to come leave it alone for a while."""
+        if probe.window or probe.of:
+            # Counts have a share of their own, and a backfill keeps where it stands itself.
+            return
+        work, name, now = self._work, probe.stream.name, self._work.beamer_now
+        child = work.progress.children.get(name, {}).get(probe.parent)
+        before = (child or work.progress.streams[name]).failed_at
+        answered = self._answered or resting.answered_since(work.progress, before)
+        if probe.stream.parent is None:
+            state = work.progress.streams[name]
+            work.progress.streams[name] = resting.failed(state, now, answered=answered)
+        elif child:
+            child = resting.failed(child, now, answered=answered)
+            work.intake.settle(child, work.clock.now())
+            work.progress.children[name][probe.parent] = child
 
     def _retry(self, probe: Probe, error: Transient, wait: float) -> None:
         log.info("retry", stream=probe.stream.name, error=error.what, seconds=round(wait, 1))

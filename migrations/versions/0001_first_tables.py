@@ -71,6 +71,8 @@ def upgrade() -> None:
         sa.Column("waits_since", sa.DateTime(), nullable=True),
         sa.Column("recent", sa.Float(), server_default="0", nullable=False),
         sa.Column("recent_at", sa.DateTime(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failed_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "parent"),
     )
     op.create_table(
@@ -262,6 +264,8 @@ def upgrade() -> None:
         sa.Column("distrusted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("trouble", sa.Text(), nullable=True),
         sa.Column("trouble_at", sa.DateTime(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failed_at", sa.DateTime(), nullable=True),
         sa.Column("newest", sa.DateTime(), nullable=True),
         sa.Column("delay", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("scope"),

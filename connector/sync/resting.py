@@ -1,0 +1,77 @@
+"""What failed is tried again after a growing wait; without I/O.
+
+Under a monthly limit one list that always fails would otherwise be worth most in every run, for ever, since
+what waits there only grows, and eat the budget of all the others.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from connector.state.progress import ChildState, Progress, StreamState
+
+FIRST_WAIT = timedelta(hours=1)
+LONGEST_WAIT = timedelta(days=1)
+# The next run tries again after one failure.
+FREE = 1
+# A post's list that Beamer does not know (404) belongs to a post that is gone, which the next look shows.
+UNKNOWN = 2
+# While nothing at all is answered it is Beamer that is away, and no list of its own.
+AT_MOST_WHILE_AWAY = 2
+# So many lists of one stream that failed since one was read last: it is the stream that fails.
+LISTS_OF_A_STREAM = 3
+
+State = TypeVar("State", StreamState, ChildState)
+
+
+def wait_after(failures: int) -> timedelta:
+    """How long to leave alone what has failed so many times in a row."""
+    doubled = min(max(failures - FREE - 1, 0), 10)
+    return min(LONGEST_WAIT, FIRST_WAIT * 2**doubled) if failures > FREE else timedelta(0)
+
+
+def rests(state: StreamState | ChildState, now: datetime) -> bool:
+    """Whether it is left alone for now."""
+    # A clock that was set back must not make anything rest for longer.
+    return state.failed_at is not None and state.failed_at <= now < state.failed_at + wait_after(
+        state.failures
+    )
+
+
+def stream_rests(lists: Iterable[ChildState], now: datetime) -> bool:
+    """Whether all lists of a stream are left alone for now: not one but all of them fail."""
+    lists = list(lists)
+    failing = [child.failed_at for child in lists if child.failed_at]
+    if len(failing) < LISTS_OF_A_STREAM:
+        return False
+    read = max((child.swept_at for child in lists if child.swept_at), default=None)
+    since = [at for at in failing if (read is None or at > read) and at <= now]
+    return len(since) >= LISTS_OF_A_STREAM and now < max(since) + wait_after(len(since))
+
+
+def failed(state: State, now: datetime, *, answered: bool, at_least: int = 1) -> State:
+    """It failed once more; `answered`: something else was, since it failed the last time."""
+    failures = max(state.failures + 1, at_least)
+    if not answered:
+        failures = min(failures, max(state.failures, AT_MOST_WHILE_AWAY))
+    return replace(state, failures=failures, failed_at=now)
+
+
+def well(state: State) -> State:
+    """It was answered."""
+    return replace(state, failures=0, failed_at=None) if state.failures else state
+
+
+def passed_over(progress: Progress, state: StreamState | ChildState) -> bool:
+    """Whether all else comes first: it failed again and again, and nothing was looked at since.
+
+    Where a run has one request at hand, the one that fails must not be all that is ever asked.
+    """
+    return state.failures > FREE and not answered_since(progress, state.failed_at)
+
+
+def answered_since(progress: Progress, moment: datetime | None) -> bool:
+    """Whether anything was looked at since then."""
+    looks = (state.looked_at for state in progress.streams.values())
+    return moment is not None and any(at > moment for at in looks if at)

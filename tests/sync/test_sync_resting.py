@@ -1,0 +1,147 @@
+"""What fails again and again leaves the others their share of the quota, and is not given up."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from connector.errors import Exit
+from connector.sandbox import Company, Sandbox
+from connector.sandbox.faults import Step
+from connector.state import progress
+from connector.state.ledger import Limits
+from connector.state.progress import ChildState, StreamState
+from connector.sync import resting
+from tests.harness import Rig, landed, sandbox
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOT_FOUND: Step = ("answer", 404, b'"Not found."', {})
+USER = {"userId": "u-1"}
+
+
+def company() -> Sandbox:
+    return sandbox(company=Company(seed=7, posts=20, requests=5, days=60, activity=0.3))
+
+
+def small(tmp_path: Path, box: Sandbox, limit: int | None = 1000) -> Rig:
+    return Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", limits=Limits(limit, 50, 30))
+
+
+def live(rig: Rig, days: float, every: timedelta = HOUR) -> tuple[Counter[str], Counter[int], set[str]]:
+    """What was asked, how the runs ended, and what they complained of."""
+    asked, exits, troubles = Counter[str](), Counter[int](), set[str]()
+    for _ in range(int(days * DAY / every)):
+        rig.sandbox.advance(every)
+        outcome = rig.sync()
+        asked.update(outcome.report.requests)
+        exits[outcome.exit] += 1
+        troubles.update(outcome.report.troubles)
+    return asked, exits, troubles
+
+
+def of_stream(path: str) -> Callable[[Sandbox], str]:
+    return lambda _: path
+
+
+def of_the_newest_post(box: Sandbox) -> str:
+    return f"/posts/{box.world.posts_shown()[-1].id}/reactions"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "stream", "answer"),
+    [
+        (of_stream("/nps"), "nps", 500),
+        (of_stream("/requests"), "feature_requests", NOT_FOUND),
+        (of_the_newest_post, "reactions", 500),
+        (of_the_newest_post, "reactions", 400),
+    ],
+)
+def test_a_list_that_always_fails_leaves_the_others_their_requests(
+    tmp_path: Path, where: Callable[[Sandbox], str], stream: str, answer: Step
+) -> None:
+    box = company()
+    rig = small(tmp_path, box)
+    live(rig, 6)
+    path = where(box)
+    box.faults.on(lambda request: request.path.endswith(path), [answer] * 9_000)
+    asked, exits, troubles = live(rig, 6)
+    # Of some 160 requests; the newest post's list was most of them.
+    assert 3 <= asked[stream] < 40
+    assert asked.total() > 120
+    assert {said.split(":")[0] for said in troubles} == {stream}
+    assert exits[Exit.UNREACHABLE] >= 3
+    states = progress.peek(rig.store, "default").streams
+    for other in ("posts", "nps", "feature_requests"):
+        through = states[other].complete_through
+        assert other == stream or (through and box.now() - through < DAY), other
+    box.faults.clear()
+    live(rig, 1.5)
+    through = progress.peek(rig.store, "default").streams[stream].complete_through
+    assert through
+    assert box.now() - through < DAY
+    rig.close()
+
+
+def test_after_an_outage_nothing_rests_for_long(tmp_path: Path) -> None:
+    box = company()
+    rig = small(tmp_path, box)
+    live(rig, 2)
+    box.faults.on(lambda _: True, [503] * 9_000)
+    _, exits, _ = live(rig, 1)
+    assert exits[Exit.UNREACHABLE] > 12
+    box.faults.clear()
+    state = progress.peek(rig.store, "default")
+    now = rig.clock.now()
+    lists = [child for each in state.children.values() for child in each.values()]
+    assert not any(resting.rests(each, now + HOUR) for each in state.streams.values())
+    assert not any(resting.rests(each, now + HOUR) for each in lists)
+    rig.close()
+
+
+@pytest.mark.parametrize("limit", [None, 1000])
+def test_a_list_that_was_not_found_once_is_still_read(tmp_path: Path, limit: int | None) -> None:
+    box = sandbox(company=Company(seed=3, posts=25, requests=10, days=60, activity=0.2, quiet=True))
+    rig = small(tmp_path, box, limit)
+    live(rig, 5)
+    post = box.world.posts_shown()[-1].id
+    rows = {box.world.add("comments", post, **USER) for _ in range(3)}
+    box.faults.on(lambda request: request.path.endswith(f"/posts/{post}/comments"), [NOT_FOUND])
+    live(rig, 0.5)
+    assert rows <= {row for event, row in landed(box) if event == "Post Commented"}
+    rig.close()
+
+
+# --- the decisions ----------------------------------------------------------------------------------------
+
+
+def test_the_wait_grows_up_to_a_day() -> None:
+    waits = [resting.wait_after(failures) / HOUR for failures in (0, 1, 2, 3, 4, 5, 6, 7, 99)]
+    assert waits == [0, 0, 1, 2, 4, 8, 16, 24, 24]
+
+
+def test_while_nothing_is_answered_the_wait_does_not_grow() -> None:
+    state: StreamState = StreamState(1, "nps")
+    for _ in range(9):
+        state = resting.failed(state, NOW, answered=False)
+    assert (state.failures, resting.rests(state, NOW), resting.rests(state, NOW + HOUR)) == (2, True, False)
+    state = resting.failed(state, NOW, answered=True)
+    assert resting.rests(state, NOW + HOUR)
+    assert not resting.rests(resting.failed(state, NOW + DAY, answered=True), NOW)  # a clock set back
+    assert not resting.rests(resting.well(state), NOW)
+
+
+def test_where_all_lists_of_a_stream_fail_the_stream_rests() -> None:
+    def child(parent: str, failed_at: datetime | None, swept_at: datetime) -> ChildState:
+        return ChildState(
+            1, parent, "1", swept_at=swept_at, failures=int(bool(failed_at)), failed_at=failed_at
+        )
+
+    failing = [child(str(number), NOW, NOW - DAY) for number in range(3)]
+    assert resting.stream_rests(failing, NOW + HOUR)
+    assert not resting.stream_rests(failing, NOW + DAY)
+    assert not resting.stream_rests(failing[:2], NOW + HOUR)
+    assert not resting.stream_rests([*failing, child("9", None, NOW + HOUR / 2)], NOW + HOUR)

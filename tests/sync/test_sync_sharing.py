@@ -1,0 +1,71 @@
+"""Several connections draw on one account's budget: none of them gets it all."""
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from connector.sandbox import Company
+from connector.state import progress
+from connector.state.ledger import Limits
+from tests.harness import Rig, sandbox
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("apart", [timedelta(0), HOUR / 2])
+@pytest.mark.parametrize("alone", [0, 3])
+def test_each_of_two_connections_comes_to_see_everything(
+    tmp_path: Path, apart: timedelta, alone: int
+) -> None:
+    """Whether they run at the same moment or not, and however long one of them was alone."""
+    box = sandbox(company=Company(seed=7, posts=30, requests=30, days=60, activity=0.3))
+    url, limits = f"sqlite:///{tmp_path / 'state.sqlite'}", Limits(1000, 50, 30)
+    first, second = (Rig(box, url, limits=limits, name=name) for name in ("first", "second"))
+    for _ in range(alone * 24):
+        box.advance(HOUR)
+        first.sync()
+    asked = Counter[str]()
+    for _ in range(10 * 24):
+        box.advance(HOUR - apart)
+        asked["first"] += first.sync().report.asked
+        box.advance(apart)
+        asked["second"] += second.sync().report.asked
+    assert asked["second"] > asked.total() / 4
+    assert asked["first"] > asked.total() / 4
+    for name in asked:
+        states = progress.peek(first.store, name).streams
+        assert all(states[stream].complete for stream in ("posts", "feature_requests", "nps")), name
+    first.close()
+    second.close()
+
+
+def test_a_run_that_may_spend_little_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    """Without a monthly limit everything is asked at each run, as far as --max-requests lets it."""
+    box = sandbox(company=Company(seed=2, posts=60, requests=20, days=100, activity=0.1, quiet=True))
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}")
+    rig.sync()
+    old, young = box.world.posts_shown()[0].id, box.world.posts_shown()[-1].id
+    rows = {box.world.add("comments", post, userId="u-1") for post in (old, young)}
+    for _ in range(6):
+        box.advance(HOUR)
+        assert rig.sync(most_requests=4).report.asked == 4
+    assert rows <= {each.message["properties"].get("comment_id") for each in box.segment.landed}
+    rig.close()
+
+
+def test_what_was_looked_at_in_the_future_is_looked_at_again(tmp_path: Path) -> None:
+    box = sandbox(company=Company(seed=3, posts=25, requests=5, days=60, activity=0.2, quiet=True))
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", limits=Limits(20_000, 0, 30))
+    rig.sync()
+    far = box.now() + timedelta(days=20_000)
+    state = progress.peek(rig.store, "default")
+    for parent in state.parents["posts"].values():
+        parent.looked_at = far
+    progress.doubt_future(state, box.now())
+    assert {parent.looked_at for parent in state.parents["posts"].values()} == {None}
+    seen = {parent.known_at for parent in state.parents["posts"].values()}
+    assert None not in seen
+    rig.close()
