@@ -102,6 +102,19 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()[:8]
 
 
+def account_of(store: Store | None, connection: Connection) -> str | None:
+    """The account on whose ledger the connection draws today; None without a key that names it.
+
+    A name that was set since its last run holds from the next one on, which takes the ledger along.
+    """
+    found = connections.known(store, connection.name) if store else None
+    if found:
+        return found.account
+    return connection.account or (
+        digest(connection.api_key.get_secret_value()) if connection.api_key else None
+    )
+
+
 def first_sight(connection: Connection, now: datetime) -> Identity:
     """The names and start date that a first sync would settle, from keys and settings."""
     key, write_key = secrets(connection)
@@ -125,11 +138,13 @@ def looked_up(store: Store | None, connection: Connection, now: datetime) -> tup
 
 def identity(store: Store, connection: Connection, now: datetime) -> Identity:
     """The connection's names and start date: as stored, or settled now, at the first sync."""
-    found = connections.settle(store, first_sight(connection, now), now)
+    unnamed = digest(secrets(connection)[0])
+    found = connections.settle(store, first_sight(connection, now), now, unnamed=unnamed)
     wanted, _ = looked_up(store, connection, now)
-    if wanted != found:
-        connections.rename(store, connection.name, account=wanted.account, destination=wanted.destination)
-    return wanted
+    if wanted == found:
+        return found
+    names = {"account": wanted.account, "destination": wanted.destination}
+    return connections.rename(store, connection.name, **names, now=now)
 
 
 def secrets(connection: Connection) -> tuple[str, str]:

@@ -103,7 +103,9 @@ def _beamer(
         if stream.parent is None
     )
     complain(f"Asking Beamer at most {min(MOST_REQUESTS, len(roots) + 1)} times …")
-    ledger = Ledger(store, identity.account, identity.name, compose.limits(connection))
+    # A name set since the last run holds from the next one on, which takes the ledger along.
+    account = compose.account_of(store, connection) or identity.account
+    ledger = Ledger(store, account, identity.name, compose.limits(connection))
 
     def get(purpose: str, ask: Ask) -> Answer:
         # A person asks, a handful of requests at most: what has gathered is not waited for.

@@ -47,7 +47,7 @@ def set_used(here: Session, store: Store | None, connection: Connection, total: 
             means="Nothing was written down.",
             todo="Run `beamer-segment check --offline`, which makes one, and then this again.",
         )
-    account = _account(store, connection)
+    account = compose.account_of(store, connection)
     if account is None:
         raise ConfigurationError(
             f"Connection '{connection.name}' has not run yet and has no key, which names its account.",
@@ -64,23 +64,15 @@ def _accounts(store: Store | None, known: Sequence[Connection]) -> list[list[Con
     """Connections that draw on one account, under the same limits, belong together."""
     groups: dict[tuple[str | None, str], list[Connection]] = {}
     for each in known:
-        account = _account(store, each)
+        account = compose.account_of(store, each)
         groups.setdefault((account, "" if account else each.name), []).append(each)
     return list(groups.values())
-
-
-def _account(store: Store | None, connection: Connection) -> str | None:
-    if connection.account:
-        return connection.account
-    if store and (found := connections.known(store, connection.name)):
-        return found.account
-    return compose.digest(connection.api_key.get_secret_value()) if connection.api_key else None
 
 
 def _looked_up(store: Store | None, sharing: Sequence[Connection], now: datetime) -> Quota:
     first, limits = sharing[0], compose.limits(sharing[0])
     names = [each.name for each in sharing]
-    asked = Quota(_account(store, first), names, limits, first.limit_text)
+    asked = Quota(compose.account_of(store, first), names, limits, first.limit_text)
     if store is None:
         return asked
     policies: dict[str, Policy] = {}

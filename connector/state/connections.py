@@ -5,9 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
+from connector.state import leases
+from connector.state.carrying import carry, shared
 from connector.state.engine import Store
+from connector.state.owner import this_process
 from connector.state.tables import connections
-from connector.state.writing import add
+from connector.state.writing import add_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,12 @@ class Identity:
     created_at: datetime | None = field(default=None, compare=False)
 
 
-def settle(store: Store, first_sight: Identity, now: datetime) -> Identity:
-    """Store what a connection is called, unless it is known already; give what is stored."""
+def settle(store: Store, first_sight: Identity, now: datetime, *, unnamed: str | None = None) -> Identity:
+    """Store what a connection is called, unless it is known already; give what is stored.
+
+    `unnamed` is what its account was called while nothing was settled: what was spent or told by that name
+    comes along, unless it is another connection's.
+    """
     values = {
         "name": first_sight.name,
         "account": first_sight.account,
@@ -35,7 +42,10 @@ def settle(store: Store, first_sight: Identity, now: datetime) -> Identity:
         "created_at": now,
     }
     with store.write() as db:
-        add(db, connections, [values])
+        is_new = bool(add_new(db, connections, [values], connections.c.name))
+        before = unnamed or first_sight.account
+        if is_new and before != first_sight.account and not shared(db, first_sight.name, before):
+            carry(db, first_sight.name, before, first_sight.account)
     found = known(store, first_sight.name)
     assert found is not None  # noqa: S101 - written in the lines above
     return found
@@ -59,8 +69,21 @@ def known(store: Store, name: str) -> Identity | None:
     )
 
 
-def rename(store: Store, name: str, *, account: str, destination: str) -> None:
-    """Follow names that were set by hand after the first run; rows that wait keep the names they have."""
+def rename(store: Store, name: str, *, account: str, destination: str, now: datetime) -> Identity:
+    """Follow names that were set by hand after the first run, and give what is stored then.
+
+    Rows that wait keep the names they have. The account's ledger comes along: while a run of this
+    connection is at work, which draws on the ledger that it began with, the account keeps its name.
+    """
+    mine = connections.c.name == name
     with store.write() as db:
-        mine = connections.c.name == name
+        query = select(connections.c.account).where(mine).with_for_update()
+        before: str = db.execute(query).scalar_one()
+        if before != account and leases.at_work(db, name, this_process(), now):
+            account = before
         db.execute(update(connections).where(mine).values(account=account, destination=destination))
+        if before != account:
+            carry(db, name, before, account)
+    found = known(store, name)
+    assert found is not None  # noqa: S101 - updated in the lines above
+    return found

@@ -71,6 +71,16 @@ def _check_free(held: Row[Any], me: Owner, now: datetime) -> None:
     )
 
 
+def at_work(db: Connection, connection: str, me: Owner, now: datetime) -> bool:
+    """Whether a run of any kind is working on the connection."""
+    for held in db.execute(select(leases).where(leases.c.connection == connection)):
+        try:
+            _check_free(held, me, now)
+        except Busy:
+            return True
+    return False
+
+
 def hold(db: Connection, fence: Fence, now: datetime) -> None:
     """Renew the lease inside the caller's transaction; a run that has lost it writes nothing.
 

@@ -180,7 +180,9 @@ class Process:
         first = Identity(member.name, ACCOUNT, destination, universe.starts[member.name])
         identity = connections.settle(store, first, self.clock.now())
         if identity.destination != destination:
-            connections.rename(store, member.name, account=ACCOUNT, destination=destination)
+            connections.rename(
+                store, member.name, account=ACCOUNT, destination=destination, now=self.clock.now()
+            )
             identity = replace(identity, destination=destination)
         pool = DisorderlyPool(self._rng, self._rng.choice((1, 3, 6)), self.moment)
         ledger = Ledger(store, ACCOUNT, member.name, universe.limits)

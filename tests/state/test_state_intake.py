@@ -202,7 +202,7 @@ def test_identity_is_fixed_at_first_sight(store: Store, intake: Intake) -> None:
     assert connections.settle(store, other, NOW + DAY) == first
     intake.note([], NOW, ignore_filters=False)
     intake.accept(PAGE, [], [], lambda *_: Effects(first_page=0), NOW)
-    connections.rename(store, "default", account="a2", destination="d2")
+    connections.rename(store, "default", account="a2", destination="d2", now=NOW + DAY)
     assert connections.known(store, "default") == Identity("default", "a2", "d2", NOW, 0, False, NOW)
 
 
