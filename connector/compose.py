@@ -110,17 +110,34 @@ def account_of(store: Store | None, connection: Connection) -> str | None:
     found = connections.known(store, connection.name) if store else None
     if found:
         return found.account
-    return connection.account or (
+    return _account_given(store, connection) or (
         digest(connection.api_key.get_secret_value()) if connection.api_key else None
     )
 
 
-def first_sight(connection: Connection, now: datetime) -> Identity:
+def _account_given(store: Store | None, connection: Connection) -> str | None:
+    """The account's name as set, or as the first other connection with the same key has it."""
+    for other, given in ((connection.name, connection.account), *connection.same_key):
+        if given:
+            return given
+        if other != connection.name and store and (found := connections.known(store, other)):
+            return found.account
+    return None
+
+
+def other_ledgers(store: Store, connection: Connection, account: str) -> dict[str, str]:
+    """Accounts, by connection, of known connections whose key is this one's and whose account is not."""
+    known = {other: (given, connections.known(store, other)) for other, given in connection.same_key}
+    theirs = {other: given or found.account for other, (given, found) in known.items() if found}
+    return {other: its for other, its in theirs.items() if its != account}
+
+
+def first_sight(store: Store | None, connection: Connection, now: datetime) -> Identity:
     """The names and start date that a first sync would settle, from keys and settings."""
     key, write_key = secrets(connection)
     return Identity(
         connection.name,
-        connection.account or digest(key),
+        _account_given(store, connection) or digest(key),
         connection.destination or digest(write_key),
         connection.start_date or now - FIRST_DAYS,
     )
@@ -130,7 +147,7 @@ def looked_up(store: Store | None, connection: Connection, now: datetime) -> tup
     """The connection's identity and whether it is stored already; nothing is written."""
     found = connections.known(store, connection.name) if store else None
     if found is None:
-        return first_sight(connection, now), False
+        return first_sight(store, connection, now), False
     account = connection.account or found.account
     destination = connection.destination or found.destination
     return replace(found, account=account, destination=destination), True
@@ -139,7 +156,7 @@ def looked_up(store: Store | None, connection: Connection, now: datetime) -> tup
 def identity(store: Store, connection: Connection, now: datetime) -> Identity:
     """The connection's names and start date: as stored, or settled now, at the first sync."""
     unnamed = digest(secrets(connection)[0])
-    found = connections.settle(store, first_sight(connection, now), now, unnamed=unnamed)
+    found = connections.settle(store, first_sight(store, connection, now), now, unnamed=unnamed)
     wanted, _ = looked_up(store, connection, now)
     if wanted == found:
         return found

@@ -36,6 +36,8 @@ def examine(
     """Give one finding after the other."""
     identity, settled = compose.looked_up(store, connection, here.clock.now())
     yield from _at_home(here, store, connection, identity)
+    if settled:
+        yield from _ledgers(store, connection, identity)
     yield _start_date(connection, identity, settled=settled)
     if offline:
         yield Finding("key", "ok", "Not tried (--offline).")
@@ -78,6 +80,19 @@ def _at_home(here: Session, store: Store, connection: Connection, identity: Iden
     )
     yield Finding("plan", "ok", connection.limit_text[:1].upper() + connection.limit_text[1:] + ".")
     yield from of_store(status_of(store, connection, here.clock.now()))
+
+
+def _ledgers(store: Store, connection: Connection, identity: Identity) -> Iterator[Finding]:
+    """One key is one Beamer account, and so is its quota."""
+    for other, account in compose.other_ledgers(store, connection, identity.account).items():
+        yield Finding(
+            "account",
+            "warning",
+            f"Connection '{other}' has the same Beamer key, but its requests count on account '{account}', "
+            f"not on '{identity.account}': together the two may spend the quota twice.",
+            f"Give both one name, such as BEAMER_ACCOUNT={account} (`account` of a table): what both have "
+            "spent is added up at their next runs. Messages to come carry that name.",
+        )
 
 
 def _start_date(connection: Connection, identity: Identity, *, settled: bool) -> Finding:

@@ -1,10 +1,11 @@
 """One connection: a Beamer account read into a Segment source."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 
 from connector.config import values
 from connector.config.setting import NAME_FORM, Configured, Duration, Lower, Name, Number, Setting
@@ -235,6 +236,22 @@ class Connection(Configured):
             "Which of them get history: not every destination takes old data.",
         ),
     ] = None
+
+    _same_key: tuple[tuple[str, str | None], ...] = PrivateAttr(default=())
+
+    @property
+    def same_key(self) -> tuple[tuple[str, str | None], ...]:
+        """The other connections with this one's key, by name, with their account's name where it is set."""
+        return self._same_key
+
+    def meet(self, others: Iterable["Connection"]) -> None:
+        """Find out which of all connections have the same key: it is the same Beamer account."""
+        key = self.api_key and (self.api_key, self.base_url)
+        self._same_key = tuple(
+            (other.name, other.account)
+            for other in others
+            if key and other.name != self.name and (other.api_key, other.base_url) == key
+        )
 
     @property
     def limit(self) -> Plan:

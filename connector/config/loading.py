@@ -69,6 +69,8 @@ def load(
     build = _Build(variables, secrets_required, problems)
     connections = build.connections(layer, document)
     settings = build.model(Settings, _only({**document.common, **layer}, GLOBAL), GLOBAL)
+    for connection in connections:
+        connection.meet(connections)
     _judge_accounts(connections, problems)
     _judge_doubles(connections, problems)
     if problems or settings is None:
@@ -176,8 +178,7 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) 
     """Quota belongs to the account: its connections cannot disagree about it."""
     first: dict[str, Connection] = {}
     for connection in connections:
-        secret = connection.api_key.get_secret_value() if connection.api_key else ""
-        account = connection.account or secret
+        account = _account(connection)
         other = first.setdefault(account, connection) if account else connection
         if _quota(other) != _quota(connection):
             problems.append(
@@ -204,7 +205,14 @@ def _judge_doubles(connections: Sequence[Connection], problems: list[Problem]) -
 
 
 def _ends(connection: Connection) -> tuple[object, object]:
-    return connection.account or connection.api_key, connection.destination or connection.write_key
+    return _account(connection) or None, connection.destination or connection.write_key
+
+
+def _account(connection: Connection) -> str:
+    """What its account is known by: a name of its own, or of the first with the same key, or that key."""
+    names = (connection.account, *(given for _, given in connection.same_key))
+    key = connection.api_key.get_secret_value() if connection.api_key else ""
+    return next((name for name in names if name), f"{key} {connection.base_url}" if key else "")
 
 
 def _quota(connection: Connection) -> tuple[object, ...]:

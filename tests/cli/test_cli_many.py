@@ -86,6 +86,25 @@ def test_a_refused_write_key_suspends_too(machine: Machine) -> None:
     assert machine.run("sync").code == 0
 
 
+def test_check_names_two_ledgers_of_one_key(make: Make, database_url: str) -> None:
+    machine = accounts(make, ("a", "b"), database_url=database_url)
+    assert machine.run("sync", "--connection", "a").code == 0
+    assert machine.run("sync", "--connection", "b").code == 0
+
+    def warned() -> str:
+        found = machine.run("check", "--offline", "--connection", "b", "--output", "json").json["findings"]
+        return " ".join(each["found"] + each["todo"] for each in found if each["thing"] == "account")
+
+    for word in ("'a' has the same Beamer key", "'of.a'", "'of.b'", "BEAMER_ACCOUNT=of.a"):
+        assert word in warned()
+    file = machine.here / "connector.toml"
+    file.write_text(file.read_text().replace('"of.b"', '"of.a"'))
+    assert warned() == ""
+    assert machine.run("sync", "--connection", "b").code == 0
+    (account,) = machine.run("quota", "--output", "json").json["accounts"]
+    assert (account["connections"], account["used"]) == (["a", "b"], machine.asked())
+
+
 def test_shards_share_all_connections_out(make: Make) -> None:
     machine = accounts(make, NAMES)
     shared: list[str] = []

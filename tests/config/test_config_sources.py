@@ -356,6 +356,27 @@ api_key_env = "B"
     assert "'a' and 'b' share a Beamer account" in found
 
 
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "refused"),
+    [
+        ("", "", True),
+        ('account = "acme"', "", True),
+        ("", 'account = "acme"', True),
+        # Whoever says so knows better, or tries something out.
+        ('account = "acme"', 'account = "other"', False),
+        ("", 'base_url = "http://127.0.0.1:9/v0"', False),
+    ],
+)
+def test_one_key_is_one_account(tmp_path: Path, of_a: str, of_b: str, refused: bool) -> None:
+    table = '[[connections]]\nname = "{}"\napi_key_env = "K"\nwrite_key_env = "{}"\n{}\n{}\n'
+    text = table.format("a", "W", of_a, "period_day = 3") + table.format("b", "X", of_b, "")
+    file, keys = write(tmp_path / "c.toml", text), {"K": "b_k", "W": "w_a", "X": "w_b"}
+    if refused:
+        assert "'a' and 'b' share a Beamer account" in refusal(keys, config_file=file)
+    else:
+        assert len(load(keys, config_file=file).connections) == 2
+
+
 def test_choosing_a_connection(tmp_path: Path) -> None:
     write(tmp_path / "b.key", "b_of-b\n")
     settings = load({"KEY_A": "x", "SHARED_WRITE_KEY": "y"}, config_file=write(tmp_path / "c.toml", TWO))

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
@@ -213,7 +214,8 @@ def spend_all(store: Store, settings: Settings) -> dict[str, tuple[str, int]]:
     return found
 
 
-EU = ("eu", "KEY", "")
+MADE = compose.digest(KEYS["KEY"])
+EU, US = ("eu", "KEY", ""), ("us", "KEY", "")
 ACME = 'account = "acme"\n'
 
 
@@ -225,6 +227,37 @@ def test_an_account_named_after_the_first_run_does_not_get_its_quota_twice(
     assert compose.account_of(sqlite_store, named.connections[0]) != "acme"
     assert spend_all(sqlite_store, named) == {"eu": ("acme", 0)}
     assert compose.account_of(sqlite_store, named.connections[0]) == "acme"
+
+
+def test_a_connection_added_after_its_key_was_rotated_takes_over_the_account(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    account, requests = spend_all(sqlite_store, configured(tmp_path, EU))["eu"]
+    assert requests > 900
+    rotated = configured(tmp_path, US, EU, KEY="the-second-key")
+    assert compose.account_of(sqlite_store, rotated.connections[0]) == account
+    assert spend_all(sqlite_store, rotated) == {"eu": (account, 0), "us": (account, 0)}
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ((("eu", "KEY", ACME), US), ["acme", "acme"]),
+        ((US, ("eu", "KEY", ACME)), ["acme", "acme"]),
+        ((US, ("eu", "OTHER", ACME)), [MADE, "acme"]),
+        (
+            (US, ("eu", "KEY", ACME + 'base_url = "http://127.0.0.1:9/v0"\n')),
+            [MADE, "acme"],
+        ),
+        ((EU, US), [MADE] * 2),
+    ],
+)
+def test_connections_with_one_key_begin_on_one_account(
+    sqlite_store: Store, tmp_path: Path, tables: list[tuple[str, str, str]], expected: list[str]
+) -> None:
+    found = configured(tmp_path, *tables).connections
+    settled = [compose.identity(sqlite_store, each, NOW).account for each in found]
+    assert settled == expected
 
 
 def test_what_was_told_before_the_account_had_a_name(sqlite_store: Store, tmp_path: Path) -> None:
