@@ -567,6 +567,14 @@ def quota(
 @quota_app.command("set-used")
 def quota_set_used(
     total: Annotated[int, typer.Argument(min=0, help="Requests of this month, by Beamer's dashboard.")],
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            help="The first day that they were counted on (UTC).",
+            show_default="as BEAMER_PERIOD_DAY tells",
+        ),
+    ] = None,
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
@@ -574,14 +582,19 @@ def quota_set_used(
 ) -> None:
     """Tell how many requests Beamer's dashboard shows as used this month; others spend them, too.
 
-    Example: beamer-segment quota set-used 420
+    Unless BEAMER_PERIOD_DAY tells when its count began anew, --since has to, as soon as requests were sent
+    from here on an earlier day: else nobody knows which of them the number holds.
+
+    Example: beamer-segment quota set-used 420 --since 2024-03-15
     """
     from connector.commands.quota import set_used
+    from connector.config import values
 
+    first = _parsed(values.moment, since, "--since")
     here = session(config, env_file, secrets=False)
     chosen = here.settings.connection(connection)
     with here.existing() as store:
-        set_used(here, store, chosen, total)
+        set_used(here, store, chosen, total, first)
     _show_quota("quota set-used", here, chosen.name, output)
 
 

@@ -39,8 +39,10 @@ def show_quota(
     return [each.as_dict() for each in found]
 
 
-def set_used(here: Session, store: Store | None, connection: Connection, total: int) -> None:
-    """Write down how many requests Beamer's dashboard shows as used this month."""
+def set_used(
+    here: Session, store: Store | None, connection: Connection, total: int, since: datetime | None
+) -> None:
+    """Write down how many requests Beamer's dashboard shows as used this month, or since a day."""
     if store is None:
         raise ConfigurationError(
             "There is no state store yet.",
@@ -54,7 +56,8 @@ def set_used(here: Session, store: Store | None, connection: Connection, total: 
             means="Nothing was written down.",
             todo="Set BEAMER_API_KEY or BEAMER_ACCOUNT.",
         )
-    Ledger(store, account, connection.name, compose.limits(connection)).set_used(total, here.clock.now())
+    ledger = Ledger(store, account, connection.name, compose.limits(connection))
+    ledger.set_used(total, here.clock.now(), since)
 
 
 # --- what is asked for ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, update
 
-from connector.errors import NoBudget
+from connector.errors import ConfigurationError, NoBudget
 from connector.state import closing, spending
 from connector.state.bucket import Bucket
 from connector.state.engine import Store
@@ -31,6 +31,7 @@ PERIOD_DAYS = ROLLING.days
 SECONDS_A_DAY = 86_400
 CLOSED = "Beamer refuses requests for now (429)."
 SPENT = "The quota is spent."
+NOTHING_NOTED = "Nothing was written down."
 NOT_AT_HAND = "The budget at hand is spent."
 
 _MINE = accounts.c.name == bindparam("who")
@@ -138,20 +139,54 @@ class Ledger:
     def _settle(self, db: Connection, bucket: Bucket) -> None:
         db.execute(_SETTLE, {"who": self.account, "held": bucket.level, "as_of": micros(bucket.at)})
 
-    def set_used(self, total: int, now: datetime) -> None:
+    def set_used(self, total: int, now: datetime, since: datetime | None = None) -> None:
         """Beamer's dashboard shows that so many requests were used this month: ours, and others' elsewhere.
 
-        What was told before in the same month is replaced, and nothing is assumed any more.
+        `since` is the first day of what it counts, where no day of the month was told. What was told before
+        in the same month is replaced, and nothing is assumed any more. Raises ConfigurationError where it
+        cannot be known which of our own requests are among them.
         """
+        self._judge_since(since, now)
         with self._store.write() as db:
             account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one_or_none()
             before = standing(db, self.account, self.limits, account, now)
-            after = counted_after(now, self.limits.period_day)
+            after = counted_after(now, self.limits.period_day) if since is None else day_of(since) - 1
+            if since is None and self.limits.period_day is None:
+                self._refuse_ambiguous(spending.ours(db, self.account, after, day_of(now) - 1))
             spending.tell(db, self.account, after, day_of(now), total)
             if account and account.level_at is not None and self.limits.usable is not None:
                 # What came in until now did so by the old figures.
                 left = standing(db, self.account, self.limits, account, now).left
                 self._settle(db, before.bucket.at_most(left))
+
+    def _judge_since(self, since: datetime | None, now: datetime) -> None:
+        if since is None:
+            return
+        day = self.limits.period_day
+        if day is not None and day_of(since) != day_of(turns(now, day)[0]):
+            raise ConfigurationError(
+                f"By BEAMER_PERIOD_DAY the month began on {turns(now, day)[0]:%Y-%m-%d}, not on "
+                f"{since:%Y-%m-%d}.",
+                means=NOTHING_NOTED,
+                todo="Correct BEAMER_PERIOD_DAY, or leave out --since.",
+            )
+        if not counted_after(now, None) < day_of(since) <= day_of(now):
+            raise ConfigurationError(
+                f"No month that counts today began on {since:%Y-%m-%d}.",
+                means=NOTHING_NOTED,
+                todo="Give the first day that Beamer's dashboard counts: today, or one of the 31 before.",
+            )
+
+    def _refuse_ambiguous(self, ours: int) -> None:
+        if not ours:
+            return
+        raise ConfigurationError(
+            f"{ours:,} requests were sent from here on earlier days, and it is not known which of them "
+            "Beamer's number holds: the day on which its count begins anew was not told.",
+            means=NOTHING_NOTED,
+            todo="Set BEAMER_PERIOD_DAY to that day of the month, and say it again; or give the first day of "
+            "what is counted: --since YYYY-MM-DD.",
+        )
 
     def close(self, now: datetime) -> datetime:
         """429 kept coming: ask nothing until the moment given, at growing intervals up to the month's turn.

@@ -70,8 +70,17 @@ def falls_out(db: Connection, account: str, after: int, wanted: int) -> datetime
     return None
 
 
+def ours(db: Connection, account: str, after: int, until: int) -> int:
+    """Of these days' requests, those that were counted here."""
+    found = spent(db, account, after, until)
+    return found.requests - (found.elsewhere or 0)
+
+
 def tell(db: Connection, account: str, after: int, today: int, total: int) -> None:
-    """Of `total` requests behind `after`, those that are not our own were spent elsewhere: as of today."""
+    """Of `total` requests behind `after`, those that are not our own were spent elsewhere: as of today.
+
+    What was told before for these days is over; what was told for earlier ones stays.
+    """
     db.execute(_FORGET_TOLD, {"who": account, "after": after})
     rest = max(0, total - spent(db, account, after).requests)
     row = {"account": account, "day": today, "connection": NOBODY, "purpose": ELSEWHERE, "requests": rest}

@@ -211,6 +211,22 @@ def test_telling_what_was_used(on_either: Machine) -> None:
     assert "elsewhere 10" in on_either.run("quota", "set-used", str(on_either.asked() + 10)).out
 
 
+@pytest.mark.slow
+def test_telling_a_number_of_a_month_that_nobody_knows(on_either: Machine) -> None:
+    on_either.extra |= {"BEAMER_PLAN": "free"}
+    on_either.run("check", "--offline")
+    now, store = datetime.now(UTC), on_either.store()
+    account = on_either.run("quota", "--output", "json").json["accounts"][0]["account"]
+    Ledger(store, account, "default", FREE).take("posts", now - 3 * DAY)
+    store.close()
+    refused = on_either.run("quota", "set-used", "420")
+    assert (refused.code, "BEAMER_PERIOD_DAY" in refused.err, "--since" in refused.err) == (78, True, True)
+    assert on_either.run("quota", "set-used", "420", "--since", "soon").code == 2
+    since = f"{now - DAY:%Y-%m-%d}"
+    told = on_either.run("quota", "set-used", "420", "--since", since, "--output", "json")
+    assert told.json["accounts"][0]["by_purpose"] == {"posts": 1, "elsewhere": 420}
+
+
 @pytest.mark.parametrize("words", [["-3"], ["--", "-3"], ["many"], []])
 @pytest.mark.slow
 def test_what_was_used_is_a_number(machine: Machine, words: list[str]) -> None:

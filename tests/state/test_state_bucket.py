@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from connector.errors import NoBudget
+from connector.errors import ConfigurationError, NoBudget
 from connector.state import bucket
 from connector.state.bucket import SKEW, Bucket, Month, Steady, Stretch
 from connector.state.engine import Store
@@ -278,8 +278,9 @@ def test_what_beamer_shows_counts(store: Store, limits: dict[str, Any], total: i
     book = ledger(store, **limits)
     for _ in range(10):
         book.take("posts", MIDDLE)
-    book.set_used(500, MIDDLE)
-    book.set_used(total, MIDDLE + DAY)
+    since = None if limits else MARCH
+    book.set_used(500, MIDDLE, since)
+    book.set_used(total, MIDDLE + DAY, since)
     balance = book.balance(MIDDLE + DAY)
     assert balance.by_purpose == {"posts": 10, **({"elsewhere": elsewhere} if elsewhere else {})}
     assert (balance.used, balance.assumed) == (10 + elsewhere, 0)
@@ -309,6 +310,63 @@ def test_what_was_told_slows_the_filling(store: Store) -> None:
     book.take("posts", MARCH)
     book.set_used(161, MARCH)
     assert book.balance(MARCH).per_day == pytest.approx(159 / 32)
+
+
+@pytest.mark.parametrize("earlier", [DAY, 31 * DAY])
+def test_a_number_of_an_unknown_month_is_refused_once_something_was_spent_before(
+    store: Store, earlier: timedelta
+) -> None:
+    book = ledger(store)
+    book.take("posts", MIDDLE - earlier)
+    book.take("posts", MIDDLE)
+    with pytest.raises(ConfigurationError, match="1 requests were sent from here on earlier days") as caught:
+        book.set_used(300, MIDDLE)
+    assert "BEAMER_PERIOD_DAY" in caught.value.todo
+    assert "--since" in caught.value.todo
+    assert book.balance(MIDDLE).by_purpose == {"posts": 2}
+    book.set_used(300, MIDDLE, MIDDLE)
+    assert book.balance(MIDDLE).by_purpose == {"posts": 2, "elsewhere": 299}
+
+
+def test_what_was_spent_longer_ago_is_no_part_of_the_number(store: Store) -> None:
+    book = ledger(store)
+    book.take("posts", MIDDLE - 32 * DAY)
+    book.set_used(300, MIDDLE)
+    assert book.balance(MIDDLE).by_purpose == {"elsewhere": 300}
+
+
+def test_what_others_spent_is_not_set_off_against_our_own_month_before(store: Store) -> None:
+    """Beamer's month turns in the middle of ours: of the young month's number little is ours."""
+    book = ledger(store, 1_000)
+    for day in range(31):
+        for _ in range(20):
+            book.take("posts", MARCH + day * DAY, beyond_bucket=True)
+    turn, now = MARCH + 28 * DAY, MARCH + 30 * DAY
+    book.set_used(3 * 20 + 330, now, turn)
+    assert book.balance(now).by_purpose == {"posts": 620, "elsewhere": 330}
+    assert book.balance(now).left == 1_000 - 620 - 330
+    # Told again, it is replaced; what was told of days before stays.
+    book.set_used(3 * 20 + 340, now + HOUR, turn)
+    assert book.balance(now).by_purpose["elsewhere"] == 340
+    book.set_used(7, now + DAY, now + DAY)
+    assert book.balance(now + DAY).by_purpose["elsewhere"] == 347
+
+
+@pytest.mark.parametrize(
+    ("day", "since", "said"),
+    [
+        (None, MIDDLE + DAY, "No month that counts today began on"),
+        (None, MIDDLE - 32 * DAY, "No month that counts today began on"),
+        (1, MARCH + DAY, "By BEAMER_PERIOD_DAY the month began on 2026-03-01"),
+    ],
+)
+def test_a_first_day_that_cannot_be(store: Store, day: int | None, since: datetime, said: str) -> None:
+    book = ledger(store, period_day=day)
+    with pytest.raises(ConfigurationError, match=said):
+        book.set_used(5, MIDDLE, since)
+    assert book.balance(MIDDLE).by_purpose == {}
+    book.set_used(5, MIDDLE, MARCH)
+    assert book.balance(MIDDLE).by_purpose == {"elsewhere": 5}
 
 
 # --- settings that change, and clocks -----------------------------------------------------------------
@@ -421,7 +479,8 @@ def test_whatever_happens_no_month_exceeds_the_limit(
         now += hours * HOUR
         book = Ledger(crashing if what == "crashed" else sqlite_store, account, name, limits)
         if what == "told":
-            book.set_used(wanted, now)
+            with suppress(ConfigurationError):
+                book.set_used(wanted, now)
         for _ in range(wanted):
             try:
                 book.take("posts", now, beyond_bucket=what == "person")
