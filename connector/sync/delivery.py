@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import count
+from typing import NamedTuple
 
 import structlog
 
@@ -21,7 +23,13 @@ log = structlog.get_logger()
 # From so many places messages are tried before everything counts as refused.
 ELSEWHERE = 10
 
-Refusal = tuple[Letter, Refused]
+
+class Refusal(NamedTuple):
+    """A message that was refused alone; `at`: when its batch first was, by the delivery's own count."""
+
+    letter: Letter
+    answer: Refused
+    at: int
 
 
 class Delivery:
@@ -50,7 +58,9 @@ class Delivery:
         self._chance = chance
         self._lanes = lanes
         self._full = full
-        self._confirmed = False
+        # Sendings and refusals, numbered as they came; and the last sending that was taken, 0 for none.
+        self._ticks = count(1)
+        self._taken = 0
         self._counting = threading.Lock()
         # Sent in this run without an answer: they may have arrived, whatever is said of them later.
         self._unsure: set[int] = set()
@@ -79,12 +89,26 @@ class Delivery:
 
     def _deliver(self, letters: Sequence[Letter]) -> None:
         refused = self._try(cut(letters, lambda letter: letter.size))
-        if len(refused) == len(letters):
-            self._make_sure_of_others(refused)
-        for letter, answer in refused:
-            log.warning("message_refused", message_id=letter.message_id, answer=str(answer.what))
-            self._outbox.bury(letter, answer.what, self._clock.now(), unsure=letter.id in self._unsure)
-            self._report.refused += 1
+        asked = bool(self._doubtful(refused)) and self._ask_others(refused)
+        doubtful = self._doubtful(refused)
+        if len(doubtful) == 1 and self._taken and not asked:
+            doubtful = []
+        for each in refused:
+            if each not in doubtful:
+                self._bury(each)
+        if doubtful:
+            self._put_back([each.letter for each in doubtful])
+            raise self._all_refused(doubtful[0].answer)
+
+    def _doubtful(self, refused: Sequence[Refusal]) -> list[Refusal]:
+        """Those of batches after which nothing was taken: it may be Segment that takes nothing any more."""
+        return [each for each in refused if each.at > self._taken]
+
+    def _bury(self, refusal: Refusal) -> None:
+        letter, what = refusal.letter, refusal.answer.what
+        log.warning("message_refused", message_id=letter.message_id, answer=str(what))
+        self._outbox.bury(letter, what, self._clock.now(), unsure=letter.id in self._unsure)
+        self._report.refused += 1
 
     def _try(self, batches: Sequence[Sequence[Letter]]) -> list[Refusal]:
         """Send batches; give what Segment refuses of them, which is still in hand."""
@@ -113,28 +137,23 @@ class Delivery:
                 failure = error
                 self._put_back(batch, arrived_for_sure_not=isinstance(error, Stopped))
         if failure:
-            self._put_back([letter for letter, _ in refused])
+            self._put_back([each.letter for each in refused])
             raise failure
         return refused
 
-    def _make_sure_of_others(self, refused: Sequence[Refusal]) -> None:
-        """All of a claim is refused: whether the messages are at fault, those from other places tell.
+    def _ask_others(self, refused: Sequence[Refusal]) -> bool:
+        """Whether the messages are at fault, those from other places tell; False if there are none.
 
-        Raises Unreachable with everything put back where they are refused, too, or where there are none
-        and nothing was taken before.
+        Raises with everything put back where they cannot be sent.
         """
-        taken = self._confirmed
         try:
             if others := self._outbox.sample(ELSEWHERE, self._chance(), self._clock.now()):
                 missed = self._try([[letter] for letter in others])
-                self._put_back([letter for letter, _ in missed])
-                taken = len(missed) < len(others)
+                self._put_back([each.letter for each in missed])
         except ConnectorError:
-            self._put_back([letter for letter, _ in refused])
+            self._put_back([each.letter for each in refused])
             raise
-        if not taken:
-            self._put_back([letter for letter, _ in refused])
-            raise self._all_refused(refused[0][1])
+        return bool(others)
 
     def _put_back(self, letters: Sequence[Letter], *, arrived_for_sure_not: bool = True) -> None:
         sure = [each for each in letters if arrived_for_sure_not and each.id not in self._unsure]
@@ -151,7 +170,7 @@ class Delivery:
             todo="Check SEGMENT_HOST and what stands between here and Segment.",
         )
 
-    def _split(self, batch: Sequence[Letter]) -> list[Refusal]:
+    def _split(self, batch: Sequence[Letter], at: int = 0) -> list[Refusal]:
         """Send a batch; where it is refused, halve it until the messages at fault are found."""
         if self._clock.stopped:
             raise Stopped("The run was asked to stop before these were sent.")
@@ -159,15 +178,17 @@ class Delivery:
             self._send(batch)
             return []
         except Refused as error:
+            at = at or next(self._ticks)
             if len(batch) == 1:
-                return [(batch[0], error)]
+                return [Refusal(batch[0], error, at)]
             middle = len(batch) // 2
-            return self._split(batch[:middle]) + self._split(batch[middle:])
+            return self._split(batch[:middle], at) + self._split(batch[middle:], at)
 
     def _send(self, batch: Sequence[Letter]) -> None:
         """Send with retries, and confirm; raises when it was refused, or is not confirmed in the end."""
         failures = 0
         while True:
+            began = next(self._ticks)
             try:
                 self._segment.send([letter.text for letter in batch], self._segment_now())
                 break
@@ -179,9 +200,9 @@ class Delivery:
                     raise Unreachable(f"Segment cannot be reached: {error.what}") from None
                 log.info("segment_retry", error=error.what, seconds=round(wait, 1))
                 self._clock.sleep(wait)
-        self._confirmed = True
         self._outbox.confirm(batch, self._clock.now())
         with self._counting:
+            self._taken = max(self._taken, began)
             self._report.sent += len(batch)
             self._report.possible_doubles += sum(letter.possible_double for letter in batch)
         log.debug("batch_confirmed", messages=len(batch))

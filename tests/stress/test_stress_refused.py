@@ -109,6 +109,40 @@ def test_a_segment_that_begins_to_refuse_everything_buries_nothing(tmp_path: Pat
     rig.close()
 
 
+@pytest.mark.parametrize("count", [102, 161, 199])
+def test_a_segment_that_refuses_the_last_messages_all_of_them_buries_none(tmp_path: Path, count: int) -> None:
+    """A gateway's 404 in the middle of a delivery: nobody else waits of whom it could be told."""
+    rig = collected(tmp_path, count)
+    rig.sandbox.faults.script("segment", ["ok", *[("answer", 404, b"<html>no such route</html>", {})] * 500])
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.sent, outcome.report.refused) == (69, 100, 0)
+    assert states(rig) == {"waiting"}
+    rig.sandbox.faults.clear()
+    assert rig.sync().report.possible_doubles == 0
+    rig.check()
+    rig.close()
+
+
+def test_a_segment_that_refuses_from_some_batch_of_a_claim_on_buries_nothing(tmp_path: Path) -> None:
+    rig = collected(tmp_path, 60, words="x" * 30_000)
+    rig.sandbox.faults.script("segment", ["ok", *[lambda _: NO] * 500])
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.refused, states(rig)) == (69, 0, {"waiting"})
+    assert outcome.report.sent + outcome.report.waiting == 60
+    rig.sandbox.faults.clear()
+    assert rig.sync().exit == 0
+    rig.check()
+    rig.close()
+
+
+def test_a_single_last_message_that_is_refused_is_at_fault(tmp_path: Path) -> None:
+    rig = collected(tmp_path, 101)
+    refuse(rig, {in_order(rig)[-1]}.__contains__)
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.sent, outcome.report.refused) == (0, 100, 1)
+    rig.close()
+
+
 def test_messages_so_long_that_a_claim_takes_several_batches(tmp_path: Path) -> None:
     """The first batch all bad, the second good, and nobody else waits."""
     rig = collected(tmp_path, 30, words="x" * 30_000)
