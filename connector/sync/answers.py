@@ -8,10 +8,10 @@ import structlog
 
 from connector.beamer.asking import Answer
 from connector.beamer.catalogue import Stream
-from connector.errors import Transient
+from connector.errors import Gone, Transient
 from connector.state.intake import Effects, Page
 from connector.state.progress import ChildState, ParentState
-from connector.sync import candidates, resting, windows
+from connector.sync import candidates, counters, resting, windows
 from connector.sync.accepting import decide_block, decide_list
 from connector.sync.looks import LookStep
 from connector.sync.pages import JudgedPage, judged_page
@@ -55,13 +55,14 @@ class Answers:
     def _count(self, probe: Probe, answer: Answer) -> None:
         """Compare a count with what is held; where they differ, halve the window down to what is read."""
         work, window = self._work, probe.window
-        count = answer.body.get("count") if isinstance(answer.body, dict) else None
-        if window is None or not isinstance(count, int):
-            raise Transient("Beamer's answer was not a count.")
+        count = counters.read(answer.body if isinstance(answer.body, dict) else {}, ["count"])
+        if window is None or count == counters.UNKNOWN:
+            # The same next time: the audit does without, as where the count is not known at all (404).
+            raise Gone("Beamer's answer was not a count.")
         state = work.progress.streams[probe.stream.name]
         work.agenda.close(probe)
         work.report.audited[probe.stream.name] += 1
-        parts = candidates.behind_count(probe, window, count, work.intake.held(state.scope))
+        parts = candidates.behind_count(probe, window, counters.total(count), work.intake.held(state.scope))
         self._on_with_audit(probe, window, parts)
         for part in parts:
             work.agenda.first(part)

@@ -138,6 +138,43 @@ def cancel_out_nps(box: Sandbox) -> None:
     late_nps(box, 12)
 
 
+def counting(box: Sandbox, answer: bytes) -> None:
+    """Every count of responses is answered so."""
+    counts: tuple[str, int, bytes, dict[str, str]] = ("answer", 200, answer, {})
+    box.faults.on(lambda request: request.path.endswith("/nps/count"), [counts] * 1000)
+
+
+@pytest.mark.parametrize("count", [b'"240"', b'" 240 "', b"240.0", b'"240.0"'])
+def test_a_count_is_read_as_leniently_as_any_number(tmp_path: Path, count: bytes) -> None:
+    box, _ = account()
+    connector = rig(box, tmp_path)
+    connector.sync()
+    counting(box, b'{"count": %s}' % count)
+    box.advance(8 * DAY)
+    outcome = connector.sync()
+    assert (outcome.exit, outcome.report.troubles) == (0, [])
+    assert outcome.report.audited["nps"] == 1
+    connector.close()
+
+
+@pytest.mark.parametrize(
+    "answer", [b'{"count": "many"}', b'{"count": -1}', b'{"count": true}', b"{}", b"[240]"]
+)
+def test_what_is_no_count_is_not_asked_for_again_and_again(tmp_path: Path, answer: bytes) -> None:
+    box, _ = account()
+    connector = rig(box, tmp_path)
+    connector.sync()
+    counting(box, answer)
+    box.advance(8 * DAY)
+    for _ in range(3):
+        outcome = connector.sync()
+        assert (outcome.exit, outcome.report.troubles) == (0, [])
+        box.advance(HOUR)
+    assert sum(seen.path.endswith("/nps/count") for seen in box.requests) == 1
+    connector.check()
+    connector.close()
+
+
 def test_an_audit_on_demand_believes_no_count(tmp_path: Path) -> None:
     box, _ = account()
     connector = rig(box, tmp_path)
