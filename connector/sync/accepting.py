@@ -51,7 +51,7 @@ def decide_list(
     effects = Effects()
     enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.now, title)
     tally(page, fresh, unusable, effects)
-    seen = sweeps.Page(page.seen, len(fresh) + unusable, page.waits)
+    seen = sweeps.Page(page.seen, len(fresh), page.waits, unusable)
     sweep = probe.sweep if probe.sweep.begun else replace(probe.sweep, begun=context.now)
     step = sweeps.after_page(sweep, seen, probe.habits, probe.stream.cap)
     state = learnt(context.state, step.habits, probe.habits, effects)
@@ -97,9 +97,9 @@ def _dated_after(state: StreamState, step: SweepStep, context: Context) -> Strea
         return replace(state, place=resuming.dump(step.sweep))
     mark = sweeps.watermark_after(step.sweep, state.watermark, context.now)
     if state.looked_at is None:
-        recent = step.sweep.found * rates.remembered(context.now - context.policy.start)
+        recent = step.sweep.brought * rates.remembered(context.now - context.policy.start)
     else:
-        recent = rates.faded(state.recent, state.looked_at, context.now) + step.sweep.found
+        recent = rates.faded(state.recent, state.looked_at, context.now) + step.sweep.brought
     return replace(state, place=None, watermark=mark, complete=True, looked_at=context.now, recent=recent)
 
 

@@ -118,7 +118,7 @@ def decide(
     # The syncs' counters count these rows; that they are held already must not look like a loss.
     effects.ahead = sum(date >= context.start for date in dates) if probe.stream.parent else 0
     # What is sent once more was found before: it is no sign that there is more to find.
-    seen = sweeps.Page(page.seen, len(new) + unusable)
+    seen = sweeps.Page(page.seen, len(new), unusable=unusable)
     step = sweeps.after_page(probe.sweep, seen, probe.habits, probe.stream.cap)
     _learn(effects, step.habits, probe.habits, state)
     effects.opened = _below(context, probe, of, page)

@@ -25,7 +25,8 @@ class Sweep:
     that a run before has read, which may be shown again. `begun`: when its first page was read. `since` and
     `until`: the bounds that were asked for then. `counted`: how many rows Beamer says that there are between
     them. `doubtful`: a short page ends it only when it was looked behind. `opened`: in a list without order,
-    the parents whose lists a backfill has opened. `sure`: its counter is believed.
+    the parents whose lists a backfill has opened. `sure`: its counter is believed. `unusable`: how many rows
+    were newly quarantined; they may be what its counter promised, and are never more than it said.
     """
 
     place: Place
@@ -54,15 +55,30 @@ class Sweep:
     doubtful: bool = False
     sure: bool = False
     opened: tuple[str, ...] = ()
+    unusable: int = 0
+
+    @property
+    def brought(self) -> int:
+        """New rows, whether or not they can be used."""
+        return self.found + self.unusable
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as a sweep sees it: `fresh` rows were new; `waits` is the oldest that is not settled."""
+    """A page as a sweep sees it: `fresh` rows were new; `waits` is the oldest that is not settled.
+
+    `unusable` ones were new, too, and are not among the `fresh`.
+    """
 
     seen: Seen
     fresh: int
     waits: datetime | None = None
+    unusable: int = 0
+
+    @property
+    def brought(self) -> int:
+        """New rows, whether or not they can be used."""
+        return self.fresh + self.unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +151,7 @@ def _all_read(sweep: Sweep) -> bool:
     """
     if not sweep.sure or sweep.low is not None or sweep.resumed or UNKNOWN in sweep.began:
         return False
-    return sweep.read >= total(sweep.began) and sweep.found >= sweep.expected
+    return sweep.read >= total(sweep.began) and sweep.brought >= sweep.expected
 
 
 def _grown(sweep: Sweep, page: Page) -> Sweep:
@@ -146,7 +162,8 @@ def _grown(sweep: Sweep, page: Page) -> Sweep:
     return replace(
         sweep,
         found=sweep.found + page.fresh,
-        fresh_in_pass=sweep.fresh_in_pass + page.fresh,
+        unusable=sweep.unusable + page.unusable,
+        fresh_in_pass=sweep.fresh_in_pass + page.brought,
         read=sweep.read + seen.count - again,
         pages=sweep.pages + 1,
         newest=max(filter(None, (sweep.newest, *seen.dates)), default=None),
@@ -159,9 +176,9 @@ def _grown(sweep: Sweep, page: Page) -> Sweep:
 def _onward(sweep: Sweep, page: Page, place: Place, cap: int) -> tuple[Sweep, bool]:
     seen = page.seen
     ordered = seen.order is Order.NEWEST
-    if sweep.thrifty and ordered and 0 < sweep.expected <= sweep.found and page.fresh < seen.count:
+    if sweep.thrifty and ordered and 0 < sweep.expected <= sweep.brought and page.brought < seen.count:
         return replace(sweep, shallow=not sweep.low or seen.dates[-1] >= sweep.low), True
-    if sweep.low and ordered and seen.dates[-1] < sweep.low and sweep.found >= sweep.expected:
+    if sweep.low and ordered and seen.dates[-1] < sweep.low and sweep.brought >= sweep.expected:
         return sweep, True
     if sweep.trusting and not ordered and seen.count >= cap and len(set(seen.dates)) > 1 and sweep.low:
         return _restart(sweep, Place.around(sweep.low), sweep.low), False
@@ -201,7 +218,7 @@ def _short_of_promise(sweep: Sweep) -> bool:
     """Whether the counter had shown more than was found."""
     if sweep.first:
         return (sweep.low is None or sweep.trusting) and sweep.read < total(sweep.began)
-    return sweep.found < sweep.expected
+    return sweep.brought < sweep.expected
 
 
 def _restart(sweep: Sweep, place: Place, low: datetime | None) -> Sweep:
@@ -224,11 +241,11 @@ def _fits(counter: str, cap: int) -> bool:
 
 
 def surplus_after(sweep: Sweep, swept: str | None, surplus: int) -> int:
-    """How many rows were found that the counter has still to show."""
+    """How many rows were found that the counter has still to show; of unusable ones nobody knows it."""
     if swept is None:
         # Rows read twice, in overlaps after a stop, are no surplus.
         known = sweep.low is None and not sweep.resumed
-        return max(0, sweep.read - total(sweep.began)) if known else 0
+        return max(0, sweep.read - sweep.unusable - total(sweep.began)) if known else 0
     if total(sweep.began) < total(swept):
         return surplus
     return max(0, surplus + sweep.found - risen(sweep.began, swept))

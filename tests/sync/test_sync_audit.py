@@ -10,6 +10,7 @@ import pytest
 
 from connector.beamer.catalogue import CATALOGUE
 from connector.sandbox import Company, Sandbox, Switches
+from connector.state import progress
 from connector.state.ledger import Limits
 from connector.state.period import EPOCH
 from connector.sync import candidates
@@ -72,6 +73,22 @@ def test_an_audit_on_demand_finds_what_cancelled_out(tmp_path: Path) -> None:
     connector.check()
     # What was read whole is not read again within the hour.
     assert audit(connector).report.missing == {}
+    connector.close()
+
+
+def test_rows_that_cannot_be_used_are_not_missing_and_speak_against_no_counter(tmp_path: Path) -> None:
+    """They come without a word: their text has changed since they were quarantined."""
+    box, post = account()
+    bad = [box.world.add("comments", post, text={"not": "this"}, **USER) for _ in range(6)]
+    connector = rig(box, tmp_path)
+    connector.sync()
+    for name in bad:
+        box.world.set("comments", name, text={"nor": "that"})
+    box.advance(2 * HOUR)
+    report = audit(connector).report
+    assert (dict(report.quarantined), report.missing) == ({"comments": 6}, {})
+    state = progress.peek(connector.store, "default").streams["comments"]
+    assert (state.silent, state.distrusted) == (0.0, False)
     connector.close()
 
 

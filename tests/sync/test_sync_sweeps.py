@@ -176,3 +176,22 @@ def test_lookback() -> None:
     assert sweeps.lowest(start, None, timedelta(hours=72)) == start
     assert sweeps.lowest(start, mark, timedelta(hours=72)) == mark - timedelta(hours=72)
     assert sweeps.lowest(start, BASE + timedelta(hours=1), timedelta(hours=72)) == start
+
+
+def unusable(read: Page, count: int) -> Page:
+    return replace(read, unusable=count)
+
+
+def test_rows_that_cannot_be_used_may_be_what_the_counter_promised() -> None:
+    step = after(child("40", "39"), unusable(page(*range(58, 48, -1)), 1))
+    assert (step.done, step.sweep.found) == (True, 0)
+    assert sweeps.surplus_after(step.sweep, "39", 0) == 0
+    # What was found before its counter moved is due still.
+    assert sweeps.surplus_after(step.sweep, "39", 3) == 2
+
+
+def test_rows_that_cannot_be_used_never_came_without_a_word() -> None:
+    again = after(child("4", "4"), unusable(page(58, 57, 56, 55), 2))
+    assert (again.done, sweeps.surplus_after(again.sweep, "4", 0)) == (True, 0)
+    first = after(child("3", None), unusable(page(58, 57, 56, 55, fresh=3), 1))
+    assert (first.done, sweeps.surplus_after(first.sweep, None, 0)) == (True, 0)
