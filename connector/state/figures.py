@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from connector.state.engine import Store
+from connector.state.quarantined import IN_QUARANTINE
 from connector.state.tables import accounts, connections, outbox, quarantine, runs, streams, tallies
 
 OF_STREAMS = ("newest", "delay", "complete_through", "distrusted", "trouble")
@@ -44,7 +45,8 @@ def figures(store: Store, now: datetime) -> Figures:
     """All that the store can say at once; `now` tells which accounts are closed."""
     sizes = (outbox.c.connection, outbox.c.state)
     held = select(*sizes, func.count().label("messages"), func.min(outbox.c.made_at).label("oldest"))
-    bad = select(quarantine.c.connection, func.count()).group_by(quarantine.c.connection)
+    bad = select(quarantine.c.connection, func.count()).where(IN_QUARANTINE)
+    bad = bad.group_by(quarantine.c.connection)
     of_streams = (streams.c.connection, streams.c.name, *(streams.c[name] for name in OF_STREAMS))
     closed = (accounts.c.closed_until > now).label("closed")
     with store.read() as db:

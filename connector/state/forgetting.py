@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, select
 from connector.state.digests import digest, key, made
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
+from connector.state.quarantined import IN_QUARANTINE
 from connector.state.tables import connections, forgotten, outbox, quarantine
 from connector.state.writing import add
 
@@ -80,9 +81,8 @@ def _letters_of(db: Connection, connection: str, user: str) -> list[Row[Any, Any
 
 
 def _bodies_of(db: Connection, connection: str, theirs: Callable[[Any], bool]) -> list[int]:
-    found = db.execute(
-        select(quarantine.c.id, quarantine.c.body).where(quarantine.c.connection == connection)
-    )
+    mine = (quarantine.c.connection == connection) & IN_QUARANTINE
+    found = db.execute(select(quarantine.c.id, quarantine.c.body).where(mine))
     return [row.id for row in found if theirs(json.loads(row.body))]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from connector.state.engine import Store
+from connector.state.quarantined import EMPTIED, IN_QUARANTINE
 from connector.state.tables import DEAD, connections, outbox, quarantine, runs
 
 KEPT = timedelta(days=30)
@@ -45,7 +46,8 @@ _LAST_OF = _LAST.where(runs.c.command == bindparam("of"))
 _FINISH = update(runs).where(runs.c.id == bindparam("number"))
 _TIDY = (
     delete(runs).where(runs.c.started_at < bindparam("old")),
-    delete(quarantine).where(quarantine.c.seen_at < bindparam("old")),
+    # The row stays, by its digest and without its text: seen again, it is nothing new.
+    update(quarantine).where(IN_QUARANTINE & (quarantine.c.seen_at < bindparam("old"))).values(body=EMPTIED),
     delete(outbox).where(DEAD & (outbox.c.answered_at < bindparam("old"))),
 )
 
@@ -96,7 +98,7 @@ def finish(
 ) -> None:
     """Write down how a run ended, and delete what is kept for 30 days only.
 
-    That is runs, quarantined rows, and the dead letters' messages.
+    That is runs, the texts of quarantined rows, and the dead letters' messages.
     """
     values = {"finished_at": now, "outcome": outcome, "exit": exit_code, "summary": json.dumps(summary)}
     with store.write() as db:

@@ -59,7 +59,7 @@ def sightings(
 
 
 def quarantined(store: Store, connection: str | None, row: str) -> list[Quarantined]:
-    """Rows of this id in quarantine, where they stay for 30 days."""
+    """Rows of this id that were quarantined, with their reason; only their texts go after 30 days."""
     where = quarantine.c.row == row
     if connection:
         where &= quarantine.c.connection == connection

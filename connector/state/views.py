@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, select
 
 from connector.state.engine import Store
+from connector.state.quarantined import IN_QUARANTINE
 from connector.state.tables import outbox, quarantine, tallies
 
 
@@ -27,7 +28,8 @@ def outbox_sizes(store: Store, connection: str) -> Mapping[str, int]:
 def quarantined(store: Store, connection: str) -> Mapping[str, Mapping[str, int]]:
     """By stream and reason, how many rows are in quarantine."""
     columns = (quarantine.c.stream, quarantine.c.reason)
-    count = select(*columns, func.count()).where(quarantine.c.connection == connection)
+    mine = (quarantine.c.connection == connection) & IN_QUARANTINE
+    count = select(*columns, func.count()).where(mine)
     found: dict[str, dict[str, int]] = {}
     with store.read() as db:
         for stream, reason, number in db.execute(count.group_by(*columns)):

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import insert, select
 
 from connector.errors import Busy
-from connector.state import forgetting, leases
+from connector.state import forgetting, leases, runs
 from connector.state.engine import Store
 from connector.state.forgetting import Erased, Forgotten
 from connector.state.leases import Fence
 from connector.state.owner import this_process
 from connector.state.tables import forgotten, keys, outbox, quarantine
-from tests.state.times import HOUR, NOW
+from tests.state.times import DAY, HOUR, NOW
 
 JANE = 'jane%_"é\\😀'
 OTHERS = ["JANE%_", "jane", JANE + "x", JANE.upper(), None, 7]
@@ -53,6 +53,14 @@ def test_what_is_theirs_goes_and_nothing_else(store: Store, fence: Fence) -> Non
         left = [json.loads(text)["userId"] for text in db.execute(select(outbox.c.message)).scalars()]
         assert left == [JANE, *OTHERS]
         assert len(db.execute(select(quarantine.c.id)).all()) == 3
+
+
+def test_what_was_quarantined_long_ago_has_no_text_left_to_tell_whose_it_was(
+    store: Store, fence: Fence
+) -> None:
+    rejected(store, {"userId": JANE})
+    runs.finish(store, 0, NOW + 31 * DAY, "done", 0, {})
+    assert forgetting.erase(store, fence, JANE, theirs, NOW) == Erased(0, 0, 0)
 
 
 def test_many_messages_of_one_person(store: Store, fence: Fence) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from connector.errors import Busy
-from connector.state import leases, runs
+from connector.state import figures, leases, runs, views
 from connector.state import outbox as room
 from connector.state.engine import Store
 from connector.state.leases import Fence
@@ -241,5 +241,9 @@ def test_what_is_kept_for_thirty_days(store: Store, mixed: Outbox, age: timedelt
         "waiting",
     ]
     with store.read() as db:
-        assert len(db.execute(select(quarantine)).all()) == kept
+        (left,) = db.execute(select(quarantine)).all()
+    # By its digest it is known for ever.
+    assert (left.digest, left.reason, left.body) == ("d", "r", "{}" if kept else "")
+    assert views.quarantined(store, "c") == ({"s": {"r": 1}} if kept else {})
+    assert figures.figures(store, NOW).quarantined == ({"c": 1} if kept else {})
     assert len(runs.recent(store, None, 10)) == kept

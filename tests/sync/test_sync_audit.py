@@ -92,6 +92,21 @@ def test_rows_that_cannot_be_used_are_not_missing_and_speak_against_no_counter(t
     connector.close()
 
 
+def test_rows_that_cannot_be_used_are_quarantined_once_for_ever(tmp_path: Path) -> None:
+    """What is kept of them for 30 days is their text; --strict fails once."""
+    box, post = account()
+    box.world.add("comments", post, text={"not": "this"}, **USER)
+    connector = rig(box, tmp_path)
+    assert connector.sync().report.quarantined == {"comments": 1}
+    box.advance(31 * DAY)
+    connector.sync()
+    box.advance(2 * HOUR)
+    before = connector.beamer_requests
+    assert audit(connector).report.quarantined == {}
+    assert any(seen.path.endswith("/comments") for seen in box.requests[before:])
+    connector.close()
+
+
 @pytest.mark.parametrize("limits", [Limits(None, 0, 30), Limits(3_000, 0, 30)])
 def test_syncs_audit_by_themselves(tmp_path: Path, limits: Limits) -> None:
     box, post = account()
