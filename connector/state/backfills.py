@@ -114,8 +114,10 @@ _LISTS = select(readings).where(readings.c.backfill == bindparam("of")).order_by
 class HistoryIntake(Intake):
     """Accepts pages of one backfill."""
 
-    def __init__(self, store: Store, fence: Fence, destination: str, run: int, backfill: int) -> None:
-        super().__init__(store, fence, destination, run)
+    def __init__(
+        self, store: Store, fence: Fence, destination: str, run: int, backfill: int, *, resend: bool = False
+    ) -> None:
+        super().__init__(store, fence, destination, run, resend=resend)
         self._backfill = backfill
         self.asked = 0
 

@@ -44,13 +44,16 @@ _GIVE_UP = update(rows).where(*_KEY).values(verdict=int(Verdict.QUARANTINED))
 
 
 class Intake:
-    """Accepts pages for one run of one connection."""
+    """Accepts pages for one run of one connection; `resend`: what Segment had refused waits once more."""
 
-    def __init__(self, store: Store, fence: Fence, destination: str, run: int) -> None:
+    def __init__(
+        self, store: Store, fence: Fence, destination: str, run: int, *, resend: bool = False
+    ) -> None:
         self._store = store
         self._fence = fence
         self._destination = destination
         self._run = run
+        self._resend = resend
 
     def accept(
         self,
@@ -75,7 +78,7 @@ class Intake:
 
     def _write(self, db: Connection, page: Page, effects: Effects, now: datetime) -> None:
         """In one order always, so that a sync and a backfill never wait for each other."""
-        enqueue(db, self._fence, self._destination, effects.events, now, page.stream)
+        enqueue(db, self._fence, self._destination, effects.events, now, page.stream, again=self._resend)
         self._give_up(db, page, effects.rejected, now)
         self._move(db, page, effects)
         self._count(db, page.stream, effects.tally)

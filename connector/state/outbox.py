@@ -54,10 +54,12 @@ def enqueue(
     events: Iterable[Outgoing],
     now: datetime,
     stream: str = "",
+    *,
+    again: bool = False,
 ) -> None:
     """Put finished messages into the outbox, in the caller's transaction.
 
-    `stream` is that of messages that name none.
+    `stream` is that of messages that name none. `again`: a dead letter of the same messageId waits once more.
     """
     same = {
         "connection": fence.connection,
@@ -78,7 +80,17 @@ def enqueue(
         }
         for event in events
     ]
+    if again and values:
+        _revive(db, values)
     add(db, outbox, values)
+
+
+def _revive(db: Connection, values: Sequence[Mapping[str, Any]]) -> None:
+    """Dead letters wait again as they are made now; one that may have arrived once still may."""
+    dead = set(db.scalars(_DEAD_OF, {"ids": [value["message_id"] for value in values]}))
+    names = ("work", "made_at", "message", "size")
+    if made := [value for value in values if value["message_id"] in dead]:
+        db.execute(_REVIVE, [{"of": v["message_id"], **{f"new_{n}": v[n] for n in names}} for v in made])
 
 
 class Outbox:
@@ -185,6 +197,23 @@ _CLAIMING = (
         outbox.c.size,
         outbox.c.tries,
         outbox.c.first_sent_at,
+    )
+)
+# A messageId tells the connection and the destination, too.
+_DEAD_OF = select(outbox.c.message_id).where(
+    outbox.c.state == DEAD, outbox.c.message_id.in_(bindparam("ids", expanding=True))
+)
+_REVIVE = (
+    update(outbox)
+    .where(outbox.c.message_id == bindparam("of"), outbox.c.state == DEAD)
+    .values(
+        state=WAITING,
+        answer=None,
+        answered_at=None,
+        work=bindparam("new_work"),
+        made_at=bindparam("new_made_at"),
+        message=bindparam("new_message"),
+        size=bindparam("new_size"),
     )
 )
 _CLAIM = _CLAIMING.where(outbox.c.id.in_(_OLDEST))

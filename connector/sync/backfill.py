@@ -95,7 +95,9 @@ class History:
     def _work(self, fence: Fence, number: int, started: datetime) -> ConnectorError | None:
         parts, report, of = self._parts, self._report, self._found(fence, started)
         outbox = Outbox(parts.store, fence, parts.identity.destination)
-        intake = HistoryIntake(parts.store, fence, parts.identity.destination, number, of.id)
+        intake = HistoryIntake(
+            parts.store, fence, parts.identity.destination, number, of.id, resend=of.wanted.resend
+        )
         state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue), lists=False)
         work = Work.begun(
             parts.catalogue,

@@ -373,6 +373,23 @@ def test_resending_costs_what_reading_costs(tmp_path: Path, order: str) -> None:
     rig.close()
 
 
+def test_resending_what_segment_had_refused_sends_it(database_url: str) -> None:
+    box = sandbox(company=Company.empty())
+    for hours in (5, 15, 25):
+        date = box.now() - timedelta(hours=hours)
+        box.world.add("nps", None, date=date, appears=date, userId="u-1")
+    rig = Rig(box, database_url)
+    box.faults.script("segment", [("answer", 400, b"{}", {})] * 2)
+    assert (rig.sync().report.refused, len(landed(box))) == (1, 2)
+    box.advance(timedelta(days=2))
+    outcome, _ = rig.backfill(days=0, resend=True)
+    report = outcome.report
+    assert (report.events["nps"], report.sent, report.waiting, report.backlog) == (3, 3, 0, 0)
+    assert report.possible_doubles == 0
+    assert (len(landed(box)), outbox.listed(rig.store, None, None, 10)) == (3, [])
+    rig.close()
+
+
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 def test_resending_a_page_at_a_time_sends_no_row_twice(tmp_path: Path, order: str) -> None:
     rig = Rig(small(order=order), url(tmp_path))
