@@ -76,7 +76,13 @@ class History:
         assert found is not None  # noqa: S101 - the run has begun it
         return outcome, found
 
-    def _found(self, fence: Fence, now: datetime) -> Backfill:
+    def _redated(self) -> history.Redated:
+        if self._order.wanted.until is None:
+            return {}
+        parts = self._parts
+        return history.redated(progress.peek(parts.store, parts.identity.name).parents, self._order.wanted)
+
+    def _found(self, fence: Fence, now: datetime, redated: history.Redated) -> Backfill:
         """The backfill of this range, which is begun where there is none."""
         parts, order = self._parts, self._order
         found = backfills.find(parts.store, parts.identity.name, order.wanted)
@@ -86,14 +92,15 @@ class History:
             parts.store,
             fence,
             order.wanted,
-            history.first_readings(parts.catalogue, order.wanted),
+            history.first_readings(parts.catalogue, order.wanted, redated),
             integrations=order.integrations,
             expected=order.expected,
             now=now,
         )
 
     def _work(self, fence: Fence, number: int, started: datetime) -> ConnectorError | None:
-        parts, report, of = self._parts, self._report, self._found(fence, started)
+        parts, report, redated = self._parts, self._report, self._redated()
+        of = self._found(fence, started, redated)
         outbox = Outbox(parts.store, fence, parts.identity.destination)
         intake = HistoryIntake(
             parts.store, fence, parts.identity.destination, number, of.id, resend=of.wanted.resend
@@ -109,7 +116,7 @@ class History:
             parts.clock,
             report,
         )
-        answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size)
+        answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
         delivery = Delivery(
             outbox,
             parts.segment,

@@ -35,11 +35,14 @@ PARENTS_FIRST = 1.0
 class HistoryAnswers:
     """Accepts the answers of one run of a backfill, and keeps its agenda filled."""
 
-    def __init__(self, work: Work, intake: HistoryIntake, wanted: Range, threads: int) -> None:
+    def __init__(
+        self, work: Work, intake: HistoryIntake, wanted: Range, threads: int, redated: history.Redated
+    ) -> None:
         self._work = work
         self._intake = intake
         self._wanted = wanted
         self._threads = threads
+        self._redated = redated
         self._readings: dict[int, Reading] = {}
         self._parked: list[Probe] = []
 
@@ -119,7 +122,13 @@ class HistoryAnswers:
         work = self._work
         idle = work.agenda.ready + len(work.agenda.flights) + len(self._parked) < min(BUSY, self._threads)
         return history.Context(
-            work.catalogue, work.policy, self._wanted, work.identity.start_date, work.beamer_now, idle
+            work.catalogue,
+            work.policy,
+            self._wanted,
+            work.identity.start_date,
+            work.beamer_now,
+            idle,
+            self._redated,
         )
 
     def _learn(self, stream: Stream, state: StreamState, effects: HistoryEffects) -> None:

@@ -41,7 +41,7 @@ def to_count(
 ) -> list[tuple[Stream, datetime | None, datetime | None]]:
     """The lists of which a count has to be asked for, each with its range: those not known from syncs."""
     found = []
-    for reading in history.first_readings(catalogue, wanted):
+    for reading in history.first_readings(catalogue, wanted, history.redated(progress.parents, wanted)):
         state = progress.streams.get(reading.stream)
         below = history.read_for(catalogue, wanted.streams, catalogue[reading.stream])
         if not below or state is None or not state.complete:
@@ -53,22 +53,27 @@ def estimate(
     catalogue: Mapping[str, Stream], wanted: Range, progress: Progress, counted: Mapping[str, int]
 ) -> Estimate:
     """Estimate a backfill; `counted` are rows by stream, as Beamer's counts tell them."""
-    found = Estimate()
-    for reading in history.first_readings(catalogue, wanted):
-        _add_list(found, catalogue[reading.stream], wanted, progress, counted)
+    found, moved = Estimate(), history.redated(progress.parents, wanted)
+    for reading in history.first_readings(catalogue, wanted, moved):
+        _add_list(found, catalogue[reading.stream], wanted, reading.until, progress, counted)
         for child in history.read_for(catalogue, wanted.streams, catalogue[reading.stream]):
-            _add_children(found, child, wanted, progress)
+            _add_children(found, child, wanted, progress, moved.get(reading.stream, {}))
     return found
 
 
 def _add_list(
-    found: Estimate, stream: Stream, wanted: Range, progress: Progress, counted: Mapping[str, int]
+    found: Estimate,
+    stream: Stream,
+    wanted: Range,
+    until: datetime | None,
+    progress: Progress,
+    counted: Mapping[str, int],
 ) -> None:
     dates = [parent.date for parent in progress.parents.get(stream.name, {}).values() if not parent.gone]
     if stream.name in counted:
         total = inside = counted[stream.name]
     else:
-        total = sum(wanted.until is None or date < wanted.until for date in dates)
+        total = sum(until is None or date < until for date in dates)
         inside = sum(wanted.holds(date) for date in dates)
     pages = 1 + max(0, total - 1) // (stream.cap - OVERLAP)
     found.requests += pages
@@ -83,14 +88,16 @@ def _add_rows(found: Estimate, stream: Stream, least: int, most: int) -> None:
     found.users += most if stream.by_user else 0
 
 
-def _add_children(found: Estimate, child: Stream, wanted: Range, progress: Progress) -> None:
+def _add_children(
+    found: Estimate, child: Stream, wanted: Range, progress: Progress, moved: Mapping[str, datetime]
+) -> None:
     parents = progress.parents.get(child.parent or "", {})
     lists = progress.children.get(child.name, {})
     if not parents:
         found.unknown.append(child.name)
         return
     for name, parent in parents.items():
-        if parent.gone or (wanted.until and parent.date >= wanted.until):
+        if parent.gone or (wanted.until and parent.date >= wanted.until and name not in moved):
             continue
         counter = lists[name].counter if name in lists else counters.UNKNOWN
         if not counters.moved(counter, None):

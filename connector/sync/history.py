@@ -6,16 +6,16 @@ each parent whose counter is not empty its child lists. Each is read once, to it
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from connector.beamer.catalogue import Stream, children
 from connector.beamer.pages import Habits, Order, Place, Seen
-from connector.clock import within
+from connector.clock import SECOND, within
 from connector.state.backfills import HistoryEffects, Range, Reading
 from connector.state.effects import Judged
 from connector.state.period import day_of
-from connector.state.progress import StreamState
+from connector.state.progress import ParentState, StreamState
 from connector.state.verdicts import Verdict
 from connector.sync import counters, resuming, sweeps
 from connector.sync.pages import JudgedPage
@@ -28,11 +28,16 @@ from connector.sync.sweeps import Sweep, SweepStep
 WORTH_PARTING = 130
 
 
+# Parents that were given another date, by stream and id, with the date that they have now.
+Redated = Mapping[str, Mapping[str, datetime]]
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What deciding needs to know.
 
     `start`: from when on the syncs send; `now` is Beamer's; `idle`: more requests could be on their way.
+    `redated`: see there.
     """
 
     catalogue: Mapping[str, Stream]
@@ -41,6 +46,7 @@ class Context:
     start: datetime
     now: datetime
     idle: bool = False
+    redated: Redated = field(default_factory=dict)
 
 
 def read_for(catalogue: Mapping[str, Stream], names: Sequence[str], stream: Stream) -> tuple[Stream, ...]:
@@ -48,10 +54,26 @@ def read_for(catalogue: Mapping[str, Stream], names: Sequence[str], stream: Stre
     return tuple(child for child in children(catalogue, stream.name) if child.name in names)
 
 
-def first_readings(catalogue: Mapping[str, Stream], wanted: Range) -> list[Reading]:
+def redated(parents: Mapping[str, Mapping[str, ParentState]], wanted: Range) -> Redated:
+    """The parents behind the range's end that were seen before the date that they have now.
+
+    A post is put on top again by a newer date; what is below it may lie in the range.
+    """
+    return {
+        stream: {
+            name: each.date
+            for name, each in known.items()
+            if wanted.until and each.date >= wanted.until and not each.gone
+            if each.known_at and each.known_at < each.date
+        }
+        for stream, known in parents.items()
+    }
+
+
+def first_readings(catalogue: Mapping[str, Stream], wanted: Range, moved: Redated) -> list[Reading]:
     """The lists that a backfill begins with: those without parents, and those of parents.
 
-    Parents older than the range may have young children.
+    Parents older than the range may have young children, and those that have `moved` behind it old ones.
     """
     first = []
     for stream in catalogue.values():
@@ -60,7 +82,9 @@ def first_readings(catalogue: Mapping[str, Stream], wanted: Range) -> list[Readi
         below = read_for(catalogue, wanted.streams, stream)
         if stream.name in wanted.streams or below:
             since = None if below else wanted.since
-            first.append(_dated(stream.name, NO_PARENT, since, wanted.until, doubtful=bool(below)))
+            dates = moved.get(stream.name, {}).values() if below else ()
+            until = max(dates) + SECOND if dates else wanted.until
+            first.append(_dated(stream.name, NO_PARENT, since, until, doubtful=bool(below)))
     return first
 
 
@@ -73,11 +97,14 @@ def _dated(
 
 
 def child_reading(child: Stream, parent: str, date: datetime, counter: str, wanted: Range) -> Reading:
-    """A child list: whole, by page number and checked by its counter, where all of it is wanted."""
+    """A child list: whole, by page number and checked by its counter, where all of it is wanted.
+
+    Its rows may be older than its parent's date, which is another when the parent is put on top again.
+    """
     if date >= wanted.since and wanted.until is None:
         sweep = Sweep(Place(), None, began=counter, first=True, by_date=False)
         return Reading(0, child.name, parent, resuming.dump(sweep))
-    return _dated(child.name, parent, max(wanted.since, date), wanted.until)
+    return _dated(child.name, parent, wanted.since, wanted.until)
 
 
 def judged_within(page: JudgedPage, of: Reading, sweep: Sweep, stream: Stream, wanted: Range) -> JudgedPage:
@@ -169,11 +196,12 @@ def _below(context: Context, probe: Probe, of: Reading, page: JudgedPage) -> lis
     assert probe.sweep is not None  # noqa: S101 - a backfill reads nothing but lists
     wanted = context.wanted
     below = read_for(context.catalogue, wanted.streams, probe.stream)
+    moved = context.redated.get(probe.stream.name, {})
     opened: list[Reading] = []
     for row, raw in page.rows.values() if below else ():
         known = row.id in probe.sweep.place.last or row.id in probe.sweep.opened
         seen = known or not within(row.date, of.since, of.until)
-        if seen or (wanted.until and row.date >= wanted.until):
+        if seen or (wanted.until and row.date >= wanted.until and row.id not in moved):
             continue
         for child in below:
             counter = counters.read(raw, child.counters)
@@ -193,7 +221,8 @@ def _parted(
     if of.since is None or not page.dates or habits.order is not Order.NEWEST or sweep.place.page:
         return None
     reached, spans = page.dates[-1], page.dates[0] - page.dates[-1]
-    left = reached - of.since
+    # Before its parent's date there is nothing, but for a few rows of one that has another date now.
+    left = reached - max(of.since, of.date or of.since)
     if not spans or left / spans < WORTH_PARTING or page.count < cap:
         return None
     middle = (reached - left / 2).replace(microsecond=0)

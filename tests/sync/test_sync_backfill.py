@@ -360,6 +360,39 @@ def test_a_sync_in_the_middle_sends_nothing_twice(tmp_path: Path) -> None:
     rig.close()
 
 
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+def test_what_is_older_than_its_posts_new_date_is_brought(tmp_path: Path, order: Any) -> None:
+    """A post is put on top again by a newer date, in the range or behind it."""
+    box = sandbox(company=Company.empty(), switches=Switches(order=order))
+    first = box.now()
+
+    def add(stream: str, parent: str | None, days: int) -> str:
+        date = first - timedelta(days=days)
+        return box.world.add(stream, parent, date=date, appears=date, userId="u-1")
+
+    posts = [add("posts", None, 200) for _ in range(3)]
+    due = {add("comments", post, days) for post in posts for days in (190, 150)}
+    for post in posts:
+        add("comments", post, 90)
+    rig = Rig(box, url(tmp_path))
+    rig.sync()
+    box.advance(timedelta(days=20))
+    box.world.set("posts", posts[0], date=first - timedelta(days=160))
+    box.world.set("posts", posts[1], date=box.now() - timedelta(days=10))
+    # Not seen before the date that it has, as far as anybody knows: it is not read.
+    add("comments", add("posts", None, 50), 40)
+    rig.sync()
+    before = set(landed(box))
+    outcome, of = rig.backfill(days=335, until=first - timedelta(days=100))
+    assert of.finished_at
+    found = set(landed(box)) - before
+    assert {name for event, name in found if event == "Post Commented"} == due
+    assert all(message["properties"]["post"] for message in box.segment.messages)
+    lists = {seen.path for seen in box.requests[-outcome.report.asked :] if seen.path.endswith("/comments")}
+    assert len(lists) == len(posts)
+    rig.close()
+
+
 @pytest.mark.parametrize("order", ["newest", "unordered"])
 def test_resending_costs_what_reading_costs(tmp_path: Path, order: str) -> None:
     rig = Rig(small(order=order), url(tmp_path))

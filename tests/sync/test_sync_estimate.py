@@ -63,6 +63,16 @@ def test_an_end_leaves_younger_posts_out() -> None:
     assert guess(progress, of) == (3, 3, 1, 11)
 
 
+def test_a_post_that_was_put_on_top_again_is_read_although_it_is_younger_than_the_end() -> None:
+    progress = known((10, "5", "0,0,0"), (20, "15", "0,0,0"), (50, "5", "0,0,0"))
+    of = wanted("posts", "comments", until=NOW - timedelta(days=30))
+    assert guess(progress, of) == (2, 2, 1, 6)
+    progress.parents["posts"]["1"].known_at = NOW - timedelta(days=19)
+    assert guess(progress, of) == (2, 2, 1, 6)
+    progress.parents["posts"]["1"].known_at = NOW - timedelta(days=40)
+    assert guess(progress, of) == (3, 4, 1, 21)
+
+
 def test_counts_stand_in_for_what_no_sync_has_seen() -> None:
     nothing = Progress()
     asked = to_count(CATALOGUE, wanted(), nothing)
