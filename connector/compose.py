@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from connector.beamer.catalogue import CATALOGUE, Stream
 from connector.clock import Clock
-from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings
+from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings, values
 from connector.errors import ConfigurationError
 from connector.segment.host import host_of
 from connector.segment.shape import Naming, Privacy
@@ -133,13 +133,23 @@ def other_ledgers(store: Store, connection: Connection, account: str) -> dict[st
 
 
 def first_sight(store: Store | None, connection: Connection, now: datetime) -> Identity:
-    """The names and start date that a first sync would settle, from keys and settings."""
+    """The names and start date that a first sync would settle, from keys and settings.
+
+    Raises ConfigurationError for a start date that nobody means: once settled it stays.
+    """
     key, write_key = secrets(connection)
+    try:
+        start = values.believable(connection.start_date or now - FIRST_DAYS, now)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The start date of connection '{connection.name}' cannot be meant: {error}.",
+            todo="Correct BEAMER_START_DATE (start_date in TOML): the first sync keeps it for good.",
+        ) from None
     return Identity(
         connection.name,
         _account_given(store, connection) or digest(key),
         connection.destination or digest(write_key),
-        connection.start_date or now - FIRST_DAYS,
+        start,
     )
 
 
@@ -156,7 +166,8 @@ def looked_up(store: Store | None, connection: Connection, now: datetime) -> tup
 def identity(store: Store, connection: Connection, now: datetime) -> Identity:
     """The connection's names and start date: as stored, or settled now, at the first sync."""
     unnamed = digest(secrets(connection)[0])
-    found = connections.settle(store, first_sight(store, connection, now), now, unnamed=unnamed)
+    sight, _ = looked_up(store, connection, now)
+    found = connections.settle(store, sight, now, unnamed=unnamed)
     wanted, _ = looked_up(store, connection, now)
     if wanted == found:
         return found

@@ -9,7 +9,7 @@ from connector.beamer.door import Beamer
 from connector.commands.looking import screen_here, status_of
 from connector.commands.session import Session
 from connector.config import Connection
-from connector.errors import ConnectorError
+from connector.errors import ConfigurationError, ConnectorError
 from connector.output import complain, say
 from connector.segment.door import Segment
 from connector.segment.host import host_of
@@ -34,7 +34,12 @@ def examine(
     here: Session, store: Store, connection: Connection, *, offline: bool, send_test: bool
 ) -> Iterator[Finding]:
     """Give one finding after the other."""
-    identity, settled = compose.looked_up(store, connection, here.clock.now())
+    try:
+        identity, settled = compose.looked_up(store, connection, here.clock.now())
+    except ConfigurationError as error:
+        # Without a start date nothing below can be told.
+        yield failed("start date", error)
+        return
     yield from _at_home(here, store, connection, identity)
     if settled:
         yield from _ledgers(store, connection, identity)

@@ -5,11 +5,13 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from typer import Abort, BadParameter, confirm, prompt
 
+from connector.clock import SystemClock
 from connector.commands.checking import examine, show
 from connector.commands.looking import screen_here
 from connector.commands.session import Session, begin
@@ -55,6 +57,10 @@ def _region(text: str) -> str:
     return word
 
 
+def _start_date(text: str) -> datetime:
+    return values.believable(values.moment(text), SystemClock().now())
+
+
 QUESTIONS = (
     Question("BEAMER_API_KEY", "Beamer's API key (Settings > API; not shown)", values.key, hidden=True),
     Question(
@@ -75,7 +81,7 @@ QUESTIONS = (
     Question(
         "BEAMER_START_DATE",
         "Send rows from which date on, such as 2024-01-01 (UTC)",
-        values.moment,
+        _start_date,
         "30 days before the first sync",
         unset=True,
     ),

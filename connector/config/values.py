@@ -30,6 +30,10 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+|\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST = timedelta(days=3_660)
+# No account of Beamer's is as old.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+# What zones and clocks may differ by.
+_AHEAD = timedelta(days=1)
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,40}")
 _SHOWABLE = 24
 _LONGEST_JSON = 4_000
@@ -160,6 +164,15 @@ def moment(value: Any) -> datetime:
     except (ValueError, OverflowError, AttributeError, TypeError):
         pass
     raise ValueError(f"{quoted(value)} is no date")
+
+
+def believable(when: datetime, now: datetime) -> datetime:
+    """A date from which rows may be wanted; a slip of the pen is none."""
+    if when < EARLIEST:
+        raise ValueError(f"{when.date()} is before {EARLIEST.date()}")
+    if when > now + _AHEAD:
+        raise ValueError(f"{when.date()} lies in the future")
+    return when
 
 
 def url(value: Any) -> str:

@@ -93,6 +93,8 @@ def test_what_cannot_be_used_is_asked_for_again_without_being_said(new: Machine)
         terminal.wait_for("is no plan")
         terminal.answer("plan", "")
         terminal.answer("Streams", "")
+        terminal.answer("from which date", "2040-01-01")
+        terminal.wait_for("lies in the future")
         terminal.answer("from which date", "")
         terminal.answer("Send one test event", "n")
         assert terminal.end() == 0, terminal.shown

@@ -46,6 +46,26 @@ def test_a_misspelt_key_in_a_file(machine: Machine) -> None:
     assert "log_level" in ended.err
 
 
+def test_a_start_date_in_the_future_is_fixed_by_nothing_and_does_no_harm_later(machine: Machine) -> None:
+    file = machine.here / "connector.toml"
+    file.write_text(
+        f'start_date = 2040-01-01\nbase_url = "{machine.environment()["BEAMER_BASE_URL"]}"\n'
+        '[[connections]]\nname = "default"\n'
+        'api_key_env = "BEAMER_API_KEY"\nwrite_key_env = "SEGMENT_WRITE_KEY"\n'
+    )
+    right, machine.extra["BEAMER_START_DATE"] = machine.start.isoformat(), ""
+    of_toml = ("--config", str(file))
+    for words in (["check", "--offline"], ["sync", "--dry-run"], ["sync"]):
+        ended = machine.run(*words, *of_toml, "--output", "json")
+        assert (ended.code, machine.asked()) == (78, 0), (words, ended.err)
+        assert "2040-01-01 lies in the future" in ended.out + ended.err
+    machine.extra["BEAMER_START_DATE"] = right
+    assert machine.run("sync", "--max-requests", "0").code == 0
+    machine.extra["BEAMER_START_DATE"] = "2040-01-01"
+    assert machine.run("sync", "--max-requests", "0").code == 0
+    assert machine.run("check", "--offline").code == 0
+
+
 @pytest.mark.slow
 def test_a_store_in_a_pod_when_it_is_asked_for(make: Make) -> None:
     machine = make(extra={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as configure
 from hypothesis import strategies as st
 
-from connector.config import STREAMS, Connection, Reserve, load
+from connector.config import STREAMS, Connection, Reserve, load, values
 from connector.errors import ConfigurationError, Exit
 from connector.plans import PLANS
 
@@ -155,6 +155,25 @@ def test_bad_values_say_what_is_wanted(name: str, text: str, says: str) -> None:
     assert says in str(error)
     assert name in str(error)
     assert "hunter2pass" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("date", "says"),
+    [
+        ("1999-12-31", "1999-12-31 is before 2000-01-01"),
+        ("2000-01-01", ""),
+        ("2024-01-02", ""),
+        ("2024-01-02T00:00:01", "2024-01-02 lies in the future"),
+        ("0001-01-01", "0001-01-01 is before"),
+    ],
+)
+def test_dates_that_nobody_means(date: str, says: str) -> None:
+    when = values.moment(date)
+    if not says:
+        assert values.believable(when, DAY) == when
+        return
+    with pytest.raises(ValueError, match=says):
+        values.believable(when, DAY)
 
 
 def test_all_problems_come_in_one_error() -> None:
