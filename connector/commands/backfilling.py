@@ -16,7 +16,7 @@ from connector.beamer.pages import iso
 from connector.commands.meter import meter
 from connector.commands.session import Session
 from connector.commands.syncing import narrowed
-from connector.config import Connection
+from connector.config import Connection, values
 from connector.errors import ConnectorError, Exit
 from connector.output import complain, explain, say
 from connector.service import summary, suspension
@@ -38,6 +38,7 @@ log = structlog.get_logger()
 LANES = 4
 # After so many pages the heap is tidied up.
 TIDIED_EVERY = 200
+HOLDS_SOMETHING = "Give a range that holds something."
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,14 @@ def _backfill(
 
 
 def _range(parts: Parts, connection: Connection, wishes: Wishes) -> Range:
-    if wishes.until and wishes.until <= wishes.since:
-        raise Unclear("--until is not later than --since.", todo="Give a range that holds something.")
+    now = parts.clock.now()
+    try:
+        values.believable(wishes.since, now)
+    except ValueError as error:
+        raise Unclear(f"--since: {error}.", todo=HOLDS_SOMETHING) from None
+    if (wishes.until or now) <= wishes.since:
+        end = "--until" if wishes.until else "Now"
+        raise Unclear(f"{end} is not later than --since.", todo=HOLDS_SOMETHING)
     narrowed(connection, wishes.streams)
     chosen = wishes.streams or connection.streams
     names = tuple(name for name in CATALOGUE if name in chosen)
