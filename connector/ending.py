@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, takewhile
+from pathlib import Path
 from typing import Any, NoReturn
 
 from connector.clock import SystemClock
@@ -16,6 +17,9 @@ from connector.output import as_json, complain, explain, explain_unexpected
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The worst first, as several connections end differently.
 WORST_FIRST = (78, 1, 69, 77, 65, 75)
+
+# Standard input, output and error are the files 0, 1 and 2.
+LAST_STANDARD = 2
 
 
 class Signalled(SystemExit):
@@ -53,6 +57,7 @@ def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Ca
 
 def run(command: Callable[[], None], words: Sequence[str]) -> None:
     """Run a command; every error ends in a sentence and an exit code."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a sign is no reason to fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -70,6 +75,17 @@ def run(command: Callable[[], None], words: Sequence[str]) -> None:
             _end_by(behind, words)
         explain_unexpected(error)
         _end(words, Exit.UNEXPECTED, unexpected(error))
+
+
+def _open_closed() -> None:
+    """Let a stream that was closed (`>&-` in a crontab) be /dev/null."""
+    # By their numbers, too: or the store's file gets one of them, and what is written to it goes there.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD:
+        pass
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def unexpected(error: BaseException) -> dict[str, str]:

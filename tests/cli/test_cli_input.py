@@ -1,5 +1,7 @@
 """What bad input gets: a clear error, the fitting exit code, and nothing lost."""
 
+import subprocess
+import sys
 from pathlib import Path
 from socket import create_server
 
@@ -8,7 +10,7 @@ from sqlalchemy import text
 
 from connector.state.engine import open_store
 from tests.cli.conftest import Make
-from tests.cli.process import Machine
+from tests.cli.process import ROOT, Machine
 
 WRONG = [
     ({"BEAMER_STRAEMS": "nps"}, 78, "BEAMER_STREAMS"),
@@ -192,3 +194,11 @@ def test_no_budget_may_skip(make: Make) -> None:
     assert (again.code, again.json["exit"], again.connection["stopped"]) == (99, 99, "The quota is spent.")
     assert machine.run("sync").code == 0
     assert machine.asked() == 5
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_output_is_none(machine: Machine, closed: str) -> None:
+    words = ["sh", "-c", f'exec "$0" -m connector sync {closed}', sys.executable]
+    ended = subprocess.run(words, cwd=ROOT, env=machine.environment(), capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    machine.all_there_once()
