@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from connector.beamer.catalogue import CATALOGUE, Stream
 from connector.clock import Clock
 from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings, values
-from connector.errors import ConfigurationError
+from connector.errors import ConfigurationError, ConnectorError, KeyRefused
 from connector.segment.host import host_of
 from connector.segment.shape import Naming, Privacy
 from connector.state import connections, schema
@@ -187,6 +187,18 @@ def keys_in_use(connection: Connection) -> Secrets:
     key, write_key = secrets(connection)
     host = host_of(connection.region, connection.segment_host)
     return {"beamer": f"{key} {connection.base_url}", "segment": f"{write_key} {host}"}
+
+
+def of_connection(error: ConnectorError, connection: Connection) -> ConnectorError:
+    """The error, with what to do about a key said of the variable or file that this connection's stands in.
+
+    The doors know a key, but not whose it is.
+    """
+    if isinstance(error, KeyRefused):
+        for key in ("api_key", "write_key"):
+            usual = Connection.settings()[key].environment
+            error.todo = error.todo.replace(usual, connection.holder(key))
+    return error
 
 
 def limits(connection: Connection) -> Limits:

@@ -259,7 +259,7 @@ def _ended(
             say(line)
         say(f"  {_how_far(of, balance, parts.ledger.limits.usable)}")
     if outcome.error:
-        explain(outcome.error)
+        explain(compose.of_connection(outcome.error, connection))
     return {
         **summary.as_dict(connection.name, outcome, balance, connection.limit_text),
         "exit": int(outcome.exit),

@@ -9,7 +9,7 @@ from connector.beamer.door import Beamer
 from connector.commands.looking import screen_here, status_of
 from connector.commands.session import Session
 from connector.config import Connection
-from connector.errors import ConfigurationError, ConnectorError
+from connector.errors import ConfigurationError, ConnectorError, KeyRefused
 from connector.output import complain, say
 from connector.segment.door import Segment
 from connector.segment.host import host_of
@@ -130,7 +130,10 @@ def _beamer(
     def get(purpose: str, ask: Ask) -> Answer:
         # A person asks, a handful of requests at most: what has gathered is not waited for.
         at = ledger.take(f"check {purpose}", here.clock.now(), beyond_bucket=True)
-        return beamer.get(ask, at)
+        try:
+            return beamer.get(ask, at)
+        except KeyRefused as error:
+            raise compose.of_connection(error, connection) from None
 
     answered = refused = False
     for finding in Examination(roots, get, here.clock.now).findings():
@@ -158,7 +161,7 @@ def _tested(
     try:
         segment.send([message.text], now)
     except ConnectorError as error:
-        return failed("destination", error)
+        return failed("destination", compose.of_connection(error, connection))
     refusals.lift(store, identity.name, "segment")
     host = host_of(connection.region, connection.segment_host)
     return Finding("destination", "ok", f"{host} took '{message.event}' ({message.message_id}).", WRONG_KEY)

@@ -155,7 +155,8 @@ def _sync(
     suspension.note(store, connection.name, keys, outcome.error, here.clock.now())
     note_newest(store, connection.name, sorted(outcome.report.new), here.clock.now())
     lines = summary.lines(connection.name, outcome, balance, connection.limit_text)
-    voice.say(lines, connection.name, outcome.error)
+    error = outcome.error and compose.of_connection(outcome.error, connection)
+    voice.say(lines, connection.name, error)
     result = summary.as_dict(connection.name, outcome, balance, connection.limit_text)
     start = parts.identity.start_date.isoformat()
     return {

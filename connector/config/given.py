@@ -47,11 +47,15 @@ class SecretAt:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value with its source (for `config show`) and its name there (for errors)."""
+    """A value with its source (for `config show`) and its name there (for errors).
+
+    `holder` is the variable or file that a secret was fetched from.
+    """
 
     value: Any = field(repr=False)
     source: str
     label: str
+    holder: str = ""
 
 
 Layer = dict[str, Given]

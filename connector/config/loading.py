@@ -137,7 +137,10 @@ class _Build:
         except ValidationError as error:
             self.problems += _wrong(error, ready, settings)
             return None
-        built.remember({key: given.source for key, given in ready.items()})
+        built.remember(
+            {key: given.source for key, given in ready.items()},
+            {key: given.holder for key, given in ready.items() if given.holder},
+        )
         return built
 
     def _fetched(self, given: Given) -> Given | None:

@@ -18,7 +18,8 @@ def fetch(
         return _from_file(given, at, problems)
     if at.where in variables:
         variable = variables[at.where]
-        return Given(variable.value.strip(), variable.source, f"{at.where}, named by {given.label}")
+        label = f"{at.where}, named by {given.label}"
+        return Given(variable.value.strip(), variable.source, label, at.where)
     if required:
         problems.append(_unset(given, at.where))
     return None
@@ -49,4 +50,4 @@ def _from_file(given: Given, at: SecretAt, problems: list[Problem]) -> Given | N
     if not text:
         problems.append(Problem(f"{given.label}: the file {at.shown} is empty."))
         return None
-    return Given(text, str(path), given.label)
+    return Given(text, str(path), given.label, str(path))

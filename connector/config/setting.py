@@ -34,6 +34,7 @@ class Configured(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _holders: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
@@ -49,6 +50,11 @@ class Configured(BaseModel):
         """'default', 'environment', 'env file', or the path of the file that gave it."""
         return self._sources.get(key, "default")
 
-    def remember(self, sources: dict[str, str]) -> None:
-        """Keep where each field came from, for `config show`."""
+    def holder(self, key: str) -> str:
+        """The variable or the file that a secret stands in."""
+        return self._holders.get(key) or self.settings()[key].environment
+
+    def remember(self, sources: dict[str, str], holders: dict[str, str]) -> None:
+        """Keep where each field came from, for `config show` and for errors."""
         self._sources.update(sources)
+        self._holders.update(holders)

@@ -3,6 +3,7 @@
 import json
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,7 @@ def test_one_failing_account_leaves_the_others_alone(make: Make) -> None:
     ended = machine.run("sync", "--all")
     assert ended.code == 77
     assert "error BS-401: b: " in ended.err
+    assert "Check KEY_b against Settings > API" in ended.err
     for line in ("a: ", "c: "):
         assert f"\n{line}" in f"\n{ended.out}"
     assert "of-somebody-else" not in ended.out + ended.err
@@ -54,6 +56,22 @@ def test_a_refused_key_suspends_its_connection_until_it_changes(make: Make, data
     assert exits(machine) == {"a": 0, "b": 0, "c": 0}
     shown = machine.run("status", "--output", "json").json["connections"]
     assert [each["suspended"] for each in shown] == [None] * 3
+
+
+def test_a_refused_key_is_named_by_where_it_stands(make: Make) -> None:
+    machine = accounts(make, NAMES)
+    file = machine.here / "write key"
+    file.write_text(machine.sandbox.write_key)
+    table = Path(machine.extra["CONNECTOR_CONFIG"])
+    table.write_text(table.read_text().replace('write_key_env = "WRITE"', f'write_key_file = "{file}"', 1))
+    machine.sandbox.faults.script("segment", [401] * 2)
+    tested = machine.run("check", "--connection", "a", "--send-test")
+    assert (tested.code, f"Compare {file} with the source's settings" in tested.out) == (77, True), tested
+    sent = machine.run("sync", "--connection", "a")
+    assert (sent.code, f"Compare {file} with the source's settings" in sent.err) == (77, True), sent
+    machine.extra["KEY_b"] = "of-somebody-else"
+    examined = machine.run("check", "--connection", "b")
+    assert (examined.code, "Check KEY_b against" in examined.out) == (77, True), examined
 
 
 def test_check_lifts_a_suspension_that_was_a_mistake(machine: Machine) -> None:
