@@ -829,12 +829,14 @@ def state_reset(
     """
     from connector.commands.moving import reset
 
-    if not dry_run and not yes:
-        typer.confirm("Its rows since the start date will be sent again. Go on?", abort=True)
+    def make_sure() -> None:
+        if not yes:
+            typer.confirm("Its rows since the start date will be sent again. Go on?", abort=True, err=True)
+
     here = session(config, env_file, secrets=False)
     with here.existing() as store:
         name = here.settings.connection(connection).name
-        done = reset(here, store, name, stream, dry_run=dry_run, text=output is Output.TEXT)
+        done = reset(here, store, name, stream, make_sure, dry_run=dry_run, text=output is Output.TEXT)
     if output is Output.JSON:
         as_json({"command": "state reset", "exit": 0, "dry_run": dry_run, **done})
 

@@ -80,7 +80,8 @@ def _refuse_ephemeral(url: str, new: bool) -> None:
     raise ConfigurationError(
         f"This is {place}, and there is no state store at {file}.",
         means="A store made here could be gone at the next run, which would then send everything again.",
-        todo="Set DATABASE_URL to a PostgreSQL database, or pass --new-store for a disk that lasts.",
+        todo="Set DATABASE_URL to a PostgreSQL database; or, for a disk that lasts, let "
+        "`beamer-segment sync --new-store` make it.",
     )
 
 

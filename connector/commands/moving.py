@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,16 @@ def moved_lines(done: dict[str, Any], what: str) -> Iterator[str]:
 
 
 def reset(
-    here: Session, store: Store | None, name: str, stream: str, *, dry_run: bool, text: bool
+    here: Session,
+    store: Store | None,
+    name: str,
+    stream: str,
+    make_sure: Callable[[], object],
+    *,
+    dry_run: bool,
+    text: bool,
 ) -> dict[str, Any]:
-    """Forget what was seen of a stream, or say what that would do."""
+    """Forget what was seen of a stream, or say what that would do; `make_sure` ends it if it is not meant."""
     if store is None:
         raise ConfigurationError(
             f"There is no state of connection '{name}'.", means="There is nothing to reset."
@@ -72,6 +79,7 @@ def reset(
     scope = resetting.scope_of(store, name, stream)
     counted = resetting.verdicts(store, scope)
     if not dry_run:
+        make_sure()
         with still(store, name, this_process(), here.clock) as (fence, _):
             resetting.reset(store, fence, scope, here.clock.now())
     if text:

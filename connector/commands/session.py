@@ -30,7 +30,7 @@ class Session:
     def chosen(self, name: str | None, every: bool = False, shard: Shard | None = None) -> list[Connection]:
         """The connection of that name, or every one, or those of a shard."""
         if shard is None and not every:
-            return [self.settings.connection(name)]
+            return [self.settings.connection(name, ", or --all")]
         return [each for each in self.settings.connections if (shard or WHOLE).holds(each.name)]
 
     def named(self, name: str | None) -> str | None:

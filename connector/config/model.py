@@ -107,15 +107,18 @@ class Settings(Configured):
             raise ValueError("CONNECTOR_MAX_INTERVAL is shorter than CONNECTOR_INTERVAL.")
         return self
 
-    def connection(self, name: str | None = None) -> Connection:
-        """The connection of that name; without a name, the only one."""
+    def connection(self, name: str | None = None, or_else: str = "") -> Connection:
+        """The connection of that name; without a name, the only one.
+
+        `or_else` is what the command can do instead of choosing one, for the error.
+        """
         names = [connection.name for connection in self.connections]
         if name is None and len(names) == 1:
             return self.connections[0]
         if name is None:
             raise ConfigurationError(
                 f"There are {len(names)} connections: {', '.join(names)}.",
-                todo="Choose one with --connection NAME, or --all.",
+                todo=f"Choose one with --connection NAME{or_else}.",
             )
         for connection in self.connections:
             if connection.name == name:

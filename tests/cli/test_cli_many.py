@@ -58,6 +58,22 @@ def test_a_refused_key_suspends_its_connection_until_it_changes(make: Make, data
     assert [each["suspended"] for each in shown] == [None] * 3
 
 
+@pytest.mark.parametrize(
+    ("words", "has_all"),
+    [
+        (("sync",), True),
+        (("audit", "--dry-run"), True),
+        (("check",), False),
+        (("backfill", "--since", "2024-01-01"), False),
+        (("quota", "set-used", "1"), False),
+        (("state", "export", "x.state"), False),
+    ],
+)
+def test_one_of_several_has_to_be_chosen(make: Make, words: tuple[str, ...], has_all: bool) -> None:
+    ended = accounts(make, NAMES).run(*words)
+    assert (ended.code, "--connection NAME" in ended.err, "--all" in ended.err) == (78, True, has_all)
+
+
 def test_a_refused_key_is_named_by_where_it_stands(make: Make) -> None:
     machine = accounts(make, NAMES)
     file = machine.here / "write key"

@@ -106,7 +106,8 @@ def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:
     assert dry.code == 0
     assert f"up to {before['NPS Response Sent']:,} events would be sent again" in dry.out
     assert unlimited.run("sync", "--output", "json").connection["sent"] == 0
-    assert unlimited.run("state", "reset", "--stream", "nps").code == 1  # nobody can be asked
+    unasked = unlimited.run("state", "reset", "--stream", "nps", "--output", "json")  # nobody can be asked
+    assert (unasked.code, unasked.out.strip(), "Go on?" in unasked.err) == (1, "", True)
     done = unlimited.run("state", "reset", "--stream", "nps", "--yes", "--output", "json")
     assert done.json["events"] == before["NPS Response Sent"]
     assert unlimited.run("sync", "--output", "json").connection["events"] == {
@@ -119,5 +120,6 @@ def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:
 def test_what_cannot_be_reset(unlimited: Machine) -> None:
     assert unlimited.run("state", "reset", "--stream", "nps", "--yes").code == 78
     unlimited.run("sync")
-    ended = unlimited.run("state", "reset", "--stream", "nbs", "--yes")
+    ended = unlimited.run("state", "reset", "--stream", "nbs")
     assert (ended.code, "never read the stream 'nbs'" in ended.err) == (78, True)
+    assert "Go on?" not in ended.out + ended.err
