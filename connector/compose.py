@@ -57,6 +57,7 @@ def open_any(settings: Settings, *, new: bool = False, workers: int = 1) -> Stor
     """Open the store as it is, whatever its schema."""
     url = location(settings)
     _refuse_ephemeral(url, new)
+    _refuse_driverless(url)
     return open_store(url, workers=workers)
 
 
@@ -66,6 +67,7 @@ def open_existing(settings: Settings) -> Store | None:
     file = file_of(url)
     if file and not _is_there(file):
         return None
+    _refuse_driverless(url)
     store = open_store(url)
     if schema.version(store) is None:
         store.close()
@@ -83,6 +85,20 @@ def _refuse_ephemeral(url: str, new: bool) -> None:
         todo="Set DATABASE_URL to a PostgreSQL database; or, for a disk that lasts, let "
         "`beamer-segment sync --new-store` make it.",
     )
+
+
+def _refuse_driverless(url: str) -> None:
+    """PostgreSQL's driver is an extra: without it nothing is wrong with the URL."""
+    if make_url(url).get_backend_name() != "postgresql":
+        return
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        raise ConfigurationError(
+            "The driver for PostgreSQL is not installed.",
+            todo="Install the connector with its extra: pip install '.[postgres]' in the clone, or "
+            "pip install 'PATH/TO/THE.whl[postgres]'.",
+        ) from None
 
 
 def file_of(url: str) -> Path | None:

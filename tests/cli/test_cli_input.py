@@ -90,6 +90,18 @@ def test_a_database_that_nobody_serves(make: Make) -> None:
         assert "pass-word" not in ended.out + ended.err
 
 
+def test_a_driver_that_is_not_installed(make: Make, tmp_path: Path) -> None:
+    machine = make(database_url="postgresql://me:pass-word@127.0.0.1/x")
+    (tmp_path / "psycopg.py").write_text("raise ModuleNotFoundError")
+    machine.extra["PYTHONPATH"] = str(tmp_path)
+    for words in (["sync"], ["status"]):
+        ended = machine.run(*words)
+        assert ended.code == 78
+        assert "The driver for PostgreSQL is not installed." in ended.err
+        assert "[postgres]" in ended.err
+        assert "DATABASE_URL" not in ended.err
+
+
 @pytest.mark.slow
 def test_a_store_of_a_later_version(on_either: Machine) -> None:
     assert on_either.run("db", "upgrade").code == 0
