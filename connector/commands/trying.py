@@ -1,6 +1,8 @@
 """`demo` and `sandbox`: the whole way on this machine, with a made-up Beamer account and Segment."""
 
 import json
+import shutil
+import sys
 import tempfile
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -25,11 +27,12 @@ from connector.state.engine import Store, open_store
 from connector.sync.run import Run
 from connector.sync.running import Outcome
 
+NAME = "beamer-segment"
 HOURS = 26
 NEXT = """Where to go next:
-  beamer-segment sandbox      the same account, to point a sync at from another terminal
-  beamer-segment check        with your own keys in the environment (see README.md)
-  beamer-segment sync         from cron, as often as you like: the month's budget is kept"""
+  {0} sandbox      the same account, to point a sync at from another terminal
+  {0} check        with your own keys in the environment (see README.md)
+  {0} sync         from cron, as often as you like: the month's budget is kept"""
 
 
 class Hours(SystemClock):
@@ -97,7 +100,14 @@ def _show(outcomes: list[tuple[str, Outcome]], sandbox: Sandbox) -> None:
     comments = [each for each in landed if each["event"] == "Post Commented"]
     say("\nOne of them, whole:")
     say(json.dumps((comments or landed)[-1], indent=2, ensure_ascii=False))
-    say(f"\n{NEXT}")
+    say("\n" + NEXT.format(called(sys.argv[0], shutil.which(NAME))))
+
+
+def called(started: str, on_path: str | None) -> str:
+    """How to call another command from where this one was started: from a clone, NAME is not on the PATH."""
+    if on_path:
+        return NAME
+    return quote(started) if Path(started).name == NAME else f"{quote(sys.executable)} -m connector"
 
 
 def serve_sandbox(port: int, seed: int, speed: float, plan: str) -> None:

@@ -2,11 +2,14 @@
 
 import shlex
 import signal
+import subprocess
+import sys
 from time import monotonic
 
 import pytest
 
-from tests.cli.process import Machine, Running
+from connector.commands.trying import called
+from tests.cli.process import ROOT, Machine, Running
 
 
 def test_the_demo_goes_the_whole_way(machine: Machine) -> None:
@@ -17,8 +20,25 @@ def test_the_demo_goes_the_whole_way(machine: Machine) -> None:
     assert "requests spent" in ended.out
     assert "0 of them twice" in ended.out
     assert '"event": "Post Commented"' in ended.out
-    assert "Where to go next" in ended.out
     assert machine.sandbox.requests == []
+    line = ended.out.partition("Where to go next:\n")[2].splitlines()[0]
+    words = shlex.split(line)
+    words = [*words[: words.index("sandbox")], "--version"]
+    again = subprocess.run(words, cwd=ROOT, env=machine.environment(), capture_output=True, check=False)
+    assert (again.returncode, again.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("started", "on_path", "call"),
+    [
+        (".venv/bin/beamer-segment", None, ".venv/bin/beamer-segment"),
+        ("/a clone/.venv/bin/beamer-segment", None, "'/a clone/.venv/bin/beamer-segment'"),
+        (".venv/bin/beamer-segment", "/usr/bin/beamer-segment", "beamer-segment"),
+        ("connector/__main__.py", None, f"{shlex.quote(sys.executable)} -m connector"),
+    ],
+)
+def test_the_way_on_can_be_typed(started: str, on_path: str | None, call: str) -> None:
+    assert called(started, on_path) == call
 
 
 def test_the_demo_can_be_interrupted(machine: Machine) -> None:
