@@ -8,7 +8,16 @@ from typing import Any, Literal
 from connector.beamer.asking import Answer, Ask
 from connector.beamer.catalogue import Stream
 from connector.beamer.pages import Habits, Place, params_of
-from connector.errors import ConnectorError, Exit, Forbidden, Gone, KeyRefused, NoBudget
+from connector.errors import (
+    ConnectorError,
+    Exit,
+    Forbidden,
+    Gone,
+    KeyRefused,
+    NoBudget,
+    TooMany,
+    Transient,
+)
 from connector.segment.facts import Fact
 from connector.segment.messages import Message, build
 from connector.segment.shape import shape
@@ -45,7 +54,12 @@ def failed(thing: str, error: ConnectorError) -> Finding:
     """An error as a finding; that there is no budget is none."""
     said = f"{error.what} {error.means}".strip()
     code = Exit.UNREACHABLE if error.exit is Exit.UNEXPECTED else error.exit
-    return Finding(thing, "error" if code else "warning", said, error.todo, int(code))
+    todo = error.todo
+    # A run tries these again by itself; here somebody waits to be told.
+    if not todo and isinstance(error, Transient) and not isinstance(error, TooMany):
+        address = "SEGMENT_HOST" if thing == "destination" else "BEAMER_BASE_URL"
+        todo = f"Try again in a minute. If it stays so, look at network, proxy and {address}."
+    return Finding(thing, "error" if code else "warning", said, todo, int(code))
 
 
 def of_store(status: Status) -> Iterator[Finding]:

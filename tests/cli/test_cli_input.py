@@ -90,6 +90,17 @@ def test_a_database_that_nobody_serves(make: Make) -> None:
         assert "pass-word" not in ended.out + ended.err
 
 
+def test_neighbours_that_nobody_serves(make: Make) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    machine = make(extra={"BEAMER_BASE_URL": f"{url}/v0", "SEGMENT_HOST": url})
+    ended = machine.run("check", "--send-test", "--output", "json")
+    assert ended.code == 69, ended.err
+    wrong = [found["todo"] for found in ended.json["findings"] if found["grade"] == "error"]
+    assert [todo.rpartition(" ")[2] for todo in wrong] == ["BEAMER_BASE_URL.", "SEGMENT_HOST."]
+    assert all("network" in todo for todo in wrong)
+
+
 def test_a_driver_that_is_not_installed(make: Make, tmp_path: Path) -> None:
     machine = make(database_url="postgresql://me:pass-word@127.0.0.1/x")
     (tmp_path / "psycopg.py").write_text("raise ModuleNotFoundError")
