@@ -904,4 +904,5 @@ def main() -> None:
 
     from connector.ending import run
 
-    run(lambda: app(prog_name="beamer-segment"), sys.argv[1:])
+    groups = [str(group.name) for group in app.registered_groups]
+    run(lambda: app(prog_name="beamer-segment"), sys.argv[1:], groups)

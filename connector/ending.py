@@ -4,7 +4,7 @@ import _thread
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -55,8 +55,12 @@ def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Ca
             signal.signal(number, handler)
 
 
-def run(command: Callable[[], None], words: Sequence[str]) -> None:
-    """Run a command; every error ends in a sentence and an exit code."""
+def run(command: Callable[[], None], words: Sequence[str], groups: Collection[str] = ()) -> None:
+    """Run a command; every error ends in a sentence and an exit code.
+
+    `words` are those of the command line; of a command in one of `groups` the first two are its name.
+    """
+    name = _name(words, groups)
     _open_closed()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a sign is no reason to fail.
@@ -66,15 +70,15 @@ def run(command: Callable[[], None], words: Sequence[str]) -> None:
     try:
         command()
     except Signalled as signalled:
-        _end_by(signalled, words)
+        _end_by(signalled, words, name)
     except ConnectorError as error:
         explain(error)
-        _end(words, error.exit, {"code": error.code, "what": error.what})
+        _end(words, name, error.exit, error.as_dict())
     except Exception as error:
         if behind := _signal_behind(error):
-            _end_by(behind, words)
+            _end_by(behind, words, name)
         explain_unexpected(error)
-        _end(words, Exit.UNEXPECTED, unexpected(error))
+        _end(words, name, Exit.UNEXPECTED, unexpected(error))
 
 
 def _open_closed() -> None:
@@ -100,17 +104,22 @@ def _signal_behind(error: BaseException | None) -> Signalled | None:
     return error
 
 
-def _end_by(signalled: Signalled, words: Sequence[str]) -> NoReturn:
+def _end_by(signalled: Signalled, words: Sequence[str], name: str) -> NoReturn:
     complain("stopped by a signal")
-    _end(words, int(str(signalled.code)), None)
+    _end(words, name, int(str(signalled.code)), None)
+
+
+def _name(words: Sequence[str], groups: Collection[str]) -> str:
+    """What the command is called: its arguments, which may be a person's id, are no part of it."""
+    parts = 2 if words and words[0] in groups else 1
+    return " ".join(takewhile(lambda word: not word.startswith("-"), words[:parts]))
 
 
 def _leave(number: int, _frame: Any) -> None:
     raise Signalled(128 + number)
 
 
-def _end(words: Sequence[str], code: int, error: Mapping[str, str] | None) -> NoReturn:
+def _end(words: Sequence[str], name: str, code: int, error: Mapping[str, str] | None) -> NoReturn:
     if "--output=json" in words or ("--output", "json") in pairwise(words):
-        command = " ".join(takewhile(lambda word: not word.startswith("-"), words))
-        as_json({"command": command, "exit": int(code), "error": error})
+        as_json({"command": name, "exit": int(code), "error": error})
     sys.exit(code)

@@ -39,6 +39,10 @@ class ConnectorError(Exception):
     default_means = ""
     default_todo = ""
 
+    def as_dict(self) -> dict[str, str]:
+        """The error as JSON holds it; `todo` only where there is something to do."""
+        return {"code": self.code, "what": self.what, **({"todo": self.todo} if self.todo else {})}
+
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.means, self.todo) if part)
 

@@ -118,7 +118,7 @@ def attempted(
         return _sync(here, store, connection, wishes, told, voice)
     except ConnectorError as error:
         voice.explain(error, name)
-        return _failed(name, error.exit, {"code": error.code, "what": error.what})
+        return _failed(name, error.exit, error.as_dict())
     except Exception as error:
         voice.explain_unexpected(error, name)
         return _failed(name, Exit.UNEXPECTED, unexpected(error))

@@ -34,7 +34,7 @@ def as_dict(name: str, outcome: "Outcome", balance: Balance, limit_text: str) ->
         "limit": limit_text,
         "requests_again_at": balance.again.isoformat() if balance.again else None,
         "closed_until": balance.closed_until.isoformat() if balance.closed_until else None,
-        "error": None if error is None else {"code": error.code, "what": error.what},
+        "error": error and error.as_dict(),
     }
 
 

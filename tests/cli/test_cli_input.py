@@ -40,6 +40,23 @@ def test_a_wrong_setting(make: Make, extra: dict[str, str], code: int, named: st
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["explain", "4711"], "explain"),
+        (["state", "export", "x.state"], "state export"),
+        (["quota", "set-used", "20"], "quota set-used"),
+        (["quota"], "quota"),
+    ],
+)
+def test_an_error_as_json_names_the_command_alone_and_what_to_do(
+    make: Make, words: list[str], name: str
+) -> None:
+    ended = make(extra={"BEAMER_STRAEMS": "nps"}).run(*words, "--output", "json")
+    assert (ended.code, ended.json["command"]) == (78, name)
+    assert "BEAMER_STREAMS" in ended.json["error"]["todo"]
+
+
 def test_a_misspelt_key_in_a_file(machine: Machine) -> None:
     file = machine.here / "connector.toml"
     file.write_text('log_levle = "debug"\n')

@@ -44,6 +44,7 @@ def test_a_refused_key_suspends_its_connection_until_it_changes(make: Make, data
     refused = [each.status for each in machine.sandbox.requests].count(401)
     again = machine.run("sync", "--connection", "b", "--output", "json")
     assert (again.code, again.connection["error"]["code"]) == (77, "BS-401")
+    assert "Replace its Beamer key" in again.connection["error"]["todo"]
     assert "suspended since" in again.err
     assert "Nothing was asked" in again.err
     assert [each.status for each in machine.sandbox.requests].count(401) == refused
