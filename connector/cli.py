@@ -662,7 +662,10 @@ def outbox_retry(
     name = here.named(connection)
     with here.existing() as store:
         count = retry(store, name, names) if store else 0
-    say(f"{count} waiting again; the next sync sends them.")
+    if count:
+        say(f"{count} waiting again; the next sync sends them.")
+    else:
+        say("Nothing was refused." if every else "None of them was refused.")
 
 
 @outbox_app.command("drop")

@@ -11,12 +11,13 @@ from connector.commands.looking import spending_lines, unread_lines
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.errors import ConfigurationError
-from connector.output import say, table
+from connector.output import complain, say, table
 from connector.plans import PLANS
 from connector.service.quota import Offer, Outlook, Quota, quota
 from connector.state import connections, runs
 from connector.state.engine import Store
 from connector.state.ledger import Balance, Ledger, Limits
+from connector.state.spending import ELSEWHERE
 from connector.sync.forecast import Forecast
 from connector.sync.policy import Policy
 
@@ -56,8 +57,15 @@ def set_used(
             means="Nothing was written down.",
             todo="Set BEAMER_API_KEY or BEAMER_ACCOUNT.",
         )
-    ledger = Ledger(store, account, connection.name, compose.limits(connection))
-    ledger.set_used(total, here.clock.now(), since)
+    now, ledger = here.clock.now(), Ledger(store, account, connection.name, compose.limits(connection))
+    ledger.set_used(total, now, since)
+    balance = ledger.balance(now)
+    own = balance.used - balance.by_purpose.get(ELSEWHERE, 0)
+    if since is None and own > total:
+        complain(
+            f"{own:,} requests were sent from here since {balance.since:%Y-%m-%d}, more than {total:,}: "
+            "these count, and none as spent elsewhere."
+        )
 
 
 # --- what is asked for ----------------------------------------------------------------------------------

@@ -208,7 +208,11 @@ def test_telling_what_was_used(on_either: Machine) -> None:
     on_either.run("sync")
     (account,) = on_either.run("quota", "--output", "json").json["accounts"]
     assert account["used"] == 420 + on_either.asked()
-    assert "elsewhere 10" in on_either.run("quota", "set-used", str(on_either.asked() + 10)).out
+    more = on_either.run("quota", "set-used", str(on_either.asked() + 10))
+    assert ("elsewhere 10" in more.out, more.err) == (True, "")
+    less = on_either.run("quota", "set-used", "2")
+    assert f"{on_either.asked()} requests were sent from here since" in less.err
+    assert "elsewhere" not in less.out.replace("elsewhere 0", "")
 
 
 @pytest.mark.slow
