@@ -219,7 +219,7 @@ MUTANTS = (
         "what Segment refuses is dropped",
         (
             "sync/delivery.py",
-            "self._outbox.bury(letter, answer.what, self._clock.now(), unsure=letter.id in self._unsure)",
+            "self._outbox.bury(letter, what, self._clock.now(), unsure=letter.id in self._unsure)",
             "self._outbox.confirm([letter], self._clock.now())",
         ),
     ),
