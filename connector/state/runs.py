@@ -31,12 +31,8 @@ _LAST = (
     .order_by(runs.c.id.desc())
     .limit(1)
 )
-_LAST_BUT_HISTORY = (
-    select(runs.c.started_at, runs.c.summary)
-    .where(runs.c.connection == bindparam("whose"), runs.c.command != "backfill")
-    .where(runs.c.id < bindparam("before"))
-    .order_by(runs.c.id.desc())
-    .limit(1)
+_LAST_BUT_HISTORY = _LAST.add_columns(runs.c.summary).where(
+    runs.c.command != "backfill", runs.c.id < bindparam("before")
 )
 _LAST_ENDED = _LAST_BUT_HISTORY.where(runs.c.finished_at.is_not(None))
 _OTHERS = select(connections.c.name).where(

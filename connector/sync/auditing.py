@@ -25,7 +25,7 @@ DELETED_SHARE = 0.01
 
 def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
     """The lists that were read longest ago, though no counter has moved since."""
-    due = nsmallest(AUDITS, _due(picture, now - AUDIT_AFTER), key=_longest_ago)
+    due = nsmallest(AUDITS, _due(picture, now), key=_longest_ago)
     guess = known_rates or (Learnt(picture, now) if due else None)
     probes = _counts(picture, now)
     for stream, parent, child in due:
@@ -40,16 +40,16 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
     return probes
 
 
-def _due(picture: Picture, horizon: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
-    """The lists that are not empty and were not read whole since then, though no counter has moved."""
+def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
+    """The lists that are not empty and were not read whole lately, though no counter has moved."""
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         parents = picture.progress.parents.get(stream.parent or "", {})
         for child in picture.progress.children.get(stream.name, {}).values():
             parent = parents.get(child.parent)
             whole = child.whole_at or (parent and parent.known_at) or BEFORE
-            if whole >= horizon or not child.swept_at or child.swept != child.counter:
+            if whole >= now - AUDIT_AFTER or not child.swept_at or child.swept != child.counter:
                 continue
-            if resting.rests(child, horizon + AUDIT_AFTER):
+            if resting.rests(child, now):
                 continue
             if parent and not parent.gone and counters.total(child.counter):
                 yield stream, parent, child

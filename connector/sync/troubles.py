@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 
 from connector.errors import BadAnswer, ConnectorError, Forbidden, TooMany, Transient, Unreachable
+from connector.state.progress import ChildState, StreamState
 from connector.sync import resting
 from connector.sync.probes import Probe
 from connector.sync.retries import wait_before
@@ -78,7 +79,7 @@ class Troubles:
     def transient(self, probe: Probe, error: Transient) -> None:
         wait = wait_before(probe.failures + 1, error, self._chance())
         # What failed in the runs before, too, is worth one request of a limited month now and then.
-        if wait is None or (self._work.per_day is not None and self._failures(probe) > resting.FREE):
+        if wait is None or (self._work.per_day is not None and self._state(probe).failures > resting.FREE):
             self.give_up(probe, error)
         else:
             self._again[id(probe)] = (probe, error)
@@ -121,10 +122,10 @@ class Troubles:
         if self._of_stream[name] >= FAILURES_IN_A_ROW:
             self._work.agenda.drop(name)
 
-    def _failures(self, probe: Probe) -> int:
+    def _state(self, probe: Probe) -> StreamState | ChildState:
+        """That of the list which a probe reads, or else of its stream."""
         progress, name = self._work.progress, probe.stream.name
-        child = progress.children.get(name, {}).get(probe.parent)
-        return (child or progress.streams[name]).failures
+        return progress.children.get(name, {}).get(probe.parent) or progress.streams[name]
 
     def _note_failure(self, probe: Probe) -> None:
         """Write down that a list failed, so that the runs to come leave it alone for a while."""
@@ -132,16 +133,14 @@ class Troubles:
             # Counts have a share of their own, and a backfill keeps where it stands itself.
             return
         work, name, now = self._work, probe.stream.name, self._work.beamer_now
-        child = work.progress.children.get(name, {}).get(probe.parent)
-        before = (child or work.progress.streams[name]).failed_at
-        answered = self._answered or resting.answered_since(work.progress, before)
-        if probe.stream.parent is None:
-            state = work.progress.streams[name]
-            work.progress.streams[name] = resting.failed(state, now, answered=answered)
-        elif child:
-            child = resting.failed(child, now, answered=answered)
+        state = self._state(probe)
+        answered = self._answered or resting.answered_since(work.progress, state.failed_at)
+        if isinstance(state, ChildState):
+            child = resting.failed(state, now, answered=answered)
             work.intake.settle(child, work.clock.now())
             work.progress.children[name][probe.parent] = child
+        elif probe.stream.parent is None:
+            work.progress.streams[name] = resting.failed(state, now, answered=answered)
 
     def _retry(self, probe: Probe, error: Transient, wait: float) -> None:
         log.info("retry", stream=probe.stream.name, error=error.what, seconds=round(wait, 1))
