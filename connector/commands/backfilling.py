@@ -26,6 +26,7 @@ from connector.state.backfills import Backfill, Range
 from connector.state.engine import Store
 from connector.state.ledger import Balance
 from connector.state.spending import ALLOWANCE
+from connector.sync import counters
 from connector.sync.backfill import History, Order, judging
 from connector.sync.courier import ThreadCourier
 from connector.sync.estimate import Estimate, estimate, to_count
@@ -173,8 +174,7 @@ def _count(parts: Parts, stream: Stream, since: datetime | None, until: datetime
         # An estimate is worth no failure; what is wrong shows as soon as rows are asked for.
         log.info("not_counted", stream=stream.name, error=error.what)
         return None
-    count = answer.body.get("count") if isinstance(answer.body, dict) else None
-    return count if isinstance(count, int) else None
+    return counters.counted(answer.body)
 
 
 def _before(

@@ -55,14 +55,14 @@ class Answers:
     def _count(self, probe: Probe, answer: Answer) -> None:
         """Compare a count with what is held; where they differ, halve the window down to what is read."""
         work, window = self._work, probe.window
-        count = counters.read(answer.body if isinstance(answer.body, dict) else {}, ["count"])
-        if window is None or count == counters.UNKNOWN:
+        count = counters.counted(answer.body)
+        if window is None or count is None:
             # The same next time: the audit does without, as where the count is not known at all (404).
             raise Gone("Beamer's answer was not a count.")
         state = work.progress.streams[probe.stream.name]
         work.agenda.close(probe)
         work.report.audited[probe.stream.name] += 1
-        parts = candidates.behind_count(probe, window, counters.total(count), work.intake.held(state.scope))
+        parts = candidates.behind_count(probe, window, count, work.intake.held(state.scope))
         self._on_with_audit(probe, window, parts)
         for part in parts:
             work.agenda.first(part)

@@ -11,15 +11,21 @@ UNKNOWN = "?"
 
 def read(raw: Mapping[str, Any], names: Sequence[str]) -> str:
     """Read the counters off a parent's raw row; one that is missing or no number stays unknown."""
-    return ",".join(_part(raw.get(name)) for name in names)
+    numbers = (_number(raw.get(name)) for name in names)
+    return ",".join(UNKNOWN if number is None else str(number) for number in numbers)
 
 
-def _part(value: Any) -> str:
+def counted(body: Any) -> int | None:
+    """How many rows the answer to a `/count` tells of, read as leniently; None if it is no count."""
+    return _number(body.get("count")) if isinstance(body, dict) else None
+
+
+def _number(value: Any) -> int | None:
     try:
         number = None if value is None else integer(value)
     except Unreadable:
-        number = None
-    return UNKNOWN if number is None or number < 0 else str(number)
+        return None
+    return None if number is None or number < 0 else number
 
 
 @lru_cache(maxsize=65_536)

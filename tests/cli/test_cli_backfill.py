@@ -74,6 +74,15 @@ def test_the_estimate_is_close_and_costs_little(unlimited: Machine) -> None:
     )
 
 
+def test_a_count_may_come_as_text(unlimited: Machine) -> None:
+    unlimited.run("sync")
+    count: tuple[str, int, bytes, dict[str, str]] = ("answer", 200, b'{"count": "4000"}', {})
+    unlimited.sandbox.faults.on(lambda request: request.path.endswith("/nps/count"), [count])
+    guess = unlimited.run(*HISTORY, "--stream", "nps", "--dry-run").connection["estimate"]
+    assert (guess["rows"], guess["most_rows"]) == (0, 4000)
+    assert guess["requests"] == 41
+
+
 def test_without_a_sync_before_it_the_estimate_says_what_it_does_not_know(unlimited: Machine) -> None:
     told = unlimited.run("backfill", "--since", "2020-01-01", "--dry-run")
     assert told.code == 0

@@ -23,6 +23,25 @@ def test_a_counter_is_read_leniently(raw: dict[str, object], expected: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"count": 12}, 12),
+        ({"count": "12"}, 12),
+        ({"count": 12.0}, 12),
+        ({"count": 0}, 0),
+        ({"count": True}, None),
+        ({"count": -1}, None),
+        ({"count": "many"}, None),
+        ({}, None),
+        ([12], None),
+        (None, None),
+    ],
+)
+def test_a_count_is_read_as_leniently(body: object, expected: int | None) -> None:
+    assert counters.counted(body) == expected
+
+
+@pytest.mark.parametrize(
     ("counter", "swept", "moved"),
     [
         ("0", None, False),
