@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from structlog.contextvars import bind_contextvars, unbind_contextvars
@@ -17,18 +18,24 @@ from connector.ending import unexpected, worst
 from connector.errors import ConfigurationError, ConnectorError, Exit
 from connector.output import say, table
 from connector.service import summary, suspension
-from connector.state import progress, schema
+from connector.state import progress, runs, schema
 from connector.state.connections import Identity
 from connector.state.engine import Store
+from connector.state.ledger import Balance, Ledger
 from connector.state.newest import note_newest
+from connector.state.period import EPOCH
 from connector.state.progress import Progress, StreamState
 from connector.sync import candidates
 from connector.sync.auditing import AuditEverything
+from connector.sync.opening import Rehearsal, agenda_for, at_hand, planner_for, rehearse
 from connector.sync.picture import Picture
 from connector.sync.report import Report
 from connector.sync.run import Run
 from connector.sync.running import Outcome
+from connector.sync.sharing import left_to_others
 
+# Of an account that nothing was ever asked of; what is at hand there is reckoned at the first request.
+UNTOUCHED = Balance(used=0, left=None, closed_until=None, refused=False, by_purpose={}, since=EPOCH)
 # An audit cut short by the budget goes on the next time with what was not read in this time.
 READ_LATELY = timedelta(days=1)
 
@@ -231,21 +238,50 @@ def _dry_run(
     state = progress.peek(store, connection.name) if store else Progress()
     for name in catalogue:
         state.streams.setdefault(name, StreamState(0, name))
-    if wishes.audit:
-        picture = Picture(catalogue, policy, state, identity.first_page)
-        probes = AuditEverything(now - READ_LATELY).begin(picture, now)
-    else:
-        probes = candidates.first_probes(catalogue, policy, state, identity.first_page, now)
-        probes += candidates.waiting_children(catalogue, policy, state, identity.first_page)
-    cost = candidates.cost(probes)
+    progress.doubt_future(state, now)
+    limits = compose.limits(connection)
+    limited = limits.usable is not None
+    balance, last, reserved = UNTOUCHED, None, 0.0
+    if store:
+        balance = Ledger(store, identity.account, connection.name, limits).balance(now)
+        last = runs.last(store, connection.name)
+        if limited:
+            reserved = left_to_others(store, connection.name, identity.account, last, now)
+    before = last.started_at if last else None
+    hand = 0.0 if balance.refusal else at_hand(balance, wishes.max_requests)
+    found = rehearse(
+        AuditEverything(now - READ_LATELY) if wishes.audit else planner_for(limited=limited),
+        Picture(catalogue, policy, state, identity.first_page, balance.per_day, hand),
+        agenda_for(balance, now, before=before, reserved=reserved, most=wishes.max_requests),
+        now,
+    )
+    cost = candidates.cost(found.probes)
     if text:
-        rows = [(probe.stream.name, probe.parent, probe.reason) for probe in probes]
-        table(f"{connection.name}: {sum(cost.values())} requests at the least", ("stream", "of", "why"), rows)
-        say("More follow where counters have moved; a first sync asks every list that is not empty.")
+        _say_rehearsal(connection.name, found, balance)
     return {
         "connection": connection.name,
         "requests_at_least": sum(cost.values()),
         "by_stream": cost,
-        "probes": [{"stream": p.stream.name, "parent": p.parent, "reason": p.reason} for p in probes],
+        "probes": [{"stream": p.stream.name, "parent": p.parent, "reason": p.reason} for p in found.probes],
+        "later": found.later,
+        "at_hand": None if balance.level is None else int(balance.level),
+        "stopped": balance.refusal,
         "limit": connection.limit_text,
     }
+
+
+def _say_rehearsal(name: str, found: Rehearsal, balance: Balance) -> None:
+    rows = [(probe.stream.name, probe.parent, probe.reason) for probe in found.probes]
+    title = f"{name}: {len(rows)} requests at the least"
+    if rows:
+        table(title, ("stream", "of", "why"), rows)
+    else:
+        say(title)
+    if balance.refusal:
+        say(balance.refusal)
+    elif found.saving:
+        say(f"Saving up: the next look waits for {ceil(found.saving)} more.")
+    if balance.level is not None:
+        say(f"At hand now: {int(balance.level)} requests; {found.later} probes wait for later ones.")
+    if rows:
+        say("More follow where counters have moved; a first sync asks every list that is not empty.")

@@ -13,6 +13,8 @@ from connector.state.quarantined import EMPTIED, IN_QUARANTINE
 from connector.state.tables import DEAD, connections, outbox, quarantine, runs
 
 KEPT = timedelta(days=30)
+# The number of a run that has not begun: above all there are.
+NEXT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def begin(store: Store, connection: str, command: str, now: datetime) -> int:
         return int(db.execute(_BEGIN, new).scalar_one())
 
 
-def last(store: Store, connection: str, *, before: int) -> Last | None:
+def last(store: Store, connection: str, *, before: int = NEXT) -> Last | None:
     """The last run before run number `before`; a backfill is none, it goes on beside them."""
     with store.read() as db:
         return _last(db, _LAST_BUT_HISTORY, connection, before)
@@ -70,7 +72,7 @@ def _last(db: Connection, query: Select[Any], connection: str, before: int) -> L
     return Last(row.started_at, told.get("saving") or 0.0, datetime.fromisoformat(since) if since else None)
 
 
-def waiting_others(store: Store, connection: str, account: str, *, before: int) -> Sequence[Last]:
+def waiting_others(store: Store, connection: str, account: str, *, before: int = NEXT) -> Sequence[Last]:
     """The last runs of the account's other connections that wait for requests."""
     with store.read() as db:
         names = db.execute(_OTHERS, {"account": account, "whose": connection}).scalars().all()

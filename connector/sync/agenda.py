@@ -24,14 +24,22 @@ class Agenda:
     this run may spend at all.
     """
 
-    def __init__(self, picked: int = 0, at_hand: float | None = None) -> None:
+    def __init__(
+        self,
+        picked: int = 0,
+        at_hand: float | None = None,
+        *,
+        per_run: float = 0.0,
+        reserved: float = 0.0,
+        most: int | None = None,
+    ) -> None:
         self.picked = picked
         self.at_hand = at_hand
+        self.per_run = per_run
+        self.reserved = reserved
+        self.most = most
         self.saving = 0.0
         self.saves_for = 0.0
-        self.per_run = 0.0
-        self.reserved = 0.0
-        self.most: int | None = None
         self._kept = 0
         self._order = count()
         self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
@@ -52,10 +60,6 @@ class Agenda:
     def ready(self) -> int:
         """How many probes wait."""
         return sum(map(len, self._waiting.values()))
-
-    @property
-    def empty(self) -> bool:
-        return not self.waits and not self._flights
 
     def add(self, probe: Probe) -> None:
         """Put a probe on the agenda; a list that is under way is not begun twice."""

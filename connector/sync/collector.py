@@ -14,9 +14,9 @@ from connector.state.ledger import Ledger
 from connector.state.progress import Progress
 from connector.sync import candidates, completeness
 from connector.sync.answers import Answers
-from connector.sync.everywhere import LookEverywhere
 from connector.sync.fetching import Fetching
-from connector.sync.planner import MostWorth, Planner
+from connector.sync.opening import agenda_for, at_hand, planner_for
+from connector.sync.planner import Planner
 from connector.sync.policy import Policy
 from connector.sync.pool import Pool
 from connector.sync.report import Report
@@ -47,7 +47,7 @@ class Collector:
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._planner = planner or (LookEverywhere() if ledger.limits.usable is None else MostWorth())
+        self._planner = planner or planner_for(limited=ledger.limits.usable is not None)
         self._work = Work.begun(catalogue, identity, policy, progress, ledger, intake, clock, report)
         self._before = before
         self._reserved = reserved
@@ -74,13 +74,10 @@ class Collector:
         """
         work = self._work
         balance = work.ledger.balance(started)
-        work.per_day, work.at_hand = balance.per_day, balance.level
-        if self._most is not None:
-            work.at_hand = float(self._most) if balance.level is None else min(balance.level, self._most)
-        work.agenda.picked, work.agenda.at_hand = balance.drawn, balance.level
-        work.agenda.reserved, work.agenda.most = self._reserved, self._most
-        if self._before and work.per_day:
-            work.agenda.per_run = work.per_day * ((started - self._before) / timedelta(days=1))
+        work.per_day, work.at_hand = balance.per_day, at_hand(balance, self._most)
+        work.agenda = agenda_for(
+            balance, started, before=self._before, reserved=self._reserved, most=self._most
+        )
         self._doubt_filters(started)
         for probe in self._planner.begin(work.picture, started):
             work.agenda.add(probe)

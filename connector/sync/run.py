@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -17,14 +17,13 @@ from connector.sync.delivery import Delivery
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 from connector.sync.running import Outcome, Parts, under_lease
+from connector.sync.sharing import left_to_others
 from connector.sync.telling import tell
 
 log = structlog.get_logger()
 
 # How many more messages may come to wait before their bytes are added up again.
 WEIGHED_EVERY = 500
-# Who has not run for so long saves for nothing any more.
-SAVING_LASTS = timedelta(days=1)
 
 
 class Run:
@@ -64,6 +63,10 @@ class Run:
         else:
             state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
             progress.doubt_future(state, started)
+        reserved = 0.0
+        if balance.level is not None:
+            name, account = parts.identity.name, parts.ledger.account
+            reserved = left_to_others(parts.store, name, account, last, started, before=number)
         # Under the lease, so that nobody is forgotten in the middle of a run.
         policy = replace(parts.policy, forgotten=forgetting.load(parts.store, parts.identity.name))
         collector = Collector(
@@ -81,7 +84,7 @@ class Run:
             most_requests=self._most,
             planner=parts.planner,
             before=last.started_at if last else None,
-            reserved=self._waited_for_longer(last, number, started) if balance.level is not None else 0.0,
+            reserved=reserved,
             accepted=lambda report: self._page_accepted(delivery, outbox, report),
         )
 
@@ -112,23 +115,6 @@ class Run:
             self._report.waiting = outbox.waiting()
         self._deliver_what_backfills_left(delivery_of)
         return error or self._segment_error
-
-    def _waited_for_longer(self, last: runs.Last | None, number: int, started: datetime) -> float:
-        """How many requests another connection of the account waits for, and has for longer than this one.
-
-        First come, first served: or whoever runs first would take each request as it comes in.
-        """
-        parts = self._parts
-        mine = (last.saving_since if last and last.saving else None) or started
-        others = runs.waiting_others(parts.store, parts.identity.name, parts.ledger.account, before=number)
-        return max(
-            (
-                other.saving
-                for other in others
-                if other.started_at >= started - SAVING_LASTS and (other.saving_since or started) < mine
-            ),
-            default=0.0,
-        )
 
     def _deliver_what_backfills_left(self, delivery_of: Callable[[Outbox], Delivery]) -> None:
         """Messages of a backfill that was cut short go out, unless one is at work."""

@@ -5,6 +5,7 @@ from math import ceil
 
 import pytest
 
+from connector.beamer.catalogue import CATALOGUE
 from connector.sandbox import Company
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
@@ -83,7 +84,33 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(on_either: Machine) -> None:
     asked = on_either.asked()
     after = on_either.run("sync", "--dry-run", "--output", "json")
     assert (after.code, on_either.asked()) == (0, asked)
-    assert after.connection["requests_at_least"] == quiet_requests(on_either)
+    real = on_either.run("sync", "--output", "json").connection
+    # The first sync is followed by one whose audit counts the responses, and reads them.
+    assert 4 < after.connection["requests_at_least"] <= real["requests_spent"]
+    quiet = on_either.run("sync", "--dry-run", "--output", "json").connection
+    assert quiet["requests_at_least"] == quiet_requests(on_either)
+
+
+def test_a_dry_run_plans_as_a_sync_does_under_a_monthly_limit(make: Make) -> None:
+    """It printed everything there is to ask, whatever was at hand."""
+    machine = make(extra={"BEAMER_PLAN": "free"})
+    machine.run("sync", "--max-requests", "12")
+    asked = machine.asked()
+    dry = machine.run("sync", "--dry-run", "--max-requests", "5", "--output", "json").connection
+    assert (machine.asked(), dry["stopped"]) == (asked, None)
+    assert 0 < dry["requests_at_least"] == len(dry["probes"]) <= 5 < dry["at_hand"]
+    assert dry["later"] > 0
+    machine.run("sync", "--max-requests", "1")
+    first = CATALOGUE[dry["probes"][0]["stream"]]
+    assert machine.sandbox.requests[-1].path == first.path_for(dry["probes"][0]["parent"])
+    while machine.run("sync", "--output", "json").connection["requests_spent"]:
+        pass
+    spent = machine.run("sync", "--dry-run", "--output", "json").connection
+    assert (spent["probes"], spent["at_hand"]) == ([], 0)
+    assert spent["stopped"] == "The budget at hand is spent."
+    told = machine.run("sync", "--dry-run").out
+    assert "0 requests at the least" in told
+    assert "The budget at hand is spent." in told
 
 
 def test_the_start_date_stays_and_is_said(machine: Machine) -> None:
