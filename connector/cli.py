@@ -865,7 +865,7 @@ def config_show(config: ConfigFile = None, env_file: EnvFile = None, output: AsO
 def demo(
     seed: Annotated[int, typer.Option("--seed", help="Another made-up company.")] = 7,
 ) -> None:
-    """Run the whole way on this machine: a made-up Beamer account, two syncs, a made-up Segment."""
+    """Run the whole way on this machine: a made-up Beamer account, three syncs, a made-up Segment."""
     from connector.commands.trying import run_demo
 
     raise typer.Exit(run_demo(seed))

@@ -57,11 +57,6 @@ def timer() -> Callable[[], float]:
     return lambda: time.monotonic() - started
 
 
-def to_second(moment: datetime) -> datetime:
-    """Cut to whole seconds, the resolution of Beamer's dates (observed-facts: ties are normal)."""
-    return moment.replace(microsecond=0)
-
-
 def plain(value: Any) -> Any:
     """A moment as JSON holds it; anything else as it is."""
     return value.isoformat() if isinstance(value, datetime) else value

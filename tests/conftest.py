@@ -16,7 +16,7 @@ from sqlalchemy import URL, make_url
 DEFAULT_SERVER = "postgresql+psycopg://{user}@127.0.0.1:5432/postgres"
 NO_SERVER = "no PostgreSQL server answers (set TEST_POSTGRES_URL, or start one on 127.0.0.1:5432)"
 
-PRIVATE_SETTINGS = ("BEAMER_", "SEGMENT_", "AIRFLOW", "DATABASE_URL", "CONNECTOR_CONFIG", "LOG_")
+PRIVATE_SETTINGS = ("BEAMER_", "SEGMENT_", "AIRFLOW", "DATABASE_URL", "CONNECTOR_", "LOG_")
 PLACE_SETTINGS = ("KUBERNETES_SERVICE_HOST", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 

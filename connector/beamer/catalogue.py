@@ -1,7 +1,7 @@
 """The streams as data: where each is listed, how it pages, what its rows hold.
 
 Paths, parameters and caps are those of the API reference (Beamer API 0.1.0). A new stream is an entry
-here and an event in the event catalogue; nothing else names a stream.
+here, an event in the event catalogue, and its name in `config/values.py`; nothing else names a stream.
 """
 
 from collections.abc import Mapping

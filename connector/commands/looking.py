@@ -13,23 +13,11 @@ from connector.clock import plain
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.output import say, table
-from connector.service.screen import Screen, lines, spending_lines, unread_lines
+from connector.service.screen import Screen, lines
 from connector.service.status import Status, status
 from connector.service.status_dict import as_dict
 from connector.state import connections, outbox, runs
 from connector.state.engine import Store
-
-# The first two are `quota`'s as well.
-__all__ = [
-    "screen_here",
-    "show_message",
-    "show_outbox",
-    "show_runs",
-    "show_status",
-    "spending_lines",
-    "status_of",
-    "unread_lines",
-]
 
 
 def show_status(

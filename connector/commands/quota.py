@@ -7,13 +7,13 @@ from math import inf
 from typing import Any
 
 from connector import compose
-from connector.commands.looking import spending_lines, unread_lines
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.errors import ConfigurationError
 from connector.output import complain, say, table
 from connector.plans import PLANS
 from connector.service.quota import Offer, Outlook, Quota, quota
+from connector.service.screen import spending_lines, unread_lines
 from connector.state import connections, runs
 from connector.state.engine import Store
 from connector.state.ledger import Balance, Ledger, Limits

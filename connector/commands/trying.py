@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from shlex import quote
 
@@ -47,9 +47,9 @@ class Hours(SystemClock):
 
 
 def run_demo(seed: int) -> int:
-    """Two syncs with a day between them, from sockets to sockets; give the exit code."""
+    """Three syncs, a day before the second, from sockets to sockets; give the exit code."""
     set_up("WARNING", "auto", Redaction(()))
-    sandbox = Sandbox(Company(seed=seed), now=datetime.now(UTC).replace(microsecond=0), speed=1.0)
+    sandbox = Sandbox(Company(seed=seed), now=SystemClock().now().replace(microsecond=0), speed=1.0)
     with tempfile.TemporaryDirectory() as folder, sandbox.serve() as served:
         say(
             "A made-up Beamer account and a made-up Segment are up on loopback: "
@@ -71,14 +71,10 @@ def run_demo(seed: int) -> int:
 
 
 def _sync(what: str, settings: Settings, connection: Connection, store: Store, clock: Hours) -> Outcome:
-    parts = compose.parts(settings, connection, store, clock)
-    with progress(what) as told:
-        try:
-            return Run(
-                parts, on_progress=lambda report: told(f"{report.asked} requests, {report.sent} sent")
-            ).go()
-        finally:
-            parts.beamer.close()
+    with compose.working(settings, connection, store, clock) as parts, progress(what) as told:
+        return Run(
+            parts, on_progress=lambda report: told(f"{report.asked} requests, {report.sent} sent")
+        ).go()
 
 
 def _show(outcomes: list[tuple[str, Outcome]], sandbox: Sandbox) -> None:
@@ -114,9 +110,8 @@ def serve_sandbox(port: int, seed: int, speed: float, plan: str) -> None:
     """Serve until interrupted, and print the environment to use it."""
     if plan not in MONTHLY:
         raise BadParameter(f"There is no plan {plan!r}; the plans are {', '.join(MONTHLY)}.")
-    now = datetime.now(UTC).replace(microsecond=0)
-    sandbox = Sandbox(Company(seed=seed), plan=plan, now=now, speed=speed)
     clock = SystemClock()
+    sandbox = Sandbox(Company(seed=seed), plan=plan, now=clock.now().replace(microsecond=0), speed=speed)
     try:
         served = sandbox.serve(port)
     except OSError as error:

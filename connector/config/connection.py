@@ -11,8 +11,7 @@ from connector.config import values
 from connector.config.setting import NAME_FORM, Configured, Duration, Lower, Name, Number, Setting
 from connector.config.values import STREAMS, Reserve
 from connector.plans import ASSUMED, PLANS, Plan
-
-REGION_HOSTS = {"us": "api.segment.io", "eu": "events.eu1.segmentapis.com"}
+from connector.segment.host import REGIONS
 
 _DATE_FORM = "2024-01-01 or 2024-01-01T09:30:00+02:00 (UTC without a zone)"
 _DURATION_FORM = "a duration: 15m, 72h, 30d, PT15M or seconds; 0 = off"
@@ -301,8 +300,8 @@ class Connection(Configured):
     def _region_and_host_agree(self) -> "Connection":
         if self.segment_host is None or "region" not in self.model_fields_set:
             return self
-        for region, name in REGION_HOSTS.items():
-            if name in self.segment_host and region != self.region:
+        for region, address in REGIONS.items():
+            if address.removeprefix("https://") in self.segment_host and region != self.region:
                 raise ValueError(
                     f"SEGMENT_HOST lies in region {region}, but SEGMENT_REGION is {self.region}: "
                     "a write key of another region answers 200 and the events vanish."

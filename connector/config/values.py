@@ -4,7 +4,6 @@ Each function takes what the environment (text) or a TOML file (text, number, da
 returns the value, or raises ValueError with what is wrong; the setting's name is put before it.
 """
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from connector.plans import PLANS, Plan
+from connector.segment.host import is_loopback
 
 STREAMS = (
     "posts",
@@ -219,15 +219,6 @@ def _decent(parts: SplitResult) -> None:
         raise ValueError("this has a query or a fragment")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("this is plain http, which would show the key to the network; use https")
-
-
-def is_loopback(hostname: str) -> bool:
-    if hostname == "localhost" or hostname.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(hostname).is_loopback
-    except ValueError:
-        return False
 
 
 def key(value: Any) -> Any:

@@ -9,7 +9,6 @@ from connector.sandbox.segment import refusal
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 Perform = Callable[[Request], Answer]
-Settle = Callable[[Answer], Answer]
 
 
 def act(step: Step, request: Request, perform: Perform, fail: Callable[[int], Answer]) -> Answer:

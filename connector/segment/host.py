@@ -18,7 +18,7 @@ def host_of(region: str, host: str | None) -> str:
         return _of_region(region)
     host = host.strip()
     parts = _split(host if "://" in host else f"https://{host}")
-    if parts.scheme == "http" and not _loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise _wrong("is plain http, over which the key and people's words would travel readable")
     path = _OWN_PATH.sub("", parts.path.rstrip("/"))
     return f"{parts.scheme}://{parts.netloc}{path}"
@@ -50,8 +50,9 @@ def _parsed(address: str) -> SplitResult | None:
     return parts
 
 
-def _loopback(name: str) -> bool:
-    if name == "localhost":
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address is this machine itself, where plain http shows nobody anything."""
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         return ip_address(name).is_loopback

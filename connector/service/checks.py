@@ -92,7 +92,6 @@ class Examination:
         self._now = now
         self._ahead: float | None = None
         self._answered = False
-        self.may_ignore_filters: bool | None = None
 
     def findings(self) -> Iterator[Finding]:
         """Look at the key, the permissions and the clocks; a refused key or a silent Beamer ends it."""
@@ -126,14 +125,12 @@ class Examination:
             self._ask(stream, ignoreFilters="true")
         except Forbidden:
             self._ask(stream)
-            self.may_ignore_filters = False
             return Finding(
                 stream.name,
                 "warning",
                 "The key may read it, but posts with a segmentation filter are invisible to it.",
                 "Give the key the permission 'Read posts (ignore filters)' in Beamer.",
             )
-        self.may_ignore_filters = True
         return Finding(stream.name, "ok", "The key may read it, segmented posts too.")
 
     def _forbidden(self, stream: Stream) -> Finding:

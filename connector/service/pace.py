@@ -6,8 +6,8 @@ from statistics import median
 
 from connector.state import runs, spending
 from connector.state.engine import Store
-from connector.state.ledger import PERIOD_DAYS, Balance, Limits
-from connector.state.period import EPOCH, day_of
+from connector.state.ledger import Balance, Limits
+from connector.state.period import EPOCH, PERIOD_DAYS, day_of
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 # Today's pace is that of so many days; the time between runs is that of so many runs.

@@ -10,7 +10,8 @@ from connector.clock import plain
 from connector.service.pace import DAY, HOUR, between_runs, pace, runs_out
 from connector.state import progress
 from connector.state.engine import Store
-from connector.state.ledger import PERIOD_DAYS, Balance, Ledger, Limits
+from connector.state.ledger import Balance, Ledger, Limits
+from connector.state.period import PERIOD_DAYS
 from connector.sync.activity import Survey
 from connector.sync.forecast import Forecast, everywhere, forecast
 from connector.sync.picture import Picture

@@ -14,8 +14,9 @@ from connector.state.backfills import Backfill
 from connector.state.connections import Identity, known
 from connector.state.engine import Store
 from connector.state.glance import Holder, Ran, Waiting
-from connector.state.ledger import PERIOD_DAYS, Balance, Ledger, Limits
+from connector.state.ledger import Balance, Ledger, Limits
 from connector.state.owner import this_process
+from connector.state.period import PERIOD_DAYS
 from connector.state.progress import StreamState
 from connector.state.refusals import Refusal
 from connector.sync.counters import moved

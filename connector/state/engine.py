@@ -135,8 +135,7 @@ def open_store(url: str, *, workers: int = 1) -> Store:
         pass
     raise ConfigurationError(
         "DATABASE_URL is not a database this connector can use.",
-        todo="Use sqlite:////absolute/path or postgresql://user@host/database "
-        "(the latter needs the extra: pip install 'beamer-segment-connector[postgres]').",
+        todo="Use sqlite:////absolute/path or postgresql://user@host/database.",
     )
 
 

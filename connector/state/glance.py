@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from connector.state.engine import Store
+from connector.state.leases import lasts
 from connector.state.owner import Owner, is_dead
 from connector.state.tables import LIVE, accounts, leases, outbox, runs, streams
 
@@ -87,16 +88,7 @@ def account_began(store: Store, account: str) -> datetime | None:
 
 def holders(store: Store, connection: str, me: Owner, now: datetime) -> Sequence[Holder]:
     """Who is at work on a connection, or was when it died."""
-    held = (leases.c.connection == connection) & (leases.c.expires_at > now)
+    mine = select(leases).where(leases.c.connection == connection).order_by(leases.c.work)
     with store.read() as db:
-        found = db.execute(select(leases).where(held).order_by(leases.c.work)).all()
-    return [
-        Holder(
-            row.work,
-            row.pid,
-            row.host,
-            row.expires_at,
-            is_dead(Owner(row.host, row.machine, row.boot, row.space, row.pid, row.started), me),
-        )
-        for row in found
-    ]
+        found = [row for row in db.execute(mine) if lasts(row, now)]
+    return [Holder(row.work, row.pid, row.host, row.expires_at, is_dead(Owner.of(row), me)) for row in found]

@@ -57,11 +57,19 @@ def acquire(store: Store, connection: str, owner: Owner, now: datetime, work: st
         return Fence(connection, held.token + 1, work)
 
 
+def lasts(held: Row[Any], now: datetime) -> bool:
+    """Whether a lease has not ended by itself."""
+    return bool(now < held.expires_at <= now + LASTS + SKEW)
+
+
+def _is_held(held: Row[Any], me: Owner, now: datetime) -> bool:
+    return lasts(held, now) and not is_dead(Owner.of(held), me)
+
+
 def _check_free(held: Row[Any], me: Owner, now: datetime) -> None:
-    owner = Owner(held.host, held.machine, held.boot, held.space, held.pid, held.started)
-    lasting = now < held.expires_at <= now + LASTS + SKEW
-    if not lasting or is_dead(owner, me):
+    if not _is_held(held, me, now):
         return
+    owner = Owner.of(held)
     left = (held.expires_at - now).total_seconds()
     run = "run" if held.work == SYNC else held.work
     raise Busy(
@@ -73,12 +81,8 @@ def _check_free(held: Row[Any], me: Owner, now: datetime) -> None:
 
 def at_work(db: Connection, connection: str, me: Owner, now: datetime) -> bool:
     """Whether a run of any kind is working on the connection."""
-    for held in db.execute(select(leases).where(leases.c.connection == connection)):
-        try:
-            _check_free(held, me, now)
-        except Busy:
-            return True
-    return False
+    found = db.execute(select(leases).where(leases.c.connection == connection))
+    return any(_is_held(held, me, now) for held in found)
 
 
 def hold(db: Connection, fence: Fence, now: datetime) -> None:
@@ -107,6 +111,16 @@ def release(store: Store, fence: Fence, now: datetime) -> None:
     """Give the lease back: over by everybody's clock, and its fence is good for nothing any more."""
     with store.write() as db:
         db.execute(_GIVE_BACK, {**fence.key, "until": now - SKEW})
+
+
+@contextmanager
+def holding(store: Store, connection: str, owner: Owner, clock: Clock, work: str = SYNC) -> Iterator[Fence]:
+    """Hold the lease meanwhile, and give it back however that ends; raises Busy as `acquire` does."""
+    fence = acquire(store, connection, owner, clock.now(), work)
+    try:
+        yield fence
+    finally:
+        release(store, fence, clock.now())
 
 
 @contextmanager

@@ -20,14 +20,13 @@ from connector.state.engine import Store
 from connector.state.leases import Fence, hold
 from connector.state.limits import Limits
 from connector.state.pacing import gap, pacing
-from connector.state.period import EPOCH, MICROSECOND, ROLLING, counted_after, day_of, micros, turns
+from connector.state.period import EPOCH, MICROSECOND, counted_after, day_of, micros, turns
 from connector.state.standing import Standing, standing
 from connector.state.tables import accounts, spends
 from connector.state.writing import add, add_up
 
-__all__ = ["PERIOD_DAYS", "Balance", "Ledger", "Limits"]
+__all__ = ["Balance", "Ledger", "Limits"]
 
-PERIOD_DAYS = ROLLING.days
 SECONDS_A_DAY = 86_400
 CLOSED = "Beamer refuses requests for now (429)."
 SPENT = "The quota is spent."

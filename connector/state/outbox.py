@@ -43,7 +43,6 @@ class Letter:
     stream: str
     text: str = field(repr=False)
     size: int
-    tries: int
     possible_double: bool
 
 
@@ -226,7 +225,7 @@ def _these(letters: Sequence[Letter]) -> ColumnElement[bool]:
 
 def _letter(row: Any, now: datetime) -> Letter:
     late = now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
-    return Letter(row.id, row.message_id, row.stream, row.message, row.size, row.tries - 1, late)
+    return Letter(row.id, row.message_id, row.stream, row.message, row.size, late)
 
 
 def listed(store: Store, connection: str | None, state: str | None, most: int) -> Sequence[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # The process namespace of a whole machine, as against a container's; the same number in every kernel.
 WHOLE_MACHINE = "pid:[4026531836]"
@@ -24,6 +25,11 @@ class Owner:
     space: str
     pid: int
     started: str
+
+    @classmethod
+    def of(cls, row: Any) -> "Owner":
+        """The owner that a lease's row names."""
+        return cls(row.host, row.machine, row.boot, row.space, row.pid, row.started)
 
 
 def this_process() -> Owner:

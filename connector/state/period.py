@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 # The vendor does not say when its month begins: until it is told, no 31 days in a row exceed the quota.
 # Begun at any hour, 31 days touch 32 of UTC.
-ROLLING = timedelta(days=32)
+PERIOD_DAYS = 32
+ROLLING = timedelta(days=PERIOD_DAYS)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 

@@ -82,12 +82,10 @@ def waiting_others(store: Store, connection: str, account: str, *, before: int =
 
 def last_of(store: Store, connection: str, command: str) -> datetime | None:
     """When a command was last begun on a connection, as far as runs are kept."""
-    return _begun(store, _LAST_OF, {"whose": connection, "of": command})
-
-
-def _begun(store: Store, query: Select[Any], which: Mapping[str, Any]) -> datetime | None:
     with store.read() as db:
-        found: datetime | None = db.execute(query, which).scalar_one_or_none()
+        found: datetime | None = db.execute(
+            _LAST_OF, {"whose": connection, "of": command}
+        ).scalar_one_or_none()
     return found
 
 

@@ -54,7 +54,7 @@ class HistoryAnswers:
 
     @property
     def left(self) -> bool:
-        """Whether lists are left that nobody asks at the moment."""
+        """Whether lists are left that are not read to their end."""
         return bool(self._readings)
 
     def feed(self) -> bool:

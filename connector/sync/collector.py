@@ -12,7 +12,7 @@ from connector.state.intake import Intake
 from connector.state.leases import Fence
 from connector.state.ledger import Ledger
 from connector.state.progress import Progress
-from connector.sync import candidates, completeness
+from connector.sync import completeness
 from connector.sync.answers import Answers
 from connector.sync.fetching import Fetching
 from connector.sync.opening import agenda_for, at_hand, planner_for
@@ -21,6 +21,9 @@ from connector.sync.policy import Policy
 from connector.sync.pool import Pool
 from connector.sync.report import Report
 from connector.sync.work import Work
+
+# A permission that a key did not have is asked about again.
+FILTERS_TRIED_AGAIN = timedelta(days=7)
 
 
 class Collector:
@@ -98,7 +101,7 @@ class Collector:
         work = self._work
         if work.policy.ignore_filters is None and work.ignore_filters is False:
             tried = work.identity.filters_at
-            if tried is None or started - tried > candidates.PROOF_LASTS:
+            if tried is None or started - tried > FILTERS_TRIED_AGAIN:
                 work.ignore_filters = None
 
     def _say_what_is_saved_for(self) -> None:

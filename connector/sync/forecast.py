@@ -12,7 +12,7 @@ from connector.sync.activity import MONTH, Survey
 from connector.sync.agenda import TURNS
 from connector.sync.auditing import AUDIT_AFTER, AUDITS
 from connector.sync.everywhere import AUDIT_SHARE
-from connector.sync.planner import PROOF_LASTS, PROOF_SHARE
+from connector.sync.planner import PROOF_LASTS_LIMITED, PROOF_SHARE
 from connector.sync.price import AGES, HALVINGS, Asked, settled
 from connector.sync.probes import Turn
 from connector.sync.rates import HOUR
@@ -59,7 +59,7 @@ def forecast(survey: Survey, per_day: float | None, unread: int = 0) -> Forecast
         audit = min(weekly, min(AUDITS, ceil(len(survey.watched) * AUDIT_SHARE)) / survey.shortest)
     else:
         per_hour = per_day / DAY
-        proofs = min(survey.blocks / (PROOF_LASTS / HOUR), PROOF_SHARE * per_hour)
+        proofs = min(survey.blocks / (PROOF_LASTS_LIMITED / HOUR), PROOF_SHARE * per_hour)
         audit = min(weekly, per_hour * share(Turn.AUDIT))
         history = min(unread / MONTH, per_hour * share(Turn.HISTORY))
         budget = per_hour - proofs - audit - history

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from math import log
 from typing import NamedTuple, Protocol
 
-from connector.beamer.catalogue import Stream
+from connector.beamer.catalogue import Stream, children
 from connector.state.progress import ChildState, ParentState
 from connector.sync import counters, rates
 from connector.sync.picture import Picture
@@ -57,6 +57,7 @@ class Learnt:
     """Rates from what the store knows of the account."""
 
     def __init__(self, picture: Picture, now: datetime) -> None:
+        self._catalogue = picture.catalogue
         self._progress, self._now, self._start = picture.progress, now, picture.policy.start
         streams = picture.progress.streams
         self._curves = {name: rates.restore(state.curve).curve for name, state in streams.items()}
@@ -64,7 +65,7 @@ class Learnt:
         self._of: tuple[ParentState | None, datetime | None, Ages] = (None, None, Ages(0, 0, 0, 0, ()))
 
     def births(self, stream: Stream) -> float:
-        if stream.settles:
+        if not children(self._catalogue, stream.name):
             state = self._progress.streams[stream.name]
             seen = state.looked_at or self._now
             return rates.steady_pace(

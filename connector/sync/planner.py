@@ -26,7 +26,7 @@ from connector.sync.worth import NOTHING, Expected
 
 # Making sure that nothing hides behind full pages costs a page more for each block: no oftener than this
 # under a monthly limit, and no more than this share of the budget.
-PROOF_LASTS = timedelta(days=30)
+PROOF_LASTS_LIMITED = timedelta(days=30)
 PROOF_SHARE = 0.02
 # A row behind a page that was never seen counts as one that has waited this long.
 UNKNOWN_HOURS = 12.0
@@ -140,7 +140,7 @@ class MostWorth:
     def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterable[Probe]:
         known = picture.progress.parents.get(stream.name, {})
         days = len(known) / SIZE / (PROOF_SHARE * picture.per_day) if picture.per_day else 0.0
-        lasts = max(PROOF_LASTS, timedelta(days=days))
+        lasts = max(PROOF_LASTS_LIMITED, timedelta(days=days))
         below = [(child, picture.progress.children.get(child.name, {})) for child in picture.below(stream)]
         state = picture.progress.streams[stream.name]
         whole, unordered = state.complete, state.list_order in looks.UNORDERED

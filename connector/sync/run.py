@@ -1,6 +1,7 @@
 """One run of one connection: deliver what waits, collect, deliver; under the lease of its syncs."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -122,12 +123,9 @@ class Run:
         left = Outbox(parts.store, leases.Fence(name, 0, leases.BACKFILL), parts.identity.destination)
         if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
             return
-        try:
-            fence = leases.acquire(parts.store, name, this_process(), parts.clock.now(), leases.BACKFILL)
-        except Busy:
-            return
-        self._try_delivery(delivery_of(Outbox(parts.store, fence, parts.identity.destination)), 1)
-        leases.release(parts.store, fence, parts.clock.now())
+        holding = leases.holding(parts.store, name, this_process(), parts.clock, leases.BACKFILL)
+        with suppress(Busy), holding as fence:
+            self._try_delivery(delivery_of(Outbox(parts.store, fence, parts.identity.destination)), 1)
 
     def _tell(self, policy: Policy, fence: leases.Fence, state: progress.Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""

@@ -81,19 +81,19 @@ class Outcome:
 def under_lease(parts: Parts, command: str, report: Report, do: Do, *, work: str = SYNC) -> Outcome:
     """Take the lease, do it, write down how it ended, and give the lease back; raises Busy at once."""
     started, name = parts.clock.now(), parts.identity.name
-    fence = leases.acquire(parts.store, name, this_process(), started, work)
-    number = runs.begin(parts.store, name, command, started)
-    structlog.contextvars.bind_contextvars(run=number, connection=name)
-    # What goes past every `except` is a signal that ends the process where it stands.
-    outcome = Outcome(number, report, Stopped("The run was ended by a signal."))
-    try:
-        outcome = Outcome(number, report, do(fence, number, started))
-    except Exception as error:
-        outcome = Outcome(number, report, _known(error))
-        raise
-    finally:
-        _end(parts, fence, outcome)
-        structlog.contextvars.unbind_contextvars("run", "connection")
+    with leases.holding(parts.store, name, this_process(), parts.clock, work) as fence:
+        number = runs.begin(parts.store, name, command, started)
+        structlog.contextvars.bind_contextvars(run=number, connection=name)
+        # What goes past every `except` is a signal that ends the process where it stands.
+        outcome = Outcome(number, report, Stopped("The run was ended by a signal."))
+        try:
+            outcome = Outcome(number, report, do(fence, number, started))
+        except Exception as error:
+            outcome = Outcome(number, report, _known(error))
+            raise
+        finally:
+            _write_down(parts, outcome)
+            structlog.contextvars.unbind_contextvars("run", "connection")
     return outcome
 
 
@@ -104,9 +104,8 @@ def _known(error: Exception) -> ConnectorError:
     )
 
 
-def _end(parts: Parts, fence: Fence, outcome: Outcome) -> None:
+def _write_down(parts: Parts, outcome: Outcome) -> None:
     now = parts.clock.now()
     error = outcome.error.what if outcome.error else None
     summary = {**outcome.report.as_dict(), "error": error}
     runs.finish(parts.store, outcome.run, now, outcome.label, int(outcome.exit), summary)
-    leases.release(parts.store, fence, now)

@@ -7,7 +7,6 @@ from math import ceil, inf
 from typing import Protocol
 
 from connector.beamer.catalogue import Stream, children
-from connector.clock import to_second
 from connector.state.progress import ChildState, ParentState
 from connector.sync import candidates, counters, sweeps
 from connector.sync.picture import Picture
@@ -45,7 +44,7 @@ class Passes:
         left = self._left(picture, now) if self._began else []
         if self._began is None or (not left and now >= self._began + self._interval - SLACK):
             # An answer's date has no fractions.
-            self._began = to_second(now)
+            self._began = now.replace(microsecond=0)
             self._interval = self.interval(picture)
             left = self._left(picture, now)
         self.rests_until = None if left else self._began + self._interval - SLACK

@@ -4,14 +4,13 @@ import ast
 import importlib
 import os
 import pkgutil
-import re
 from collections.abc import Iterator
 
 import pytest
 
 import connector
 from connector.beamer.catalogue import CATALOGUE
-from connector.config import STREAMS, known_settings
+from connector.config import STREAMS
 from connector.ending import WORST_FIRST
 from connector.errors import ConnectorError, Exit
 from tests.docs.sections import GENERATED, README, ROOT, between, rewritten, rows
@@ -33,17 +32,6 @@ def test_a_section_made_from_the_code_is_up_to_date(name: str) -> None:
 
 def test_every_stream_of_the_catalogue_can_be_configured() -> None:
     assert set(STREAMS) == set(CATALOGUE)
-
-
-def test_settings_said_to_have_no_effect_have_none() -> None:
-    said = re.search(r"^Accepted, but without effect yet: (.+)$", readme(), re.MULTILINE)
-    idle = set(re.findall(r"`([A-Z_]+)`", said[1])) if said else set()
-    keys = [each.toml for each in known_settings() if each.environment in idle]
-    assert len(keys) == len(idle)
-    for file in (ROOT / "connector").rglob("*.py"):
-        if "config" not in file.parts:
-            text = file.read_text(encoding="utf-8")
-            assert not [key for key in keys if re.search(rf"\.{key}\b", text)], file
 
 
 # --- exit codes -----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ EU = "https://events.eu1.segmentapis.com"
         ("us", "http://127.0.0.1:8099", "http://127.0.0.1:8099"),
         ("us", "http://localhost:8099/v1", "http://localhost:8099"),
         ("us", "http://[::1]:8099", "http://[::1]:8099"),
+        ("us", "http://box.localhost:9000", "http://box.localhost:9000"),
         ("us", "localhost:8099", "https://localhost:8099"),
     ],
 )

@@ -1,5 +1,7 @@
 """A stream that nobody has thought of, added by catalogue entries alone."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,11 @@ from connector.beamer.catalogue import CATALOGUE, USER, Stream
 from connector.beamer.rows import Field, text
 from connector.sandbox import Company
 from connector.segment.events import EVENTS, Event, Property
+from connector.segment.identity import Naming
+from connector.state.progress import Progress, StreamState
+from connector.sync.learnt import Learnt
+from connector.sync.picture import Picture
+from connector.sync.policy import Policy
 from tests.harness import Rig, sandbox
 
 SURVEYS = Stream("surveys", "survey", "/surveys", {"question": Field(text, ("question",))}, by_user=False)
@@ -24,6 +31,8 @@ WORDS = Property("answer", "string", "What was answered", "text", "Yes", free_te
 NUMBER = Property("answer_id", "string", "Id of the answer", "id", "1")
 ANSWERED = Event("Survey Answered", "surveyanswer", "survey_answers", "A user answered", (WORDS, NUMBER))
 ASKED = Event("Survey Published", "survey", "surveys", "A survey was published", (NUMBER,), "connection")
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Surveys(httpx.BaseTransport):
@@ -42,6 +51,16 @@ class Surveys(httpx.BaseTransport):
         assert path == "/surveys/7/answers"
         rows = [{"id": number, "date": date, "answer": f"a{number}", "userId": "u"} for number in (1, 2)]
         return httpx.Response(200, json=rows)
+
+
+def test_a_stream_without_parents_or_children_learns_its_pace(tmp_path: Path) -> None:
+    """Only NPS, of which texts may come later, did: any other was taken to have a row in two weeks."""
+    plain = replace(CATALOGUE["nps"], name="answers", kind="answer", settles=False)
+    catalogue = {plain.name: plain}
+    policy = Policy(frozenset(catalogue), NOW - timedelta(days=30), Naming("dest", "acct", "default"))
+    state = StreamState(0, plain.name, looked_at=NOW, recent=50.0)
+    learnt = Learnt(Picture(catalogue, policy, Progress({plain.name: state}), 1), NOW)
+    assert learnt.births(plain) == pytest.approx(0.1, rel=0.3)
 
 
 def test_two_entries_make_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

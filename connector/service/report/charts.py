@@ -6,7 +6,7 @@ from typing import Any
 
 from connector.service.report.chart import Chart, Series, Value
 from connector.service.report.days import DAY, STREAMS, Days, Spending, span
-from connector.state.ledger import PERIOD_DAYS
+from connector.state.period import PERIOD_DAYS
 from connector.sync.lateness import DAY as A_DAY
 from connector.sync.lateness import HOUR as AN_HOUR
 from connector.sync.lateness import MINUTE as A_MINUTE
@@ -55,7 +55,7 @@ def burn_down(status: Mapping[str, Any], spent: Spending, began: datetime | None
 
 
 def _period(status: Mapping[str, Any], spent: Spending, began: datetime | None) -> tuple[date, date]:
-    """Its first day and its last one; until Beamer's month is told, that is 31 days at the most."""
+    """Its first day and its last one; until Beamer's month is told, the 32 that 31 days touch."""
     since = datetime.fromisoformat(status["requests_since"])
     if status["requests_until"]:
         return since.date(), datetime.fromisoformat(status["requests_until"]).date() - DAY
