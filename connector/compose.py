@@ -26,7 +26,7 @@ from connector.sync.policy import Policy
 if TYPE_CHECKING:
     from connector.beamer.door import Beamer
     from connector.segment.door import Segment
-    from connector.sync.pool import Pool
+    from connector.sync.reading.pool import Pool
     from connector.sync.running import Parts
 
 THREADS = 16
@@ -295,7 +295,7 @@ def working(
     catalogue: Mapping[str, Stream] = CATALOGUE,
 ) -> "Iterator[Parts]":
     """The parts for as long as a run takes: afterwards neither sockets nor threads are left of them."""
-    from connector.sync.pool import ThreadPool
+    from connector.sync.reading.pool import ThreadPool
 
     with closing(ThreadPool(THREADS, clock)) as pool:
         found = parts(settings, connection, store, clock, catalogue, pool)
@@ -313,7 +313,7 @@ def parts(
 ) -> "Parts":
     """Everything that a run of one connection works with."""
     # Here, as the doors: whoever looks at the store runs nothing.
-    from connector.sync.pool import ThreadPool
+    from connector.sync.reading.pool import ThreadPool
     from connector.sync.running import Parts
 
     found = identity(store, connection, clock.now())

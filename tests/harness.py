@@ -19,7 +19,7 @@ from connector.state.backfills import Backfill, Range
 from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
-from connector.sync.backfill import History, Order, judging
+from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.policy import Policy
 from connector.sync.run import Run
 from connector.sync.running import Outcome, Parts
@@ -145,9 +145,9 @@ class Rig:
             judging(parts.policy),
             resend,
         )
-        order = Order(wanted, integrations, most_requests, deliver=deliver, again=again)
+        order = BackfillOrder(wanted, integrations, most_requests, deliver=deliver, again=again)
         try:
-            return History(parts, order).go()
+            return BackfillRun(parts, order).go()
         finally:
             keep(self.sandbox.segment.received[before:])
 

@@ -26,10 +26,10 @@ from connector.state.backfills import Backfill, Range
 from connector.state.engine import Store
 from connector.state.ledger import Balance
 from connector.state.spending import ALLOWANCE
-from connector.sync import counters
-from connector.sync.backfill import History, Order, judging
+from connector.sync.backfill.estimate import Estimate, estimate, to_count
+from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.courier import ThreadCourier
-from connector.sync.estimate import Estimate, estimate, to_count
+from connector.sync.lists import counters
 from connector.sync.report import Report
 from connector.sync.running import Outcome, Parts
 
@@ -110,7 +110,7 @@ def _backfill(
         _make_sure(wishes, ask)
     # Where lists were never seen, the estimate is but a beginning: no bar should promise an end by it.
     expected = guess.most_requests if guess and not guess.unknown else None
-    order = Order(wanted, where, allowance, expected, again=wishes.again)
+    order = BackfillOrder(wanted, where, allowance, expected, again=wishes.again)
     tidied = 0
     with meter(f"{connection.name}: backfill") as tell:
 
@@ -121,7 +121,7 @@ def _backfill(
                 tidied = report.asked
                 heap.give_back()
 
-        history = History(parts, order, courier=ThreadCourier, lanes=LANES, on_progress=on_progress)
+        history = BackfillRun(parts, order, courier=ThreadCourier, lanes=LANES, on_progress=on_progress)
         outcome, of = history.go()
     return {**told, **_ended(here, parts, connection, outcome, of, text=text)}
 

@@ -27,7 +27,7 @@ from connector.state import refusals
 from connector.state.connections import Identity
 from connector.state.engine import Store
 from connector.state.ledger import Ledger
-from connector.sync import candidates
+from connector.sync.planning import candidates
 
 
 def examine(

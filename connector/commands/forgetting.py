@@ -13,7 +13,7 @@ from connector.state.engine import Store
 from connector.state.forgetting import Erased
 from connector.state.leases import still
 from connector.state.owner import this_process
-from connector.sync.people import user_of_raw
+from connector.sync.judging.people import user_of_raw
 
 REMAINS = """What remains, and why:
   Segment         has what was delivered. Delete it there (Settings > End User Privacy, or a regulation

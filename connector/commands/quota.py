@@ -18,7 +18,7 @@ from connector.state import connections, runs
 from connector.state.engine import Store
 from connector.state.ledger import Balance, Ledger, Limits
 from connector.state.spending import ELSEWHERE
-from connector.sync.forecast import Forecast
+from connector.sync.forecasting.forecast import Forecast
 from connector.sync.policy import Policy
 
 EVERY_PLAN = tuple(Connection(plan=plan) for plan in PLANS.values())

@@ -25,10 +25,10 @@ from connector.state.ledger import Balance, Ledger
 from connector.state.newest import note_newest
 from connector.state.period import EPOCH
 from connector.state.progress import Progress, StreamState
-from connector.sync import candidates
-from connector.sync.auditing import AuditEverything
-from connector.sync.opening import Rehearsal, agenda_for, at_hand, planner_for, rehearse
-from connector.sync.picture import Picture
+from connector.sync.planning import candidates
+from connector.sync.planning.auditing import AuditEverything
+from connector.sync.planning.opening import Rehearsal, agenda_for, at_hand, planner_for, rehearse
+from connector.sync.planning.picture import Picture
 from connector.sync.report import Report
 from connector.sync.run import Run
 from connector.sync.running import Outcome

@@ -12,11 +12,11 @@ from connector.state import progress
 from connector.state.engine import Store
 from connector.state.ledger import Balance, Ledger, Limits
 from connector.state.period import PERIOD_DAYS
-from connector.sync.activity import Survey
-from connector.sync.forecast import Forecast, everywhere, forecast
-from connector.sync.picture import Picture
+from connector.sync.forecasting.activity import Survey
+from connector.sync.forecasting.forecast import Forecast, everywhere, forecast
+from connector.sync.forecasting.unread import FirstReads, first_reads, read_by
+from connector.sync.planning.picture import Picture
 from connector.sync.policy import Policy
-from connector.sync.unread import FirstReads, first_reads, read_by
 
 
 @dataclass(frozen=True, slots=True)

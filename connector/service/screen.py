@@ -10,7 +10,7 @@ from connector.service.drawing import FINE, PLAIN, Signs, bar, span, strip
 from connector.service.status import Status, StreamStatus
 from connector.service.summary import SEGMENTED, WHY_HELD
 from connector.state.ledger import Balance
-from connector.sync.unread import FirstReads
+from connector.sync.forecasting.unread import FirstReads
 
 # Narrower than this, a table of streams would be torn.
 NARROW = 72

@@ -19,10 +19,10 @@ from connector.state.owner import this_process
 from connector.state.period import PERIOD_DAYS
 from connector.state.progress import StreamState
 from connector.state.refusals import Refusal
-from connector.sync.counters import moved
-from connector.sync.picture import Picture
+from connector.sync.forecasting.unread import FirstReads, first_reads, read_by
+from connector.sync.lists.counters import moved
+from connector.sync.planning.picture import Picture
 from connector.sync.policy import Policy
-from connector.sync.unread import FirstReads, first_reads, read_by
 
 # What the strip shows.
 LAST_RUNS = 40

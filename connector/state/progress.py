@@ -19,7 +19,7 @@ FUTURE = timedelta(days=2)
 class StreamState:
     """One stream: `complete` once its list was read to the far end.
 
-    `windows` is what the audit of a list without counters has still to do (see sync/windows.py).
+    `windows` is what the audit of a list without counters has still to do (see sync/lists/windows.py).
     `recent` counts the rows found lately, as of `looked_at`; `curve` is how rows come at a parent as it
     grows older, fitted at `fitted_at`. `announced` and `silent` count rows that came with and without a
     word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the

@@ -191,7 +191,7 @@ streams = _table(
     Column("place", Text),
     Column("list_order", String(10), nullable=False),
     Column("short_ends", Boolean),
-    # When a list without parents was last read, and how many of its rows are recent (see sync/rates.py).
+    # When a list without parents was last read, and how many rows are recent (sync/planning/curves.py).
     Column("looked_at", Moment),
     Column("recent", Float, nullable=False, server_default="0"),
     # When its counts were last compared with what is held.

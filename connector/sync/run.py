@@ -13,9 +13,9 @@ from connector.state import forgetting, leases, progress, runs
 from connector.state.intake import Intake
 from connector.state.outbox import Outbox
 from connector.state.owner import this_process
-from connector.sync.collector import Collector
 from connector.sync.delivery import Delivery
 from connector.sync.policy import Policy
+from connector.sync.reading.collector import Collector
 from connector.sync.report import Report
 from connector.sync.running import Outcome, Parts, under_lease
 from connector.sync.sharing import left_to_others

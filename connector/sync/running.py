@@ -16,9 +16,9 @@ from connector.state.engine import Store
 from connector.state.leases import SYNC, Fence
 from connector.state.ledger import Ledger
 from connector.state.owner import this_process
-from connector.sync.planner import Planner
+from connector.sync.planning.planner import Planner
 from connector.sync.policy import Policy
-from connector.sync.pool import Pool
+from connector.sync.reading.pool import Pool
 from connector.sync.report import Report
 
 if TYPE_CHECKING:

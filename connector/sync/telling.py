@@ -11,8 +11,8 @@ from connector.state.engine import Store
 from connector.state.leases import Fence
 from connector.state.progress import StreamState
 from connector.state.verdicts import Verdict
+from connector.sync.judging.shaping import outgoing
 from connector.sync.policy import Policy
-from connector.sync.shaping import outgoing
 
 STREAM = "sync"
 HELD = [verdict.label for verdict in Verdict if verdict not in (Verdict.EVENT, Verdict.QUARANTINED)]

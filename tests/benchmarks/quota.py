@@ -18,7 +18,7 @@ from time import monotonic
 import structlog
 
 from connector.sandbox import Sandbox
-from connector.sync.planner import MostWorth, Planner
+from connector.sync.planning.planner import MostWorth, Planner
 from tests.benchmarks import quota_table
 from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS, TUNING_SEEDS, Account
 from tests.benchmarks.quota_methods import EveryParent, FixedInterval

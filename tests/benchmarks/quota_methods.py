@@ -8,9 +8,10 @@ from typing import Protocol
 
 from connector.beamer.catalogue import Stream, children
 from connector.state.progress import ChildState, ParentState
-from connector.sync import candidates, counters, sweeps
-from connector.sync.picture import Picture
-from connector.sync.probes import Probe
+from connector.sync.lists import counters, sweeps
+from connector.sync.planning import candidates
+from connector.sync.planning.picture import Picture
+from connector.sync.planning.probes import Probe
 
 # What the planner itself may spend on proving full pages, a share of the budget.
 PROOF_SHARE = 0.05

@@ -7,9 +7,9 @@ from connector.beamer.catalogue import Stream
 from connector.sandbox.rates import CURVES, LN2, Curve
 from connector.sandbox.world import World
 from connector.state.progress import ChildState, ParentState
-from connector.sync.learnt import AHEAD
-from connector.sync.rates import HOUR
-from connector.sync.worth import NOTHING, Expected
+from connector.sync.planning.curves import HOUR
+from connector.sync.planning.rates import AHEAD
+from connector.sync.planning.worth import NOTHING, Expected
 
 SECONDS = 3600
 # The mean of a parent's appeal (exp(0.6² / 2)), and the share of new posts that are published at once or

@@ -8,7 +8,7 @@ from datetime import timedelta
 from connector.sandbox.message import Api
 from connector.state import outbox
 from connector.state.ledger import Limits
-from connector.sync.auditing import AuditEverything
+from connector.sync.planning.auditing import AuditEverything
 from tests.simulation.census import Census
 from tests.simulation.crashes import Disk
 from tests.simulation.due import List, half_read, missing, waiting

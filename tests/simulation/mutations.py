@@ -28,7 +28,7 @@ MUTANTS = (
         "early",
         "what was read counts as whole after the first page of a sweep",
         (
-            "sync/accepting.py",
+            "sync/reading/accepting.py",
             "    if not step.done:\n        return replace(child, place=resuming.dump(sweep))\n",
             "",
         ),
@@ -36,12 +36,12 @@ MUTANTS = (
     _mutant(
         "window-end",
         "the watermark moves to the window's end, not to the newest row",
-        ("sync/sweeps.py", "reached = min(bounds) if sweep.newest else None", "reached = now"),
+        ("sync/lists/sweeps.py", "reached = min(bounds) if sweep.newest else None", "reached = now"),
     ),
     _mutant(
         "no-lookback",
         "a sweep begins at the watermark",
-        ("sync/sweeps.py", "max(start, watermark - lookback)", "max(start, watermark)"),
+        ("sync/lists/sweeps.py", "max(start, watermark - lookback)", "max(start, watermark)"),
     ),
     _mutant(
         "two-transactions",
@@ -66,9 +66,13 @@ MUTANTS = (
     _mutant(
         "charged-late",
         "the ledger is charged after the request",
-        ("sync/fetching.py", "            at = self._taken(probe)\n", "            at = work.clock.now()\n"),
         (
-            "sync/fetching.py",
+            "sync/reading/fetching.py",
+            "            at = self._taken(probe)\n",
+            "            at = work.clock.now()\n",
+        ),
+        (
+            "sync/reading/fetching.py",
             "return standing_in, partial(self._beamer.get, request, due)",
             "return standing_in, lambda: (self._beamer.get(request, due), self._taken(probe))[0]",
         ),
@@ -77,7 +81,7 @@ MUTANTS = (
         "retries-free",
         "another attempt is not charged",
         (
-            "sync/fetching.py",
+            "sync/reading/fetching.py",
             "at = self._taken(probe)",
             "at = work.clock.now() if probe.failures else self._taken(probe)",
         ),
@@ -86,7 +90,7 @@ MUTANTS = (
         "filtered-end",
         "a page's end is judged on the rows that are left of it",
         (
-            "sync/pages.py",
+            "sync/judging/pages.py",
             "        seen_of(parsed),\n",
             "        Seen(seen_of(parsed).ids, seen_of(parsed).dates, len(judged)),\n",
         ),
@@ -178,7 +182,7 @@ MUTANTS = (
         "spoilt-page",
         "one row that cannot be used spoils its page",
         (
-            "sync/answers.py",
+            "sync/reading/answers.py",
             "        if probe.look:\n            self._block(probe, page)\n",
             '        if page.rejected:\n            raise Transient("a row cannot be used")\n'
             "        if probe.look:\n            self._block(probe, page)\n",
@@ -199,11 +203,15 @@ MUTANTS = (
         "a page that is not full ends its list, though filters may have cut it, and nothing looks behind it",
         ("beamer/pages.py", "if habits.short_ends is True or empty", "if not empty or empty"),
         (
-            "sync/looks.py",
+            "sync/lists/looks.py",
             "if turned.next is None and first and (",
             "if turned.next is None and not first and (",
         ),
-        ("sync/sweeps.py", "if (less or sweep.doubtful) and seen.count", "if not seen.count and seen.count"),
+        (
+            "sync/lists/sweeps.py",
+            "if (less or sweep.doubtful) and seen.count",
+            "if not seen.count and seen.count",
+        ),
     ),
     _mutant(
         "left-in-flight",
@@ -227,7 +235,7 @@ MUTANTS = (
         "full-page-proves",
         "a full page is believed to hide nothing, whatever its order",
         (
-            "sync/looks.py",
+            "sync/lists/looks.py",
             "not look.proving and not missing and _proves(page, known, habits, cap)",
             "not look.proving and not missing",
         ),
@@ -240,6 +248,6 @@ MUTANTS = (
     _mutant(
         "unsettled-passed",
         "the watermark passes an answer whose text is still being typed",
-        ("sync/sweeps.py", "(sweep.newest, sweep.waits, now, begun)", "(sweep.newest, now, begun)"),
+        ("sync/lists/sweeps.py", "(sweep.newest, sweep.waits, now, begun)", "(sweep.newest, now, begun)"),
     ),
 )

@@ -13,14 +13,14 @@ from connector.sandbox import Company, Sandbox, Switches
 from connector.state import progress
 from connector.state.ledger import Limits
 from connector.state.period import EPOCH
-from connector.sync import candidates
-from connector.sync.auditing import AuditEverything, audits
-from connector.sync.everywhere import LookEverywhere
-from connector.sync.picture import Picture
-from connector.sync.probes import Probe
+from connector.sync.lists.windows import Window
+from connector.sync.planning import candidates
+from connector.sync.planning.auditing import AuditEverything, audits
+from connector.sync.planning.everywhere import LookEverywhere
+from connector.sync.planning.picture import Picture
+from connector.sync.planning.probes import Probe
 from connector.sync.run import Run
 from connector.sync.running import Outcome
-from connector.sync.windows import Window
 from tests.harness import Rig, sandbox
 
 USER = {"userId": "u-1"}

@@ -20,7 +20,7 @@ from connector.state.engine import Store
 from connector.state.ledger import Limits
 from connector.state.outbox import Outbox
 from connector.state.owner import this_process
-from connector.sync.backfill import ENOUGH
+from connector.sync.backfill.run import ENOUGH
 from connector.sync.courier import ThreadCourier
 from connector.sync.delivery import Delivery
 from connector.sync.report import Report

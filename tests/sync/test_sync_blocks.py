@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import SECOND
-from connector.sync import looks
-from connector.sync.blocks import cut
+from connector.sync.lists import looks
+from connector.sync.lists.blocks import cut
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from connector.errors import Transient
-from connector.sync import counters
+from connector.sync.lists import counters
 from connector.sync.retries import ATTEMPTS, wait_before
 
 

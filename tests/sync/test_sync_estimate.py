@@ -7,7 +7,7 @@ import pytest
 from connector.beamer.catalogue import CATALOGUE
 from connector.state.backfills import Range
 from connector.state.progress import ChildState, ParentState, Progress, StreamState
-from connector.sync.estimate import Estimate, estimate, to_count
+from connector.sync.backfill.estimate import Estimate, estimate, to_count
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SINCE = NOW - timedelta(days=100)

@@ -14,16 +14,16 @@ from connector.beamer.catalogue import CATALOGUE, POSTS, Stream
 from connector.segment.shape import Naming
 from connector.state.ledger import Balance
 from connector.state.progress import ChildState, ParentState, Progress, StreamState
-from connector.sync.activity import MONTH, Survey
-from connector.sync.agenda import Agenda
-from connector.sync.forecast import everywhere, forecast, share
-from connector.sync.picture import Picture
-from connector.sync.planner import MostWorth
+from connector.sync.forecasting.activity import MONTH, Survey
+from connector.sync.forecasting.forecast import everywhere, forecast, share
+from connector.sync.forecasting.unread import first_reads, read_by
+from connector.sync.planning.agenda import Agenda
+from connector.sync.planning.curves import HOUR
+from connector.sync.planning.picture import Picture
+from connector.sync.planning.planner import MostWorth
+from connector.sync.planning.probes import Probe, Turn
+from connector.sync.planning.worth import Expected, steady
 from connector.sync.policy import Policy
-from connector.sync.probes import Probe, Turn
-from connector.sync.rates import HOUR
-from connector.sync.unread import first_reads, read_by
-from connector.sync.worth import Expected, steady
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

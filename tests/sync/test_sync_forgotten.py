@@ -9,7 +9,7 @@ import pytest
 from connector.sandbox import Company
 from connector.state import forgetting, leases, views
 from connector.state.owner import this_process
-from connector.sync.people import user_of_raw
+from connector.sync.judging.people import user_of_raw
 from tests.harness import Rig, sandbox
 
 HOUR = timedelta(hours=1)

@@ -21,7 +21,7 @@ from connector.sandbox import Company, Sandbox
 from connector.sandbox.message import Answer, Request
 from connector.state import outbox, schema
 from connector.state.engine import open_store
-from connector.sync.auditing import AuditEverything
+from connector.sync.planning.auditing import AuditEverything
 from connector.sync.run import Run
 from tests.harness import EVENT, Rig, expected, landed, sandbox
 from tests.state.times import NOW

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector.beamer.pages import Habits, Order, Seen
-from connector.sync import looks
-from connector.sync.blocks import Block, cut
-from connector.sync.looks import Look, LookStep
+from connector.sync.lists import looks
+from connector.sync.lists.blocks import Block, cut
+from connector.sync.lists.looks import Look, LookStep
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 KNOWN = {str(number): BASE + timedelta(hours=number) for number in range(10)}

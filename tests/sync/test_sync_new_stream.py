@@ -13,8 +13,8 @@ from connector.sandbox import Company
 from connector.segment.events import EVENTS, Event, Property
 from connector.segment.identity import Naming
 from connector.state.progress import Progress, StreamState
-from connector.sync.learnt import Learnt
-from connector.sync.picture import Picture
+from connector.sync.planning.picture import Picture
+from connector.sync.planning.rates import Learnt
 from connector.sync.policy import Policy
 from tests.harness import Rig, sandbox
 

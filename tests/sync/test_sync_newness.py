@@ -9,7 +9,7 @@ from connector.beamer.catalogue import CATALOGUE
 from connector.beamer.rows import Row
 from connector.segment.shape import Naming, Privacy
 from connector.state.verdicts import Verdict
-from connector.sync.newness import judge, unsettled
+from connector.sync.judging.newness import judge, unsettled
 from connector.sync.policy import Policy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

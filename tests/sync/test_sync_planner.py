@@ -12,12 +12,12 @@ import pytest
 from connector.beamer.catalogue import CATALOGUE
 from connector.segment.shape import Naming
 from connector.state.progress import ChildState, ParentState, Progress, StreamState
-from connector.sync import blocks, looks
-from connector.sync.agenda import TURNS, Agenda
-from connector.sync.picture import Picture
-from connector.sync.planner import MostWorth
+from connector.sync.lists import blocks, looks
+from connector.sync.planning.agenda import TURNS, Agenda
+from connector.sync.planning.picture import Picture
+from connector.sync.planning.planner import MostWorth
+from connector.sync.planning.probes import Probe, Turn
 from connector.sync.policy import Policy
-from connector.sync.probes import Probe, Turn
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 LOOK = looks.begin(blocks.cut([])[0], proving=True)

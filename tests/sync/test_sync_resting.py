@@ -13,7 +13,7 @@ from connector.sandbox.faults import Step
 from connector.state import progress
 from connector.state.ledger import Limits
 from connector.state.progress import ChildState, StreamState
-from connector.sync import resting
+from connector.sync.lists import resting
 from tests.harness import Rig, landed, sandbox
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

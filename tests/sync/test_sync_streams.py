@@ -11,7 +11,7 @@ from connector.segment.shape import Privacy
 from connector.state.progress import peek
 from connector.state.tables import rows
 from connector.state.verdicts import Verdict
-from connector.sync import candidates
+from connector.sync.planning import candidates
 from tests.harness import ALL, Rig, sandbox
 
 USER = {"userId": "u-1"}

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from connector.beamer.pages import Habits, Order, Place, Seen
-from connector.sync import resuming, sweeps
-from connector.sync.sweeps import Page, Sweep, SweepStep
+from connector.sync.lists import resuming, sweeps
+from connector.sync.lists.sweeps import Page, Sweep, SweepStep
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 LOW = BASE + timedelta(hours=50)

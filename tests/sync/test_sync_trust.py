@@ -2,7 +2,7 @@
 
 from connector.beamer.pages import Place
 from connector.state.progress import ChildState, StreamState
-from connector.sync import sweeps, trust
+from connector.sync.lists import sweeps, trust
 
 
 def read(state: StreamState, found: int, surplus: int, before: int = 0) -> StreamState:

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from connector.sync import worth
-from connector.sync.worth import NOTHING, Expected
+from connector.sync.planning import worth
+from connector.sync.planning.worth import NOTHING, Expected
 
 
 def even(per_hour: float, hours: float) -> Expected:

@@ -1,0 +1,219 @@
+"""One run of a backfill: take its lease, go on with what is left of it, deliver meanwhile."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from connector.errors import Busy, ConnectorError
+from connector.segment.batches import MOST
+from connector.state import backfills, forgetting, leases, progress
+from connector.state.backfills import Backfill, HistoryIntake, Range
+from connector.state.leases import BACKFILL, Fence
+from connector.state.outbox import Outbox
+from connector.state.spending import ALLOWANCE
+from connector.sync.backfill import deciding
+from connector.sync.backfill.answers import HistoryAnswers
+from connector.sync.courier import Courier, InlineCourier
+from connector.sync.delivery import Delivery
+from connector.sync.policy import Policy
+from connector.sync.reading.fetching import Fetching
+from connector.sync.reading.work import Work
+from connector.sync.report import Report
+from connector.sync.running import Outcome, Parts, under_lease
+
+# While Segment takes them, no more messages than these wait: reading is held back rather.
+ENOUGH = 5_000
+# What a backfill may make wait while Segment is away: it stops before the syncs do.
+SHARE_OF_WAITING = 0.5
+PAUSE = 0.02
+# While it waits for Segment its lease is kept: what it holds of answers was paid for.
+RENEWED = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillOrder:
+    """What was asked for: a range, where it may go (None: everywhere), and what it may cost.
+
+    `expected`: how many requests it was estimated to take.
+    """
+
+    wanted: Range
+    integrations: Mapping[str, Any] | None = None
+    most_requests: int | None = None
+    expected: int | None = None
+    deliver: bool = True
+    # Once more from the beginning, although it was done.
+    again: bool = False
+
+
+class BackfillRun:
+    """A backfill that goes on where it stood. A second one at the same time raises Busy.
+
+    `lanes`: so many batches are on their way to Segment at once.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        order: BackfillOrder,
+        *,
+        courier: Callable[[Delivery], Courier] = InlineCourier,
+        lanes: int = 1,
+        on_progress: Callable[[Report, Backfill], None] = lambda *_: None,
+    ) -> None:
+        self._parts = parts
+        self._order = order
+        self._courier_of = courier
+        self._lanes = lanes
+        self._on_progress = on_progress
+        self._report = Report()
+
+    def go(self) -> tuple[Outcome, Backfill]:
+        """Read and deliver; give how it ended, and the backfill as it stands then."""
+        outcome = under_lease(self._parts, "backfill", self._report, self._work, work=BACKFILL)
+        found = backfills.find(self._parts.store, self._parts.identity.name, self._order.wanted)
+        assert found is not None  # noqa: S101 - the run has begun it
+        return outcome, found
+
+    def _redated(self) -> deciding.Redated:
+        if self._order.wanted.until is None:
+            return {}
+        parts = self._parts
+        return deciding.redated(progress.peek(parts.store, parts.identity.name).parents, self._order.wanted)
+
+    def _found(self, fence: Fence, now: datetime, redated: deciding.Redated) -> Backfill:
+        """The backfill of this range, which is begun where there is none."""
+        parts, order = self._parts, self._order
+        found = backfills.find(parts.store, parts.identity.name, order.wanted)
+        if found and not (found.finished_at and order.again):
+            return found
+        return backfills.begin(
+            parts.store,
+            fence,
+            order.wanted,
+            deciding.first_readings(parts.catalogue, order.wanted, redated),
+            integrations=order.integrations,
+            expected=order.expected,
+            now=now,
+        )
+
+    def _work(self, fence: Fence, number: int, started: datetime) -> ConnectorError | None:
+        parts, report, redated = self._parts, self._report, self._redated()
+        of = self._found(fence, started, redated)
+        outbox = Outbox(parts.store, fence, parts.identity.destination)
+        intake = HistoryIntake(
+            parts.store, fence, parts.identity.destination, number, of.id, resend=of.wanted.resend
+        )
+        state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue), lists=False)
+        work = Work.begun(
+            parts.catalogue,
+            parts.identity,
+            self._policy(of),
+            state,
+            parts.ledger,
+            intake,
+            parts.clock,
+            report,
+        )
+        answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
+        delivery = Delivery(
+            outbox,
+            parts.segment,
+            parts.clock,
+            report,
+            segment_now=lambda: work.beamer_now,
+            lanes=self._lanes,
+            full=self._full,
+        )
+        report.waiting = outbox.waiting()
+        courier = self._courier_of(delivery)
+        fetching = Fetching(
+            work,
+            answers,
+            beamer=parts.beamer,
+            fence=fence,
+            pool=parts.pool,
+            most_requests=self._order.most_requests,
+            allowance=ALLOWANCE,
+            # A commit there costs the disk; on PostgreSQL several pages' locks might cross those of a sync.
+            grouped=parts.store if parts.store.is_sqlite else None,
+            accepted=lambda _: self._accepted(work, fence, courier, of),
+        )
+        if report.waiting and self._order.deliver:
+            courier.go()
+        error: ConnectorError | None = None
+        try:
+            if not of.finished_at:
+                self._read(fetching, answers, of)
+        except Busy:
+            raise
+        except ConnectorError as stopped:
+            error = stopped
+        finally:
+            if self._order.deliver:
+                courier.finish()
+        if not of.finished_at and not error and not answers.left and not report.stopped:
+            backfills.finish(parts.store, fence, of.id, parts.clock.now())
+        report.waiting = outbox.waiting()
+        return error or _raised(courier.error)
+
+    def _policy(self, of: Backfill) -> Policy:
+        parts = self._parts
+        chosen = self._order.integrations if self._order.integrations is not None else of.integrations
+        privacy = parts.policy.privacy
+        if chosen is not None:
+            privacy = replace(privacy, integrations=chosen)
+        known = forgetting.load(parts.store, parts.identity.name)
+        return replace(parts.policy, start=of.wanted.since, privacy=privacy, forgotten=known)
+
+    def _read(self, fetching: Fetching, answers: HistoryAnswers, of: Backfill) -> None:
+        parts, report = self._parts, self._report
+        balance = parts.ledger.balance(parts.clock.now())
+        answers.take_up(backfills.lists(parts.store, of.id))
+        fetching.run(refused=balance.refused)
+        # Lists that failed do not keep the others from being read.
+        while answers.feed() and not report.stopped:
+            fetching.run(refused=False)
+        fetching.check_permissions()
+
+    @property
+    def _most(self) -> float:
+        """How many messages may wait."""
+        return self._parts.most_waiting * SHARE_OF_WAITING
+
+    @property
+    def _full(self) -> int:
+        """How many messages are sent together while reading goes on."""
+        return max(1, int(min(MOST, self._most)))
+
+    def _accepted(self, work: Work, fence: Fence, courier: Courier, of: Backfill) -> None:
+        """Deliver while reading; read no faster than that, nor much while Segment is away."""
+        parts, most = self._parts, self._most
+        if self._order.deliver and not courier.error:
+            if self._report.backlog >= self._full:
+                courier.go()
+            renewed = parts.clock.now()
+            while self._report.backlog >= ENOUGH and not courier.error and not parts.clock.stopped:
+                parts.clock.sleep(PAUSE)
+                if parts.clock.now() - renewed > RENEWED:
+                    renewed = parts.clock.now()
+                    leases.renew(parts.store, fence, renewed)
+        _raised(courier.error, only_busy=True)
+        if (courier.error or not self._order.deliver) and self._report.backlog >= most:
+            work.stop(
+                f"{self._report.backlog:,} messages wait for Segment; a backfill makes no more of them wait"
+            )
+        self._on_progress(self._report, of)
+
+
+def _raised(error: BaseException | None, *, only_busy: bool = False) -> ConnectorError | None:
+    """The deliveries' error, for the summary; one that ends the run at once is raised."""
+    if error is not None and (isinstance(error, Busy) or not isinstance(error, ConnectorError)):
+        raise error
+    return None if only_busy else error
+
+
+def judging(policy: Policy) -> str:
+    """What the settings that hold rows back are known by."""
+    return f"anonymous={policy.privacy.anonymous} team={policy.team_comments}"

@@ -1,0 +1,1 @@
+"""How late rows will be on a budget; without I/O."""

@@ -1,0 +1,309 @@
+"""How a month's quota is spent: what is asked, and in which order; without I/O.
+
+The rule is one: the next request goes to the probe with the most row-hours per request. Where there is
+no monthly limit, everything is asked at every run (see everywhere.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from heapq import nlargest
+from math import ceil, inf
+from typing import Protocol
+
+from connector.beamer.catalogue import Stream, children
+from connector.beamer.pages import EMPTY_PAGES_THAT_END
+from connector.state.bucket import GATHERS
+from connector.state.progress import ChildState, ParentState, StreamState
+from connector.sync.lists import counters, looks, resting
+from connector.sync.lists.blocks import SIZE
+from connector.sync.planning import candidates, curves, worth
+from connector.sync.planning.auditing import audits
+from connector.sync.planning.curves import HOUR
+from connector.sync.planning.picture import Picture
+from connector.sync.planning.probes import Probe, Turn
+from connector.sync.planning.rates import Learnt, Rates
+from connector.sync.planning.worth import NOTHING, Expected
+
+# Making sure that nothing hides behind full pages costs a page more for each block: no oftener than this
+# under a monthly limit, and no more than this share of the budget.
+PROOF_LASTS_LIMITED = timedelta(days=30)
+PROOF_SHARE = 0.02
+# A row behind a page that was never seen counts as one that has waited this long.
+UNKNOWN_HOURS = 12.0
+# So many blocks are reckoned closely, list by list.
+CLOSELY = 350
+# More may come in while a run is under way.
+MARGIN = 20
+# So many pages a look has that goes behind its first one, by whether short pages were seen to end lists. It
+# is not kept between two runs: with a request at a time at hand, the first page would be asked for ever.
+TO_THE_END = {True: 2, None: 3, False: 2 + EMPTY_PAGES_THAT_END}
+# A right that a key does not have is seldom given within hours: what it may not read is asked for once a day.
+ASKED_AGAIN = timedelta(days=1)
+
+
+class Planner(Protocol):
+    """Says what a run asks, and what each probe is worth."""
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        """What to ask before any page has been seen."""
+
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        """A child list after a page has shown its counter; None if there is nothing to ask."""
+
+    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
+        """A block's next page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """What a probe is worth, in row-hours per request, and when its turn comes; `overdue` in hours."""
+
+    worth: float
+    turn: Turn = Turn.WORTH
+    overdue: float = 0.0
+
+    @property
+    def place(self) -> float:
+        return self.overdue if self.turn is Turn.OVERDUE else self.worth
+
+    def by_age(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
+        """What has waited longer than `max_age` gets a turn whatever it is worth."""
+        over = now - since - picture.policy.max_age
+        return Rank(self.worth, Turn.OVERDUE, over / HOUR) if over > timedelta(0) else self
+
+    def given(self, probe: Probe) -> Probe:
+        probe.worth, probe.turn, probe.overdue = self.worth, self.turn, self.overdue
+        return probe
+
+
+class MostWorth:
+    """Ask what clears the most waiting. `known_rates` takes the place of what is learnt."""
+
+    def __init__(self, known_rates: Rates | None = None) -> None:
+        self._told = known_rates
+        self._rates: Rates | None = known_rates
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        self._rates = self._told or Learnt(picture, now)
+        probes: list[Probe] = []
+        lists: list[tuple[Rank, Stream, ChildState]] = []
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            state = picture.progress.streams[stream.name]
+            if self._left_alone(picture, stream, now):
+                continue
+            if stream.parent is not None:
+                lists += self._lists(picture, stream, state, now)
+            else:
+                blocks = bool(children(picture.catalogue, stream.name))
+                own = (
+                    self._blocks(picture, stream, now)
+                    if blocks
+                    else [self._dated(picture, stream, state, now)]
+                )
+                last = resting.passed_over(picture.progress, state)
+                probes += [replace(probe, worth=0.0) if last else probe for probe in own]
+        # No more are put on the agenda than can be asked.
+        most = len(lists) if picture.at_hand is None else MARGIN + int(picture.at_hand)
+        for turn in Turn:
+            due = (each for each in lists if each[0].turn is turn)
+            for rank, stream, child in nlargest(most, due, key=lambda each: each[0].place):
+                probes.append(rank.given(candidates.list_probe(picture, stream, child, now)))
+        return probes + audits(picture, now, self._rates)
+
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        child = picture.progress.children.get(stream.name, {}).get(parent)
+        if child is None or not candidates.asks(child) or resting.rests(child, now):
+            return None
+        if self._left_alone(picture, stream, now):
+            return None
+        return self._rank(picture, stream, child, now).given(
+            candidates.list_probe(picture, stream, child, now)
+        )
+
+    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
+        assert probe.look is not None  # noqa: S101 - lists are read on at once
+        if picture.progress.streams[probe.stream.name].complete or not probe.look.found:
+            return replace(probe, worth=inf)
+        return replace(probe, worth=self._unknown(picture, probe.stream, now))
+
+    def _left_alone(self, picture: Picture, stream: Stream, now: datetime) -> bool:
+        """Whether a stream may not be read, or always fails: then it is asked now and then only."""
+        state = picture.progress.streams[stream.name]
+        if state.forbidden_since(now - ASKED_AGAIN):
+            return True
+        if stream.parent is None:
+            return resting.rests(state, now)
+        return resting.stream_rests(picture.progress.children.get(stream.name, {}).values(), now)
+
+    # --- what each probe is worth ---
+
+    def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterable[Probe]:
+        known = picture.progress.parents.get(stream.name, {})
+        days = len(known) / SIZE / (PROOF_SHARE * picture.per_day) if picture.per_day else 0.0
+        lasts = max(PROOF_LASTS_LIMITED, timedelta(days=days))
+        below = [(child, picture.progress.children.get(child.name, {})) for child in picture.below(stream)]
+        state = picture.progress.streams[stream.name]
+        whole, unordered = state.complete, state.list_order in looks.UNORDERED
+        to_the_end = TO_THE_END[state.short_ends]
+        begun = any(picture.progress.parents.values())
+        # More than that never gathers.
+        most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
+        blocks: list[tuple[float, Probe, list[ParentState], datetime, int]] = []
+        for probe in candidates.block_probes(stream, picture.progress, now, lasts):
+            assert probe.look is not None  # noqa: S101 - a block's probe
+            members = [known[name] for name in probe.look.block.members]
+            # A list that was read to its end and is empty was looked at, too.
+            looks_at = {parent.looked_at or parent.date for parent in members}
+            looked = min(looks_at, default=state.looked_at if whole else None)
+            if looked is None:
+                # An empty list shows that it is one behind its first page; the very first look shows more.
+                probe.worth, probe.unseen, pages = inf, True, to_the_end if begun else 1
+                _save_up(probe, pages, pages, most)
+                yield probe
+            elif probe.look.block.since is None and not whole:
+                probe.worth, probe.unseen = self._unknown(picture, stream, now), True
+                _save_up(probe, to_the_end, to_the_end, most)
+                yield probe
+            else:
+                guess = inf
+                if probe.look.block.until is not None:
+                    guess = self._guess(members[0], looked, [child for child, _ in below], now) * len(members)
+                # One that the last look did not show is looked for behind a short page.
+                both = unordered or len(looks_at) > 1 or probe.look.proving
+                blocks.append((guess, probe, members, looked, to_the_end if both else 1))
+        # Of very many, those are reckoned closely that may be worth most.
+        blocks.sort(key=lambda each: each[0], reverse=True)
+        for number, (guess, probe, members, looked, pages) in enumerate(blocks):
+            value, lists = guess, list[Expected]()
+            if number < CLOSELY:
+                value, lists = self._look(picture, stream, probe, members, below, now)
+            Rank(value).by_age(looked, picture, now).given(probe)
+            # On the smallest budgets a day's worth has to do.
+            wanted = min(pages + worth.lists_moved(lists), max(pages, picture.per_day or 1.0))
+            _save_up(probe, pages, wanted, most)
+            yield probe
+
+    def _guess(self, parent: ParentState, looked: datetime, below: Iterable[Stream], now: datetime) -> float:
+        """Row-hours at a parent, if it is like others of its age."""
+        assert self._rates is not None  # noqa: S101 - a run has begun
+        since, age = (looked - parent.date) / HOUR, (now - parent.date) / HOUR
+        return sum(self._rates.typical(child, since, age).row_hours for child in below)
+
+    def _look(
+        self,
+        picture: Picture,
+        stream: Stream,
+        probe: Probe,
+        members: Sequence[ParentState],
+        below: Sequence[tuple[Stream, Mapping[str, ChildState]]],
+        now: datetime,
+    ) -> tuple[float, list[Expected]]:
+        assert probe.look is not None and self._rates is not None  # noqa: S101, PT018 - see above
+        unseen = self._rates.unseen
+        own, lists = NOTHING, []
+        for parent in members:
+            since = parent.looked_at or now
+            for child_stream, children_of in below:
+                child = children_of.get(parent.id)
+                if child and (not candidates.asks(child) or candidates.is_history(child)):
+                    lists.append(unseen(child_stream, parent, child, since))
+        if probe.look.block.until is None:
+            before = picture.progress.streams[stream.name].looked_at or now
+            unlooked = now - max((parent.looked_at or parent.date for parent in members), default=before)
+            own = worth.steady(self._rates.births(stream), unlooked)
+            hours = unlooked / HOUR
+            for child_stream, _ in below:
+                # The mean over the ages that a parent born since may have (Simpson).
+                half = self._rates.typical(child_stream, 0, hours / 2)
+                whole = self._rates.typical(child_stream, 0, hours)
+                rows = own.rows * (4 * half.rows + whole.rows) / 6
+                lists.append(Expected(rows, own.rows * (4 * half.row_hours + whole.row_hours) / 6))
+            if stream.name not in picture.policy.streams:
+                own = NOTHING
+        return worth.of_look(own, lists, 2.0 if probe.look.proving else 1.0), lists
+
+    def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
+        """A page of parents that were never seen, older than those that were."""
+        assert self._rates is not None  # noqa: S101 - a run has begun
+        known = picture.progress.parents.get(stream.name, {}).values()
+        oldest = min((parent.date for parent in known), default=now)
+        age, since = (now - oldest) / HOUR, (picture.policy.start - oldest) / HOUR
+        lists = []
+        for child in picture.below(stream):
+            rows = self._rates.typical(child, max(0.0, since), age).rows
+            lists += [Expected(rows, rows * UNKNOWN_HOURS)] * SIZE
+        own = Expected(SIZE, SIZE * UNKNOWN_HOURS) if since <= 0 else NOTHING
+        # Before it was seen, nothing at all is known of it: it is worth a look sooner or later.
+        return max(worth.of_look(own, lists), UNKNOWN_HOURS)
+
+    def _lists(
+        self, picture: Picture, stream: Stream, state: StreamState, now: datetime
+    ) -> Iterable[tuple[Rank, Stream, ChildState]]:
+        parents = picture.progress.parents.get(stream.parent or "", {})
+        for child in picture.progress.children.get(stream.name, {}).values():
+            parent = parents.get(child.parent)
+            if resting.rests(child, now):
+                continue
+            if parent and not parent.gone and (state.distrusted or candidates.asks(child)):
+                last = resting.passed_over(picture.progress, child)
+                rank = Rank(0.0) if last else self._rank(picture, stream, child, now)
+                yield rank, stream, child
+
+    def _rank(self, picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Rank:
+        assert self._rates is not None  # noqa: S101 - a run has begun
+        parent = picture.progress.parents[stream.parent or ""][child.parent]
+        known = parent.known_at or now
+        looked = parent.looked_at or now
+        if not candidates.asks(child):
+            since = child.swept_at or known
+            value = self._rates.unseen(stream, parent, child, since).row_hours
+            return Rank(value).by_age(since, picture, now)
+        unseen = self._rates.unseen(stream, parent, child, looked)
+        if candidates.is_history(child):
+            history = self._history(picture, stream, parent, child)
+            pages = max(1, ceil(history / stream.cap))
+            young = parent.date >= picture.policy.start
+            value = history * (worth.HISTORY if young else worth.OLD_HISTORY) / pages
+            return Rank(value, Turn.HISTORY)
+        if child.swept is None:
+            waiting = curves.faded(child.recent, child.recent_at, now)
+        else:
+            waiting = counters.waiting(child.counter, child.swept, child.surplus)
+            waiting = max(1, waiting) if child.waits_since else 0
+        coming = self._rates.coming(stream, parent, child)
+        if waiting:
+            pages = max(1, ceil(waiting / stream.cap))
+            value = worth.of_waiting(waiting + unseen.rows, coming, pages)
+        else:
+            value = unseen.row_hours + worth.HIDDEN_ROW * (now - looked) / HOUR
+        return Rank(value).by_age(child.waits_since or looked, picture, now)
+
+    def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
+        """How many rows of a list never read are of interest: those since the start date."""
+        assert self._rates is not None  # noqa: S101 - a run has begun
+        count = counters.total(child.counter) or 1
+        age = ((parent.known_at or parent.date) - parent.date) / HOUR
+        since = (picture.policy.start - parent.date) / HOUR
+        if since <= 0:
+            return float(count)
+        whole = self._rates.typical(stream, 0, age).rows
+        return count * self._rates.typical(stream, since, age).rows / whole if whole else 0.0
+
+    def _dated(self, picture: Picture, stream: Stream, state: StreamState, now: datetime) -> Probe:
+        assert self._rates is not None  # noqa: S101 - a run has begun
+        probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page)
+        if state.looked_at is None or state.place:
+            # Up to a hundred rows for one request.
+            probe.worth = inf
+            return probe
+        unlooked = now - state.looked_at
+        pages = max(1, ceil(self._rates.births(stream) * (unlooked / HOUR) / stream.cap))
+        value = worth.of_polling(self._rates.births(stream), unlooked, pages)
+        return Rank(value).by_age(state.looked_at, picture, now).given(probe)
+
+
+def _save_up(probe: Probe, pages: int, wanted: float, most: float) -> None:
+    """How much is to be at hand before a look begins, and how much of it is kept for its further pages."""
+    probe.needs = min(wanted, most)
+    probe.kept = min(pages, int(probe.needs)) - 1

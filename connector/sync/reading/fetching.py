@@ -1,0 +1,234 @@
+"""The loop: take a request out of the budget, fetch a page, see what came back, and go on from there."""
+
+import random
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from connector.beamer.asking import Answer
+from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.door import Beamer
+from connector.errors import (
+    BadAnswer,
+    Forbidden,
+    Gone,
+    KeyRefused,
+    NoBudget,
+    Stopped,
+    StoreUnreachable,
+    TooMany,
+    Transient,
+    Unreachable,
+)
+from connector.state.engine import Store
+from connector.state.leases import Fence
+from connector.sync.planning import candidates
+from connector.sync.planning.probes import Probe, ask
+from connector.sync.reading.pool import Pool
+from connector.sync.reading.troubles import Troubles
+from connector.sync.reading.work import Work
+from connector.sync.report import Report
+
+log = structlog.get_logger()
+
+
+class Answering(Protocol):
+    """What makes something of the answers."""
+
+    def accept(self, probe: Probe, answer: Answer) -> None:
+        """Accept one page; raises Transient, or BadAnswer, where it is none."""
+
+    def skip(self, probe: Probe) -> bool:
+        """404: the parent was deleted while its children were waiting to be read. False if it has none."""
+
+    def plan_again(self, probe: Probe) -> None:
+        """Change a probe by what was learnt since it was put on the agenda."""
+
+
+class Fetching:
+    """Asks what is on the agenda of one run, several requests at a time, until all is answered.
+
+    `allowance`: under this purpose the requests come out of the month, not out of what has gathered in
+    the bucket. `grouped`: what lands together is accepted together, and requests are taken out of the budget
+    together, by one commit in this store: a crash may cost more of them.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        answers: Answering,
+        *,
+        beamer: Beamer,
+        fence: Fence,
+        pool: Pool,
+        most_requests: int | None = None,
+        allowance: str | None = None,
+        grouped: Store | None = None,
+        accepted: Callable[[Report], None] = lambda _: None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._work = work
+        self._answers = answers
+        self._beamer = beamer
+        self._fence = fence
+        self._pool = pool
+        self._most = most_requests
+        self._allowance = allowance
+        self._accepted = accepted
+        self._chance = chance
+        self._store = grouped
+        self._pages = 0
+
+    def _together(self) -> AbstractContextManager[None]:
+        return self._store.together() if self._store else nullcontext()
+
+    def run(self, *, refused: bool) -> None:
+        """Ask until all is answered, the budget ends, or a stop is asked for; `refused`: see `Troubles`.
+
+        Raises KeyRefused or Unreachable when it makes no sense to go on, Busy when the lease is lost.
+        """
+        self._troubles = Troubles(self._work, self._chance, refused=refused)
+        while self._turn():
+            pass
+        if not self._work.report.interrupted:
+            self._troubles.cut_short()
+
+    def check_permissions(self) -> None:
+        """One forbidden collection is reported and the others go on; if all are, the key is refused.
+
+        All that the connection reads, that is: a run may have asked for one of them only.
+        """
+        report = self._work.report
+        known = {**CATALOGUE, **self._work.catalogue}
+        roots = {known[name].parent or name for name in self._work.policy.streams}
+        read = self._pages or not roots <= {*report.forbidden}
+        if not read and not report.stopped and not report.incomplete:
+            raise KeyRefused(
+                "The Beamer key may read none of the collections asked for (403).",
+                means="Nothing was read.",
+                todo="Give it read permissions under Settings > API in Beamer, or use another key.",
+            )
+
+    def _turn(self) -> bool:
+        """One round: send what may be sent, then settle what has landed."""
+        agenda, report = self._work.agenda, self._work.report
+        self._dispatch()
+        if not agenda.flights:
+            return False
+        landed = self._pool.landed(agenda.flights, 3600)
+        if not landed:
+            log.warning("requests_abandoned", requests=len(agenda.flights))
+            self._work.interrupt("; requests in flight were abandoned")
+            return False
+        before, error = self._pages, None
+        with self._together():
+            try:
+                for flight, probe in agenda.land(landed):
+                    self._settle(probe, flight)
+            except StoreUnreachable:
+                raise
+            except (KeyRefused, Unreachable) as final:
+                # What was accepted before it stays.
+                error = final
+        if error:
+            raise error
+        if self._pages > before:
+            self._accepted(report)
+        return True
+
+    def _dispatch(self) -> None:
+        """Send requests, once the store has that they are taken out of the budget."""
+        while self._may_send() and (taken := self._take()):
+            for standing_in, fetch in taken:
+                self._work.agenda.launched(standing_in, self._pool.submit(fetch))
+
+    def _take(self) -> list[tuple[Future[Answer], Callable[[], Answer]]]:
+        taken: list[tuple[Future[Answer], Callable[[], Answer]]] = []
+        with self._together():
+            while self._may_send() and (ready := self._next()):
+                taken.append(ready)
+                if not self._store:
+                    break
+        return taken
+
+    def _next(self) -> tuple[Future[Answer], Callable[[], Answer]] | None:
+        """Take the next request out of the budget, if there is one and the other."""
+        work = self._work
+        probe = work.agenda.next(self._alone)
+        if probe is None:
+            return None
+        self._answers.plan_again(probe)
+        probe.habits = candidates.habits_of(work.progress.streams[probe.stream.name], work.first_page)
+        probe.ignore_filters = probe.stream.filtered and work.ignore_filters is not False
+        request = ask(probe, probe.habits, ignore_filters=probe.ignore_filters)
+        try:
+            at = self._taken(probe)
+        except NoBudget as none:
+            work.stop(none.what, none.until)
+            return None
+        work.report.requests[probe.stream.name] += 1
+        due = max(filter(None, (at, probe.not_before)))
+        params = dict(request.params)
+        log.debug(
+            "request",
+            stream=probe.stream.name,
+            parent=probe.parent,
+            page=params.get("page"),
+            date_to=params.get("dateTo"),
+            reason=probe.reason,
+        )
+        standing_in: Future[Answer] = Future()
+        work.agenda.fly(standing_in, probe)
+        return standing_in, partial(self._beamer.get, request, due)
+
+    def _taken(self, probe: Probe) -> datetime:
+        """Take a request out of the budget; when it may go."""
+        ledger, now = self._work.ledger, self._work.clock.now()
+        return ledger.take(self._allowance or probe.purpose, now, self._fence)
+
+    def _may_send(self) -> bool:
+        work = self._work
+        if work.report.stopped or not work.agenda.waits:
+            return False
+        if work.clock.stopped:
+            work.interrupt()
+            return False
+        if self._most is not None and work.report.asked >= self._most:
+            work.stop(f"--max-requests {self._most} reached")
+            return False
+        # A refused key stops everything: until the first answer nothing else is tried.
+        return len(work.agenda.flights) < (1 if work.careful else self._pool.size)
+
+    def _alone(self, probe: Probe) -> bool:
+        untried = probe.stream.filtered and self._work.ignore_filters is None
+        return untried or self._work.progress.streams[probe.stream.name].short_ends is None
+
+    def _settle(self, probe: Probe, flight: Future[Answer]) -> None:
+        troubles = self._troubles
+        try:
+            answer = flight.result()
+            troubles.answered()
+            self._answers.accept(probe, answer)
+            troubles.went_well(probe)
+        except Stopped:
+            self._work.interrupt()
+        except Gone:
+            troubles.answered()
+            if not self._answers.skip(probe):
+                troubles.not_known(probe)
+        except Forbidden:
+            troubles.answered()
+            troubles.forbidden(probe)
+        except TooMany as error:
+            troubles.too_many(probe, error)
+        except Transient as error:
+            troubles.transient(probe, error)
+        except BadAnswer as error:
+            troubles.give_up(probe, error)
+        else:
+            self._pages += 1
