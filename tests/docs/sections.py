@@ -71,9 +71,17 @@ def commands(command: Any = None, parent: Any = None) -> Iterator[tuple[str, Any
 
 
 def helps() -> str:
-    shown = [(path, context.command.get_help(context)) for path, context in commands()]
-    blocks = (f"### `{path}`\n\n```text\n{text.rstrip()}\n```" for path, text in shown)
-    return "\n\n".join(blocks)
+    """Each command with what it does; its whole help unfolds."""
+    return "\n\n".join(_help(path, context) for path, context in commands())
+
+
+def _help(path: str, context: Any) -> str:
+    first, *_ = (context.command.help or "").split("\n\n")
+    # A line break in a help text is no end of a paragraph.
+    says = " ".join(first.replace("\b", "").split())
+    whole = context.command.get_help(context).rstrip()
+    unfolds = f"<details><summary>All of its help</summary>\n\n```text\n{whole}\n```\n\n</details>"
+    return f"### `{path}`\n\n{says}\n\n{unfolds}"
 
 
 # --- settings, plans, costs -----------------------------------------------------------------------------
