@@ -18,7 +18,7 @@ from connector.ending import stopping
 from connector.errors import ConnectorError, Exit
 from connector.service.board import Board
 from connector.service.due import Ended, Pace
-from connector.service.health import pages
+from connector.service.routes import pages
 from connector.service.scheduler import Kind, Scheduler
 from connector.state.engine import Store
 from connector.state.ledger import Limits

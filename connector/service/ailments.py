@@ -5,23 +5,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 from connector.errors import Forbidden
+from connector.service.pace import HOUR
+from connector.service.status import Status
 from connector.service.suspension import WAY_OUT, said
 
-if TYPE_CHECKING:
-    from connector.service.status import Status
-
-HOUR = timedelta(hours=1)
 # A sync tries at once what it finds; what has waited longer has been tried in vain, or nobody tries.
 STUCK_AFTER = HOUR
 # One run may be cut short by a new version or a machine that goes down; of more, nothing may come any more.
 CUT_SHORT_IN_VAIN = 2
-# Late is what took so many times as long as usual; where nothing is usual yet, more than a day.
-LATE_TIMES, LATE_AT_FIRST = 3, timedelta(hours=25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +56,7 @@ class Ailment:
     todo: str
 
 
-def health(status: "Status") -> tuple[Health, Ailment | None]:
+def health(status: Status) -> tuple[Health, Ailment | None]:
     """The worst word that applies, and why."""
     if status.identity is None:
         return OF_WORD["never run"], None
@@ -69,7 +64,7 @@ def health(status: "Status") -> tuple[Health, Ailment | None]:
     return OF_WORD[(worst and worst.word) or "healthy"], worst
 
 
-def ailments(status: "Status") -> list[Ailment]:
+def ailments(status: Status) -> list[Ailment]:
     """All that is wrong, the worst first, then what is only worth knowing."""
     if status.identity is None:
         return []
@@ -77,12 +72,12 @@ def ailments(status: "Status") -> list[Ailment]:
     return sorted(found, key=lambda each: _PLACE[each.word] if each.word else len(HEALTH))
 
 
-def _key(status: "Status") -> Iterator[Ailment]:
+def _key(status: Status) -> Iterator[Ailment]:
     if status.suspended:
         yield Ailment("suspended", "suspension", said(status.suspended), WAY_OUT[status.suspended.door])
 
 
-def _outbox(status: "Status") -> Iterator[Ailment]:
+def _outbox(status: Status) -> Iterator[Ailment]:
     own = status.identity.destination if status.identity else ""
     for each in status.waiting:
         since = f"the oldest since {_when(each.oldest)}"
@@ -105,7 +100,7 @@ def _outbox(status: "Status") -> Iterator[Ailment]:
             )
 
 
-def _runs(status: "Status") -> Iterator[Ailment]:
+def _runs(status: Status) -> Iterator[Ailment]:
     if status.suspended:
         return
     ended = next((run for run in status.runs if run.finished_at), None)
@@ -141,7 +136,7 @@ def _runs(status: "Status") -> Iterator[Ailment]:
             )
 
 
-def _budget(status: "Status") -> Iterator[Ailment]:
+def _budget(status: Status) -> Iterator[Ailment]:
     balance = status.balance
     if balance is None:
         return
@@ -176,7 +171,7 @@ def _budget(status: "Status") -> Iterator[Ailment]:
         )
 
 
-def _streams(status: "Status") -> Iterator[Ailment]:
+def _streams(status: Status) -> Iterator[Ailment]:
     for stream in status.streams:
         if stream.trouble:
             forbidden = Forbidden.tells(stream.trouble)
@@ -199,7 +194,7 @@ def _streams(status: "Status") -> Iterator[Ailment]:
             )
 
 
-def _letters(status: "Status") -> Iterator[Ailment]:
+def _letters(status: Status) -> Iterator[Ailment]:
     if dead := status.dead:
         yield Ailment(
             "partial",
@@ -217,7 +212,7 @@ def _letters(status: "Status") -> Iterator[Ailment]:
         )
 
 
-def _backfills(status: "Status") -> Iterator[Ailment]:
+def _backfills(status: Status) -> Iterator[Ailment]:
     if status.at_work("backfill"):
         return
     for each in status.backfills:
@@ -235,7 +230,7 @@ def _when(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-_LOOKS: tuple[Callable[["Status"], Iterator[Ailment]], ...] = (
+_LOOKS: tuple[Callable[[Status], Iterator[Ailment]], ...] = (
     _key,
     _outbox,
     _runs,

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connector.beamer.catalogue import CATALOGUE
-from connector.service.ailments import HOUR, LATE_AT_FIRST, LATE_TIMES
-from connector.service.pace import DAY, between_runs
+from connector.service.pace import DAY, HOUR, between_runs
 from connector.service.summary import WHY_HELD
 from connector.state import backfills, glance, outbox, progress, refusals, runs, views
 from connector.state.backfills import Backfill
@@ -26,6 +25,8 @@ from connector.sync.policy import Policy
 
 # What the strip shows.
 LAST_RUNS = 40
+# Late is what took so many times as long as usual; where nothing is usual yet, more than a day.
+LATE_TIMES, LATE_AT_FIRST = 3, timedelta(hours=25)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from connector.service.health import pages
 from connector.service.report import charts, days, html
 from connector.service.report.days import BACKFILL, Days, Spending, added_up, spending
 from connector.service.report.gathering import Subject, gathered
+from connector.service.routes import pages
 from connector.state import chronicle
 from connector.state.chronicle import Past
 from connector.state.engine import Store, open_store

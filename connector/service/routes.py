@@ -1,4 +1,4 @@
-"""What probes ask of the daemon: is the loop alive, can it work, and the figures."""
+"""What is served where: is the loop alive, can it work, the figures, and the pages for people."""
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 from connector.clock import Clock, timer
 from connector.service.board import HTML, METRICS, Page, Pages, told
+from connector.service.connections_page import page
 from connector.service.metrics import Sample, of_store, rendered
-from connector.service.page import page
 from connector.service.report.html import policy
 from connector.service.scheduler import BEAT_SECONDS, Scheduler
 from connector.state import refusals, schema

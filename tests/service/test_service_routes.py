@@ -9,9 +9,9 @@ import pytest
 
 from connector.errors import ConfigurationError, StoreUnreachable
 from connector.service.board import Board, Page, Pages
-from connector.service.health import SILENT_SECONDS, Kept, healthz, readyz
+from connector.service.connections_page import page
 from connector.service.metrics import Sample
-from connector.service.page import page
+from connector.service.routes import SILENT_SECONDS, Kept, healthz, readyz
 from connector.state import refusals, schema
 from connector.state.engine import Store, open_store
 
