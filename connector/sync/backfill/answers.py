@@ -100,10 +100,9 @@ class HistoryAnswers:
             raise Transient("Beamer's answer was not a list of rows.")
         if probe.stream.filtered:
             work.filters_settled(probe.ignore_filters)
-        assert probe.sweep is not None  # noqa: S101 - a backfill reads nothing but lists
         of, stream = self._readings[probe.of], probe.stream
         page = judged_page(answer.body, stream, work.policy, work.beamer_now)
-        page = deciding.judged_within(page, of, probe.sweep, stream, self._wanted)
+        page = deciding.judged_within(page, of, probe.list_sweep, stream, self._wanted)
         state, context = work.progress.streams[stream.name], self._context()
         steps: list[SweepStep] = []
 

@@ -133,7 +133,6 @@ def decide(
     unusable: int,
 ) -> tuple[HistoryEffects, SweepStep]:
     """Decide a page of one list; `before` are the verdicts of rows judged earlier that are to be sent."""
-    assert probe.sweep is not None  # noqa: S101 - a backfill reads nothing but lists
     effects = HistoryEffects()
     new = fresh | {name for name, verdict in before.items() if verdict.revivable}
     sent = new | before.keys() if context.wanted.resend else new
@@ -146,7 +145,7 @@ def decide(
     effects.ahead = sum(date >= context.start for date in dates) if probe.stream.parent else 0
     # What is sent once more was found before: it is no sign that there is more to find.
     seen = sweeps.Page(page.seen, len(new), unusable=unusable)
-    step = sweeps.after_page(probe.sweep, seen, probe.habits, probe.stream.cap)
+    step = sweeps.after_page(probe.list_sweep, seen, probe.habits, probe.stream.cap)
     _learn(effects, step.habits, probe.habits, state)
     effects.opened = _below(context, probe, of, page)
     if step.habits.order is Order.NONE and probe.stream.parent is None:
@@ -193,13 +192,12 @@ def _learn(effects: HistoryEffects, habits: Habits, asked: Habits, state: Stream
 
 def _below(context: Context, probe: Probe, of: Reading, page: JudgedPage) -> list[Reading]:
     """The child lists of the parents on a page that may hold something of the range."""
-    assert probe.sweep is not None  # noqa: S101 - a backfill reads nothing but lists
     wanted = context.wanted
     below = read_for(context.catalogue, wanted.streams, probe.stream)
     moved = context.redated.get(probe.stream.name, {})
     opened: list[Reading] = []
     for row, raw in page.rows.values() if below else ():
-        known = row.id in probe.sweep.place.last or row.id in probe.sweep.opened
+        known = row.id in probe.list_sweep.place.last or row.id in probe.list_sweep.opened
         seen = known or not within(row.date, of.since, of.until)
         if seen or (wanted.until and row.date >= wanted.until and row.id not in moved):
             continue

@@ -121,9 +121,8 @@ class AuditEverything:
         return replace(probe, worth=inf)
 
     def _due(self, picture: Picture, probe: Probe) -> bool:
-        assert probe.look is not None  # noqa: S101 - a block's probe
         known = picture.progress.parents.get(probe.stream.name, {})
-        block = probe.look.block
+        block = probe.block_look.block
         return not block.members or candidates.doubted(block, known, self._since)
 
     def _lists(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
@@ -153,5 +152,4 @@ class AuditEverything:
 
 
 def _proving(probe: Probe) -> Probe:
-    assert probe.look is not None  # noqa: S101 - a block's probe
-    return replace(probe, look=replace(probe.look, proving=True), audit=True, worth=inf)
+    return replace(probe, look=replace(probe.block_look, proving=True), audit=True, worth=inf)

@@ -82,7 +82,8 @@ class MostWorth:
 
     def __init__(self, known_rates: Rates | None = None) -> None:
         self._told = known_rates
-        self._rates: Rates | None = known_rates
+        # Set as a run begins.
+        self._rates: Rates
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         self._rates = self._told or Learnt(picture, now)
@@ -122,8 +123,7 @@ class MostWorth:
         )
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
-        assert probe.look is not None  # noqa: S101 - lists are read on at once
-        if picture.progress.streams[probe.stream.name].complete or not probe.look.found:
+        if picture.progress.streams[probe.stream.name].complete or not probe.block_look.found:
             return replace(probe, worth=inf)
         return replace(probe, worth=self._unknown(picture, probe.stream, now))
 
@@ -151,8 +151,8 @@ class MostWorth:
         most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
         blocks: list[tuple[float, Probe, list[ParentState], datetime, int]] = []
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
-            assert probe.look is not None  # noqa: S101 - a block's probe
-            members = [known[name] for name in probe.look.block.members]
+            look = probe.block_look
+            members = [known[name] for name in look.block.members]
             # A list that was read to its end and is empty was looked at, too.
             looks_at = {parent.looked_at or parent.date for parent in members}
             looked = min(looks_at, default=state.looked_at if whole else None)
@@ -161,16 +161,16 @@ class MostWorth:
                 probe.worth, probe.unseen, pages = inf, True, to_the_end if begun else 1
                 _save_up(probe, pages, pages, most)
                 yield probe
-            elif probe.look.block.since is None and not whole:
+            elif look.block.since is None and not whole:
                 probe.worth, probe.unseen = self._unknown(picture, stream, now), True
                 _save_up(probe, to_the_end, to_the_end, most)
                 yield probe
             else:
                 guess = inf
-                if probe.look.block.until is not None:
+                if look.block.until is not None:
                     guess = self._guess(members[0], looked, [child for child, _ in below], now) * len(members)
                 # One that the last look did not show is looked for behind a short page.
-                both = unordered or len(looks_at) > 1 or probe.look.proving
+                both = unordered or len(looks_at) > 1 or look.proving
                 blocks.append((guess, probe, members, looked, to_the_end if both else 1))
         # Of very many, those are reckoned closely that may be worth most.
         blocks.sort(key=lambda each: each[0], reverse=True)
@@ -186,7 +186,6 @@ class MostWorth:
 
     def _guess(self, parent: ParentState, looked: datetime, below: Iterable[Stream], now: datetime) -> float:
         """Row-hours at a parent, if it is like others of its age."""
-        assert self._rates is not None  # noqa: S101 - a run has begun
         since, age = (looked - parent.date) / HOUR, (now - parent.date) / HOUR
         return sum(self._rates.typical(child, since, age).row_hours for child in below)
 
@@ -199,7 +198,6 @@ class MostWorth:
         below: Sequence[tuple[Stream, Mapping[str, ChildState]]],
         now: datetime,
     ) -> tuple[float, list[Expected]]:
-        assert probe.look is not None and self._rates is not None  # noqa: S101, PT018 - see above
         unseen = self._rates.unseen
         own, lists = NOTHING, []
         for parent in members:
@@ -208,7 +206,7 @@ class MostWorth:
                 child = children_of.get(parent.id)
                 if child and (not candidates.asks(child) or candidates.is_history(child)):
                     lists.append(unseen(child_stream, parent, child, since))
-        if probe.look.block.until is None:
+        if probe.block_look.block.until is None:
             before = picture.progress.streams[stream.name].looked_at or now
             unlooked = now - max((parent.looked_at or parent.date for parent in members), default=before)
             own = worth.steady(self._rates.births(stream), unlooked)
@@ -221,11 +219,10 @@ class MostWorth:
                 lists.append(Expected(rows, own.rows * (4 * half.row_hours + whole.row_hours) / 6))
             if stream.name not in picture.policy.streams:
                 own = NOTHING
-        return worth.of_look(own, lists, 2.0 if probe.look.proving else 1.0), lists
+        return worth.of_look(own, lists, 2.0 if probe.block_look.proving else 1.0), lists
 
     def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
         """A page of parents that were never seen, older than those that were."""
-        assert self._rates is not None  # noqa: S101 - a run has begun
         known = picture.progress.parents.get(stream.name, {}).values()
         oldest = min((parent.date for parent in known), default=now)
         age, since = (now - oldest) / HOUR, (picture.policy.start - oldest) / HOUR
@@ -251,7 +248,6 @@ class MostWorth:
                 yield rank, stream, child
 
     def _rank(self, picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Rank:
-        assert self._rates is not None  # noqa: S101 - a run has begun
         parent = picture.progress.parents[stream.parent or ""][child.parent]
         known = parent.known_at or now
         looked = parent.looked_at or now
@@ -281,7 +277,6 @@ class MostWorth:
 
     def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
         """How many rows of a list never read are of interest: those since the start date."""
-        assert self._rates is not None  # noqa: S101 - a run has begun
         count = counters.total(child.counter) or 1
         age = ((parent.known_at or parent.date) - parent.date) / HOUR
         since = (picture.policy.start - parent.date) / HOUR
@@ -291,7 +286,6 @@ class MostWorth:
         return count * self._rates.typical(stream, since, age).rows / whole if whole else 0.0
 
     def _dated(self, picture: Picture, stream: Stream, state: StreamState, now: datetime) -> Probe:
-        assert self._rates is not None  # noqa: S101 - a run has begun
         probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page)
         if state.looked_at is None or state.place:
             # Up to a hundred rows for one request.

@@ -71,6 +71,20 @@ class Probe:
         return "audit" if self.audit else self.stream.name
 
     @property
+    def block_look(self) -> Look:
+        """The look of a probe that is known to read a block of parents."""
+        if self.look is None:
+            raise ValueError("this probe reads no block")
+        return self.look
+
+    @property
+    def list_sweep(self) -> Sweep:
+        """The sweep of a probe that is known to read a list of rows."""
+        if self.sweep is None:
+            raise ValueError("this probe reads no list")
+        return self.sweep
+
+    @property
     def place(self) -> Place:
         reading = self.look or self.sweep
         if reading is None:

@@ -48,12 +48,12 @@ def decide_list(
     unusable: int,
 ) -> tuple[Effects, SweepStep]:
     """Decide a page of a child list, or of a list without parents."""
-    assert probe.sweep is not None  # noqa: S101 - the caller tells lists from blocks
     effects = Effects()
     enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.now, title)
     tally(page, fresh, unusable, effects)
     seen = sweeps.Page(page.seen, len(fresh), page.waits, unusable)
-    sweep = probe.sweep if probe.sweep.begun else replace(probe.sweep, begun=context.now)
+    sweep = probe.list_sweep
+    sweep = sweep if sweep.begun else replace(sweep, begun=context.now)
     step = sweeps.after_page(sweep, seen, probe.habits, probe.stream.cap)
     state = learnt(context.state, step.habits, probe.habits, effects)
     if child is not None:
@@ -115,8 +115,7 @@ def decide_block(
     unusable: int,
 ) -> tuple[Effects, LookStep]:
     """Decide a page of parents: `known` parents and their child `lists` as they stood before it."""
-    assert probe.look is not None  # noqa: S101 - the caller tells blocks from lists
-    effects = Effects()
+    effects, look = Effects(), probe.block_look
     enqueue(effects, page.events(fresh), probe.stream, NO_PARENT, context.policy, context.now)
     for row, raw in page.rows.values():
         before = known.get(row.id)
@@ -133,13 +132,13 @@ def decide_block(
                 effects.children.append(moved)
     tally(page, fresh, unusable, effects)
     alive = {name for name, parent in known.items() if not parent.gone}
-    step = looks.after_page(probe.look, page.seen, alive, probe.habits, probe.stream.cap)
+    step = looks.after_page(look, page.seen, alive, probe.habits, probe.stream.cap)
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
-    if step.next is None and probe.look.proving:
+    if step.next is None and look.proving:
         effects.parents = proved(probe, known, effects.parents, context.now)
     state = resting.well(learnt(context.state, step.habits, probe.habits, effects))
     state = replace(state, looked_at=context.now)
-    if step.next is None and probe.look.proving and probe.look.block.since is None:
+    if step.next is None and look.proving and look.block.since is None:
         state = replace(state, complete=True)
     effects.stream = state if state != context.state else None
     return effects, step

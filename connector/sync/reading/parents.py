@@ -129,17 +129,19 @@ def gone(
     step: LookStep, probe: Probe, known: Mapping[str, ParentState], just_seen: set[str]
 ) -> list[ParentState]:
     """Parents that their window no longer shows: deleted, or hidden; they are back as soon as seen again."""
-    assert probe.look is not None  # noqa: S101 - the caller tells blocks from lists
     missing = [known[name] for name in step.missing if name in known and name not in just_seen]
     # One whose date was changed is shown by another window.
-    return [replace(parent, gone=True) for parent in missing if probe.look.block.covers(parent.date)]
+    return [replace(parent, gone=True) for parent in missing if probe.block_look.block.covers(parent.date)]
 
 
 def proved(
     probe: Probe, known: Mapping[str, ParentState], changed: Iterable[ParentState], now: datetime
 ) -> list[ParentState]:
     """The parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
-    assert probe.look is not None  # noqa: S101 - the caller tells blocks from lists
-    mine = {name: known[name] for name in {*probe.look.block.members, *probe.look.found} if name in known}
+    mine = {
+        name: known[name]
+        for name in {*probe.block_look.block.members, *probe.block_look.found}
+        if name in known
+    }
     mine |= {parent.id: parent for parent in changed}
     return [replace(parent, proved_at=now) for parent in mine.values()]
