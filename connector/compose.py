@@ -26,8 +26,8 @@ from connector.sync.policy import Policy
 if TYPE_CHECKING:
     from connector.beamer.door import Beamer
     from connector.segment.door import Segment
-    from connector.sync.reading.pool import Pool
-    from connector.sync.running import Parts
+    from connector.sync.parts import Parts
+    from connector.sync.pool import Pool
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
@@ -295,7 +295,7 @@ def working(
     catalogue: Mapping[str, Stream] = CATALOGUE,
 ) -> "Iterator[Parts]":
     """The parts for as long as a run takes: afterwards neither sockets nor threads are left of them."""
-    from connector.sync.reading.pool import ThreadPool
+    from connector.sync.pool import ThreadPool
 
     with closing(ThreadPool(THREADS, clock)) as pool:
         found = parts(settings, connection, store, clock, catalogue, pool)
@@ -313,8 +313,8 @@ def parts(
 ) -> "Parts":
     """Everything that a run of one connection works with."""
     # Here, as the doors: whoever looks at the store runs nothing.
-    from connector.sync.reading.pool import ThreadPool
-    from connector.sync.running import Parts
+    from connector.sync.parts import Parts
+    from connector.sync.pool import ThreadPool
 
     found = identity(store, connection, clock.now())
     ways = doors(connection, clock)

@@ -20,9 +20,10 @@ from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
+from connector.sync.parts import Parts
 from connector.sync.policy import Policy
 from connector.sync.run import Run
-from connector.sync.running import Outcome, Parts
+from connector.sync.running import Outcome
 from tests.events.recording import keep
 
 ALL = frozenset(CATALOGUE)

@@ -30,8 +30,9 @@ from connector.sync.backfill.estimate import Estimate, estimate, to_count
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.courier import ThreadCourier
 from connector.sync.lists import counters
+from connector.sync.parts import Parts
 from connector.sync.report import Report
-from connector.sync.running import Outcome, Parts
+from connector.sync.running import Outcome
 
 log = structlog.get_logger()
 

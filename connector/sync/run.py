@@ -14,10 +14,11 @@ from connector.state.intake import Intake
 from connector.state.outbox import Outbox
 from connector.state.owner import this_process
 from connector.sync.delivery import Delivery
+from connector.sync.parts import Parts
 from connector.sync.policy import Policy
 from connector.sync.reading.collector import Collector
 from connector.sync.report import Report
-from connector.sync.running import Outcome, Parts, under_lease
+from connector.sync.running import Outcome, under_lease
 from connector.sync.sharing import left_to_others
 from connector.sync.telling import tell
 
@@ -71,19 +72,12 @@ class Run:
         # Under the lease, so that nobody is forgotten in the middle of a run.
         policy = replace(parts.policy, forgotten=forgetting.load(parts.store, parts.identity.name))
         collector = Collector(
-            catalogue=parts.catalogue,
-            identity=parts.identity,
-            policy=policy,
-            progress=state,
-            beamer=parts.beamer,
-            ledger=parts.ledger,
-            intake=Intake(parts.store, fence, parts.identity.destination, number),
-            fence=fence,
-            clock=parts.clock,
-            pool=parts.pool,
-            report=self._report,
+            replace(parts, policy=policy),
+            state,
+            Intake(parts.store, fence, parts.identity.destination, number),
+            fence,
+            self._report,
             most_requests=self._most,
-            planner=parts.planner,
             before=last.started_at if last else None,
             reserved=reserved,
             accepted=lambda report: self._page_accepted(delivery, outbox, report),

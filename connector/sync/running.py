@@ -1,51 +1,20 @@
-"""What every run works with, and what frames it: the lease of its kind of work, a number, a summary."""
+"""What frames every run: the lease of its kind of work, a number, a summary."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
-from connector.beamer.catalogue import Stream
-from connector.clock import Clock
 from connector.errors import ConnectorError, Exit, Stopped
 from connector.state import leases, runs
-from connector.state.connections import Identity
-from connector.state.engine import Store
 from connector.state.leases import SYNC, Fence
-from connector.state.ledger import Ledger
 from connector.state.owner import this_process
-from connector.sync.planning.planner import Planner
-from connector.sync.policy import Policy
-from connector.sync.reading.pool import Pool
+from connector.sync.parts import Parts
 from connector.sync.report import Report
-
-if TYPE_CHECKING:
-    # Looking at the store's figures puts parts together, too, and needs neither API's libraries.
-    from connector.beamer.door import Beamer
-    from connector.segment.door import Segment
 
 # What is done in a run: under a fence, as run number so and so, begun at that moment; gives what ended it.
 Do = Callable[[Fence, int, datetime], ConnectorError | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything a run works with, put together in one place."""
-
-    catalogue: Mapping[str, Stream]
-    identity: Identity
-    policy: Policy
-    store: Store
-    beamer: "Beamer"
-    segment: "Segment"
-    ledger: Ledger
-    clock: Clock
-    pool: Pool
-    most_waiting: int = 100_000
-    most_bytes: int = 200_000_000
-    planner: Planner | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from time import process_time
 from connector.sandbox import Sandbox
 from connector.sandbox.row import Row
 from connector.state import connections
+from connector.sync.parts import Parts
 from connector.sync.planning.planner import Planner
 from connector.sync.run import Run
-from connector.sync.running import Parts
 from tests import harness
 from tests.benchmarks.quota_accounts import Account
 from tests.benchmarks.quota_methods import Passes

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 
 from connector.beamer.asking import Answer
 from connector.clock import SystemClock
-from connector.sync.reading.pool import ThreadPool
+from connector.sync.pool import ThreadPool
 from tests.cli.process import until
 
 

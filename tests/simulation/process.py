@@ -14,10 +14,10 @@ from connector.segment.shape import Naming, Privacy
 from connector.state import connections
 from connector.state.connections import Identity
 from connector.state.ledger import Ledger
+from connector.sync.parts import Parts
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 from connector.sync.run import Run
-from connector.sync.running import Parts
 from tests.simulation.crashes import Death, Slot
 from tests.simulation.network import BeamerWay, SegmentWay
 from tests.simulation.plan import Member

@@ -16,7 +16,7 @@ from connector.sandbox.served import Served
 from connector.segment.door import Segment
 from connector.state.ledger import Limits
 from connector.sync.courier import ThreadCourier
-from connector.sync.reading.pool import ThreadPool
+from connector.sync.pool import ThreadPool
 from connector.sync.run import Run
 from connector.sync.running import Outcome
 from tests.harness import Rig, sandbox

@@ -16,11 +16,12 @@ from connector.sync.backfill import deciding
 from connector.sync.backfill.answers import HistoryAnswers
 from connector.sync.courier import Courier, InlineCourier
 from connector.sync.delivery import Delivery
+from connector.sync.parts import Parts
 from connector.sync.policy import Policy
 from connector.sync.reading.fetching import Fetching
 from connector.sync.reading.work import Work
 from connector.sync.report import Report
-from connector.sync.running import Outcome, Parts, under_lease
+from connector.sync.running import Outcome, under_lease
 
 # While Segment takes them, no more messages than these wait: reading is held back rather.
 ENOUGH = 5_000
@@ -106,16 +107,7 @@ class BackfillRun:
             parts.store, fence, parts.identity.destination, number, of.id, resend=of.wanted.resend
         )
         state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue), lists=False)
-        work = Work.begun(
-            parts.catalogue,
-            parts.identity,
-            self._policy(of),
-            state,
-            parts.ledger,
-            intake,
-            parts.clock,
-            report,
-        )
+        work = Work.begun(replace(parts, policy=self._policy(of)), state, intake, report)
         answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
         delivery = Delivery(
             outbox,

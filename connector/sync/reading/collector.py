@@ -1,24 +1,17 @@
 """What one sync asks: plan, fetch, plan again after each page, and keep what was learnt for the next one."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from connector.beamer.catalogue import Stream
-from connector.beamer.door import Beamer
-from connector.clock import Clock
-from connector.state.connections import Identity
 from connector.state.intake import Intake
 from connector.state.leases import Fence
-from connector.state.ledger import Ledger
 from connector.state.progress import Progress
+from connector.sync.parts import Parts
 from connector.sync.planning.opening import agenda_for, at_hand, planner_for
-from connector.sync.planning.planner import Planner
-from connector.sync.policy import Policy
 from connector.sync.reading import completeness
 from connector.sync.reading.answers import Answers
 from connector.sync.reading.fetching import Fetching
-from connector.sync.reading.pool import Pool
 from connector.sync.reading.work import Work
 from connector.sync.report import Report
 
@@ -31,36 +24,29 @@ class Collector:
 
     def __init__(
         self,
-        *,
-        catalogue: Mapping[str, Stream],
-        identity: Identity,
-        policy: Policy,
+        parts: Parts,
         progress: Progress,
-        beamer: Beamer,
-        ledger: Ledger,
         intake: Intake,
         fence: Fence,
-        clock: Clock,
-        pool: Pool,
         report: Report,
+        *,
         most_requests: int | None = None,
-        planner: Planner | None = None,
         before: datetime | None = None,
         reserved: float = 0.0,
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._planner = planner or planner_for(limited=ledger.limits.usable is not None)
-        self._work = Work.begun(catalogue, identity, policy, progress, ledger, intake, clock, report)
+        self._planner = parts.planner or planner_for(limited=parts.ledger.limits.usable is not None)
+        self._work = Work.begun(parts, progress, intake, report)
         self._before = before
         self._reserved = reserved
         self._most = most_requests
         self._fetching = Fetching(
             self._work,
             Answers(self._work, self._planner),
-            beamer=beamer,
+            beamer=parts.beamer,
             fence=fence,
-            pool=pool,
+            pool=parts.pool,
             most_requests=most_requests,
             accepted=accepted,
             chance=chance,

@@ -29,7 +29,7 @@ from connector.state.engine import Store
 from connector.state.leases import Fence
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import Probe, ask
-from connector.sync.reading.pool import Pool
+from connector.sync.pool import Pool
 from connector.sync.reading.troubles import Troubles
 from connector.sync.reading.work import Work
 from connector.sync.report import Report

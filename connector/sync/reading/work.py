@@ -12,6 +12,7 @@ from connector.state.connections import Identity
 from connector.state.intake import Intake
 from connector.state.ledger import Ledger
 from connector.state.progress import Progress
+from connector.sync.parts import Parts
 from connector.sync.planning.agenda import Agenda
 from connector.sync.planning.notebook import Notebook
 from connector.sync.planning.picture import Picture
@@ -49,22 +50,22 @@ class Work:
     troubled: set[str] = field(default_factory=set)
 
     @classmethod
-    def begun(
-        cls,
-        catalogue: Mapping[str, Stream],
-        identity: Identity,
-        policy: Policy,
-        progress: Progress,
-        ledger: Ledger,
-        intake: Intake,
-        clock: Clock,
-        report: Report,
-    ) -> "Work":
+    def begun(cls, parts: Parts, progress: Progress, intake: Intake, report: Report) -> "Work":
         """A run's work at its beginning; what is told about the API outweighs what was seen of it."""
-        first_page = identity.first_page if policy.first_page is None else policy.first_page
+        identity, policy = parts.identity, parts.policy
         told = policy.ignore_filters
-        allowed = identity.ignore_filters if told is None else told
-        return cls(catalogue, identity, policy, progress, ledger, intake, clock, report, first_page, allowed)
+        return cls(
+            catalogue=parts.catalogue,
+            identity=identity,
+            policy=policy,
+            progress=progress,
+            ledger=parts.ledger,
+            intake=intake,
+            clock=parts.clock,
+            report=report,
+            first_page=identity.first_page if policy.first_page is None else policy.first_page,
+            ignore_filters=identity.ignore_filters if told is None else told,
+        )
 
     @property
     def beamer_now(self) -> datetime:
