@@ -23,6 +23,7 @@ from connector.sync.lists import counters, resuming, sweeps
 from connector.sync.lists.sweeps import Sweep, SweepStep
 from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.policy import Policy
+from connector.sync.reading.accepting import first_page_of, tally
 
 # A list is parted where so many pages are still expected: its parts cost a page or two more together.
 WORTH_PARTING = 130
@@ -137,7 +138,10 @@ def decide(
     new = fresh | {name for name, verdict in before.items() if verdict.revivable}
     sent = new | before.keys() if context.wanted.resend else new
     enqueue(effects, page.events(sent), probe.stream, probe.parent, context.policy, context.now, of.title)
-    effects.tally = _tally(page, fresh, before, unusable, effects)
+    became = tally(page, fresh, unusable, effects)
+    # What is sent after all is not held back any more.
+    became.subtract(verdict.label for verdict in before.values() if verdict.revivable)
+    effects.tally = Counter({what: rows for what, rows in became.items() if rows})
     dates = [page.rows[name][0].date for name in fresh]
     if probe.stream.parent is None and not children(context.catalogue, probe.stream.name):
         effects.days = Counter(map(day_of, dates))
@@ -163,29 +167,8 @@ def decide(
     return effects, step
 
 
-def _tally(
-    page: JudgedPage,
-    fresh: set[str],
-    before: Mapping[str, Verdict],
-    unusable: int,
-    effects: HistoryEffects,
-) -> Counter[str]:
-    tally = Counter(
-        {
-            "rows": len(fresh),
-            "events": len(effects.events),
-            "quarantined": unusable + len(effects.rejected),
-        }
-    )
-    tally.update(verdict.label for verdict in page.held(fresh))
-    # What is sent after all is not held back any more.
-    tally.subtract(verdict.label for verdict in before.values() if verdict.revivable)
-    return Counter({what: count for what, count in tally.items() if count})
-
-
 def _learn(effects: HistoryEffects, habits: Habits, asked: Habits, state: StreamState) -> None:
-    if habits.first_page is not None and asked.first_page is None:
-        effects.first_page = habits.first_page
+    effects.first_page = first_page_of(habits, asked)
     if (str(habits.order), habits.short_ends) != (state.list_order, state.short_ends):
         effects.habits = str(habits.order), habits.short_ends
 

@@ -19,22 +19,27 @@ from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.reading.parents import Context, counter_after, gone, parent_after, proved
 
 
-def tally(page: JudgedPage, fresh: set[str], unusable: int, effects: Effects) -> None:
-    effects.tally = Counter(
+def tally(page: JudgedPage, fresh: set[str], unusable: int, effects: Effects) -> Counter[str]:
+    """What became of a page's rows; so many `unusable` ones are new in quarantine."""
+    found = Counter(
         {
             "rows": len(fresh),
             "events": len(effects.events),
             "quarantined": unusable + len(effects.rejected),
         }
     )
-    effects.tally.update(verdict.label for verdict in page.held(fresh))
-    effects.tally = +effects.tally
+    found.update(verdict.label for verdict in page.held(fresh))
+    return +found
+
+
+def first_page_of(habits: Habits, asked: Habits) -> int | None:
+    """The number of a list's first page, where this answer has shown it."""
+    return habits.first_page if asked.first_page is None else None
 
 
 def learnt(state: StreamState, habits: Habits, asked: Habits, effects: Effects) -> StreamState:
     """The stream's state with the habits that this page taught."""
-    if habits.first_page is not None and asked.first_page is None:
-        effects.first_page = habits.first_page
+    effects.first_page = first_page_of(habits, asked)
     return replace(state, list_order=str(habits.order), short_ends=habits.short_ends)
 
 
@@ -50,7 +55,7 @@ def decide_list(
     """Decide a page of a child list, or of a list without parents."""
     effects = Effects()
     enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.now, title)
-    tally(page, fresh, unusable, effects)
+    effects.tally = tally(page, fresh, unusable, effects)
     seen = sweeps.Page(page.seen, len(fresh), page.waits, unusable)
     sweep = probe.list_sweep
     sweep = sweep if sweep.begun else replace(sweep, begun=context.now)
@@ -130,7 +135,7 @@ def decide_block(
             moved = counter_after(child, scope, row.id, counter, looked, context.now)
             if moved != child:
                 effects.children.append(moved)
-    tally(page, fresh, unusable, effects)
+    effects.tally = tally(page, fresh, unusable, effects)
     alive = {name for name, parent in known.items() if not parent.gone}
     step = looks.after_page(look, page.seen, alive, probe.habits, probe.stream.cap)
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
