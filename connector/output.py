@@ -27,7 +27,10 @@ def complain(line: str) -> None:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write at once; where the reader has gone away, the output ends and the work goes on."""
+    """Write at once, but no work ends for what cannot be said.
+
+    Where the reader has gone away, so does the rest; a disk without room may have some for the next line.
+    """
     if _keeping:
         _keeping[-1].append((stream, text))
         return
@@ -35,7 +38,26 @@ def write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _to_nowhere(stream)
+    except OSError:
+        if stream is sys.stdout:
+            raise
+        drop(stream)
+
+
+def drop(stream: TextIO) -> None:
+    """Forget what a stream still holds, or Python would fail with it at the end."""
+    place = os.dup(stream.fileno())
+    _to_nowhere(stream)
+    stream.flush()
+    os.dup2(place, stream.fileno())
+    os.close(place)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 # Several connections speak at once: what belongs together is said under this lock.

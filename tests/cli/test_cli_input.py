@@ -1,5 +1,6 @@
 """What bad input gets: a clear error, the fitting exit code, and nothing lost."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -239,9 +240,27 @@ def test_no_budget_may_skip(make: Make) -> None:
     assert machine.asked() == 5
 
 
+# --- outputs -------------------------------------------------------------------------------------------
+
+
+def through_a_shell(machine: Machine, words: str) -> subprocess.CompletedProcess[str]:
+    line = ["sh", "-c", f'exec "$0" -m connector {words}', sys.executable]
+    return subprocess.run(
+        line, cwd=ROOT, env=machine.environment(), capture_output=True, check=False, text=True
+    )
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_output_is_none(machine: Machine, closed: str) -> None:
-    words = ["sh", "-c", f'exec "$0" -m connector sync {closed}', sys.executable]
-    ended = subprocess.run(words, cwd=ROOT, env=machine.environment(), capture_output=True, check=False)
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    ended = through_a_shell(machine, f"sync {closed}")
+    assert (ended.returncode, ended.stderr) == (0, "")
     machine.all_there_once()
+
+
+def test_a_full_disk_behind_the_log_stops_nothing(make: Make) -> None:
+    machine = make(extra={"LOG_LEVEL": "debug"})
+    ended = through_a_shell(machine, "sync --output json 2>/dev/full")
+    assert (ended.returncode, json.loads(ended.stdout)["exit"]) == (0, 0)
+    machine.all_there_once()
+    machine.extra["BEAMER_STRAEMS"] = "nps"
+    assert through_a_shell(machine, "sync 2>/dev/full").returncode == 78
