@@ -730,8 +730,8 @@ def forget(
 
     who = forgetting.form_of(user)
     here = session(config, env_file, secrets=False)
-    if not yes and not typer.confirm("This cannot be undone. Go on?", err=True):
-        raise typer.Exit(Exit.UNEXPECTED)
+    if not yes:
+        typer.confirm("This cannot be undone. Go on?", abort=True, err=True)
     with here.store(new_store) as store:
         done = forgetting.forget(here, store, forgetting.names_of(here, store, connection), who)
     if output is Output.TEXT:
@@ -908,4 +908,4 @@ def main() -> None:
     from connector.ending import run
 
     groups = [str(group.name) for group in app.registered_groups]
-    run(lambda: app(prog_name="beamer-segment"), sys.argv[1:], groups)
+    run(lambda: app(prog_name="beamer-segment", standalone_mode=False), sys.argv[1:], groups)

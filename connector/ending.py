@@ -6,17 +6,23 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from typer import Abort, BadParameter
+
 from connector.clock import SystemClock
-from connector.errors import ConnectorError, Exit
+from connector.errors import ConnectorError, Exit, Misused
 from connector.output import as_json, complain, explain, explain_unexpected
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The worst first, as several connections end differently.
 WORST_FIRST = (78, 1, 69, 77, 65, 75)
+
+# What the parser raises: the older typer has it from click, which this is found without.
+UsageError: Any = BadParameter.__base__
 
 # Standard input, output and error are the files 0, 1 and 2.
 LAST_STANDARD = 2
@@ -55,8 +61,8 @@ def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Ca
             signal.signal(number, handler)
 
 
-def run(command: Callable[[], None], words: Sequence[str], groups: Collection[str] = ()) -> None:
-    """Run a command; every error ends in a sentence and an exit code.
+def run(command: Callable[[], int | None], words: Sequence[str], groups: Collection[str] = ()) -> None:
+    """Run a command, which gives its exit code; every error ends in a sentence and an exit code.
 
     `words` are those of the command line; of a command in one of `groups` the first two are its name.
     """
@@ -68,9 +74,15 @@ def run(command: Callable[[], None], words: Sequence[str], groups: Collection[st
     for number in SIGNALS:
         signal.signal(number, _leave)
     try:
-        command()
+        code = command()
     except Signalled as signalled:
         _end_by(signalled, words, name)
+    except UsageError as error:
+        complain(_shown(error))
+        _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
+    except Abort:
+        complain("Aborted!")
+        _end(words, name, Exit.UNEXPECTED, None)
     except ConnectorError as error:
         explain(error)
         _end(words, name, error.exit, error.as_dict())
@@ -79,6 +91,14 @@ def run(command: Callable[[], None], words: Sequence[str], groups: Collection[st
             _end_by(behind, words, name)
         explain_unexpected(error)
         _end(words, name, Exit.UNEXPECTED, unexpected(error))
+    sys.exit(code)
+
+
+def _shown(error: Any) -> str:
+    """What the parser itself would print of an error: how the command is used, and what is wrong."""
+    lines = StringIO()
+    error.show(lines)
+    return lines.getvalue().rstrip()
 
 
 def _open_closed() -> None:

@@ -47,7 +47,16 @@ class ConnectorError(Exception):
         return " ".join(part for part in (self.what, self.means, self.todo) if part)
 
 
-# --- stop: the configuration or a key has to change first ---------------------------------------------
+# --- stop: the command line, the configuration or a key has to change first ----------------------------
+
+
+class Misused(ConnectorError):
+    """A command line that names no command, or not as it wants it."""
+
+    code = "BS-002"
+    exit = Exit.USAGE
+    default_means = "Nothing was read or sent."
+    default_todo = "See what the command takes: `--help` behind it."
 
 
 class ConfigurationError(ConnectorError):

@@ -58,6 +58,35 @@ def test_an_error_as_json_names_the_command_alone_and_what_to_do(
     assert "BEAMER_STREAMS" in ended.json["error"]["todo"]
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "named"),
+    [
+        (["sync", "--nonsense"], "sync", "No such option"),
+        (["sync", "--max-requests", "many"], "sync", "--max-requests"),
+        (["sync", "--all", "--connection", "default"], "sync", "exclude"),
+        (["sync", "more"], "sync", "more"),
+        (["backfill"], "backfill", "--since"),
+        (["quota", "set-used"], "quota set-used", "total"),
+        (["nonsense"], "nonsense", "No such command"),
+        (["state", "nonsense"], "state nonsense", "No such command"),
+    ],
+)
+def test_a_wrong_command_line_as_json(machine: Machine, words: list[str], name: str, named: str) -> None:
+    ended = machine.run(*words, "--output", "json")
+    assert (ended.code, ended.json["exit"], ended.json["command"]) == (2, 2, name), ended.err
+    assert ended.json["error"]["code"] == "BS-002"
+    assert named in ended.json["error"]["what"]
+    assert named in ended.err
+    assert "Usage: beamer-segment" in ended.err
+
+
+def test_a_question_that_nobody_answers_as_json(machine: Machine) -> None:
+    assert machine.run("sync", "--stream", "nps").code == 0
+    for words in (["forget", "--user-id", "4711"], ["state", "reset", "--stream", "nps"]):
+        ended = machine.run(*words, "--output", "json")
+        assert (ended.code, ended.json["exit"]) == (1, 1), ended.err
+
+
 def test_a_misspelt_key_in_a_file(machine: Machine) -> None:
     file = machine.here / "connector.toml"
     file.write_text('log_levle = "debug"\n')
