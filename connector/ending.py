@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from io import StringIO
 from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from typer import Abort, BadParameter
 
 from connector.clock import SystemClock
-from connector.errors import ConnectorError, Exit, Misused
-from connector.output import as_json, complain, explain, explain_unexpected
+from connector.errors import ConnectorError, Exit, Misused, Unsaid
+from connector.output import as_json, complain, explain, explain_unexpected, finish
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The worst first, as several connections end differently.
@@ -73,25 +73,33 @@ def run(command: Callable[[], int | None], words: Sequence[str], groups: Collect
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for number in SIGNALS:
         signal.signal(number, _leave)
+    code = _run(command, words, name)
+    if unsaid := finish():
+        error = Unsaid(f"Standard output could not be written: {unsaid}.")
+        explain(error)
+        code = code or error.exit
+    sys.exit(code)
+
+
+def _run(command: Callable[[], int | None], words: Sequence[str], name: str) -> int:
     try:
-        code = command()
+        return command() or 0
     except Signalled as signalled:
-        _end_by(signalled, words, name)
+        return _end_by(signalled, words, name)
     except UsageError as error:
         complain(_shown(error))
-        _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
+        return _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
     except Abort:
         complain("Aborted!")
-        _end(words, name, Exit.UNEXPECTED, None)
+        return _end(words, name, Exit.UNEXPECTED, None)
     except ConnectorError as error:
         explain(error)
-        _end(words, name, error.exit, error.as_dict())
+        return _end(words, name, error.exit, error.as_dict())
     except Exception as error:
         if behind := _signal_behind(error):
-            _end_by(behind, words, name)
+            return _end_by(behind, words, name)
         explain_unexpected(error)
-        _end(words, name, Exit.UNEXPECTED, unexpected(error))
-    sys.exit(code)
+        return _end(words, name, Exit.UNEXPECTED, unexpected(error))
 
 
 def _shown(error: Any) -> str:
@@ -124,9 +132,9 @@ def _signal_behind(error: BaseException | None) -> Signalled | None:
     return error
 
 
-def _end_by(signalled: Signalled, words: Sequence[str], name: str) -> NoReturn:
+def _end_by(signalled: Signalled, words: Sequence[str], name: str) -> int:
     complain("stopped by a signal")
-    _end(words, name, int(str(signalled.code)), None)
+    return _end(words, name, int(str(signalled.code)), None)
 
 
 def _name(words: Sequence[str], groups: Collection[str]) -> str:
@@ -139,7 +147,7 @@ def _leave(number: int, _frame: Any) -> None:
     raise Signalled(128 + number)
 
 
-def _end(words: Sequence[str], name: str, code: int, error: Mapping[str, str] | None) -> NoReturn:
+def _end(words: Sequence[str], name: str, code: int, error: Mapping[str, str] | None) -> int:
     if "--output=json" in words or ("--output", "json") in pairwise(words):
         as_json({"command": name, "exit": int(code), "error": error})
-    sys.exit(code)
+    return int(code)

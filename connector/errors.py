@@ -141,6 +141,17 @@ class BadAnswer(ConnectorError):
     code = "BS-200"
 
 
+# --- stop nothing: the work goes on --------------------------------------------------------------------
+
+
+class Unsaid(ConnectorError):
+    """Standard output did not take what was to be printed, such as a full disk behind it."""
+
+    code = "BS-074"
+    default_means = "What was to be printed is lost; the work itself went on."
+    default_todo = "Make room, or let it go elsewhere."
+
+
 # --- retry -------------------------------------------------------------------------------------------------
 
 

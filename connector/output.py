@@ -39,14 +39,22 @@ def write(stream: TextIO, text: str) -> None:
         stream.flush()
     except BrokenPipeError:
         _to_nowhere(stream)
-    except OSError:
+    except OSError as error:
         if stream is sys.stdout:
-            raise
-        drop(stream)
+            _unsaid.append(str(error.strerror))
+        _drop(stream)
 
 
-def drop(stream: TextIO) -> None:
-    """Forget what a stream still holds, or Python would fail with it at the end."""
+def finish() -> str:
+    """Get out what is left, and give why standard output did not take all of it, if it did not."""
+    for stream in (sys.stdout, sys.stderr):
+        # The parser prints by itself, and Python would fail at the end with what it could not.
+        write(stream, "")
+    return _unsaid[0] if _unsaid else ""
+
+
+def _drop(stream: TextIO) -> None:
+    """Forget what a stream still holds."""
     place = os.dup(stream.fileno())
     _to_nowhere(stream)
     stream.flush()
@@ -67,6 +75,8 @@ together = threading.RLock()
 MOST_KEPT = 2_000
 
 _keeping: list[deque[tuple[TextIO, str]]] = []
+
+_unsaid: list[str] = []
 
 
 @contextmanager

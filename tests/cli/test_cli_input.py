@@ -293,3 +293,14 @@ def test_a_full_disk_behind_the_log_stops_nothing(make: Make) -> None:
     machine.all_there_once()
     machine.extra["BEAMER_STRAEMS"] = "nps"
     assert through_a_shell(machine, "sync 2>/dev/full").returncode == 78
+
+
+def test_a_full_disk_behind_the_data_is_said_once_the_work_is_done(machine: Machine) -> None:
+    for words in ("sync", "sync --output json", "events", "config show", "--version"):
+        ended = through_a_shell(machine, f"{words} >/dev/full")
+        assert ended.returncode == 1
+        assert "BS-074: Standard output could not be written: No space left on device." in ended.stderr
+        assert "Traceback" not in ended.stderr
+    machine.all_there_once()
+    machine.extra["BEAMER_STRAEMS"] = "nps"
+    assert through_a_shell(machine, "sync --output json >/dev/full").returncode == 78
