@@ -40,7 +40,7 @@ log = structlog.get_logger()
 LANES = 4
 # After so many pages the heap is tidied up.
 TIDIED_EVERY = 200
-HOLDS_SOMETHING = "Give a range that holds something."
+HOLDS_SOMETHING = "Give a range that holds something; without --until it ends now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,11 @@ def _backfill(
 
 def _range(parts: Parts, connection: Connection, wishes: Wishes) -> Range:
     now = parts.clock.now()
-    try:
-        values.believable(wishes.since, now)
-    except ValueError as error:
-        raise Unclear(f"--since: {error}.", todo=HOLDS_SOMETHING) from None
+    for option, date in (("--since", wishes.since), ("--until", wishes.until or now)):
+        try:
+            values.believable(date, now)
+        except ValueError as error:
+            raise Unclear(f"{option}: {error}.", todo=HOLDS_SOMETHING) from None
     if (wishes.until or now) <= wishes.since:
         end = "--until" if wishes.until else "Now"
         raise Unclear(f"{end} is not later than --since.", todo=HOLDS_SOMETHING)

@@ -156,6 +156,8 @@ def test_somebody_at_a_terminal_is_asked(unlimited: Machine, answer: str, code: 
     [
         (("--since", "yesterday"), "is no date"),
         (("--since", "2024-01-01", "--until", "2023-01-01"), "--until is not later than --since"),
+        (("--since", "2024-01-01", "--until", "9999-12-31"), "--until: 9999-12-31 lies in the future"),
+        (("--since", "2024-01-01", "--until", "9999-12-31T23:59:59"), "without --until it ends now"),
         (("--since", "2040-01-01"), "--since: 2040-01-01 lies in the future"),
         (("--since", "0001-01-01", "--dry-run"), "--since: 0001-01-01 is before 2000-01-01"),
         (("--since", "2024-01-01", "--share", "50"), "is no share"),
