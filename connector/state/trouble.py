@@ -1,7 +1,7 @@
 """The drivers' errors filed: theirs carry statements and values, ours must not."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
@@ -17,7 +17,9 @@ def filed(store: str) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         said = _said(error)
-        raise StoreUnreachable(f"The state store {store} failed: {said}.", todo=_todo(said)) from None
+        raise StoreUnreachable(
+            f"The state store {store} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
+        ) from None
     except NoneFree:
         raise StoreUnreachable(f"The state store {store} has no connection free.") from None
 
@@ -30,6 +32,10 @@ def _said(error: Exception) -> str:
     return (str(driver).strip().splitlines() or [type(driver).__name__])[0].rstrip(".")
 
 
+BACKUP = (
+    "from a backup, without the -wal and -shm beside it: what was sent since goes out again under the same "
+    "messageIds, and `quota set-used` tells what was spent."
+)
 # By what the databases say (SQLite's result codes and PostgreSQL's messages).
 TODO = {
     "disk is full": "Make room on its disk; the next run goes on where this one stopped.",
@@ -40,10 +46,14 @@ TODO = {
     "readonly": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
     "unable to open": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
     "read-only": "Let DATABASE_URL name a server that may be written to.",
-    "not a database": "Let DATABASE_URL name another file, or bring this one back from a backup.",
-    "malformed": "Bring the file back from a backup; what was sent since then keeps its messageIds.",
+    "not a database": f"Let DATABASE_URL name another file, or bring this one back {BACKUP}",
+    "malformed": f"Bring it back {BACKUP} Without one, begin with a new file and the same BEAMER_START_DATE.",
 }
+MEANS = dict.fromkeys(
+    ("not a database", "malformed"),
+    "What only the store knew may be lost: what waits for Segment, what was sent, what was spent.",
+)
 
 
-def _todo(said: str) -> str:
-    return next((todo for words, todo in TODO.items() if words in said), "")
+def _first(by_words: Mapping[str, str], said: str) -> str:
+    return next((text for words, text in by_words.items() if words in said), "")

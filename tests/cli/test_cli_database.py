@@ -106,6 +106,26 @@ def test_a_file_or_a_folder_that_may_only_be_read(make: Make, tmp_path: Path, fi
     goes_on(machine)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "said"), [(slice(100), "is not a database"), (slice(4096, None), "is malformed")]
+)
+def test_a_damaged_file_is_brought_back_from_a_backup(machine: Machine, part: slice, said: str) -> None:
+    assert machine.run("sync", "--no-deliver", "--max-requests", "9").code == 0
+    backup = machine.file.read_bytes()
+    assert machine.run("sync").code == 0
+    damaged = bytearray(machine.file.read_bytes())
+    damaged[part] = b"\xff" * len(damaged[part])
+    machine.file.write_bytes(damaged)
+    ended = machine.run("sync", "--output", "json")
+    clear(ended, said, "may be lost", "from a backup")
+    assert "Nothing is lost" not in ended.err
+    machine.file.write_bytes(backup)
+    for name in ("-wal", "-shm"):
+        machine.file.with_name(machine.file.name + name).unlink(missing_ok=True)
+    goes_on(machine)
+
+
 # --- migrations -------------------------------------------------------------------------------------------
 
 LATER = """
