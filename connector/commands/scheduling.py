@@ -90,28 +90,32 @@ class Worker:
         self._connections = {each.name: each for each in chosen}
 
     def run(self, kind: Kind, name: str) -> Ended:
-        connection = self._connections[name]
-        voice = Logging(text=False)
-        found = attempted(self._here, self._store, connection, WISHES[kind], lambda _: None, voice)
-        if found["exit"] == Exit.REFUSED:
-            self._look_for_new_keys(name)
-        return _ended(found, limited=compose.limits(connection).usable is not None)
+        found = self._attempted(kind, name)
+        if found["exit"] == Exit.REFUSED and self._has_new_keys(name):
+            found = self._attempted(kind, name)
+        return _ended(found, limited=compose.limits(self._connections[name]).usable is not None)
 
-    def _look_for_new_keys(self, name: str) -> None:
-        """A key that stands in a file may have been replaced meanwhile; the next run tries it."""
+    def _attempted(self, kind: Kind, name: str) -> dict[str, Any]:
+        connection, voice = self._connections[name], Logging(text=False)
+        return attempted(self._here, self._store, connection, WISHES[kind], lambda _: None, voice)
+
+    def _has_new_keys(self, name: str) -> bool:
+        """A key that stands in a file may have been replaced meanwhile."""
         if self._here.reload is None:
-            return
+            return False
         try:
             fresh = self._here.reload().connection(name)
         except ConnectorError as error:
             log.warning("settings_not_reloaded", connection=name, code=error.code)
-            return
+            return False
         old = self._connections[name]
-        if (fresh.api_key, fresh.write_key) != (old.api_key, old.write_key):
-            # Only the keys: what else has changed counts from the next start on, for all alike.
-            keys = {"api_key": fresh.api_key, "write_key": fresh.write_key}
-            self._connections[name] = old.model_copy(update=keys)
-            log.info("key_replaced", connection=name)
+        if (fresh.api_key, fresh.write_key) == (old.api_key, old.write_key):
+            return False
+        # Only the keys: what else has changed counts from the next start on, for all alike.
+        keys = {"api_key": fresh.api_key, "write_key": fresh.write_key}
+        self._connections[name] = old.model_copy(update=keys)
+        log.info("key_replaced", connection=name)
+        return True
 
 
 def _ended(found: dict[str, Any], *, limited: bool) -> Ended:

@@ -11,6 +11,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from connector.commands.scheduling import Worker
+from connector.commands.session import begin
+from connector.errors import Exit
 from connector.state import runs
 from connector.state.engine import open_store
 from tests.cli.accounts import accounts
@@ -169,6 +172,31 @@ def test_a_key_file_that_is_replaced_is_taken_up(make: Make) -> None:
         machine.run("check")
         until(lambda: daemon.get("/readyz").status_code == 200)
         assert daemon.leave().code == 0
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_key_that_was_replaced_since_it_was_refused_is_tried_at_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, checked: bool
+) -> None:
+    """The daemon's runs without its timers, which wait a minute at least."""
+    machine = make(extra={"BEAMER_API_KEY": ""})
+    file = machine.here / "key"
+    file.write_text("rotated-too-late")
+    machine.extra["BEAMER_API_KEY_FILE"] = str(file)
+    for name, value in machine.environment().items():
+        monkeypatch.setenv(name, value)
+    here = begin(None, None, secrets=True, logs=False)
+    with here.store() as store:
+        worker = Worker(here, store, here.settings.connections)
+        assert worker.run("sync", "default").exit == Exit.REFUSED
+        asked = machine.asked()
+        assert worker.run("sync", "default").exit == Exit.REFUSED
+        assert machine.asked() == asked
+        file.write_text(machine.sandbox.api_key)
+        if checked:
+            assert machine.run("check").code == 0
+        assert worker.run("sync", "default").exit == Exit.DONE
+    machine.all_there_once()
 
 
 def test_ready_only_with_a_store(make: Make, postgres_url: str) -> None:
