@@ -10,7 +10,14 @@ READABLE_BY_ONE = 0o600
 
 
 def put(target: Path, content: bytes, mode: int) -> None:
-    """Write a file, or write over it, in one step; raises OSError, and then leaves nothing behind."""
+    """Write a file, or write over it, in one step; raises OSError, and then leaves nothing behind.
+
+    What is no file, such as a pipe or a device, is written to, and a link stays one.
+    """
+    if target.exists() and not target.is_file():
+        target.write_bytes(content)
+        return
+    target = target.resolve()
     written: Path | None = None
     try:
         # Made with mode 0600; in the same folder, or the rename would not be one.

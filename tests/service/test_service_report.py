@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from connector.files import READABLE_BY_ALL, put
 from connector.service.report import charts, days, html
 from connector.service.report.days import BACKFILL, Days, Spending, added_up, spending
 from connector.service.report.gathering import Subject, gathered
@@ -391,3 +393,17 @@ def test_the_command(machine: Machine) -> None:
 def body(page: str) -> str:
     """What is ours, without the library and the style."""
     return re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    """As a device is, in whose place root would find a file."""
+    file, link, pipe = tmp_path / "kept" / "report.html", tmp_path / "linked.html", tmp_path / "pipe"
+    file.parent.mkdir()
+    link.symlink_to(file)
+    put(link, b"a report", READABLE_BY_ALL)
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"a report")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    put(pipe, b"a report", READABLE_BY_ALL)
+    assert (pipe.is_fifo(), os.read(reader, 100)) == (True, b"a report")
+    os.close(reader)
