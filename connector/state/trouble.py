@@ -46,6 +46,11 @@ TODO = {
     "readonly": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
     "unable to open": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
     "read-only": "Let DATABASE_URL name a server that may be written to.",
+    "permission denied": "Give DATABASE_URL's user the right to make and to change tables there.",
+    "password authentication failed": "Correct user and password in DATABASE_URL.",
+    "does not exist": "Make what is missing there, or correct DATABASE_URL.",
+    "already exists": "There is a part of a store, without its version: bring back the whole of it from a "
+    "backup, or let DATABASE_URL name an empty database.",
     "not a database": f"Let DATABASE_URL name another file, or bring this one back {BACKUP}",
     "malformed": f"Bring it back {BACKUP} Without one, begin with a new file and the same BEAMER_START_DATE.",
 }

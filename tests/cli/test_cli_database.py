@@ -251,6 +251,35 @@ def test_a_new_store_whose_making_is_killed_at_any_statement(database_url: str) 
 # --- PostgreSQL: a server of the test's own ---------------------------------------------------------------
 
 
+HALF = "CREATE TABLE beamer_segment_account (name TEXT)"
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said", "todo"),
+    [
+        ({"username": "nobody_here"}, {}, "does not exist", "correct DATABASE_URL"),
+        ({"database": "nothing_here"}, {}, "does not exist", "correct DATABASE_URL"),
+        ({}, {"options": "-crole=pg_monitor"}, "permission denied", "the right to make"),
+        ({}, {}, "already exists", "an empty database"),
+    ],
+)
+def test_what_does_not_mend_itself_is_said_to_be_mended(
+    make: Make,
+    postgres_url: str,
+    change: dict[str, Any],
+    options: dict[str, str],
+    said: str,
+    todo: str,
+) -> None:
+    with psycopg.connect(postgres_url.replace("+psycopg", "")) as admin:
+        admin.execute(HALF)
+    url = make_url(postgres_url).set(**change).update_query_dict(options)
+    machine = make(database_url=url.render_as_string(hide_password=False))
+    ended = machine.run("sync", "--output", "json")
+    clear(ended, said, todo)
+    assert "The next run goes on" not in ended.err
+
+
 class Server:
     """A throw-away server that can be restarted."""
 
