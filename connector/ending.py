@@ -17,7 +17,7 @@ from connector.clock import SystemClock
 from connector.errors import ConnectorError, Exit, Misused, Unsaid
 from connector.output import as_json, complain, explain, explain_unexpected, finish
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # The worst first, as several connections end differently.
 WORST_FIRST = (78, 1, 69, 77, 65, 75)
 
@@ -40,7 +40,7 @@ def worst(codes: Iterable[int]) -> int:
 
 @contextmanager
 def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Callable[[], int]]:
-    """Let SIGTERM and SIGINT end the work cleanly; the page and the batch in hand are finished.
+    """Let a signal end the work cleanly; the page and the batch in hand are finished.
 
     `second_at_once`: a second signal ends the process where it stands, as `kill -9` would.
     """
@@ -53,12 +53,18 @@ def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Ca
         # In a thread: the signal may have come while this one holds the lock inside the clock's event.
         _thread.start_new_thread(clock.stop, ())
 
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    before = {number: signal.signal(number, stop) for number in _heeded()}
     try:
         yield lambda: 128 + received[0] if received else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _heeded() -> list[signal.Signals]:
+    """All of them; but who is to go on without a terminal (nohup) is not told to stop with it."""
+    hung_up_on = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [number for number in SIGNALS if hung_up_on or number is not signal.SIGHUP]
 
 
 def run(command: Callable[[], int | None], words: Sequence[str], groups: Collection[str] = ()) -> None:
@@ -71,7 +77,7 @@ def run(command: Callable[[], int | None], words: Sequence[str], groups: Collect
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a sign is no reason to fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    for number in SIGNALS:
+    for number in _heeded():
         signal.signal(number, _leave)
     code = _run(command, words, name)
     if unsaid := finish():

@@ -20,6 +20,7 @@ class Exit(IntEnum):
     BUSY = 75
     REFUSED = 77
     CONFIGURATION = 78
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

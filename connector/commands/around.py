@@ -13,7 +13,7 @@ from connector.service import news
 from connector.state.engine import Store
 
 # Another run is at work and will say how it ended; a signal leaves no time.
-SILENT = (Exit.BUSY, Exit.INTERRUPTED, Exit.TERMINATED)
+SILENT = (Exit.BUSY, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.TERMINATED)
 
 
 @dataclass(slots=True)

@@ -82,7 +82,7 @@ def metrics(daemon: Daemon) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_syncs_tells_how_it_is_and_leaves_with_0(on_either: Machine, number: signal.Signals) -> None:
     with schedule(on_either) as daemon:
         until(lambda: bool(daemon.ended()))

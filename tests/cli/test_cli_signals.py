@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a clean stop, soon, whoever is keeping the sync waiting."""
+"""SIGTERM, SIGINT and SIGHUP: a clean stop, soon, whoever is keeping the sync waiting."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.cli.process import ROOT, Ended, Machine, until
 
 # Five seconds are promised, on a machine that has time for it; without care it would be fifteen and more.
 SOON = 10.0
-BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+ALL = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 
 
 def stopped(machine: Machine, api: str, number: signal.Signals) -> Ended:
@@ -34,7 +34,7 @@ def stopped(machine: Machine, api: str, number: signal.Signals) -> Ended:
     return ended
 
 
-@BOTH
+@ALL
 def test_while_reading(machine: Machine, number: signal.Signals) -> None:
     machine.sandbox.faults.latency = 0.05
     ended = stopped(machine, "beamer", number)
@@ -55,6 +55,15 @@ def test_it_is_no_success(machine: Machine) -> None:
     (run,) = machine.run("runs", "--output", "json").json["runs"]
     assert (run["outcome"], run["exit"]) == ("interrupted", 130)
     assert "^" in machine.run("status").out
+
+
+def test_without_a_terminal_it_goes_on_where_that_is_wanted(machine: Machine) -> None:
+    machine.sandbox.faults.latency = 0.05
+    running = machine.begin("sync", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    until(lambda: machine.asked() >= 1)
+    running.signal(signal.SIGHUP)
+    assert running.end().code == 0
+    machine.all_there_once()
 
 
 @pytest.mark.parametrize("step", ["hang", "trickle"])
