@@ -148,6 +148,9 @@ def _postgres(url: URL, workers: int) -> Engine:
     # Prepared statements do not survive PgBouncer in transaction mode. A dead peer is noticed in a minute.
     given: dict[str, Any] = {
         "prepare_threshold": None,
+        # Else the database's own: of one without (SQL_ASCII, what initdb makes in the C locale) texts come
+        # as bytes.
+        "client_encoding": "UTF8",
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,

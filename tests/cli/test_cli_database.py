@@ -251,6 +251,23 @@ def test_a_new_store_whose_making_is_killed_at_any_statement(database_url: str) 
 # --- PostgreSQL: a server of the test's own ---------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_of_another_encoding(
+    make: Make, postgres_url: str, postgres_admin: psycopg.Connection, encoding: str
+) -> None:
+    name = make_url(postgres_url).database
+    postgres_admin.execute(f"DROP DATABASE {name}".encode())
+    postgres_admin.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'".encode()
+    )
+    machine = make(database_url=postgres_url)
+    machine.sandbox.world.add("nps", score="7", userId="ü 日本", feedback="😀")
+    assert machine.run("sync", "--no-deliver").code == 0
+    goes_on(machine)
+    assert machine.run("status").code == 0
+
+
 HALF = "CREATE TABLE beamer_segment_account (name TEXT)"
 
 
