@@ -78,12 +78,17 @@ EveryConnection = Annotated[bool, typer.Option("--all", help="Every connection, 
 OneShard = Annotated[
     str | None,
     typer.Option(
-        "--shard", metavar="INDEX/COUNT", help="Of all connections this share, from 0.", show_default=False
+        "--shard",
+        metavar="INDEX/COUNT",
+        help="Only this share of the connections, such as 0/5.",
+        show_default=False,
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, max=64, help="So many connections at once.", show_default=False),
+    typer.Option(
+        "--workers", min=1, max=64, help="How many connections to work on at once.", show_default=False
+    ),
 ]
 MetricsFile = Annotated[
     Path | None,
@@ -115,7 +120,7 @@ StreamNames = Annotated[
     ),
 ]
 MostRequests = Annotated[
-    int | None, typer.Option("--max-requests", min=0, help="Spend at most so many requests.")
+    int | None, typer.Option("--max-requests", min=0, help="Spend at most this many requests.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
@@ -278,7 +283,7 @@ def sync(
         ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Say nothing while all is well, and what is new there once.")
+        bool, typer.Option("--quiet", help="Print nothing while all is well; report each new problem once.")
     ] = False,
     ping_url: PingUrl = None,
     metrics_file: MetricsFile = None,
@@ -344,10 +349,12 @@ def schedule(
     workers: Workers = None,
     interval: Annotated[
         str | None,
-        typer.Option("--interval", help="The least time between two syncs of one.", show_default=False),
+        typer.Option(
+            "--interval", help="Shortest time between two syncs of a connection.", show_default=False
+        ),
     ] = None,
     max_interval: Annotated[
-        str | None, typer.Option("--max-interval", help="The most time between them.", show_default=False)
+        str | None, typer.Option("--max-interval", help="Longest time between them.", show_default=False)
     ] = None,
     bind: Annotated[
         str | None,
@@ -398,7 +405,8 @@ def backfill(
         typer.Option("--share", help="Spend at most this share of what is left of the month: 50%."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate what it costs, with a few counts at most, and end.")
+        bool,
+        typer.Option("--dry-run", help="Estimate what it costs, with a few counts at most, and end there."),
     ] = False,
     resend: Annotated[
         bool, typer.Option("--resend", help="Send again what was sent, under the same messageId.")
@@ -863,7 +871,7 @@ def config_show(config: ConfigFile = None, env_file: EnvFile = None, output: AsO
 
 @app.command(rich_help_panel=TRY)
 def demo(
-    seed: Annotated[int, typer.Option("--seed", help="Another made-up company.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", help="Another number makes another company.")] = 7,
 ) -> None:
     """Run the whole way on this machine: a made-up Beamer account, three syncs, a made-up Segment."""
     from connector.commands.trying import run_demo
@@ -876,7 +884,7 @@ def sandbox(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65534, help="Beamer's port; Segment's is the next one.")
     ] = 8700,
-    seed: Annotated[int, typer.Option("--seed", help="Another made-up company.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", help="Another number makes another company.")] = 7,
     speed: Annotated[float, typer.Option("--speed", min=0, help="Sandbox seconds in a real second.")] = 1.0,
     plan: Annotated[str, typer.Option("--plan", help="The account's plan.")] = "pro",
 ) -> None:

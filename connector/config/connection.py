@@ -53,7 +53,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_RESERVE",
             "a share such as 10%, or a number of requests",
-            "What is left of each month for people and other tools on the account.",
+            "How much of each month is kept for people and other tools on the account.",
         ),
     ] = Reserve(share=0.05)
     period_day: Annotated[
@@ -72,7 +72,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_STARTUP_SHARE",
             "a share such as 20% or 0.2",
-            "What of the month's rest a new account may spend at once; the rest comes in evenly.",
+            "The share of what is left of the month that a new account may spend at once.",
         ),
     ] = 0.1
     overdraw: Annotated[

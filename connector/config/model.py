@@ -41,7 +41,7 @@ class Settings(Configured):
         Setting(
             "CONNECTOR_MAX_WAITING_ROWS",
             "a number above 0",
-            "Reading pauses when so many events wait for Segment.",
+            "Reading pauses when this many events wait for Segment.",
         ),
     ] = 100_000
     max_waiting_bytes: Annotated[
@@ -51,14 +51,14 @@ class Settings(Configured):
         Setting(
             "CONNECTOR_MAX_WAITING_BYTES",
             "a size such as 200MB",
-            "Reading pauses when waiting events take so much room.",
+            "Reading pauses when waiting events take this much room.",
         ),
     ] = ByteSize(200 * 1000 * 1000)
     workers: Annotated[
         int,
         Number,
         Field(ge=1, le=64),
-        Setting("CONNECTOR_WORKERS", "a number from 1 to 64", "So many connections are worked on at once."),
+        Setting("CONNECTOR_WORKERS", "a number from 1 to 64", "How many connections are worked on at once."),
     ] = 8
     interval: Annotated[
         Duration,
