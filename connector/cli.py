@@ -430,21 +430,21 @@ def backfill(
 
     Example: beamer-segment backfill --since 2024-01-01 --max-requests 300
     """
-    from connector.commands.backfilling import Wishes
+    from connector.commands.backfilling import BackfillWishes
     from connector.commands.backfilling import backfill as bring
     from connector.config import values
 
-    wishes = Wishes(
-        _parsed(values.moment, since, "--since"),
-        _parsed(values.moment, until, "--until"),
-        tuple(stream or ()),
-        max_requests,
-        _parsed(values.share, share, "--share"),
-        resend,
-        again,
-        _parsed(values.json_object, integrations, "--integrations"),
-        dry_run,
-        yes,
+    wishes = BackfillWishes(
+        since=_parsed(values.moment, since, "--since"),
+        until=_parsed(values.moment, until, "--until"),
+        streams=tuple(stream or ()),
+        max_requests=max_requests,
+        share=_parsed(values.share, share, "--share"),
+        resend=resend,
+        again=again,
+        integrations=_parsed(values.json_object, integrations, "--integrations"),
+        dry_run=dry_run,
+        yes=yes,
     )
     here = session(config, env_file)
     chosen = here.settings.connection(connection)

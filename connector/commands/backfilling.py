@@ -43,8 +43,8 @@ TIDIED_EVERY = 200
 HOLDS_SOMETHING = "Give a range that holds something; without --until it ends now."
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillWishes:
     """What the command line asked for. `share` is of the requests that are left of the month."""
 
     since: datetime
@@ -71,7 +71,7 @@ def backfill(
     here: Session,
     store: Store,
     connection: Connection,
-    wishes: Wishes,
+    wishes: BackfillWishes,
     ask: Callable[[str], bool],
     *,
     text: bool,
@@ -88,7 +88,7 @@ def _backfill(
     here: Session,
     parts: Parts,
     connection: Connection,
-    wishes: Wishes,
+    wishes: BackfillWishes,
     ask: Callable[[str], bool],
     *,
     text: bool,
@@ -127,7 +127,7 @@ def _backfill(
     return {**told, **_ended(here, parts, connection, outcome, of, text=text)}
 
 
-def _range(parts: Parts, connection: Connection, wishes: Wishes) -> Range:
+def _range(parts: Parts, connection: Connection, wishes: BackfillWishes) -> Range:
     now = parts.clock.now()
     for option, date in (("--since", wishes.since), ("--until", wishes.until or now)):
         try:
@@ -220,7 +220,7 @@ def _lasts(seconds: float) -> str:
     return f"{ceil(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _allowance(parts: Parts, wishes: Wishes) -> int | None:
+def _allowance(parts: Parts, wishes: BackfillWishes) -> int | None:
     """How many requests it may spend; None without a limit."""
     left = parts.ledger.balance(parts.clock.now()).left
     if left is None:
@@ -234,7 +234,7 @@ def _allowance(parts: Parts, wishes: Wishes) -> int | None:
     return min(allowed, left if wishes.max_requests is None else wishes.max_requests)
 
 
-def _make_sure(wishes: Wishes, ask: Callable[[str], bool]) -> None:
+def _make_sure(wishes: BackfillWishes, ask: Callable[[str], bool]) -> None:
     complain(
         "History goes to every destination of the Segment source: some take no old data, some act on each "
         'event.\nTo choose: --integrations \'{"All": false, "Amplitude": true}\''

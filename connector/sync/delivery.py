@@ -24,7 +24,7 @@ log = structlog.get_logger()
 ELSEWHERE = 10
 
 
-class Refusal(NamedTuple):
+class RefusedLetter(NamedTuple):
     """A message that was refused alone; `at`: when its batch first was, by the delivery's own count."""
 
     letter: Letter
@@ -100,21 +100,21 @@ class Delivery:
             self._put_back([each.letter for each in doubtful])
             raise self._all_refused(doubtful[0].answer)
 
-    def _doubtful(self, refused: Sequence[Refusal]) -> list[Refusal]:
+    def _doubtful(self, refused: Sequence[RefusedLetter]) -> list[RefusedLetter]:
         """Those of batches after which nothing was taken: it may be Segment that takes nothing any more."""
         return [each for each in refused if each.at > self._taken]
 
-    def _bury(self, refusal: Refusal) -> None:
+    def _bury(self, refusal: RefusedLetter) -> None:
         letter, what = refusal.letter, refusal.answer.what
         log.warning("message_refused", message_id=letter.message_id, answer=str(what))
         self._outbox.bury(letter, what, self._clock.now(), unsure=letter.id in self._unsure)
         self._report.refused += 1
 
-    def _try(self, batches: Sequence[Sequence[Letter]]) -> list[Refusal]:
+    def _try(self, batches: Sequence[Sequence[Letter]]) -> list[RefusedLetter]:
         """Send batches; give what Segment refuses of them, which is still in hand."""
         if self._lanes > 1:
             return self._try_at_once(batches)
-        refused: list[Refusal] = []
+        refused: list[RefusedLetter] = []
         for index, batch in enumerate(batches):
             try:
                 refused += self._split(batch)
@@ -125,10 +125,10 @@ class Delivery:
                 raise
         return refused
 
-    def _try_at_once(self, batches: Sequence[Sequence[Letter]]) -> list[Refusal]:
+    def _try_at_once(self, batches: Sequence[Sequence[Letter]]) -> list[RefusedLetter]:
         with ThreadPoolExecutor(self._lanes, "deliver") as lanes:
             flights = [(batch, lanes.submit(self._split, batch)) for batch in batches]
-        refused: list[Refusal] = []
+        refused: list[RefusedLetter] = []
         failure: ConnectorError | None = None
         for batch, flight in flights:
             try:
@@ -141,7 +141,7 @@ class Delivery:
             raise failure
         return refused
 
-    def _ask_others(self, refused: Sequence[Refusal]) -> bool:
+    def _ask_others(self, refused: Sequence[RefusedLetter]) -> bool:
         """Whether the messages are at fault, those from other places tell; False if there are none.
 
         Raises with everything put back where they cannot be sent.
@@ -170,7 +170,7 @@ class Delivery:
             todo="Check SEGMENT_HOST and what stands between here and Segment.",
         )
 
-    def _split(self, batch: Sequence[Letter], at: int = 0) -> list[Refusal]:
+    def _split(self, batch: Sequence[Letter], at: int = 0) -> list[RefusedLetter]:
         """Send a batch; where it is refused, halve it until the messages at fault are found."""
         if self._clock.stopped:
             raise Stopped("The run was asked to stop before these were sent.")
@@ -180,7 +180,7 @@ class Delivery:
         except Refused as error:
             at = at or next(self._ticks)
             if len(batch) == 1:
-                return [Refusal(batch[0], error, at)]
+                return [RefusedLetter(batch[0], error, at)]
             middle = len(batch) // 2
             return self._split(batch[:middle], at) + self._split(batch[middle:], at)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector.beamer.pages import Habits, Order, Place, Seen
 from connector.sync.lists import resuming, sweeps
-from connector.sync.lists.sweeps import Page, Sweep, SweepStep
+from connector.sync.lists.sweeps import Sweep, SweepStep, SweptPage
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 LOW = BASE + timedelta(hours=50)
@@ -14,17 +14,17 @@ OLDEST = Habits(Order.OLDEST, 0, True)
 NONE = Habits(Order.NONE, 0, True)
 
 
-def page(*hours: int, fresh: int = 0, cap: int = 10) -> Page:
+def page(*hours: int, fresh: int = 0, cap: int = 10) -> SweptPage:
     assert len(hours) <= cap
     dates = tuple(BASE + timedelta(hours=hour) for hour in hours)
-    return Page(Seen(tuple(map(str, hours)), dates, len(hours)), fresh)
+    return SweptPage(Seen(tuple(map(str, hours)), dates, len(hours)), fresh)
 
 
 def child(counter: str, swept: str | None, habits: Habits = NEWEST, surplus: int = 0) -> Sweep:
     return sweeps.begin_child(counter, swept, surplus, LOW, habits, 10)
 
 
-def after(sweep: Sweep, seen: Page, habits: Habits = NEWEST) -> SweepStep:
+def after(sweep: Sweep, seen: SweptPage, habits: Habits = NEWEST) -> SweepStep:
     return sweeps.after_page(sweep, seen, habits, 10)
 
 
@@ -48,7 +48,7 @@ def test_found_too_little_in_a_window_the_whole_list_is_read() -> None:
     assert sweep.place.since == LOW - timedelta(seconds=1)
     step = after(sweep, page(51, 52, fresh=1), OLDEST)
     assert not step.done
-    behind = after(step.sweep, Page(Seen((), (), 0), 0), OLDEST)
+    behind = after(step.sweep, SweptPage(Seen((), (), 0), 0), OLDEST)
     assert not behind.done
     assert behind.sweep.place.since is None
     assert behind.sweep.low is None
@@ -57,7 +57,7 @@ def test_found_too_little_in_a_window_the_whole_list_is_read() -> None:
 def test_a_counter_that_never_matches_ends_all_the_same() -> None:
     sweep = child("40", "30", NONE)
     for asked in range(1, 12):
-        step = after(sweep, page(3, 1, 2) if asked % 2 else Page(Seen((), (), 0), 0), NONE)
+        step = after(sweep, page(3, 1, 2) if asked % 2 else SweptPage(Seen((), (), 0), 0), NONE)
         if step.done:
             break
         sweep = step.sweep
@@ -178,7 +178,7 @@ def test_lookback() -> None:
     assert sweeps.lowest(start, BASE + timedelta(hours=1), timedelta(hours=72)) == start
 
 
-def unusable(read: Page, count: int) -> Page:
+def unusable(read: SweptPage, count: int) -> SweptPage:
     return replace(read, unusable=count)
 
 

@@ -119,10 +119,10 @@ class HistoryAnswers:
         self._learn(stream, state, effects)
         self._go_on(probe, effects, opened, steps[0])
 
-    def _context(self) -> deciding.Context:
+    def _context(self) -> deciding.HistoryContext:
         work = self._work
         idle = work.agenda.ready + len(work.agenda.flights) + len(self._parked) < min(BUSY, self._threads)
-        return deciding.Context(
+        return deciding.HistoryContext(
             work.catalogue,
             work.policy,
             self._wanted,

@@ -34,7 +34,7 @@ Redated = Mapping[str, Mapping[str, datetime]]
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class HistoryContext:
     """What deciding needs to know.
 
     `start`: from when on the syncs send; `now` is Beamer's; `idle`: more requests could be on their way.
@@ -124,7 +124,7 @@ def judged_within(page: JudgedPage, of: Reading, sweep: Sweep, stream: Stream, w
 
 
 def decide(
-    context: Context,
+    context: HistoryContext,
     probe: Probe,
     of: Reading,
     page: JudgedPage,
@@ -148,7 +148,7 @@ def decide(
     # The syncs' counters count these rows; that they are held already must not look like a loss.
     effects.ahead = sum(date >= context.start for date in dates) if probe.stream.parent else 0
     # What is sent once more was found before: it is no sign that there is more to find.
-    seen = sweeps.Page(page.seen, len(new), unusable=unusable)
+    seen = sweeps.SweptPage(page.seen, len(new), unusable=unusable)
     step = sweeps.after_page(probe.list_sweep, seen, probe.habits, probe.stream.cap)
     _learn(effects, step.habits, probe.habits, state)
     effects.opened = _below(context, probe, of, page)
@@ -173,7 +173,7 @@ def _learn(effects: HistoryEffects, habits: Habits, asked: Habits, state: Stream
         effects.habits = str(habits.order), habits.short_ends
 
 
-def _below(context: Context, probe: Probe, of: Reading, page: JudgedPage) -> list[Reading]:
+def _below(context: HistoryContext, probe: Probe, of: Reading, page: JudgedPage) -> list[Reading]:
     """The child lists of the parents on a page that may hold something of the range."""
     wanted = context.wanted
     below = read_for(context.catalogue, wanted.streams, probe.stream)

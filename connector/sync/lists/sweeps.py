@@ -64,7 +64,7 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SweptPage:
     """A page as a sweep sees it: `fresh` rows were new; `waits` is the oldest that is not settled.
 
     `unusable` ones were new, too, and are not among the `fresh`.
@@ -130,7 +130,7 @@ def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime |
     return Sweep(Place.around(low), low)
 
 
-def after_page(sweep: Sweep, page: Page, habits: Habits, cap: int) -> SweepStep:
+def after_page(sweep: Sweep, page: SweptPage, habits: Habits, cap: int) -> SweepStep:
     """Judge a page and say how the sweep goes on."""
     turned = turn(sweep.place, page.seen, habits, Way(cap, sweep.by_date))
     if turned.repeat and turned.next is not None:
@@ -154,7 +154,7 @@ def _all_read(sweep: Sweep) -> bool:
     return sweep.read >= total(sweep.began) and sweep.brought >= sweep.expected
 
 
-def _grown(sweep: Sweep, page: Page) -> Sweep:
+def _grown(sweep: Sweep, page: SweptPage) -> Sweep:
     seen = page.seen
     if not sweep.pages:
         sweep = replace(sweep, since=sweep.place.since, until=sweep.place.until)
@@ -173,7 +173,7 @@ def _grown(sweep: Sweep, page: Page) -> Sweep:
     )
 
 
-def _onward(sweep: Sweep, page: Page, place: Place, cap: int) -> tuple[Sweep, bool]:
+def _onward(sweep: Sweep, page: SweptPage, place: Place, cap: int) -> tuple[Sweep, bool]:
     seen = page.seen
     ordered = seen.order is Order.NEWEST
     if sweep.thrifty and ordered and 0 < sweep.expected <= sweep.brought and page.brought < seen.count:

@@ -56,7 +56,7 @@ def decide_list(
     effects = Effects()
     enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.now, title)
     effects.tally = tally(page, fresh, unusable, effects)
-    seen = sweeps.Page(page.seen, len(fresh), page.waits, unusable)
+    seen = sweeps.SweptPage(page.seen, len(fresh), page.waits, unusable)
     sweep = probe.list_sweep
     sweep = sweep if sweep.begun else replace(sweep, begun=context.now)
     step = sweeps.after_page(sweep, seen, probe.habits, probe.stream.cap)
