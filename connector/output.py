@@ -8,6 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any, TextIO
 
 from connector.errors import ConnectorError
@@ -35,7 +36,8 @@ def write(stream: TextIO, text: str) -> None:
         _keeping[-1].append((stream, text))
         return
     try:
-        stream.write(text)
+        if text:  # a full disk does not take nothing, either
+            stream.write(text)
         stream.flush()
     except BrokenPipeError:
         _to_nowhere(stream)
@@ -113,17 +115,17 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    # By way of a string: rich itself ends the process when the reader of a pipe has gone away.
+    drawn, terminal = StringIO(), sys.stdout.isatty()
+    console = Console(file=drawn, force_terminal=terminal, width=None if terminal else WIDE)
     grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
         # As Text, or brackets in it would be taken for markup.
         grid.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    # By way of a string: rich itself ends the process when the reader of a pipe has gone away.
-    with console.capture() as captured:
-        console.print(grid)
-    for line in captured.get().splitlines():
+    console.print(grid)
+    for line in drawn.getvalue().splitlines():
         say(line.rstrip())
 
 

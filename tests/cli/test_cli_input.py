@@ -295,12 +295,16 @@ def test_a_full_disk_behind_the_log_stops_nothing(make: Make) -> None:
     assert through_a_shell(machine, "sync 2>/dev/full").returncode == 78
 
 
-def test_a_full_disk_behind_the_data_is_said_once_the_work_is_done(machine: Machine) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_data_is_said_once_the_work_is_done(make: Make, unbuffered: str) -> None:
+    machine = make(extra={"PYTHONUNBUFFERED": unbuffered})
     for words in ("sync", "sync --output json", "events", "config show", "--version"):
         ended = through_a_shell(machine, f"{words} >/dev/full")
         assert ended.returncode == 1
         assert "BS-074: Standard output could not be written: No space left on device." in ended.stderr
-        assert "Traceback" not in ended.stderr
+        assert "BS-001" not in ended.stderr
     machine.all_there_once()
+    # What is new is said once; then there is nothing that could be lost.
+    assert [through_a_shell(machine, "sync --quiet >/dev/full").returncode for _ in range(2)] == [1, 0]
     machine.extra["BEAMER_STRAEMS"] = "nps"
     assert through_a_shell(machine, "sync --output json >/dev/full").returncode == 78
