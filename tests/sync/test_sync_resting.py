@@ -102,6 +102,23 @@ def test_after_an_outage_nothing_rests_for_long(tmp_path: Path) -> None:
     rig.close()
 
 
+@pytest.mark.slow
+def test_after_a_long_outage_no_stream_rests_for_long(tmp_path: Path) -> None:
+    """Each run fails at another list, until it looks as if all of a stream did."""
+    box = sandbox(company=Company(seed=7, posts=40, requests=10, days=60, activity=1.0))
+    rig = small(tmp_path, box)
+    live(rig, 4)
+    box.faults.on(lambda _: True, [503] * 9_000)
+    live(rig, 2)
+    box.faults.clear()
+    lists = {name: [*each.values()] for name, each in progress.peek(rig.store, "default").children.items()}
+    failing = [name for name in lists if sum(map(bool, (child.failures for child in lists[name]))) >= 3]
+    assert failing
+    now = rig.clock.now()
+    assert not [name for name in failing if resting.stream_rests(lists[name], now + 2 * HOUR)]
+    rig.close()
+
+
 @pytest.mark.parametrize("limit", [None, 1000])
 def test_a_list_that_was_not_found_once_is_still_read(tmp_path: Path, limit: int | None) -> None:
     box = sandbox(company=Company(seed=3, posts=25, requests=10, days=60, activity=0.2, quiet=True))
@@ -135,13 +152,17 @@ def test_while_nothing_is_answered_the_wait_does_not_grow() -> None:
 
 
 def test_where_all_lists_of_a_stream_fail_the_stream_rests() -> None:
-    def child(parent: str, failed_at: datetime | None, swept_at: datetime) -> ChildState:
-        return ChildState(
-            1, parent, "1", swept_at=swept_at, failures=int(bool(failed_at)), failed_at=failed_at
-        )
+    def child(parent: str, failed_at: datetime | None, swept_at: datetime, failures: int = 1) -> ChildState:
+        failures = failures if failed_at else 0
+        return ChildState(1, parent, "1", swept_at=swept_at, failures=failures, failed_at=failed_at)
 
     failing = [child(str(number), NOW, NOW - DAY) for number in range(3)]
     assert resting.stream_rests(failing, NOW + HOUR)
     assert not resting.stream_rests(failing, NOW + DAY)
     assert not resting.stream_rests(failing[:2], NOW + HOUR)
     assert not resting.stream_rests([*failing, child("9", None, NOW + HOUR / 2)], NOW + HOUR)
+    # While Beamer is away, each run fails at another list, and none of them often.
+    many = [child(str(number), NOW, NOW - DAY, resting.AT_MOST_WHILE_AWAY) for number in range(20)]
+    assert resting.stream_rests(many, NOW + HOUR)
+    assert not resting.stream_rests(many, NOW + 2 * HOUR)
+    assert resting.stream_rests([*many, child("20", NOW, NOW - DAY, 5)], NOW + 7 * HOUR)

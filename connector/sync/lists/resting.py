@@ -42,12 +42,16 @@ def rests(state: StreamState | ChildState, now: datetime) -> bool:
 def stream_rests(lists: Iterable[ChildState], now: datetime) -> bool:
     """Whether all lists of a stream are left alone for now: not one but all of them fail."""
     lists = list(lists)
-    failing = [child.failed_at for child in lists if child.failed_at]
+    failing = [(child.failed_at, child.failures) for child in lists if child.failed_at]
     if len(failing) < LISTS_OF_A_STREAM:
         return False
     read = max((child.swept_at for child in lists if child.swept_at), default=None)
-    since = [at for at in failing if (read is None or at > read) and at <= now]
-    return len(since) >= LISTS_OF_A_STREAM and now < max(since) + wait_after(len(since))
+    since = [(at, failures) for at, failures in failing if (read is None or at > read) and at <= now]
+    if len(since) < LISTS_OF_A_STREAM:
+        return False
+    # How many there are tells nothing while Beamer is away, for then each run fails at another one.
+    worst = max(LISTS_OF_A_STREAM, *(failures for _, failures in since))
+    return now < max(at for at, _ in since) + wait_after(min(len(since), worst))
 
 
 def failed(state: State, now: datetime, *, answered: bool, at_least: int = 1) -> State:
