@@ -1,5 +1,6 @@
 """What fails again and again leaves the others their share of the quota, and is not given up."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -116,6 +117,21 @@ def test_after_a_long_outage_no_stream_rests_for_long(tmp_path: Path) -> None:
     assert failing
     now = rig.clock.now()
     assert not [name for name in failing if resting.stream_rests(lists[name], now + 2 * HOUR)]
+    rig.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_stream_of_which_nothing_can_be_read_is_not_audited_instead(tmp_path: Path, status: int) -> None:
+    box = sandbox(company=Company(seed=7, posts=40, requests=5, days=60, activity=0.3))
+    rig = small(tmp_path, box, 5000)
+    live(rig, 6)
+    comments = re.compile(".*/posts/[^/]+/comments")
+    box.faults.on(lambda request: bool(comments.fullmatch(request.path)), [status] * 9_000)
+    live(rig, 1)
+    # From now on the lists that were read in the first days are due for an audit.
+    asked, _, _ = live(rig, 1)
+    assert asked["comments"] < (3 if status == 403 else 50)
     rig.close()
 
 

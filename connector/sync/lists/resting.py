@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from connector.beamer.catalogue import Stream
 from connector.state.progress import ChildState, Progress, StreamState
 
 FIRST_WAIT = timedelta(hours=1)
@@ -21,6 +22,8 @@ UNKNOWN = 2
 AT_MOST_WHILE_AWAY = 2
 # So many lists of one stream that failed since one was read last: it is the stream that fails.
 LISTS_OF_A_STREAM = 3
+# A right that a key does not have is seldom given within hours: what it may not read is asked for once a day.
+ASKED_AGAIN = timedelta(days=1)
 
 State = TypeVar("State", StreamState, ChildState)
 
@@ -37,6 +40,16 @@ def rests(state: StreamState | ChildState, now: datetime) -> bool:
     return state.failed_at is not None and state.failed_at <= now < state.failed_at + wait_after(
         state.failures
     )
+
+
+def left_alone(progress: Progress, stream: Stream, now: datetime) -> bool:
+    """Whether a stream may not be read, or always fails: then it is asked now and then only."""
+    state = progress.streams[stream.name]
+    if state.forbidden_since(now - ASKED_AGAIN):
+        return True
+    if stream.parent is None:
+        return rests(state, now)
+    return stream_rests(progress.children.get(stream.name, {}).values(), now)
 
 
 def stream_rests(lists: Iterable[ChildState], now: datetime) -> bool:

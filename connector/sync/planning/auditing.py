@@ -45,6 +45,8 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
     """The lists that are not empty and were not read whole lately, though no counter has moved."""
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         parents = picture.progress.parents.get(stream.parent or "", {})
+        if resting.left_alone(picture.progress, stream, now):
+            continue
         for child in picture.progress.children.get(stream.name, {}).values():
             parent = parents.get(child.parent)
             whole = child.whole_at or (parent and parent.known_at) or BEFORE

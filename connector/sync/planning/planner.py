@@ -38,8 +38,6 @@ MARGIN = 20
 # So many pages a look has that goes behind its first one, by whether short pages were seen to end lists. It
 # is not kept between two runs: with a request at a time at hand, the first page would be asked for ever.
 TO_THE_END = {True: 2, None: 3, False: 2 + EMPTY_PAGES_THAT_END}
-# A right that a key does not have is seldom given within hours: what it may not read is asked for once a day.
-ASKED_AGAIN = timedelta(days=1)
 
 
 class Planner(Protocol):
@@ -91,7 +89,7 @@ class MostWorth:
         lists: list[tuple[Rank, Stream, ChildState]] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             state = picture.progress.streams[stream.name]
-            if self._left_alone(picture, stream, now):
+            if resting.left_alone(picture.progress, stream, now):
                 continue
             if stream.parent is not None:
                 lists += self._lists(picture, stream, state, now)
@@ -116,7 +114,7 @@ class MostWorth:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not candidates.asks(child) or resting.rests(child, now):
             return None
-        if self._left_alone(picture, stream, now):
+        if resting.left_alone(picture.progress, stream, now):
             return None
         return self._rank(picture, stream, child, now).given(
             candidates.list_probe(picture, stream, child, now)
@@ -126,15 +124,6 @@ class MostWorth:
         if picture.progress.streams[probe.stream.name].complete or not probe.block_look.found:
             return replace(probe, worth=inf)
         return replace(probe, worth=self._unknown(picture, probe.stream, now))
-
-    def _left_alone(self, picture: Picture, stream: Stream, now: datetime) -> bool:
-        """Whether a stream may not be read, or always fails: then it is asked now and then only."""
-        state = picture.progress.streams[stream.name]
-        if state.forbidden_since(now - ASKED_AGAIN):
-            return True
-        if stream.parent is None:
-            return resting.rests(state, now)
-        return resting.stream_rests(picture.progress.children.get(stream.name, {}).values(), now)
 
     # --- what each probe is worth ---
 
