@@ -146,6 +146,19 @@ def test_a_parent_deleted_meanwhile_is_skipped(rig: Rig) -> None:
     rig.close()
 
 
+@pytest.mark.parametrize(
+    ("status", "troubles"), [(404, []), (403, ["comments: the key may not read it (403)"])]
+)
+def test_a_list_that_is_tried_once_more_and_cannot_be_read_is_no_failure(
+    rig: Rig, status: int, troubles: list[str]
+) -> None:
+    """What counts is the last answer: that the post is gone, or that the key may not read the stream."""
+    rig.sandbox.faults.on(at("/comments"), [500, *[answer("Not this.", status)] * 400])
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.report.troubles) == (0, troubles)
+    rig.close()
+
+
 @pytest.mark.parametrize("body", [{"error": "x"}, "text", 7, None, True])
 @pytest.mark.parametrize("path", ["/nps", "/comments", "/votes"])
 def test_a_page_that_is_no_list_keeps_one_list_out_and_not_the_others(rig: Rig, body: Any, path: str) -> None:

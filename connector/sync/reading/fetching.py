@@ -212,17 +212,17 @@ class Fetching:
         troubles = self._troubles
         try:
             answer = flight.result()
-            troubles.answered()
+            troubles.answered(probe)
             self._answers.accept(probe, answer)
             troubles.went_well(probe)
         except Stopped:
             self._work.interrupt()
         except Gone:
-            troubles.answered()
+            troubles.answered(probe)
             if not self._answers.skip(probe):
                 troubles.not_known(probe)
         except Forbidden:
-            troubles.answered()
+            troubles.answered(probe)
             troubles.forbidden(probe)
         except TooMany as error:
             troubles.too_many(probe, error)

@@ -34,8 +34,9 @@ class Troubles:
         # What is to be tried once more in this run.
         self._again: dict[int, tuple[Probe, Transient]] = {}
 
-    def answered(self) -> None:
+    def answered(self, probe: Probe) -> None:
         """Beamer is there, whatever it said: from now on several requests may be on their way at once."""
+        self._again.pop(id(probe), None)
         self._answered = True
         self._work.careful = False
         if self._refused:
@@ -45,7 +46,6 @@ class Troubles:
     def went_well(self, probe: Probe) -> None:
         self._in_a_row.clear()
         self._of_stream.pop(probe.stream.name, None)
-        self._again.pop(id(probe), None)
 
     def forbidden(self, probe: Probe) -> None:
         """403: the other collections go on. It may be the parameter that is forbidden, not the list."""
@@ -62,6 +62,7 @@ class Troubles:
         work.note_trouble(name, Forbidden.told)
         work.agenda.release(probe)
         work.agenda.drop(name)
+        self._again = {key: each for key, each in self._again.items() if each[0].stream.name != name}
 
     def too_many(self, probe: Probe, error: TooMany) -> None:
         """Somebody else spends, too: slow down; after a few more, close the account for a while."""
