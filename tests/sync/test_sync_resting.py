@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from connector.beamer.catalogue import CATALOGUE
 from connector.errors import Exit
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.faults import Step
-from connector.state import progress
+from connector.state import backfills, progress
 from connector.state.ledger import Limits
 from connector.state.progress import ChildState, StreamState
 from connector.sync.lists import resting
@@ -132,6 +133,38 @@ def test_a_stream_of_which_nothing_can_be_read_is_not_audited_instead(tmp_path: 
     # From now on the lists that were read in the first days are due for an audit.
     asked, _, _ = live(rig, 1)
     assert asked["comments"] < (3 if status == 403 else 50)
+    rig.close()
+
+
+@pytest.mark.parametrize(("limit", "every"), [(None, HOUR), (1000, 12 * HOUR)])
+def test_a_list_that_fails_first_in_each_run_does_not_keep_the_others_from_being_read(
+    tmp_path: Path, limit: int | None, every: timedelta
+) -> None:
+    box = sandbox(company=Company(seed=7, posts=20, requests=5, days=60, activity=0.3))
+    rig = small(tmp_path, box, limit)
+    live(rig, 5, every)
+    box.faults.on(lambda request: request.path.endswith("/nps"), [500] * 900)
+    live(rig, 4, every)
+    for _ in range(4):
+        asked, _, _ = live(rig, every / DAY, every)
+        assert asked["nps"] < asked.total(), asked
+    rig.close()
+
+
+def test_a_list_that_fails_first_does_not_hold_up_a_backfill_for_ever(tmp_path: Path) -> None:
+    box = sandbox(company=Company(seed=7, posts=40, requests=15, days=100, activity=0.5))
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", days=1)
+    rig.sync()
+    _, found = rig.backfill(most_requests=20)
+    left = [reading for reading in backfills.lists(rig.store, found.id) if reading.date]
+    first = min(left, key=lambda reading: reading.date or NOW)
+    path = CATALOGUE[first.stream].path_for(first.parent)
+    box.faults.on(lambda request: request.path.endswith(path), [500] * 400)
+    rig.backfill()
+    assert [reading.parent for reading in backfills.lists(rig.store, found.id)] == [first.parent]
+    box.faults.clear()
+    _, found = rig.backfill()
+    assert found.finished_at
     rig.close()
 
 

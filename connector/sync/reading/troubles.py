@@ -109,6 +109,7 @@ class Troubles:
     def give_up(self, probe: Probe, error: ConnectorError) -> None:
         """Leave a probe for the next run; the others go on, unless nothing gets through any more."""
         name = probe.stream.name
+        alone = self._may_always_fail(probe)
         self._work.agenda.release(probe)
         self._work.note_trouble(name, error.what)
         self._again.pop(id(probe), None)
@@ -118,10 +119,19 @@ class Troubles:
         self._of_stream[name] += 1
         self._in_a_row.append(name)
         everywhere = len(self._in_a_row) >= FAILURES_IN_A_ROW and len(set(self._in_a_row)) > 1
-        if everywhere or not self._answered:
+        if everywhere or not (self._answered or alone):
             raise Unreachable(f"Beamer cannot be reached: {error.what}")
         if self._of_stream[name] >= FAILURES_IN_A_ROW:
             self._work.agenda.drop(name)
+
+    def _may_always_fail(self, probe: Probe) -> bool:
+        """Whether it may be the first that is asked in every run: then another one tells if Beamer is away.
+
+        A backfill keeps where its lists stand, and not that they failed: it tries one more.
+        """
+        if probe.of:
+            return not self._in_a_row
+        return self._state(probe).failures > resting.FREE and {*self._in_a_row} <= {probe.stream.name}
 
     def _state(self, probe: Probe) -> StreamState | ChildState:
         """That of the list which a probe reads, or else of its stream."""
