@@ -162,6 +162,12 @@ class Intake:
             hold(db, self._fence, now)
             _put_children(db, [child])
 
+    def settle_block(self, scope: int, block: Iterable[ParentState], now: datetime) -> None:
+        """Write parents' states outside of a page, when it could not be read."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            put(db, parents, [{"scope": scope, **_values(parent)} for parent in block])
+
     def _update_connection(self, db: Connection, **values: Any) -> None:
         mine = connections.c.name == self._fence.connection
         db.execute(update(connections).where(mine).values(**values))

@@ -59,7 +59,8 @@ class ParentState:
     """A post or a feature request, as last seen on a page.
 
     `known_at` and `looked_at` say when that was first and last; `proved_at`, when a reading to its
-    window's end last made sure that nothing hides there.
+    window's end last made sure that nothing hides there. `failures` in a row of the block that it is in,
+    the last one at `failed_at`, make that rest.
     """
 
     id: str
@@ -72,6 +73,8 @@ class ParentState:
     known_at: datetime | None = None
     looked_at: datetime | None = None
     proved_at: datetime | None = None
+    failures: int = 0
+    failed_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -175,6 +178,6 @@ _CHILDREN = select(*_columns(children, ChildState)).where(
 )
 _HAPPENED: dict[type, tuple[str, ...]] = {
     StreamState: ("looked_at", "audited_at", "fitted_at", "trouble_at", "failed_at"),
-    ParentState: ("known_at", "looked_at", "proved_at"),
+    ParentState: ("known_at", "looked_at", "proved_at", "failed_at"),
     ChildState: ("swept_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
 }

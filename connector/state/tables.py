@@ -230,6 +230,8 @@ parents = _table(
     Column("known_at", Moment),
     Column("looked_at", Moment),
     Column("proved_at", Moment),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failed_at", Moment),
 )
 
 # A child list: its counter as last seen, and as it stood when the last whole sweep began.

@@ -184,6 +184,8 @@ def upgrade() -> None:
         sa.Column("known_at", sa.DateTime(), nullable=True),
         sa.Column("looked_at", sa.DateTime(), nullable=True),
         sa.Column("proved_at", sa.DateTime(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failed_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "id"),
     )
     op.create_table(

@@ -1,5 +1,6 @@
 """What fails again and again leaves the others their share of the quota, and is not given up."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from connector.beamer.catalogue import CATALOGUE
 from connector.errors import Exit
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.faults import Step
+from connector.sandbox.message import Answer, Request
 from connector.state import backfills, progress
 from connector.state.ledger import Limits
 from connector.state.progress import ChildState, StreamState
@@ -105,9 +107,34 @@ def test_after_an_outage_nothing_rests_for_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("limit", [1000, 20_000])
+def test_a_page_of_posts_that_always_fails_leaves_the_others_theirs(
+    tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = sandbox(company=Company(seed=7, posts=60, requests=20, days=60, activity=1.0))
+    rig = small(tmp_path, box, limit)
+    live(rig, 8)
+    bad, perform = box.world.posts_shown()[20].id, box._perform
+
+    def broken(request: Request) -> Answer:
+        answer = perform(request)
+        there = request.path.endswith("/posts") and any(row["id"] == bad for row in json.loads(answer.body))
+        return Answer(500, b'"Something went wrong."') if there else answer
+
+    monkeypatch.setattr(box, "_perform", broken)
+    live(rig, 3)
+    before = len(box.requests)
+    live(rig, 3)
+    assert sum(seen.status == 500 for seen in box.requests[before:]) <= 10
+    known = progress.peek(rig.store, "default").parents["posts"].values()
+    assert box.now() - max(parent.looked_at for parent in known if parent.looked_at) < DAY
+    rig.close()
+
+
+@pytest.mark.slow
 def test_after_a_long_outage_no_stream_rests_for_long(tmp_path: Path) -> None:
     """Each run fails at another list, until it looks as if all of a stream did."""
-    box = sandbox(company=Company(seed=7, posts=40, requests=10, days=60, activity=1.0))
+    box = sandbox(company=Company(seed=7, posts=150, requests=10, days=60, activity=1.0))
     rig = small(tmp_path, box)
     live(rig, 4)
     box.faults.on(lambda _: True, [503] * 9_000)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from connector.beamer.catalogue import Stream
-from connector.state.progress import ChildState, Progress, StreamState
+from connector.state.progress import ChildState, ParentState, Progress, StreamState
 
 FIRST_WAIT = timedelta(hours=1)
 LONGEST_WAIT = timedelta(days=1)
@@ -25,7 +25,7 @@ LISTS_OF_A_STREAM = 3
 # A right that a key does not have is seldom given within hours: what it may not read is asked for once a day.
 ASKED_AGAIN = timedelta(days=1)
 
-State = TypeVar("State", StreamState, ChildState)
+State = TypeVar("State", StreamState, ParentState, ChildState)
 
 
 def wait_after(failures: int) -> timedelta:
@@ -34,12 +34,17 @@ def wait_after(failures: int) -> timedelta:
     return min(LONGEST_WAIT, FIRST_WAIT * 2**doubled) if failures > FREE else timedelta(0)
 
 
-def rests(state: StreamState | ChildState, now: datetime) -> bool:
+def rests(state: StreamState | ParentState | ChildState, now: datetime) -> bool:
     """Whether it is left alone for now."""
     # A clock that was set back must not make anything rest for longer.
     return state.failed_at is not None and state.failed_at <= now < state.failed_at + wait_after(
         state.failures
     )
+
+
+def of_block(members: Iterable[ParentState]) -> ParentState | None:
+    """What stands for a block: a page of it that fails makes all its members fail."""
+    return min(members, key=lambda parent: parent.failures, default=None)
 
 
 def left_alone(progress: Progress, stream: Stream, now: datetime) -> bool:

@@ -142,6 +142,8 @@ class MostWorth:
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
             look = probe.block_look
             members = [known[name] for name in look.block.members]
+            if (block := resting.of_block(members)) and resting.rests(block, now):
+                continue
             # A list that was read to its end and is empty was looked at, too.
             looks_at = {parent.looked_at or parent.date for parent in members}
             looked = min(looks_at, default=state.looked_at if whole else None)

@@ -10,7 +10,7 @@ from connector.segment.facts import Fact
 from connector.segment.values import plain
 from connector.state.progress import ChildState, ParentState, StreamState
 from connector.sync.judging.people import is_forgotten
-from connector.sync.lists import counters
+from connector.sync.lists import counters, resting
 from connector.sync.lists.looks import LookStep
 from connector.sync.planning.curves import faded
 from connector.sync.planning.probes import NO_PARENT, Probe
@@ -38,7 +38,7 @@ def parent_after(
             row.id, row.date, status, metrics=_metrics(row), known_at=now, looked_at=now, proved_at=now
         )
         return after, []
-    after = replace(before, date=row.date, gone=False, looked_at=context.now)
+    after = replace(resting.well(before), date=row.date, gone=False, looked_at=context.now)
     facts: list[Fact] = []
     sent = stream.name in context.policy.streams
     if status and status != before.status:

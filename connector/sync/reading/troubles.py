@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from connector.errors import BadAnswer, ConnectorError, Forbidden, TooMany, Transient, Unreachable
-from connector.state.progress import ChildState, StreamState
+from connector.state.progress import ChildState, ParentState, StreamState
 from connector.sync.lists import resting
 from connector.sync.planning.probes import Probe
 from connector.sync.reading.work import Work
@@ -133,9 +133,16 @@ class Troubles:
             return not self._in_a_row
         return self._state(probe).failures > resting.FREE and {*self._in_a_row} <= {probe.stream.name}
 
-    def _state(self, probe: Probe) -> StreamState | ChildState:
-        """That of the list which a probe reads, or else of its stream."""
+    def _block(self, probe: Probe) -> list[ParentState]:
+        """The parents that are known in the block which a probe reads."""
+        known = self._work.progress.parents.get(probe.stream.name, {})
+        return [known[name] for name in probe.look.block.members if name in known] if probe.look else []
+
+    def _state(self, probe: Probe) -> StreamState | ParentState | ChildState:
+        """That of the list or the block which a probe reads, or else of its stream."""
         progress, name = self._work.progress, probe.stream.name
+        if block := resting.of_block(self._block(probe)):
+            return block
         return progress.children.get(name, {}).get(probe.parent) or progress.streams[name]
 
     def _note_failure(self, probe: Probe) -> None:
@@ -150,8 +157,16 @@ class Troubles:
             child = resting.failed(state, now, answered=answered)
             work.intake.settle(child, work.clock.now())
             work.progress.children[name][probe.parent] = child
-        elif probe.stream.parent is None:
-            work.progress.streams[name] = resting.failed(state, now, answered=answered)
+            return
+        stream, block = work.progress.streams[name], self._block(probe)
+        if block:
+            after = [resting.failed(parent, now, answered=answered) for parent in block]
+            work.intake.settle_block(stream.scope, after, work.clock.now())
+            work.progress.parents[name].update((parent.id, parent) for parent in after)
+        # One block that always fails is not the stream, whose others are still to be looked at.
+        counts = not block or not state.failures or stream.failures > resting.FREE
+        if probe.stream.parent is None and counts:
+            work.progress.streams[name] = resting.failed(stream, now, answered=answered)
 
     def _retry(self, probe: Probe, error: Transient, wait: float) -> None:
         log.info("retry", stream=probe.stream.name, error=error.what, seconds=round(wait, 1))
