@@ -183,8 +183,10 @@ def looked_up(store: Store | None, connection: Connection, now: datetime) -> tup
 def identity(store: Store, connection: Connection, now: datetime) -> Identity:
     """The connection's names and start date: as stored, or settled now, at the first sync."""
     unnamed = digest(secrets(connection)[0])
-    sight, _ = looked_up(store, connection, now)
-    found = connections.settle(store, sight, now, unnamed=unnamed)
+    sight, settled = looked_up(store, connection, now)
+    others = (connections.known(store, other) for other, _ in connection.same_key if not settled)
+    beside = next((other.account for other in others if other), None)
+    found = connections.settle(store, sight, now, unnamed=unnamed, beside=beside)
     wanted, _ = looked_up(store, connection, now)
     if wanted == found:
         return found

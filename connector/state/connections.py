@@ -28,11 +28,19 @@ class Identity:
     created_at: datetime | None = field(default=None, compare=False)
 
 
-def settle(store: Store, first_sight: Identity, now: datetime, *, unnamed: str | None = None) -> Identity:
+def settle(
+    store: Store,
+    first_sight: Identity,
+    now: datetime,
+    *,
+    unnamed: str | None = None,
+    beside: str | None = None,
+) -> Identity:
     """Store what a connection is called, unless it is known already; give what is stored.
 
     `unnamed` is what its account was called while nothing was settled: what was spent or told by that name
-    comes along, unless it is another connection's.
+    comes along, unless it is another connection's. `beside` is the account of another one with the same
+    key, which is one at Beamer: what was spent there counts here, too.
     """
     values = {
         "name": first_sight.name,
@@ -43,8 +51,8 @@ def settle(store: Store, first_sight: Identity, now: datetime, *, unnamed: str |
     }
     with store.write() as db:
         is_new = bool(add_new(db, connections, [values], connections.c.name))
-        before = unnamed or first_sight.account
-        if is_new and before != first_sight.account and not shared(db, first_sight.name, before):
+        before = beside or unnamed or first_sight.account
+        if is_new and before != first_sight.account and (beside or not shared(db, first_sight.name, before)):
             carry(db, first_sight.name, before, first_sight.account)
     found = known(store, first_sight.name)
     assert found is not None  # noqa: S101 - written in the lines above

@@ -260,6 +260,19 @@ def test_connections_with_one_key_begin_on_one_account(
     assert settled == expected
 
 
+def test_a_connection_with_a_name_of_its_own_does_not_get_the_quota_of_its_key_once_more(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    assert spend_all(sqlite_store, configured(tmp_path, EU))["eu"][1] > 900
+    both = configured(tmp_path, EU, ("us", "KEY", ACME))
+    assert spend_all(sqlite_store, both) == {"eu": (MADE, 0), "us": ("acme", 0)}
+    # Once they are on one account each request counts once.
+    used_before = used(sqlite_store, MADE)
+    named = configured(tmp_path, ("eu", "KEY", ACME), ("us", "KEY", ACME))
+    assert spend_all(sqlite_store, named) == {"eu": ("acme", 0), "us": ("acme", 0)}
+    assert used(sqlite_store, "acme") == used_before
+
+
 def test_what_was_told_before_the_account_had_a_name(sqlite_store: Store, tmp_path: Path) -> None:
     (unnamed,) = configured(tmp_path, EU).connections
     account = compose.account_of(sqlite_store, unnamed)
