@@ -26,6 +26,9 @@ class Last:
     saving_since: datetime | None = None
 
 
+# What goes on beside the runs that ask what is new, and waits for no request of theirs.
+BESIDE = ("backfill", "deliver")
+
 _BEGIN = insert(runs).returning(runs.c.id)
 _LAST = (
     select(runs.c.started_at)
@@ -33,10 +36,10 @@ _LAST = (
     .order_by(runs.c.id.desc())
     .limit(1)
 )
-_LAST_BUT_HISTORY = _LAST.add_columns(runs.c.summary).where(
-    runs.c.command != "backfill", runs.c.id < bindparam("before")
+_LAST_THAT_ASKED = _LAST.add_columns(runs.c.summary).where(
+    runs.c.command.not_in(BESIDE), runs.c.id < bindparam("before")
 )
-_LAST_ENDED = _LAST_BUT_HISTORY.where(runs.c.finished_at.is_not(None))
+_LAST_ENDED = _LAST_THAT_ASKED.where(runs.c.finished_at.is_not(None))
 _OTHERS = select(connections.c.name).where(
     connections.c.account == bindparam("account"), connections.c.name != bindparam("whose")
 )
@@ -58,9 +61,9 @@ def begin(store: Store, connection: str, command: str, now: datetime) -> int:
 
 
 def last(store: Store, connection: str, *, before: int = NEXT) -> Last | None:
-    """The last run before run number `before`; a backfill is none, it goes on beside them."""
+    """The last run before run number `before` that asked what is new."""
     with store.read() as db:
-        return _last(db, _LAST_BUT_HISTORY, connection, before)
+        return _last(db, _LAST_THAT_ASKED, connection, before)
 
 
 def _last(db: Connection, query: Select[Any], connection: str, before: int) -> Last | None:

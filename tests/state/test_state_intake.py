@@ -114,6 +114,24 @@ def test_a_page_read_again_changes_only_sums(store: Store, intake: Intake) -> No
     assert {row["what"]: row["count"] for row in all_of(store, tallies)}["rows"] == 4
 
 
+def test_a_bad_row_that_changes_is_in_quarantine_once(store: Store, intake: Intake) -> None:
+    found: list[int] = []
+
+    def decide(fresh: set[str], unusable: int) -> Effects:
+        found.append(unusable)
+        return full(fresh, unusable)
+
+    for views in range(3):
+        bad = [
+            Rejected("date is not a date", f'{{"id": "9", "views": {views}}}', "9"),
+            Rejected("the row has no usable id", f'{{"views": {views}}}'),
+        ]
+        intake.accept(PAGE, [], bad, decide, NOW)
+    intake.accept(PAGE, [], [Rejected("too long", '{"id": "9"}', "9")], decide, NOW)
+    # Of one without an id nobody can tell whether it is another.
+    assert found == [2, 1, 1, 1]
+
+
 def test_a_page_that_fails_leaves_nothing(store: Store, intake: Intake) -> None:
     def broken(fresh: set[str], unusable: int) -> Effects:
         raise RuntimeError

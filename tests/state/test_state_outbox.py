@@ -211,6 +211,16 @@ def test_dropping_leaves_what_is_in_flight(store: Store, which: list[str], count
 # --- runs ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("beside", ["deliver", "backfill"])
+def test_what_went_on_beside_the_syncs_is_no_last_run(store: Store, beside: str) -> None:
+    """A daemon that only delivered for a while had lost its place among those that wait for requests."""
+    one = runs.begin(store, "default", "sync", NOW)
+    runs.finish(store, one, NOW, "stopped", 0, {"saving": 3.0, "saving_since": NOW.isoformat()})
+    two = runs.begin(store, "default", beside, NOW + HOUR)
+    runs.finish(store, two, NOW + HOUR, "done", 0, {"saving": 0.0, "saving_since": None})
+    assert runs.last(store, "default") == runs.Last(NOW, 3.0, NOW)
+
+
 def test_runs_are_told_newest_first(store: Store) -> None:
     one = runs.begin(store, "default", "sync", NOW)
     two = runs.begin(store, "other", "backfill", NOW + HOUR)
