@@ -24,6 +24,12 @@ WORST_FIRST = (78, 1, 69, 77, 65, 75)
 # What the parser raises: the older typer has it from click, which this is found without.
 UsageError: Any = BadParameter.__base__
 
+UNANSWERED = ConnectorError(
+    "A question was not answered with yes.",
+    means="What it asked about was not done.",
+    todo="Say --yes where nobody can be asked.",
+)
+
 # Standard input, output and error are the files 0, 1 and 2.
 LAST_STANDARD = 2
 
@@ -97,7 +103,7 @@ def _run(command: Callable[[], int | None], words: Sequence[str], name: str) -> 
         return _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
     except Abort:
         complain("Aborted!")
-        return _end(words, name, Exit.UNEXPECTED, None)
+        return _end(words, name, Exit.UNEXPECTED, UNANSWERED.as_dict())
     except ConnectorError as error:
         explain(error)
         return _end(words, name, error.exit, error.as_dict())

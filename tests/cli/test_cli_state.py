@@ -107,7 +107,8 @@ def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:
     assert f"up to {before['NPS Response Sent']:,} events would be sent again" in dry.out
     assert unlimited.run("sync", "--output", "json").connection["sent"] == 0
     unasked = unlimited.run("state", "reset", "--stream", "nps", "--output", "json")  # nobody can be asked
-    assert (unasked.code, unasked.out.strip(), "Go on?" in unasked.err) == (1, "", True)
+    assert (unasked.code, unasked.json["exit"], "Go on?" in unasked.err) == (1, 1, True)
+    assert "--yes" in unasked.json["error"]["todo"]
     done = unlimited.run("state", "reset", "--stream", "nps", "--yes", "--output", "json")
     assert done.json["events"] == before["NPS Response Sent"]
     assert unlimited.run("sync", "--output", "json").connection["events"] == {
