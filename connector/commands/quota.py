@@ -17,7 +17,6 @@ from connector.service.screen import spending_lines, unread_lines
 from connector.state import connections, runs
 from connector.state.engine import Store
 from connector.state.ledger import Balance, Ledger, Limits
-from connector.state.spending import ELSEWHERE
 from connector.sync.forecasting.forecast import Forecast
 from connector.sync.policy import Policy
 
@@ -58,12 +57,11 @@ def set_used(
             todo="Set BEAMER_API_KEY or BEAMER_ACCOUNT.",
         )
     now, ledger = here.clock.now(), Ledger(store, account, connection.name, compose.limits(connection))
-    ledger.set_used(total, now, since)
-    balance = ledger.balance(now)
-    own = balance.used - balance.by_purpose.get(ELSEWHERE, 0)
-    if since is None and own > total:
+    own = ledger.set_used(total, now, since)
+    if own > total:
+        first = since or ledger.balance(now).since
         complain(
-            f"{own:,} requests were sent from here since {balance.since:%Y-%m-%d}, more than {total:,}: "
+            f"{own:,} requests were sent from here since {first:%Y-%m-%d}, more than {total:,}: "
             "these count, and none as spent elsewhere."
         )
 

@@ -138,12 +138,12 @@ class Ledger:
     def _settle(self, db: Connection, bucket: Bucket) -> None:
         db.execute(_SETTLE, {"who": self.account, "held": bucket.level, "as_of": micros(bucket.at)})
 
-    def set_used(self, total: int, now: datetime, since: datetime | None = None) -> None:
+    def set_used(self, total: int, now: datetime, since: datetime | None = None) -> int:
         """Beamer's dashboard shows that so many requests were used this month: ours, and others' elsewhere.
 
         `since` is the first day of what it counts, where no day of the month was told. What was told before
-        in the same month is replaced, and nothing is assumed any more. Raises ConfigurationError where it
-        cannot be known which of our own requests are among them.
+        in the same month is replaced, and nothing is assumed any more. Gives how many of our own were sent
+        in that time. Raises ConfigurationError where it cannot be known which of them are among the others.
         """
         self._judge_since(since, now)
         with self._store.write() as db:
@@ -152,11 +152,13 @@ class Ledger:
             after = counted_after(now, self.limits.period_day) if since is None else day_of(since) - 1
             if since is None and self.limits.period_day is None:
                 self._refuse_ambiguous(spending.ours(db, self.account, after, day_of(now) - 1))
+            own = spending.ours(db, self.account, after, day_of(now))
             spending.tell(db, self.account, after, day_of(now), total)
             if account and account.level_at is not None and self.limits.usable is not None:
                 # What came in until now did so by the old figures.
                 left = standing(db, self.account, self.limits, account, now).left
                 self._settle(db, before.bucket.at_most(left))
+        return own
 
     def _judge_since(self, since: datetime | None, now: datetime) -> None:
         if since is None:

@@ -229,6 +229,8 @@ def test_telling_a_number_of_a_month_that_nobody_knows(on_either: Machine) -> No
     since = f"{now - DAY:%Y-%m-%d}"
     told = on_either.run("quota", "set-used", "420", "--since", since, "--output", "json")
     assert told.json["accounts"][0]["by_purpose"] == {"posts": 1, "elsewhere": 420}
+    less = on_either.run("quota", "set-used", "0", "--since", since)
+    assert (less.code, f"1 requests were sent from here since {since}, more than 0" in less.err) == (0, True)
 
 
 @pytest.mark.parametrize("words", [["-3"], ["--", "-3"], ["many"], []])
