@@ -138,10 +138,7 @@ def proved(
     probe: Probe, known: Mapping[str, ParentState], changed: Iterable[ParentState], now: datetime
 ) -> list[ParentState]:
     """The parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
-    mine = {
-        name: known[name]
-        for name in {*probe.block_look.block.members, *probe.block_look.found}
-        if name in known
-    }
+    look = probe.block_look
+    mine = {name: known[name] for name in {*look.block.members, *look.found} if name in known}
     mine |= {parent.id: parent for parent in changed}
     return [replace(parent, proved_at=now) for parent in mine.values()]
