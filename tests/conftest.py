@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -93,6 +94,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.upper().startswith(PRIVATE_SETTINGS) or name.upper() in PLACE_SETTINGS:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hanging_up_ends_a_process() -> None:
+    """As it does by default: under `nohup` the processes of the tests would begin with SIGHUP ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
