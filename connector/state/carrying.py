@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from connector.state.tables import accounts, connections, spends
-from connector.state.writing import add
+from connector.state.writing import add, add_up
 
 # Requests by day, connection and purpose.
 Kept = dict[tuple[int, str, str], int]
@@ -18,6 +18,7 @@ _SHARING = select(func.count()).where(
 )
 _ACCOUNT = select(accounts).where(accounts.c.name == bindparam("who")).with_for_update()
 _SPENDS = select(spends).where(spends.c.account == bindparam("who"))
+_SHADOWS = select(spends).where(spends.c.connection == bindparam("shadow")).order_by(spends.c.account)
 
 
 def shared(db: Connection, connection: str, account: str) -> bool:
@@ -45,6 +46,15 @@ def carry(db: Connection, connection: str, old: str, new: str) -> None:
     if not stays:
         db.execute(delete(accounts).where(accounts.c.name == old))
     _write(db, _divided(connection, {name: _spends(db, name) for name in (old, new)}, old, new, stays=stays))
+    if not stays:
+        _rename_shadows(db, old, new)
+
+
+def _rename_shadows(db: Connection, old: str, new: str) -> None:
+    """What `old` has spent stands elsewhere as its shadow; it has become part of `new`, and so has that."""
+    found = [{**row} for row in db.execute(_SHADOWS, {"shadow": _shadow(old)}).mappings()]
+    add_up(db, spends, [{**row, "connection": _shadow(new)} for row in found], "requests")
+    db.execute(delete(spends).where(spends.c.connection == _shadow(old)))
 
 
 def _locked(db: Connection, account: str) -> dict[str, Any]:
