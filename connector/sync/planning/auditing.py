@@ -43,18 +43,19 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
 
 def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
     """The lists that are not empty and were not read whole lately, though no counter has moved."""
+    lately = now - AUDIT_AFTER
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         parents = picture.progress.parents.get(stream.parent or "", {})
         if resting.left_alone(picture.progress, stream, now):
             continue
         for child in picture.progress.children.get(stream.name, {}).values():
+            whole = child.whole_at
+            if (whole and whole >= lately) or not child.swept_at or child.swept != child.counter:
+                continue
             parent = parents.get(child.parent)
-            whole = child.whole_at or (parent and parent.known_at) or BEFORE
-            if whole >= now - AUDIT_AFTER or not child.swept_at or child.swept != child.counter:
+            if not parent or parent.gone or (whole or parent.known_at or BEFORE) >= lately:
                 continue
-            if resting.rests(child, now):
-                continue
-            if parent and not parent.gone and counters.total(child.counter):
+            if counters.total(child.counter) and not resting.rests(child, now):
                 yield stream, parent, child
 
 

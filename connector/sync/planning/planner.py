@@ -230,10 +230,11 @@ class MostWorth:
     ) -> Iterable[tuple[Rank, Stream, ChildState]]:
         parents = picture.progress.parents.get(stream.parent or "", {})
         for child in picture.progress.children.get(stream.name, {}).values():
-            parent = parents.get(child.parent)
-            if resting.rests(child, now):
+            # Of very many lists most stand still: that is asked first.
+            if not (state.distrusted or candidates.asks(child)) or resting.rests(child, now):
                 continue
-            if parent and not parent.gone and (state.distrusted or candidates.asks(child)):
+            parent = parents.get(child.parent)
+            if parent and not parent.gone:
                 last = resting.passed_over(picture.progress, child)
                 rank = Rank(0.0) if last else self._rank(picture, stream, child, now)
                 yield rank, stream, child
