@@ -21,6 +21,8 @@ class Company:
     deletions: float = 0.01
     hidden: float = 0.0
     """Share of comments and reactions that no list shows, though a page may be cut around them."""
+    visitors: float = 0.0
+    """Share of reactions by visitors who are not logged in, as on a public site."""
 
     @property
     def still(self) -> bool:

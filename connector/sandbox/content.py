@@ -14,8 +14,9 @@ APP = "https://app.beamer.example"
 class Writer:
     """Writes the content of rows."""
 
-    def __init__(self, seed: int, people: People) -> None:
+    def __init__(self, seed: int, people: People, visitors: float = 0.0) -> None:
         self.seed = seed
+        self.visitors = visitors
         self.people = people
         self._by_stream: dict[str, Callable[[Random, Row], Fields]] = {
             "posts": self._post,
@@ -67,10 +68,11 @@ class Writer:
         }
 
     def _reaction(self, rng: Random, row: Row) -> Fields:
+        user = self._user(rng)
         return {
             "reaction": "positive",
             "postTitle": title_of(row.parent),
-            **self._user(rng),
+            **({} if self.visitors and rng.random() < self.visitors else user),
             "url": f"{APP}/inbox#reaction?id={row.id}",
         }
 

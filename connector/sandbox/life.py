@@ -34,7 +34,7 @@ class Life:
         self.company = company
         self.opened = opened
         self.people = People(company.seed, company.people)
-        self.write = Writer(company.seed, self.people)
+        self.write = Writer(company.seed, self.people, company.visitors)
         self._seq = 0
         self._dates: set[int] = set()
         self._parents: dict[str, list[Row]] = {"posts": [], "feature_requests": []}

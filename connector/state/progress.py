@@ -21,7 +21,8 @@ class StreamState:
 
     `windows` is what the audit of a list without counters has still to do (see sync/lists/windows.py).
     `recent` counts the rows found lately, as of `looked_at`; `curve` is how rows come at a parent as it
-    grows older, fitted at `fitted_at`. `announced` and `silent` count rows that came with and without a
+    grows older, fitted at `fitted_at`. `judged` counts the latest rows, and `wanted` those of them that were
+    to be sent. `announced` and `silent` count rows that came with and without a
     word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the
     last one at `failed_at`, make it rest.
     """
@@ -40,6 +41,8 @@ class StreamState:
     windows: str | None = None
     curve: str | None = None
     fitted_at: datetime | None = None
+    judged: float = 0.0
+    wanted: float = 0.0
     announced: float = 0.0
     silent: float = 0.0
     distrusted: bool = False

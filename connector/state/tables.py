@@ -201,6 +201,9 @@ streams = _table(
     # How rows come at a parent as it grows older, fitted to this account, and when.
     Column("curve", Text),
     Column("fitted_at", Moment),
+    # How many rows were judged lately, and how many of those were to be sent (sync/planning/sending.py).
+    Column("judged", Float, nullable=False, server_default="0"),
+    Column("wanted", Float, nullable=False, server_default="0"),
     # Rows that the counters announced, and rows that came without a word of theirs.
     Column("announced", Float, nullable=False, server_default="0"),
     Column("silent", Float, nullable=False, server_default="0"),

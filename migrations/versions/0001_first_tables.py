@@ -261,6 +261,8 @@ def upgrade() -> None:
         sa.Column("windows", sa.Text(), nullable=True),
         sa.Column("curve", sa.Text(), nullable=True),
         sa.Column("fitted_at", sa.DateTime(), nullable=True),
+        sa.Column("judged", sa.Float(), server_default="0", nullable=False),
+        sa.Column("wanted", sa.Float(), server_default="0", nullable=False),
         sa.Column("announced", sa.Float(), server_default="0", nullable=False),
         sa.Column("silent", sa.Float(), server_default="0", nullable=False),
         sa.Column("distrusted", sa.Boolean(), server_default=sa.false(), nullable=False),

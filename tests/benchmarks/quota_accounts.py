@@ -15,7 +15,8 @@ class Account:
     """A company, its plan and its cron rhythm.
 
     `days` of history hold `posts` and `requests`, and at that pace new ones go on coming; `activity` is the
-    company's own factor, on what is said below each of them and as NPS. `grid` are the intervals in hours
+    company's own factor, on what is said below each of them and as NPS. `visitors` is the share of the
+    reactions that nobody is known by, so that they are not sent. `grid` are the intervals in hours
     among which the best fixed one was looked for, on tuning seeds, and `fixed` the one that was found
     (`--tune`).
     """
@@ -29,6 +30,7 @@ class Account:
     every: timedelta
     grid: tuple[float, ...]
     fixed: float
+    visitors: float = 0.0
 
     def company(self, seed: int) -> Company:
         """The company; late rows and deletions as they are by default."""
@@ -42,6 +44,7 @@ class Account:
             activity=self.activity,
             posts_per_day=self.posts * per_day,
             requests_per_day=self.requests * per_day,
+            visitors=self.visitors,
         )
 
     @property
@@ -76,6 +79,14 @@ ACCOUNTS = {
             *(60, 30, 120, 0.6, timedelta(days=1)),
             (24, 48, 72),
             24,
+        ),
+        Account(
+            "Free 60+30 busy, most reactions anonymous",
+            "free",
+            *(60, 30, 120, 0.6, HOUR),
+            FREE_GRID,
+            12,
+            visitors=0.85,
         ),
         Account("Free 300+100", "free", 300, 100, 600, 0.15, HOUR, (12, 24, 36, 48, 72), 36),
         Account(

@@ -38,10 +38,14 @@ class Truth:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._sent = shares_sent(world)
         self._parents = {stream: world._ever[stream] for stream in ("posts", "feature_requests")}
 
     def births(self, stream: Stream) -> float:
         return self._world.life.flat()[stream.name] / 24
+
+    def sent(self, stream: Stream) -> float:
+        return self._sent.get(stream.name, 1.0)
 
     def unseen(
         self,
@@ -56,7 +60,7 @@ class Truth:
             return NOTHING
         until = (now - row.starts_s) / SECONDS
         begun = until - (now - since.timestamp()) / SECONDS
-        return _times(row.appeal, arrivals(CURVES[stream.name], begun, until))
+        return arrivals(CURVES[stream.name], begun, until).times(row.appeal, self.sent(stream))
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:  # noqa: ARG002
         row = self._parents[stream.parent or ""][parent.id]
@@ -67,8 +71,18 @@ class Truth:
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
         appeal = MEAN_APPEAL * self._world.company.activity * PUBLISHED.get(stream.parent or "", 1.0)
-        return _times(appeal, arrivals(CURVES[stream.name], since, until))
+        return arrivals(CURVES[stream.name], since, until).times(appeal, self.sent(stream))
 
 
-def _times(factor: float, expected: Expected) -> Expected:
-    return Expected(factor * expected.rows, factor * expected.row_hours)
+def shares_sent(world: World) -> dict[str, float]:
+    """What share of each stream's rows is of a user with an id and not inside the team; see content.py."""
+    users = world.life.people.users
+    known = sum(user.get("userId") not in (None, "", "undefined") for user in users) / len(users)
+    return {
+        "comments": known,
+        "reactions": known * (1 - world.company.visitors),
+        "nps": known,
+        "feature_requests": 0.25 + 0.75 * known,
+        "feature_request_comments": 0.85 * known * 0.92,
+        "feature_request_votes": known,
+    }

@@ -1,7 +1,7 @@
 """How late rows will be: figures without a store, and against the planner living through days."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import ceil
@@ -38,18 +38,28 @@ class Even:
     tops: Mapping[str, float]
     usual: float = 0.0
     now: datetime = NOW
+    held: Mapping[str, float] = field(default_factory=dict)
+
+    def sent(self, stream: Stream) -> float:
+        return 1.0 - self.held.get(stream.name, 0.0)
 
     def births(self, stream: Stream) -> float:
         return self.tops.get(stream.name, 0.0)
 
-    def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:  # noqa: ARG002
-        return steady(self.lists.get(parent.id, 0.0), self.now - since)
+    def unseen(
+        self,
+        stream: Stream,
+        parent: ParentState,
+        child: ChildState,  # noqa: ARG002
+        since: datetime,
+    ) -> Expected:
+        return steady(self.lists.get(parent.id, 0.0), self.now - since).times(1.0, self.sent(stream))
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:  # noqa: ARG002
         return self.lists.get(parent.id, 0.0)
 
-    def typical(self, stream: Stream, since: float, until: float) -> Expected:  # noqa: ARG002
-        return steady(self.usual, (until - since) * HOUR)
+    def typical(self, stream: Stream, since: float, until: float) -> Expected:
+        return steady(self.usual, (until - since) * HOUR).times(1.0, self.sent(stream))
 
 
 def picture(
@@ -178,6 +188,19 @@ def test_no_row_waits_much_longer_than_max_age() -> None:
     assert found.delays["comments"] <= 7 * 24 / 2
 
 
+def test_a_budget_goes_to_the_rows_that_are_sent() -> None:
+    """What is held back is read later, and what is sent sooner for it; the mean is that of what is sent."""
+    found, known = lively(60)
+    held = replace(known, held={"reactions": 0.9})
+    all_sent, most_held = (forecast(of(found, each), 20) for each in (known, held))
+    assert most_held.delays["reactions"] > all_sent.delays["reactions"]
+    for stream in ("comments", "nps"):
+        assert most_held.delays[stream] < all_sent.delays[stream]
+    assert most_held.mean is not None
+    assert all_sent.mean is not None
+    assert most_held.mean < all_sent.mean
+
+
 def test_rows_a_month_are_those_at_known_posts_and_at_new_ones() -> None:
     found, known = lively(60)
     survey = Survey([found], NOW, 1.0)
@@ -297,7 +320,12 @@ class Days:
                 self.delays = []
             self._come()
             self._run(planner)
-        late = [(self.now - at) / HOUR for rows in self.waiting.values() for at in rows]
+        late = [
+            (self.now - at) / HOUR
+            for (stream, _), rows in self.waiting.items()
+            for at in rows
+            if self.rng.random() < self.rates.sent(CATALOGUE[stream])
+        ]
         return sum(self.delays + late) / len(self.delays + late)
 
     def _come(self) -> None:
@@ -334,15 +362,18 @@ class Days:
         """Read all that a list holds; give the pages that took."""
         child = self.picture.progress.children[probe.stream.name][probe.parent]
         rows = self.waiting.pop((probe.stream.name, probe.parent), [])
-        self.delays += [(self.now - at) / HOUR for at in rows]
+        sent = self.rates.sent(probe.stream)
+        self.delays += [(self.now - at) / HOUR for at in rows if self.rng.random() < sent]
         child.counter = child.swept = str(int(child.swept or 0) + len(rows))
         child.swept_at = self.now
         return max(1, ceil(len(rows) / probe.stream.cap))
 
 
+@pytest.mark.parametrize("held", [0.0, 0.8])
 @pytest.mark.parametrize(("posts", "per_day"), [(30, 8), (30, 24), (60, 30)])
-def test_the_forecast_is_near_what_the_rule_comes_to(posts: int, per_day: int) -> None:
+def test_the_forecast_is_near_what_the_rule_comes_to(posts: int, per_day: int, held: float) -> None:
     found, known = lively(posts)
+    known.held = {"reactions": held}
     found = replace(found, policy=replace(found.policy, streams=frozenset(POSTS_ONLY[1:])))
     expected = forecast(of(found, known), per_day).mean
     assert expected is not None

@@ -111,6 +111,35 @@ def test_where_rows_come_often_one_waits_for_others_to_share_the_request() -> No
     assert begin(found)[0].parent == "posts-0"
 
 
+def hold_back(found: Picture, stream: str, share: float = 0.9) -> None:
+    """Of the stream's latest rows such a share was not to be sent."""
+    state = found.progress.streams[stream]
+    state.judged, state.wanted = 100.0, 100.0 * (1 - share)
+
+
+def test_nobody_waits_for_rows_that_are_held_back() -> None:
+    found = picture()
+    moved(found, "comments", "posts-40")
+    moved(found, "reactions", "posts-40", rows=2)
+    assert begin(found)[0].stream.name == "reactions"
+    hold_back(found, "reactions")
+    assert begin(found)[0].stream.name == "comments"
+
+
+@pytest.mark.parametrize("stream", ["nps", "reactions", "feature_requests", "feature_request_votes"])
+def test_what_is_held_back_makes_a_look_worth_less(stream: str) -> None:
+    def worth(found: Picture) -> float:
+        unlooked(found, 12 * HOUR)
+        unlooked(found, 12 * HOUR, "feature_requests")
+        top = CATALOGUE[stream].parent or stream
+        looks = (probe for probe in begin(found) if probe.stream.name == top)
+        return next(probe.worth for probe in looks if probe.look is None or probe.look.block.until is None)
+
+    held = picture()
+    hold_back(held, stream)
+    assert 0 < worth(held) < worth(picture())
+
+
 def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> None:
     found = picture()
     for child in found.progress.children["comments"].values():

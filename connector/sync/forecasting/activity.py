@@ -26,7 +26,7 @@ NEAR, NEVER = 10, -10_000
 
 
 class Lists(NamedTuple):
-    """So many lists at each of which rows come at one rate.
+    """So many lists at each of which rows come at one rate, a share of which is `sent`.
 
     Of all of them together an audit reads `pages`; and whenever rows are read, so do the `overlap` latest
     ones that are known, as the lookback wants it.
@@ -37,6 +37,7 @@ class Lists(NamedTuple):
     number: int = 1
     pages: int = 0
     overlap: float = 0.0
+    sent: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Survey:
                 if stream.parent is None and children(picture.catalogue, stream.name):
                     self.watched += _Parents(self, picture, stream, rates, now).watched()
                 elif stream.parent is None:
-                    self.watched.append(self.polled(stream, rates.births(stream)))
+                    self.watched.append(self.polled(stream, rates.births(stream), rates.sent(stream)))
                     self.expect(stream, rates.births(stream) * MONTH)
 
     @property
@@ -89,11 +90,13 @@ class Survey:
     def expect(self, stream: Stream, rows: float) -> None:
         self.rows[stream.name] = self.rows.get(stream.name, 0.0) + rows
 
-    def polled(self, stream: Stream, rate: float) -> Watched:
+    def polled(self, stream: Stream, rate: float, sent: float) -> Watched:
         """A list that is asked without a word of any counter."""
         pages = (max(1, ceil(rate * time / stream.cap)) for time in self.times)
-        worths = [worth.of_polling(rate, time * HOUR, n) for time, n in zip(self.times, pages, strict=True)]
-        return Watched(Lists(stream, rate), _rising(worths))
+        worths = [
+            sent * worth.of_polling(rate, time * HOUR, n) for time, n in zip(self.times, pages, strict=True)
+        ]
+        return Watched(Lists(stream, rate, sent=sent), _rising(worths))
 
 
 class _Parents:
@@ -117,7 +120,7 @@ class _Parents:
 
     def _block(self, block: Block) -> Iterator[Watched]:
         found: dict[tuple[str, int], Lists] = {}
-        every: list[float] = []
+        every: list[tuple[float, float]] = []
         for parent in (self._known[name] for name in block.members):
             age = (self._now - parent.date) / HOUR
             for stream in self._picture.below(self._stream):
@@ -126,15 +129,17 @@ class _Parents:
                     continue
                 rate = self._rates.coming(stream, parent, child)
                 self._survey.expect(stream, self._in_a_month(stream, rate, age))
-                every.append(rate)
+                sent = self._rates.sent(stream)
+                every.append((rate, sent))
                 if (
                     self._picture.progress.streams[stream.name].distrusted
                     or counters.UNKNOWN in child.counter
                 ):
-                    yield self._survey.polled(stream, rate)
+                    yield self._survey.polled(stream, rate, sent)
                     continue
                 near = round(log(rate) * NEAR) if rate else NEVER
-                so_far = found.get((stream.name, near), Lists(stream, exp(near / NEAR) if rate else 0.0, 0))
+                none = Lists(stream, exp(near / NEAR) if rate else 0.0, 0, sent=sent)
+                so_far = found.get((stream.name, near), none)
                 rows = counters.total(child.counter)
                 # What fits on a page is read whole.
                 overlap = min(rows, self._lately(stream, rate, age)) if rows > stream.cap else 0.0
@@ -145,16 +150,16 @@ class _Parents:
                 )
         births = self._births if block.until is None else 0.0
         worths = [self._worth(every, births, time) for time in self._survey.times]
-        own = Lists(self._stream, births if self._sent else 0.0)
+        own = Lists(self._stream, births if self._sent else 0.0, sent=self._rates.sent(self._stream))
         yield Watched(own, _rising(worths), tuple(found.values()), block=True)
 
-    def _worth(self, every: Sequence[float], births: float, time: float) -> float:
+    def _worth(self, every: Sequence[tuple[float, float]], births: float, time: float) -> float:
         """What a look at a block is worth after some hours."""
-        below = [Expected(rate * time, rate * time * time / 2) for rate in every]
+        below = [Expected(rate * time, sent * rate * time * time / 2) for rate, sent in every]
         if births:
             below += [self._newborn(child, births, time) for child in self._picture.below(self._stream)]
         own = worth.steady(births, time * HOUR) if self._sent else NOTHING
-        return worth.of_look(own, below)
+        return worth.of_look(own.times(1.0, self._rates.sent(self._stream)), below)
 
     def _newborn(self, child: Stream, births: float, hours: float) -> Expected:
         """Rows at parents born in the hours ahead: the mean over the ages they may have (Simpson)."""

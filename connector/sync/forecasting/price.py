@@ -19,7 +19,7 @@ AGES = 1e6
 
 
 class Asked:
-    """What is asked for a price: requests an hour, and how long rows wait for it."""
+    """What is asked for a price: requests an hour, and how long the rows that are sent wait for it."""
 
     def __init__(
         self, survey: Survey, price: float, longest: float, interval: Callable[[Watched], float]
@@ -30,38 +30,43 @@ class Asked:
         self.lists: list[tuple[int, float]] = []
         ready = cache(partial(batch, price=price, longest=longest))
         for watched in survey.watched:
-            every, (own, rate, *_) = interval(watched), watched.own
-            self.looks += max(1 / every, rate / own.cap)
-            self.rows[own.name] += rate
-            self.waited[own.name] += rate * every / 2
+            every, own = interval(watched), watched.own
+            self.looks += max(1 / every, own.per_hour / own.stream.cap)
+            self._wait(own, every / 2)
             for lists in watched.below:
-                self._read(lists, every, ready(lists.per_hour, lists.stream.cap))
+                self._read(lists, every, ready(lists.per_hour, lists.stream.cap, lists.sent))
 
     def _read(self, lists: Lists, every: float, ready: float) -> None:
         """A look finds a list ready to be read once it shows as many rows as are worth a request."""
-        stream, rate, number, pages, overlap = lists
+        stream, rate, number, pages, overlap, _ = lists
         often = 0.0
         if rate:
             unready = exp(-rate * every / ready)
             often = (1 - unready) / every
-            self.rows[stream.name] += number * rate
-            self.waited[stream.name] += number * (rate * every + unready * (ready - 1)) / 2
+            self._wait(lists, (every + unready * (ready - 1) / rate) / 2)
             # Pages overlap by a row, and the one that reaches back far enough is half full.
             read = overlap * often + number * rate
             last = number * often / 2 if overlap else 0.0
             self.reads += max(number * often, read / (stream.cap - 1) + last)
         self.lists.append((pages, often))
 
+    def _wait(self, lists: Lists, hours: float) -> None:
+        rows = lists.number * lists.per_hour * lists.sent
+        self.rows[lists.stream.name] += rows
+        self.waited[lists.stream.name] += rows * hours
+
     @property
     def requests(self) -> float:
         return self.looks + self.reads
 
 
-def batch(rate: float, cap: int, price: float, longest: float) -> float:
+def batch(rate: float, cap: int, sent: float, price: float, longest: float) -> float:
     """How many rows a list shows before a page of them is worth the price: n(n+1)/2λ, while one page holds n.
 
+    Of these a share is `sent`, and only they are worth anything.
     On average, as the price goes up and down with the budget at hand: half a row above where it is met.
     """
+    price /= sent
     met = (sqrt(1 + 8 * rate * price) - 1) / 2
     met = met if met <= cap else max(cap, 2 * rate * price / cap - 1)
     return max(1.0, min(met + 0.5, 2 * met - 1, rate * longest + 1))

@@ -200,14 +200,14 @@ class MostWorth:
         if probe.block_look.block.until is None:
             before = picture.progress.streams[stream.name].looked_at or now
             unlooked = now - max((parent.looked_at or parent.date for parent in members), default=before)
-            own = worth.steady(self._rates.births(stream), unlooked)
+            own = worth.steady(self._rates.births(stream), unlooked).times(1.0, self._rates.sent(stream))
             hours = unlooked / HOUR
             for child_stream, _ in below:
                 # The mean over the ages that a parent born since may have (Simpson).
                 half = self._rates.typical(child_stream, 0, hours / 2)
                 whole = self._rates.typical(child_stream, 0, hours)
-                rows = own.rows * (4 * half.rows + whole.rows) / 6
-                lists.append(Expected(rows, own.rows * (4 * half.row_hours + whole.row_hours) / 6))
+                rows, row_hours = 4 * half.rows + whole.rows, 4 * half.row_hours + whole.row_hours
+                lists.append(Expected(rows, row_hours).times(own.rows / 6))
             if stream.name not in picture.policy.streams:
                 own = NOTHING
         return worth.of_look(own, lists, 2.0 if probe.block_look.proving else 1.0), lists
@@ -220,8 +220,8 @@ class MostWorth:
         lists = []
         for child in picture.below(stream):
             rows = self._rates.typical(child, max(0.0, since), age).rows
-            lists += [Expected(rows, rows * UNKNOWN_HOURS)] * SIZE
-        own = Expected(SIZE, SIZE * UNKNOWN_HOURS) if since <= 0 else NOTHING
+            lists += [Expected(rows, self._rates.sent(child) * rows * UNKNOWN_HOURS)] * SIZE
+        own = Expected(SIZE, self._rates.sent(stream) * SIZE * UNKNOWN_HOURS) if since <= 0 else NOTHING
         # Before it was seen, nothing at all is known of it: it is worth a look sooner or later.
         return max(worth.of_look(own, lists), UNKNOWN_HOURS)
 
@@ -247,12 +247,12 @@ class MostWorth:
             since = child.swept_at or known
             value = self._rates.unseen(stream, parent, child, since).row_hours
             return Rank(value).by_age(since, picture, now)
-        unseen = self._rates.unseen(stream, parent, child, looked)
+        unseen, sent = self._rates.unseen(stream, parent, child, looked), self._rates.sent(stream)
         if candidates.is_history(child):
             history = self._history(picture, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
             young = parent.date >= picture.policy.start
-            value = history * (worth.HISTORY if young else worth.OLD_HISTORY) / pages
+            value = sent * history * (worth.HISTORY if young else worth.OLD_HISTORY) / pages
             return Rank(value, Turn.HISTORY)
         if child.swept is None:
             waiting = curves.faded(child.recent, child.recent_at, now)
@@ -262,9 +262,9 @@ class MostWorth:
         coming = self._rates.coming(stream, parent, child)
         if waiting:
             pages = max(1, ceil(waiting / stream.cap))
-            value = worth.of_waiting(waiting + unseen.rows, coming, pages)
+            value = sent * worth.of_waiting(waiting + unseen.rows, coming, pages)
         else:
-            value = unseen.row_hours + worth.HIDDEN_ROW * (now - looked) / HOUR
+            value = unseen.row_hours + sent * worth.HIDDEN_ROW * (now - looked) / HOUR
         return Rank(value).by_age(child.waits_since or looked, picture, now)
 
     def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
@@ -285,7 +285,7 @@ class MostWorth:
             return probe
         unlooked = now - state.looked_at
         pages = max(1, ceil(self._rates.births(stream) * (unlooked / HOUR) / stream.cap))
-        value = worth.of_polling(self._rates.births(stream), unlooked, pages)
+        value = self._rates.sent(stream) * worth.of_polling(self._rates.births(stream), unlooked, pages)
         return Rank(value).by_age(state.looked_at, picture, now).given(probe)
 
 

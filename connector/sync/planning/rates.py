@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from connector.beamer.catalogue import Stream, children
 from connector.state.progress import ChildState, ParentState
 from connector.sync.lists import counters
-from connector.sync.planning import curves
+from connector.sync.planning import curves, sending
 from connector.sync.planning.curves import HOUR
 from connector.sync.planning.picture import Picture
 from connector.sync.planning.worth import Expected
@@ -23,6 +23,9 @@ class Rates(Protocol):
 
     def births(self, stream: Stream) -> float:
         """Rows an hour of a stream without a parent."""
+
+    def sent(self, stream: Stream) -> float:
+        """What share of a stream's rows is sent; the row-hours below are those of that share."""
 
     def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:
         """What has come at a child list since a moment."""
@@ -62,6 +65,7 @@ class Learnt:
         self._progress, self._now, self._start = picture.progress, now, picture.policy.start
         streams = picture.progress.streams
         self._curves = {name: curves.restore(state.curve).curve for name, state in streams.items()}
+        self._sent = {name: sending.share(state) for name, state in streams.items()}
         self._shapes: dict[str, dict[object, Shape]] = {name: {} for name in streams}
         self._of: tuple[ParentState | None, datetime | None, Ages] = (None, None, Ages(0, 0, 0, 0, ()))
 
@@ -75,10 +79,13 @@ class Learnt:
         parents = self._progress.parents.get(stream.name, {}).values()
         return curves.births((parent.date for parent in parents), self._now)
 
+    def sent(self, stream: Stream) -> float:
+        return self._sent[stream.name]
+
     def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:
         shape = self._shape_of(stream.name, parent, since)
         pace = self._pace(child, shape)
-        return Expected(pace * shape.rows, pace * shape.row_hours)
+        return Expected(pace * shape.rows, pace * self._sent[stream.name] * shape.row_hours)
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:
         shape = self._shape_of(stream.name, parent, parent.looked_at or self._now)
@@ -121,4 +128,5 @@ class Learnt:
         return Shape(curve.total(looked), lately, rows, row_hours, ahead)
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
-        return Expected(*self._curves[stream.name].arrivals(since, until))
+        rows, row_hours = self._curves[stream.name].arrivals(since, until)
+        return Expected(rows, self._sent[stream.name] * row_hours)

@@ -28,10 +28,17 @@ QUIET_HOURS = 24.0 * 365
 
 
 class Expected(NamedTuple):
-    """Rows that have come at one list, as far as can be guessed, and the hours they have waited together."""
+    """Rows that have come at one list, as far as can be guessed, and the hours they have waited together.
+
+    Only the hours of those that will be sent count (see sending.py).
+    """
 
     rows: float
     row_hours: float
+
+    def times(self, factor: float, sent: float = 1.0) -> "Expected":
+        """So many times as many rows, of which a share is sent."""
+        return Expected(factor * self.rows, factor * sent * self.row_hours)
 
 
 NOTHING = Expected(0.0, 0.0)

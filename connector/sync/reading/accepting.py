@@ -14,7 +14,7 @@ from connector.sync.judging.shaping import enqueue, enqueue_changes
 from connector.sync.lists import counters, looks, resting, resuming, sweeps, trust
 from connector.sync.lists.looks import LookStep
 from connector.sync.lists.sweeps import SweepStep
-from connector.sync.planning import curves
+from connector.sync.planning import curves, sending
 from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.reading.parents import Context, counter_after, gone, parent_after, proved
 
@@ -37,9 +37,12 @@ def first_page_of(habits: Habits, asked: Habits) -> int | None:
     return habits.first_page if asked.first_page is None else None
 
 
-def learnt(state: StreamState, habits: Habits, asked: Habits, effects: Effects) -> StreamState:
-    """The stream's state with the habits that this page taught."""
+def learnt(
+    state: StreamState, page: JudgedPage, fresh: set[str], habits: Habits, asked: Habits, effects: Effects
+) -> StreamState:
+    """The stream's state with what this page taught: the list's habits, and how many of its rows are sent."""
     effects.first_page = first_page_of(habits, asked)
+    state = sending.after(state, len(page.events(fresh)), len(page.held(fresh)))
     return replace(state, list_order=str(habits.order), short_ends=habits.short_ends)
 
 
@@ -60,7 +63,7 @@ def decide_list(
     sweep = probe.list_sweep
     sweep = sweep if sweep.begun else replace(sweep, begun=context.now)
     step = sweeps.after_page(sweep, seen, probe.habits, probe.stream.cap)
-    state = learnt(context.state, step.habits, probe.habits, effects)
+    state = learnt(context.state, page, fresh, step.habits, probe.habits, effects)
     if child is not None:
         after = _child_after(child, step, context)
         effects.children.append(after)
@@ -141,7 +144,7 @@ def decide_block(
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
     if step.next is None and look.proving:
         effects.parents = proved(probe, known, effects.parents, context.now)
-    state = resting.well(learnt(context.state, step.habits, probe.habits, effects))
+    state = resting.well(learnt(context.state, page, fresh, step.habits, probe.habits, effects))
     state = replace(state, looked_at=context.now)
     if step.next is None and look.proving and look.block.since is None:
         state = replace(state, complete=True)

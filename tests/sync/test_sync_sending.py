@@ -1,0 +1,68 @@
+"""What share of a stream's rows is sent, and what follows from it for what is asked."""
+
+from pathlib import Path
+
+import pytest
+
+from connector.sandbox import Company
+from connector.segment.shape import Privacy
+from connector.state import progress
+from connector.state.progress import StreamState
+from connector.sync.planning import sending
+from tests.harness import Rig, sandbox
+
+NEW = StreamState(1, "reactions")
+USER = {"userId": "u1"}
+
+
+def judged(sent: int, held: int, state: StreamState = NEW, times: int = 1) -> StreamState:
+    for _ in range(times):
+        state = sending.after(state, sent, held)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("state", "share"),
+    [
+        (NEW, 1.0),
+        (judged(5, 0), 1.0),
+        (judged(0, 10), 0.5),
+        (judged(3, 7, times=200), 0.36),
+        (judged(0, 1, times=2_000), 0.09),
+    ],
+)
+def test_what_is_not_known_better_is_sent(state: StreamState, share: float) -> None:
+    assert sending.share(state) == pytest.approx(share, abs=0.02)
+
+
+def test_the_latest_rows_count_most() -> None:
+    """A setting was changed, or users log in from now on."""
+    assert sending.share(judged(1, 0, judged(0, 1, times=2_000), times=300)) > 0.9
+
+
+def test_a_page_without_new_rows_changes_nothing() -> None:
+    state = judged(3, 7)
+    assert judged(0, 0, state) == state
+
+
+@pytest.mark.parametrize(
+    ("privacy", "share"), [(Privacy(anonymous="hold"), 0.36), (Privacy(anonymous="shared"), 1.0)]
+)
+def test_a_sync_learns_what_is_held_back(tmp_path: Path, privacy: Privacy, share: float) -> None:
+    box = sandbox(company=Company.empty())
+    post = box.world.add("posts")
+    for number in range(40):
+        box.world.add("reactions", post, userId="" if number % 5 else f"u{number}")
+    for _ in range(3):
+        box.world.add("comments", post, **USER)
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", privacy=privacy)
+    rig.sync()
+    streams = progress.peek(rig.store, "default").streams
+    assert sending.share(streams["reactions"]) == pytest.approx(share, abs=0.03)
+    assert sending.share(streams["comments"]) == sending.share(streams["posts"]) == 1.0
+    # What is known already is not judged once more.
+    box.world.add("reactions", post, **USER)
+    rig.sync()
+    after = progress.peek(rig.store, "default").streams["reactions"]
+    assert after.judged == pytest.approx(streams["reactions"].judged, abs=1)
+    rig.close()
