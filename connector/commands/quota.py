@@ -61,8 +61,8 @@ def set_used(
     if own > total:
         first = since or ledger.balance(now).since
         complain(
-            f"{own:,} requests were sent from here since {first:%Y-%m-%d}, more than {total:,}: "
-            "these count, and none as spent elsewhere."
+            f"More requests than that were sent from here since {first:%Y-%m-%d}, namely {own:,}: these "
+            "count, and none as spent elsewhere."
         )
 
 

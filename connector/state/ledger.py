@@ -182,7 +182,7 @@ class Ledger:
         if not ours:
             return
         raise ConfigurationError(
-            f"{ours:,} requests were sent from here on earlier days, and it is not known which of them "
+            f"Requests were sent from here on earlier days ({ours:,}), and it is not known which of them "
             "Beamer's number holds: the day on which its count begins anew was not told.",
             means=NOTHING_NOTED,
             todo="Set BEAMER_PERIOD_DAY to that day of the month, and say it again; or give the first day of "
