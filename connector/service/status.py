@@ -126,7 +126,7 @@ class Status:
         balance = self.balance
         if balance is None or balance.left is None:
             return None
-        return balance.used + balance.assumed + balance.left
+        return balance.used + balance.assumed + balance.left - balance.over
 
     @property
     def even(self) -> float | None:

@@ -45,10 +45,11 @@ class Balance:
     """What was spent in the month (see `Limits`), what may still be spent, and until when 429 closed it.
 
     `used` is what is known, told spending elsewhere included; `assumed` is what counts as spent before the
-    account began; `left` is the limit less both. Of that, `level` requests are at hand, and `per_day` come
-    in; all three are None without a limit. The month lasts from `since`, at midnight UTC, to `until`, where
-    its first day was told. `refused` holds until a request is answered again, also past `closed_until`.
-    `again` is when the next request may be sent, None if never. `drawn` counts every request ever.
+    account began; `left` is the limit less both, and `over` by how much both are more than the limit. Of
+    what is left, `level` requests are at hand, and `per_day` come in; all three are None without a limit.
+    The month lasts from `since`, at midnight UTC, to `until`, where its first day was told. `refused` holds
+    until a request is answered again, also past `closed_until`. `again` is when the next request may be
+    sent, None if never. `drawn` counts every request ever.
     """
 
     used: int
@@ -63,6 +64,7 @@ class Balance:
     assumed: int = 0
     again: datetime | None = None
     drawn: int = 0
+    over: int = 0
 
     @property
     def refusal(self) -> str | None:
@@ -237,4 +239,5 @@ class Ledger:
             assumed=stands.assumed,
             again=max(again, closed) if again and closed else again,
             drawn=account.drawn if account else 0,
+            over=max(0, stands.used - stands.usable) if limited else 0,
         )

@@ -116,6 +116,13 @@ def test_the_text_and_the_json_agree(synced: Machine) -> None:
     assert found["at_work"] == found["backfills"] == found["waiting"] == []
 
 
+def test_more_spent_than_the_month_allows_is_set_against_what_it_allows(synced: Machine) -> None:
+    assert synced.run("quota", "set-used", "1900").code == 0
+    found = synced.run("status", "--output", "json").connection
+    assert (found["requests_used"], found["requests_left"], found["requests_usable"]) == (1900, 0, 950)
+    assert "1,900 of 950 used (200%)" in synced.run("status").out
+
+
 def test_no_run_for_long_is_late(synced: Machine) -> None:
     store = synced.store()
     with store.write() as db:
