@@ -183,11 +183,13 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) 
     for connection in connections:
         account = _account(connection)
         other = first.setdefault(account, connection) if account else connection
-        if _quota(other) != _quota(connection):
+        theirs = _quota(other)
+        differ = [what for what, value in _quota(connection).items() if value != theirs[what]]
+        if differ:
             problems.append(
                 Problem(
                     f"The connections '{other.name}' and '{connection.name}' share a Beamer account, "
-                    "but not its plan, limit, rate, reserve, period day and start-up share.",
+                    f"but differ in: {', '.join(differ)}.",
                     "Give both the same: the quota belongs to the account.",
                 )
             )
@@ -218,8 +220,16 @@ def _account(connection: Connection) -> str:
     return next((name for name in names if name), f"{key} {connection.base_url}" if key else "")
 
 
-def _quota(connection: Connection) -> tuple[object, ...]:
-    return connection.limit, connection.reserve, connection.period_day, connection.startup_share
+def _quota(connection: Connection) -> Mapping[str, object]:
+    limit = connection.limit
+    return {
+        "plan": limit.name,
+        "monthly limit": limit.monthly_requests,
+        "rate": limit.requests_per_second,
+        "reserve": connection.reserve,
+        "period day": connection.period_day,
+        "start-up share": connection.startup_share,
+    }
 
 
 def _error(problems: Sequence[Problem], secrets: Sequence[str]) -> ConfigurationError:

@@ -336,9 +336,17 @@ def test_paths_that_no_file_can_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "differs", ['plan = "starter"', "reserve = 10", "period_day = 3", 'startup_share = "50%"']
+    ("differs", "named"),
+    [
+        ('plan = "starter"', "plan, monthly limit"),
+        ("monthly_requests = 5000", "monthly limit"),
+        ("requests_per_second = 5", "rate"),
+        ("reserve = 10", "reserve"),
+        ("period_day = 3", "period day"),
+        ('startup_share = "50%"', "start-up share"),
+    ],
 )
-def test_connections_of_one_account_agree_on_its_quota(tmp_path: Path, differs: str) -> None:
+def test_connections_of_one_account_agree_on_its_quota(tmp_path: Path, differs: str, named: str) -> None:
     text = """
 write_key_env = "W"
 [[connections]]
@@ -353,7 +361,7 @@ api_key_env = "B"
 """
     text = text.replace("{differs}", differs)
     found = refusal({"W": "wk", "A": "b_a", "B": "b_b"}, config_file=write(tmp_path / "c.toml", text))
-    assert "'a' and 'b' share a Beamer account" in found
+    assert f"'a' and 'b' share a Beamer account, but differ in: {named}. Give both the same" in found
 
 
 @pytest.mark.parametrize(
