@@ -130,7 +130,8 @@ def asked(question: Question) -> str | None:
             question.parse(answer)
         except ValueError as error:
             # What is wrong with a key is said without the key.
-            complain(f"  {error}. Please once more.")
+            stop = "" if str(error).endswith("?") else "."
+            complain(f"  {error}{stop} Please once more.")
         else:
             return answer
 

@@ -178,7 +178,7 @@ def _streams(status: Status) -> Iterator[Ailment]:
             yield Ailment(
                 "partial",
                 stream.name,
-                f"{stream.name} is {'forbidden' if forbidden else 'not read'}: {stream.trouble}; "
+                f"{stream.name} is {'forbidden' if forbidden else 'not read'}: {stream.trouble.rstrip('.')}; "
                 "the others go on.",
                 "Give the key the permission in Beamer, or take the stream off BEAMER_STREAMS."
                 if forbidden

@@ -68,7 +68,7 @@ def lines(name: str, outcome: "Outcome", balance: Balance, limit_text: str) -> l
         found.append(f"  skipped: {report.skipped_parents} lists of posts or requests deleted meanwhile")
     found += [f"  not read: {trouble}" for trouble in report.troubles]
     if report.stopped:
-        found.append(f"  stopped early: {report.stopped}{_until(report.next_try)}")
+        found.append(f"  stopped early: {report.stopped.rstrip('.')}{_until(report.next_try)}")
     return found
 
 

@@ -75,6 +75,11 @@ def test_a_word_for_each(word: str, changes: dict[str, Any]) -> None:
     assert as_dict(found)["health"] == word
 
 
+def test_a_reason_that_is_a_sentence_ends_within_its_own() -> None:
+    (found,) = ailments(replace(WELL, streams=stream(trouble="The connection to Beamer failed.")))
+    assert found.found == "comments is not read: The connection to Beamer failed; the others go on."
+
+
 @pytest.mark.parametrize("worse", range(len(AILING) - 2))
 def test_the_worst_word_wins(worse: int) -> None:
     words = list(AILING)[:-2]
