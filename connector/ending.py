@@ -14,7 +14,7 @@ from typing import Any
 from typer import Abort, BadParameter
 
 from connector.clock import SystemClock
-from connector.errors import ConnectorError, Exit, Misused, Unsaid
+from connector.errors import ConnectorError, Exit, Misused, Unanswered, Unsaid
 from connector.output import as_json, complain, explain, explain_unexpected, finish
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -23,12 +23,6 @@ WORST_FIRST = (78, 1, 69, 77, 65, 75)
 
 # What the parser raises: the older typer has it from click, which this is found without.
 UsageError: Any = BadParameter.__base__
-
-UNANSWERED = ConnectorError(
-    "A question was not answered with yes.",
-    means="What it asked about was not done.",
-    todo="Say --yes where nobody can be asked.",
-)
 
 # Standard input, output and error are the files 0, 1 and 2.
 LAST_STANDARD = 2
@@ -102,8 +96,13 @@ def _run(command: Callable[[], int | None], words: Sequence[str], name: str) -> 
         complain(_shown(error))
         return _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
     except Abort:
-        complain("Aborted!")
-        return _end(words, name, Exit.UNEXPECTED, UNANSWERED.as_dict())
+        unanswered = Unanswered("A question was not answered with yes.")
+        if sys.stdin.isatty():
+            complain("Aborted!")
+        else:
+            complain("")  # the question is still on this line
+            explain(unanswered)
+        return _end(words, name, unanswered.exit, unanswered.as_dict())
     except ConnectorError as error:
         explain(error)
         return _end(words, name, error.exit, error.as_dict())

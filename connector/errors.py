@@ -60,6 +60,14 @@ class Misused(ConnectorError):
     default_todo = "See what the command takes: `--help` behind it."
 
 
+class Unanswered(ConnectorError):
+    """A question that nobody could be asked, or that was answered with no."""
+
+    code = "BS-003"
+    default_means = "What it asked about was not done."
+    default_todo = "Say --yes where nobody can be asked."
+
+
 class ConfigurationError(ConnectorError):
     """Settings that cannot work as they stand."""
 
