@@ -552,7 +552,7 @@ def runs(
 
     here = looking(config, env_file)
     with here.existing() as store:
-        found = show_runs(store, here.named(connection), last, output is Output.TEXT)
+        found = show_runs(here, store, here.named(connection), last, output is Output.TEXT)
     if output is Output.JSON:
         as_json({"command": "runs", "exit": 0, "runs": found})
 

@@ -13,11 +13,13 @@ from connector.clock import plain
 from connector.commands.session import Session
 from connector.config import Connection
 from connector.output import say, table
+from connector.service.drawing import KILLED, UNDER_WAY, work_of
 from connector.service.screen import Screen, lines
 from connector.service.status import Status, status
 from connector.service.status_dict import as_dict
-from connector.state import connections, outbox, runs
+from connector.state import connections, glance, outbox, runs
 from connector.state.engine import Store
+from connector.state.owner import this_process
 
 
 def show_status(
@@ -55,7 +57,9 @@ def screen_here() -> Screen:
     return Screen(console.width, fine=fine, colour=colour)
 
 
-def show_runs(store: Store | None, connection: str | None, last: int, text: bool) -> list[Mapping[str, Any]]:
+def show_runs(
+    here: Session, store: Store | None, connection: str | None, last: int, text: bool
+) -> list[Mapping[str, Any]]:
     """The last runs, newest first."""
     found = runs.recent(store, connection, last) if store else []
     if text:
@@ -71,18 +75,36 @@ def show_runs(store: Store | None, connection: str | None, last: int, text: bool
             "sent",
             "why",
         )
-        table("", columns, [_run_cells(run) for run in found])
+        unended = _unended(store, found, here.clock.now()) if store else {}
+        table("", columns, [_run_cells(run, unended) for run in found])
     return [{name: plain(value) for name, value in run.items()} for run in found]
 
 
-def _run_cells(run: Mapping[str, Any]) -> tuple[Any, ...]:
+def _unended(store: Store, found: Sequence[Mapping[str, Any]], now: datetime) -> Mapping[int, str]:
+    """What became of each run, given newest first, that did not end: only the newest of a work can go on."""
+    me, told = this_process(), dict[int, str]()
+    at_work = {
+        (name, holder.work)
+        for name in {run["connection"] for run in found}
+        for holder in glance.holders(store, name, me, now)
+        if not holder.dead
+    }
+    for run in found:
+        work = run["connection"], work_of(run["command"])
+        if run["finished_at"] is None:
+            told[run["id"]] = (UNDER_WAY if work in at_work else KILLED)[1]
+        at_work.discard(work)
+    return told
+
+
+def _run_cells(run: Mapping[str, Any], unended: Mapping[int, str]) -> tuple[Any, ...]:
     did = run["summary"] or {}
     return (
         run["id"],
         run["connection"],
         run["command"],
         _when(run["started_at"]),
-        run["outcome"] or "under way or killed",
+        run["outcome"] or unended[run["id"]],
         run["exit"],
         did.get("requests_spent"),
         sum(did.get("rows_new", {}).values()),

@@ -55,6 +55,11 @@ def sign_of(run: Ran, *, under_way: bool) -> tuple[str, str]:
     return OUTCOMES.get(run.outcome or "", OUTCOMES["failed"])
 
 
+def work_of(command: str) -> str:
+    """The kind of work (see `leases`) that a run of this command does."""
+    return "backfill" if command == "backfill" else "sync"
+
+
 def strip(runs: Sequence[Ran], under_way: Iterable[str]) -> tuple[str, str]:
     """The runs, given newest first, as one letter each, oldest first, and what the letters mean.
 
@@ -62,7 +67,7 @@ def strip(runs: Sequence[Ran], under_way: Iterable[str]) -> tuple[str, str]:
     """
     left, signs = set(under_way), []
     for run in runs:
-        work = "backfill" if run.command == "backfill" else "sync"
+        work = work_of(run.command)
         signs.append(sign_of(run, under_way=work in left))
         left.discard(work)
     letters = "".join(letter for letter, _ in reversed(signs))
