@@ -29,6 +29,7 @@ from connector.sync.planning import candidates
 from connector.sync.planning.auditing import AuditEverything
 from connector.sync.planning.opening import Rehearsal, agenda_for, at_hand, planner_for, rehearse
 from connector.sync.planning.picture import Picture
+from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.report import Report
 from connector.sync.run import Run
 from connector.sync.running import Outcome
@@ -262,7 +263,7 @@ def _dry_run(
         "connection": connection.name,
         "requests_at_least": sum(cost.values()),
         "by_stream": cost,
-        "probes": [{"stream": p.stream.name, "parent": p.parent, "reason": p.reason} for p in found.probes],
+        "probes": [{"stream": p.stream.name, "parent": _of(p), "reason": p.reason} for p in found.probes],
         "later": found.later,
         "at_hand": None if balance.level is None else int(balance.level),
         "stopped": balance.refusal,
@@ -270,8 +271,13 @@ def _dry_run(
     }
 
 
+def _of(probe: Probe) -> str | None:
+    """The post or request whose list it asks for; None where the list is the account's."""
+    return None if probe.parent == NO_PARENT else probe.parent
+
+
 def _say_rehearsal(name: str, found: Rehearsal, balance: Balance) -> None:
-    rows = [(probe.stream.name, probe.parent, probe.reason) for probe in found.probes]
+    rows = [(probe.stream.name, _of(probe), probe.reason) for probe in found.probes]
     title = f"{name}: {len(rows)} requests at the least"
     if rows:
         table(title, ("stream", "of", "why"), rows)

@@ -7,6 +7,7 @@ import pytest
 
 from connector.beamer.catalogue import CATALOGUE
 from connector.sandbox import Company
+from connector.sync.planning.probes import NO_PARENT
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
 
@@ -89,6 +90,10 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(on_either: Machine) -> None:
     assert 4 < after.connection["requests_at_least"] <= real["requests_spent"]
     quiet = on_either.run("sync", "--dry-run", "--output", "json").connection
     assert quiet["requests_at_least"] == quiet_requests(on_either)
+    # These are lists of the account, of no post or request.
+    assert {probe["parent"] for probe in quiet["probes"]} == {None}
+    lines = map(str.split, on_either.run("sync", "--dry-run").out.splitlines())
+    assert ["nps", "is", "there", "anything", "new?"] in lines
 
 
 def test_a_dry_run_plans_as_a_sync_does_under_a_monthly_limit(make: Make) -> None:
@@ -103,7 +108,7 @@ def test_a_dry_run_plans_as_a_sync_does_under_a_monthly_limit(make: Make) -> Non
     machine.run("sync", "--max-requests", "5")
     first = CATALOGUE[dry["probes"][0]["stream"]]
     paths = [seen.path for seen in machine.sandbox.requests if seen.api == "beamer"]
-    assert paths[asked] == first.path_for(dry["probes"][0]["parent"])
+    assert paths[asked] == first.path_for(dry["probes"][0]["parent"] or NO_PARENT)
     while machine.run("sync", "--output", "json").connection["requests_spent"]:
         pass
     spent = machine.run("sync", "--dry-run", "--output", "json").connection
