@@ -21,10 +21,18 @@ AGAIN = (
 )
 
 
+def _unknown(name: str, means: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"There is no state of connection '{name}'.",
+        means=means,
+        todo="See with `beamer-segment config show` whether DATABASE_URL names the store that you mean.",
+    )
+
+
 def export(here: Session, store: Store | None, name: str, file: Path) -> dict[str, Any]:
     """Write a connection's state into a new file that only its owner reads."""
     if store is None or known(store, name) is None:
-        raise ConfigurationError(f"There is no state of connection '{name}'.", means="Nothing was exported.")
+        raise _unknown(name, "Nothing was exported.")
     try:
         number = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except OSError as error:
@@ -47,7 +55,11 @@ def load(store: Store, file: Path) -> dict[str, Any]:
             counted = moving.load(store, lines, name)
     except (OSError, UnicodeDecodeError) as error:
         said = getattr(error, "strerror", None) or "it is no text"
-        raise ConfigurationError(f"{file} cannot be read: {said}.", means="Nothing was imported.") from None
+        raise ConfigurationError(
+            f"{file} cannot be read: {said}.",
+            means="Nothing was imported.",
+            todo="Name a file that `state export` has written, and that this user may read.",
+        ) from None
     return {"connection": name, "file": str(file), "rows": dict(counted)}
 
 
@@ -73,9 +85,7 @@ def reset(
 ) -> dict[str, Any]:
     """Forget what was seen of a stream, or say what that would do; `make_sure` ends it if it is not meant."""
     if store is None:
-        raise ConfigurationError(
-            f"There is no state of connection '{name}'.", means="There is nothing to reset."
-        )
+        raise _unknown(name, "There is nothing to reset.")
     scope = resetting.scope_of(store, name, stream)
     counted = resetting.verdicts(store, scope)
     if not dry_run:

@@ -28,6 +28,7 @@ def scope_of(store: Store, connection: str, stream: str) -> int:
         raise ConfigurationError(
             f"Connection '{connection}' has never read the stream '{stream}'.",
             means="There is nothing to reset.",
+            todo="Name one of those that `beamer-segment status` lists.",
         )
     return found
 
