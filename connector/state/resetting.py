@@ -14,7 +14,9 @@ from connector.state.tables import children, days, parents, rows, streams
 from connector.state.verdicts import Verdict
 
 # Of a stream's tables these hold what was seen of it.
-SEEN = (rows, parents, children, days)
+SEEN = (rows, children, days)
+# What a changed parent becomes: the next change must not get the messageId of one that was sent.
+UNSEEN = {"gone": True, "looked_at": None, "proved_at": None, "failures": 0, "failed_at": None}
 # Its number and its name stay, and what was learnt about how its lists answer.
 KEPT = ("scope", "name", "list_order", "short_ends")
 
@@ -41,11 +43,17 @@ def verdicts(store: Store, scope: int) -> Counter[str]:
 
 
 def reset(store: Store, fence: Fence, scope: int, now: datetime) -> None:
-    """Forget what was seen of a stream. Messages that wait, and what was learnt of its lists, stay."""
+    """Forget what was seen of a stream. Messages that wait, and what was learnt of its lists, stay.
+
+    Parents of which a change was sent stay as gone, until they are seen again: how many changes there were
+    is part of the next one's messageId.
+    """
     fresh = StreamState(scope, "")
     values = {each.name: getattr(fresh, each.name) for each in fields(fresh) if each.name not in KEPT}
     with store.write() as db:
         hold(db, fence, now)
         for table in SEEN:
             db.execute(delete(table).where(table.c.scope == scope))
+        db.execute(delete(parents).where(parents.c.scope == scope, parents.c.changes == 0))
+        db.execute(update(parents).where(parents.c.scope == scope).values(**UNSEEN))
         db.execute(update(streams).where(streams.c.scope == scope).values(**values))

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from connector.sandbox import Company
+from connector.state import leases, resetting
+from connector.state.owner import this_process
 from tests.harness import Rig, sandbox
 
 USER = {"userId": "u-1"}
@@ -47,6 +49,22 @@ def test_each_change_of_a_status_is_sent_once_under_its_own_id(rig: Rig, days: i
     ]
     assert {m["properties"]["request_id"] for m in sent(rig, CHANGED)} == {request}
     assert {m["anonymousId"] for m in sent(rig, CHANGED)} == {"beamer-default"}
+    rig.close()
+
+
+def test_a_change_after_a_reset_gets_no_id_that_was_sent(rig: Rig) -> None:
+    """Segment, and a warehouse for good, would take it for the change before."""
+    request = rig.sandbox.world.add("feature_requests", status="under_review", **USER)
+    rig.sync()
+    rig.sandbox.world.set("feature_requests", request, status="planned")
+    rig.sync()
+    scope = resetting.scope_of(rig.store, rig.name, "feature_requests")
+    with leases.holding(rig.store, rig.name, this_process(), rig.clock) as fence:
+        resetting.reset(rig.store, fence, scope, rig.clock.now())
+    assert rig.sync().report.events == {"feature_requests": 1}  # the row again, and no change
+    rig.sandbox.world.set("feature_requests", request, status="complete")
+    rig.sync()
+    assert [m["properties"]["status"] for m in sent(rig, CHANGED)] == ["planned", "complete"]
     rig.close()
 
 
