@@ -24,7 +24,7 @@ from connector.state.effects import Outgoing
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
 from connector.state.tables import LIVE, Moment, outbox, tallies
-from connector.state.writing import add, add_up
+from connector.state.writing import add_new, add_up
 
 WAITING, FLIGHT, DEAD = "waiting", "flight", "dead"
 # Segment forgets a messageId after about 24 hours (observed-facts.md): past this, an unconfirmed row
@@ -81,7 +81,19 @@ def enqueue(
     ]
     if again and values:
         _revive(db, values)
-    add(db, outbox, values)
+    new = add_new(db, outbox, values, outbox.c.message_id)
+    if len(new) < len(values):
+        _take_over(db, fence, [each for value in values if (each := value["message_id"]) not in new])
+
+
+def _take_over(db: Connection, fence: Fence, ids: Sequence[object]) -> None:
+    """What lies there under another connection's name, which may be this one's former name, becomes ours.
+
+    What a living one has in hand is left to it, and nobody waited for.
+    """
+    found = db.scalars(_OF_OTHERS, {"ids": ids, "mine": fence.connection}).all()
+    if found:
+        db.execute(_TAKE_OVER, {"those": found, "mine": fence.connection, "kind": fence.work})
 
 
 def _revive(db: Connection, values: Sequence[Mapping[str, Any]]) -> None:
@@ -198,7 +210,19 @@ _CLAIMING = (
         outbox.c.first_sent_at,
     )
 )
-# A messageId tells the connection and the destination, too.
+_OF_OTHERS = (
+    select(outbox.c.id)
+    .where(
+        outbox.c.message_id.in_(bindparam("ids", expanding=True)), outbox.c.connection != bindparam("mine")
+    )
+    .with_for_update(skip_locked=True)
+)
+_TAKE_OVER = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("those", expanding=True)))
+    .values(connection=bindparam("mine"), work=bindparam("kind"))
+)
+# A messageId tells the account and the destination, too.
 _DEAD_OF = select(outbox.c.message_id).where(
     outbox.c.state == DEAD, outbox.c.message_id.in_(bindparam("ids", expanding=True))
 )

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from connector.sandbox import Company
-from connector.state import progress
+from connector.state import leases, progress, views
 from connector.state.ledger import Limits
+from connector.state.outbox import Outbox
+from connector.state.owner import this_process
 from tests.harness import Rig, sandbox
 
 HOUR = timedelta(hours=1)
@@ -69,3 +71,20 @@ def test_what_was_looked_at_in_the_future_is_looked_at_again(tmp_path: Path) -> 
     seen = {parent.known_at for parent in state.parents["posts"].values()}
     assert None not in seen
     rig.close()
+
+
+def test_what_waits_under_a_connections_former_name_goes_out_under_the_new_one(database_url: str) -> None:
+    """It was `default` until it got a file and a name of its own: its rows have the same messageIds."""
+    box = sandbox(company=Company(seed=4, posts=12, requests=5, days=20, quiet=True))
+    before, after = (Rig(box, database_url, name=name) for name in ("default", "acme"))
+    made = before.sync(deliver=False).report.events.total()
+    # One of them was refused, and a batch was on its way when the run died.
+    fence = leases.acquire(before.store, "default", this_process(), box.now())
+    first, *_ = (outbox := Outbox(before.store, fence, "dest")).claim(5, box.now())
+    outbox.bury(first, "no", box.now())
+    outcome = after.sync()
+    assert (outcome.exit, outcome.report.sent, outcome.report.waiting) == (0, made - 1, 0)
+    assert views.outbox_sizes(after.store, "acme") == {"dead": 1}
+    assert not views.outbox_sizes(after.store, "default")
+    before.close()
+    after.close()
