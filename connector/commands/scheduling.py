@@ -19,7 +19,7 @@ from connector.errors import ConnectorError, Exit
 from connector.service.board import Board
 from connector.service.due import Ended, Pace
 from connector.service.routes import pages
-from connector.service.scheduler import Kind, Scheduler
+from connector.service.scheduler import BEAT_SECONDS, Kind, Scheduler
 from connector.state.engine import Store
 from connector.state.ledger import Limits
 
@@ -29,7 +29,6 @@ log = structlog.get_logger()
 DRAIN_SECONDS = 20.0
 # Threads besides the workers that read the store: pages, and the loop.
 OTHERS = 3
-HOUR = 3600.0
 
 WISHES = {
     "sync": Wishes((), None, deliver=True, strict=False, skip_exit=None),
@@ -52,7 +51,8 @@ def schedule(here: Session, chosen: Sequence[Connection], *, new: bool = False) 
         scheduler.start()
         with _serving(settings.bind, scheduler, store, here, chosen, limits):
             while not clock.stopped:
-                clock.sleep(HOUR)
+                clock.sleep(BEAT_SECONDS)
+                scheduler.keep_time()
             drained = scheduler.drain(DRAIN_SECONDS)
     log.info("schedule_ended", drained=drained)
     # All is written and closed. A thread that hangs must not keep the process (its lease ends by itself),

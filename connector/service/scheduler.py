@@ -5,12 +5,13 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
+from apscheduler.jobstores.base import JobLookupError  # type: ignore[import-untyped]
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
 from apscheduler.triggers.date import DateTrigger  # type: ignore[import-untyped]
 from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-untyped]
@@ -67,6 +68,7 @@ class Scheduler:
         self._timers = BackgroundScheduler(timezone=UTC, executors=executors, job_defaults=DEFAULTS)
         self._elapsed = timer()
         self._beat_at = 0.0
+        self._wall_was = (0.0, self._wall)
         self._state = threading.Condition()
         self._running = 0
         self._runs: Counter[tuple[str, str]] = Counter()
@@ -94,6 +96,26 @@ class Scheduler:
         self._timers.shutdown(wait=False)
         with self._state:
             return self._state.wait_for(lambda: not self._running, seconds)
+
+    def keep_time(self) -> None:
+        """Timers go by the wall's clock: where that was set back, move them, or none went off for so long.
+
+        To be called every few seconds, by a thread that does not wait for a timer itself.
+        """
+        (before, was), elapsed, wall = self._wall_was, self._elapsed(), self._wall
+        self._wall_was = elapsed, wall
+        back = was + timedelta(seconds=elapsed - before) - wall
+        if back <= SLACK:
+            return
+        log.warning("clock_set_back", seconds=round(back.total_seconds()))
+        for job in self._timers.get_jobs():
+            # One that has just been done may be gone.
+            with suppress(JobLookupError):
+                self._timers.modify_job(job.id, next_run_time=job.next_run_time - back)
+
+    @property
+    def _wall(self) -> datetime:
+        return self._clock.on_the_wall(self._clock.now())
 
     @property
     def silence(self) -> float:

@@ -9,6 +9,7 @@ from threading import Event, Lock
 
 import pytest
 
+from connector.clock import SystemClock
 from connector.errors import StoreUnreachable
 from connector.service.due import Ended, Pace
 from connector.service.scheduler import Kind, Scheduler
@@ -61,7 +62,7 @@ def going(
     jobs: Jobs,
     names: tuple[str, ...] = ("a",),
     *,
-    clock: FastClock | None = None,
+    clock: SystemClock | None = None,
     audited: tuple[str, ...] = (),
     workers: int = 4,
     least: timedelta = 5 * MINUTE,
@@ -174,3 +175,23 @@ def test_a_clock_set_back_does_not_stop_it_for_ever(store: Store) -> None:
     jobs = Jobs()
     with going(store, jobs):
         until(lambda: bool(jobs.done))
+
+
+class AheadClock(SystemClock):
+    """This machine's, as it is until somebody sets it right."""
+
+    ahead = timedelta(hours=8)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+def test_a_clock_set_back_while_it_runs_delays_nothing(store: Store) -> None:
+    """Such as one that came from a machine's battery, in local time, before the network's was known."""
+    clock, jobs = AheadClock(), Jobs()
+    with going(store, jobs, ("a", "b"), clock=clock) as scheduler:
+        scheduler.keep_time()
+        assert not jobs.done
+        clock.ahead = timedelta(0)
+        scheduler.keep_time()
+        until(lambda: len(jobs.done) == 2, 5)
