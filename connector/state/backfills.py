@@ -172,6 +172,12 @@ class HistoryIntake(Intake):
         db.execute(_COUNT, {"mine": self._backfill, "asked": self.asked, "found": found, "sent": sent})
         return _opened(db, self._backfill, effects.opened)
 
+    def open(self, new: Sequence[Reading], now: datetime) -> list[Reading]:
+        """Lists that no page has opened; gives them with their numbers."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            return _opened(db, self._backfill, new)
+
     def close(self, of: Reading, now: datetime) -> None:
         """A list is gone, with its parent: nothing more is to be read of it."""
         with self._store.write() as db:

@@ -517,3 +517,36 @@ def test_history_does_not_end_at_a_page_that_a_filter_made_short(tmp_path: Path)
     rig.backfill()
     assert len(landed(box)) == 33
     rig.close()
+
+
+@pytest.mark.parametrize("end", [None, timedelta(days=1)])
+@pytest.mark.parametrize("at_a_time", [3, 40, None])
+def test_what_is_put_on_top_between_two_runs_is_not_passed_by(
+    tmp_path: Path, at_a_time: int | None, end: timedelta | None
+) -> None:
+    """The list of posts is read from its newest on: what was further down has moved to where it was read."""
+    box = sandbox(company=Company.empty())
+
+    def add(stream: str, parent: str | None, days: int) -> str:
+        date = box.now() - timedelta(days=days)
+        return box.world.add(stream, parent, date=date, appears=date, userId="u-1")
+
+    posts = [add("posts", None, 100 + days) for days in range(60)]
+    due = {add("comments", post, 90) for post in posts}
+    rig = Rig(box, url(tmp_path))
+    rig.sync()
+    until = box.now() + end if end else None
+    rig.backfill(days=300, until=until, most_requests=6)
+    for passed, post in enumerate(posts[-3:]):
+        box.advance(timedelta(hours=1 + passed))
+        box.world.set("posts", post, date=box.now())
+        rig.sync()
+    for _ in range(100):
+        box.advance(timedelta(minutes=1))
+        _, of = rig.backfill(days=300, until=until, most_requests=at_a_time)
+        if of.finished_at:
+            break
+    assert of.finished_at
+    assert {name for event, name in landed(box) if event == "Post Commented"} == due
+    assert not box.segment.doubles
+    rig.close()

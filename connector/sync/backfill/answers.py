@@ -54,6 +54,13 @@ class HistoryAnswers:
             self._add(reading, resumed=True)
         self.feed()
 
+    def follow_up(self, moved: deciding.Redated) -> bool:
+        """Put on the agenda what is below parents that have moved; False if nothing of that is wanted."""
+        work, self._redated = self._work, moved
+        readings = deciding.follow_ups(work.catalogue, self._wanted, moved)
+        self.take_up(self._intake.open(readings, work.clock.now()))
+        return bool(readings)
+
     @property
     def left(self) -> bool:
         """Whether lists are left that are not read to their end."""

@@ -60,15 +60,55 @@ def redated(parents: Mapping[str, Mapping[str, ParentState]], wanted: Range) -> 
 
     A post is put on top again by a newer date; what is below it may lie in the range.
     """
+    return moved_to(parents, wanted.until) if wanted.until else {}
+
+
+def moved_to(parents: Mapping[str, Mapping[str, ParentState]], since: datetime) -> Redated:
+    """The parents dated `since` or later that were seen before the date that they have now."""
     return {
         stream: {
             name: each.date
             for name, each in known.items()
-            if wanted.until and each.date >= wanted.until and not each.gone
+            if each.date >= since and not each.gone
             if each.known_at and each.known_at < each.date
         }
         for stream, known in parents.items()
     }
+
+
+def passed_by(catalogue: Mapping[str, Stream], moved: Redated, resumed: Sequence[Reading]) -> Redated:
+    """Of those that have moved since a backfill began, the ones that it does not follow up already.
+
+    Each may have gone from where the list of parents was still to be read to where it had been. Of what a
+    run cut short had begun to follow up, some is among the readings that it was `resumed` with.
+    """
+    followed = [each.until - SECOND for each in resumed if _follows_up(each) and each.until]
+    above = ((moved.get(catalogue[each.stream].parent or "", {}), each.parent) for each in resumed)
+    followed += [names[parent] for names, parent in above if parent in names]
+    return later(moved, max(followed, default=None))
+
+
+def later(moved: Redated, last: datetime | None) -> Redated:
+    """The ones with a later date; streams without any are left out."""
+    found = {
+        stream: {name: date for name, date in names.items() if last is None or date > last}
+        for stream, names in moved.items()
+    }
+    return {stream: names for stream, names in found.items() if names}
+
+
+def follow_ups(catalogue: Mapping[str, Stream], wanted: Range, moved: Redated) -> list[Reading]:
+    """The parts of the lists of parents where those stand that have moved."""
+    return [
+        _dated(stream, NO_PARENT, min(names.values()), max(names.values()) + SECOND, doubtful=True)
+        for stream, names in moved.items()
+        if read_for(catalogue, wanted.streams, catalogue[stream])
+    ]
+
+
+def _follows_up(of: Reading) -> bool:
+    """Else a list of parents is read from its first one on, for the sake of what is below them."""
+    return of.parent == NO_PARENT and of.since is not None
 
 
 def first_readings(catalogue: Mapping[str, Stream], wanted: Range, moved: Redated) -> list[Reading]:
@@ -182,7 +222,8 @@ def _below(context: HistoryContext, probe: Probe, of: Reading, page: JudgedPage)
     for row, raw in page.rows.values() if below else ():
         known = row.id in probe.list_sweep.place.last or row.id in probe.list_sweep.opened
         seen = known or not within(row.date, of.since, of.until)
-        if seen or (wanted.until and row.date >= wanted.until and row.id not in moved):
+        late = _follows_up(of) or (wanted.until and row.date >= wanted.until)
+        if seen or (late and row.id not in moved):
             continue
         for child in below:
             counter = counters.read(raw, child.counters)

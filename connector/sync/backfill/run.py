@@ -78,10 +78,8 @@ class BackfillRun:
         return outcome, found
 
     def _redated(self) -> deciding.Redated:
-        if self._order.wanted.until is None:
-            return {}
-        parts = self._parts
-        return deciding.redated(progress.peek(parts.store, parts.identity.name).parents, self._order.wanted)
+        until = self._order.wanted.until
+        return self._moved(until) if until else {}
 
     def _found(self, fence: Fence, now: datetime, redated: deciding.Redated) -> Backfill:
         """The backfill of this range, which is begun where there is none."""
@@ -102,6 +100,8 @@ class BackfillRun:
     def _work(self, fence: Fence, number: int, started: datetime) -> ConnectorError | None:
         parts, report, redated = self._parts, self._report, self._redated()
         of = self._found(fence, started, redated)
+        if of.began_at < started:
+            redated = self._moved(min(of.began_at, of.wanted.until or of.began_at))
         outbox = Outbox(parts.store, fence, parts.identity.destination)
         intake = HistoryIntake(
             parts.store, fence, parts.identity.destination, number, of.id, resend=of.wanted.resend
@@ -162,12 +162,27 @@ class BackfillRun:
     def _read(self, fetching: Fetching, answers: HistoryAnswers, of: Backfill) -> None:
         parts, report = self._parts, self._report
         balance = parts.ledger.balance(parts.clock.now())
-        answers.take_up(backfills.lists(parts.store, of.id))
-        fetching.run(refused=balance.refused)
-        # Lists that failed do not keep the others from being read.
-        while answers.feed() and not report.stopped:
-            fetching.run(refused=False)
+        lists = backfills.lists(parts.store, of.id)
+        answers.take_up(lists)
+        self._ask(fetching, answers, refused=balance.refused)
+        # A list of parents that is read over several runs passes by those that are put on top meanwhile.
+        moved = {} if answers.left else deciding.passed_by(parts.catalogue, self._moved(of.began_at), lists)
+        while moved and not report.stopped and answers.follow_up(moved):
+            self._ask(fetching, answers, refused=False)
+            last = max(date for names in moved.values() for date in names.values())
+            moved = {} if answers.left else deciding.later(self._moved(of.began_at), last)
         fetching.check_permissions()
+
+    def _ask(self, fetching: Fetching, answers: HistoryAnswers, *, refused: bool) -> None:
+        fetching.run(refused=refused)
+        # Lists that failed do not keep the others from being read.
+        while answers.feed() and not self._report.stopped:
+            fetching.run(refused=False)
+
+    def _moved(self, since: datetime) -> deciding.Redated:
+        """The parents that syncs have seen before the date that they have now, which is later than that."""
+        known = progress.peek(self._parts.store, self._parts.identity.name).parents
+        return deciding.moved_to(known, since.replace(microsecond=0))
 
     @property
     def _most(self) -> float:
