@@ -1,11 +1,13 @@
 """Which lists are read for which streams, and what a setting holds back."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
+from connector.beamer.catalogue import CATALOGUE
 from connector.sandbox import Company
 from connector.segment.shape import Privacy
 from connector.state.progress import peek
@@ -15,6 +17,7 @@ from connector.sync.planning import candidates
 from tests.harness import ALL, Rig, sandbox
 
 USER = {"userId": "u-1"}
+HOUR = timedelta(hours=1)
 TEAM = {"internalUserEmail": "ann@company.example"}
 
 
@@ -110,6 +113,26 @@ def test_streams_say_how_far_they_are_complete(tmp_path: Path) -> None:
     rig.sync()
     streams = peek(rig.store, "default").streams
     assert all(streams[name].complete_through and not streams[name].trouble for name in ALL)
+    rig.close()
+
+
+def test_a_run_for_one_stream_does_not_make_another_one_complete(tmp_path: Path) -> None:
+    """Its looks at the posts are looks for their reactions, too: what came there is seen to wait."""
+    rig = account(tmp_path)
+    box = rig.sandbox
+    rig.sync()
+    box.advance(HOUR)
+    came = box.now()
+    box.world.add("reactions", box.world.posts_shown()[0].id, **USER)
+    box.advance(HOUR)
+    rig.catalogue = {name: CATALOGUE[name] for name in ("posts", "comments")}
+    assert set(rig.sync().report.requests) == {"posts"}
+    rig.catalogue = CATALOGUE
+    rig.sync(most_requests=0)  # as what waits is delivered
+    through = peek(rig.store, rig.name).streams["reactions"].complete_through
+    assert through is not None
+    assert through < came
+    assert rig.sync().report.events == {"reactions": 1}
     rig.close()
 
 

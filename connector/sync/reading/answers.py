@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from connector.beamer.asking import Answer
-from connector.beamer.catalogue import Stream
+from connector.beamer.catalogue import CATALOGUE, Stream, children
 from connector.errors import Gone, Transient
 from connector.state.intake import Effects, Page
 from connector.state.progress import ChildState, ParentState
@@ -124,7 +124,7 @@ class Answers:
     def _block(self, probe: Probe, page: JudgedPage) -> None:
         work, stream, context = self._work, probe.stream, self._context(probe)
         known = work.progress.parents.setdefault(stream.name, {})
-        below = work.picture.below(stream)
+        below = self._counted_on(stream)
         scopes = [(child, work.progress.streams[child.name].scope) for child in below]
         steps: list[LookStep] = []
 
@@ -149,7 +149,7 @@ class Answers:
         for row, _ in page.rows.values():
             if row.fields.get("title"):
                 self._titles[(stream.name, row.id)] = row.fields["title"]
-            for child in below:
+            for child in work.picture.below(stream):
                 self._follow(child, row.id)
         if steps[0].next:
             # It was begun: what it was to wait for is at hand.
@@ -161,6 +161,15 @@ class Answers:
                 work.agenda.onward(self._planner.onward(work.picture, probe, work.beamer_now))
         else:
             work.agenda.close(probe)
+
+    def _counted_on(self, stream: Stream) -> Sequence[Stream]:
+        """The child streams whose counters are put down.
+
+        A run may have been asked for one of them only; of the others, the look counts as well.
+        """
+        work = self._work
+        below = children({**CATALOGUE, **work.catalogue}, stream.name)
+        return [each for each in below if each.name in work.policy.streams & work.progress.streams.keys()]
 
     def _learn(
         self,
