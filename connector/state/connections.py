@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
+from connector.errors import Busy
 from connector.state import leases
 from connector.state.carrying import carry, shared
 from connector.state.engine import Store
@@ -59,6 +60,20 @@ def settle(
     return found
 
 
+def check_names(store: Store, identity: Identity) -> None:
+    """Make sure that a run that has just got its lease knows what its connection is called.
+
+    Its ledger may have been carried to another name while it waited; raises Busy then.
+    """
+    found = known(store, identity.name)
+    if found and (found.account, found.destination) != (identity.account, identity.destination):
+        raise Busy(
+            f"Connection '{identity.name}' was given other names while this run began.",
+            means="Nothing was read or sent by this one.",
+            todo="Run it again.",
+        )
+
+
 def known(store: Store, name: str) -> Identity | None:
     """The identity of a connection that has run before."""
     with store.read() as db:
@@ -85,9 +100,11 @@ def rename(store: Store, name: str, *, account: str, destination: str, now: date
     """
     mine = connections.c.name == name
     with store.write() as db:
+        # The leases come first, as in a run, which may write to the connection under its own.
+        busy = leases.at_work(db, name, this_process(), now)
         query = select(connections.c.account).where(mine).with_for_update()
         before: str = db.execute(query).scalar_one()
-        if before != account and leases.at_work(db, name, this_process(), now):
+        if busy:
             account = before
         db.execute(update(connections).where(mine).values(account=account, destination=destination))
         if before != account:

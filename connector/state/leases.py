@@ -80,8 +80,9 @@ def _check_free(held: Row[Any], me: Owner, now: datetime) -> None:
 
 
 def at_work(db: Connection, connection: str, me: Owner, now: datetime) -> bool:
-    """Whether a run of any kind is working on the connection."""
-    found = db.execute(select(leases).where(leases.c.connection == connection))
+    """Whether a run of any kind is working on the connection; none begins before the transaction ends."""
+    mine = select(leases).where(leases.c.connection == connection).order_by(leases.c.work)
+    found = db.execute(mine.with_for_update()).all()
     return any(_is_held(held, me, now) for held in found)
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from connector.errors import ConnectorError, Exit, Stopped
-from connector.state import leases, runs
+from connector.state import connections, leases, runs
 from connector.state.leases import SYNC, Fence
 from connector.state.owner import this_process
 from connector.sync.parts import Parts
@@ -51,6 +51,7 @@ def under_lease(parts: Parts, command: str, report: Report, do: Do, *, work: str
     """Take the lease, do it, write down how it ended, and give the lease back; raises Busy at once."""
     started, name = parts.clock.now(), parts.identity.name
     with leases.holding(parts.store, name, this_process(), parts.clock, work) as fence:
+        connections.check_names(parts.store, parts.identity)
         number = runs.begin(parts.store, name, command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
         # What goes past every `except` is a signal that ends the process where it stands.

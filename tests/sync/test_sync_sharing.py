@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from connector.errors import Busy
 from connector.sandbox import Company
-from connector.state import leases, progress, views
-from connector.state.ledger import Limits
+from connector.state import connections, leases, progress, views
+from connector.state.ledger import Ledger, Limits
 from connector.state.outbox import Outbox
 from connector.state.owner import this_process
+from connector.sync.run import Run
 from tests.harness import Rig, sandbox
 
 HOUR = timedelta(hours=1)
@@ -88,3 +90,19 @@ def test_what_waits_under_a_connections_former_name_goes_out_under_the_new_one(d
     assert not views.outbox_sizes(after.store, "default")
     before.close()
     after.close()
+
+
+def test_a_run_that_began_under_a_former_account_name_spends_nothing_on_it(database_url: str) -> None:
+    """Between its first look and its lease another process had carried the ledger to the new name."""
+    box, limits = sandbox(company=Company(seed=4, posts=12, days=20, quiet=True)), Limits(1000, 50, 30)
+    rig = Rig(box, database_url, limits=limits)
+    rig.sync()
+    parts, spent = rig.parts(), rig.parts().ledger.balance(box.now()).used
+    connections.rename(rig.store, rig.name, account="new", destination="dest", now=box.now())
+    with pytest.raises(Busy, match="other names"):
+        Run(parts).go()
+    assert Ledger(rig.store, "acct", rig.name, limits).balance(box.now()).drawn == 0
+    assert rig.parts().ledger.balance(box.now()).used == spent
+    # Its lease was given back.
+    assert rig.sync().exit == 0
+    rig.close()
