@@ -1,6 +1,7 @@
 """Several connections draw on one account's budget: none of them gets it all."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -106,3 +107,18 @@ def test_a_run_that_began_under_a_former_account_name_spends_nothing_on_it(datab
     # Its lease was given back.
     assert rig.sync().exit == 0
     rig.close()
+
+
+@pytest.mark.slow
+def test_connections_that_make_the_same_messages_do_not_wait_in_a_circle(postgres_url: str) -> None:
+    """One account, one source, and the same streams: each takes over what the others made, side by side."""
+    box = sandbox(company=Company(seed=2, posts=40, requests=20, days=60, activity=0.6, quiet=True))
+    rigs = [Rig(box, postgres_url, name=name) for name in ("first", "second", "third")]
+    for rig in rigs:
+        rig.parts()
+    with ThreadPoolExecutor(len(rigs)) as threads:
+        outcomes = list(threads.map(Rig.sync, rigs))
+    assert [(outcome.exit, outcome.error) for outcome in outcomes] == [(0, None)] * len(rigs)
+    rigs[0].check()
+    for rig in rigs:
+        rig.close()
