@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from connector.errors import Busy
-from connector.state import leases
+from connector.state import forgetting, leases
 from connector.state.carrying import carry, shared
 from connector.state.engine import Store
 from connector.state.owner import this_process
@@ -55,6 +55,8 @@ def settle(
         before = beside or unnamed or first_sight.account
         if is_new and before != first_sight.account and (beside or not shared(db, first_sight.name, before)):
             carry(db, first_sight.name, before, first_sight.account)
+        if is_new:
+            forgetting.inherit(db, first_sight.name, {first_sight.account, before})
     found = known(store, first_sight.name)
     assert found is not None  # noqa: S101 - written in the lines above
     return found

@@ -1,12 +1,12 @@
 """People who are to be forgotten: what is kept of them is erased, and who they were is kept as a digest."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, delete, func, select
 
 from connector.state.digests import digest, key, made
 from connector.state.engine import Store
@@ -63,6 +63,23 @@ def erase(store: Store, fence: Fence, user: str, theirs: Callable[[Any], bool], 
         _delete(db, quarantine, bodies)
     dead = sum(letter.state == "dead" for letter in letters)
     return Erased(len(letters) - dead, dead, len(bodies))
+
+
+def inherit(db: Connection, connection: str, accounts: Collection[str]) -> None:
+    """A new connection forgets whom all others of its account have forgotten, in the caller's transaction.
+
+    It may be one of them under another name.
+    """
+    of_account = connections.c.account.in_(accounts) & (connections.c.name != connection)
+    others = db.execute(select(connections.c.name).where(of_account)).scalars().all()
+    found = (
+        select(forgotten.c.digest, func.max(forgotten.c.since))
+        .where(forgotten.c.connection.in_(others))
+        .group_by(forgotten.c.digest)
+        .having(func.count() == len(others))
+    )
+    new = [{"connection": connection, "digest": d, "since": since} for d, since in db.execute(found)]
+    add(db, forgotten, new)
 
 
 def names(store: Store) -> Sequence[str]:

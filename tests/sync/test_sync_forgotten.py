@@ -1,6 +1,7 @@
 """A person who was forgotten does not come back, whatever Beamer still shows."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_rows_of_a_forgotten_person_are_recorded_and_not_sent(rig: Rig) -> None:
     assert rig.sync().report.new.total() == 0
     assert views.sums(rig.store, "default")["comments"]["forgotten"] == 1
     rig.close()
+
+
+def test_a_connection_that_comes_later_brings_nobody_back(rig: Rig) -> None:
+    """It may be the same one under another name."""
+    post = rig.sandbox.world.add("posts")
+    for person in (JANE, JOE):
+        rig.sandbox.world.add("comments", post, **person)
+    rig.sync(deliver=False)
+    forget(rig, "jane")
+    later, last = replace(rig, name="later"), replace(rig, name="last")
+    assert dict(later.sync().report.held) == {"forgotten": 1}
+    # Whom only one of several has forgotten, a further one sends.
+    forget(later, "joe")
+    assert dict(last.sync().report.held) == {"forgotten": 1}
+    assert "joe" in sent(rig)
+    assert "jane" not in sent(rig)
+    for each in (rig, later, last):
+        each.close()
 
 
 def test_under_every_policy(rig: Rig) -> None:
