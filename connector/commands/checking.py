@@ -23,7 +23,7 @@ from connector.service.checks import (
     of_store,
 )
 from connector.service.screen import finding_lines
-from connector.state import refusals
+from connector.state import connections, refusals
 from connector.state.connections import Identity
 from connector.state.engine import Store
 from connector.state.ledger import Ledger
@@ -41,8 +41,7 @@ def examine(
         yield failed("start date", error)
         return
     yield from _at_home(here, store, connection, identity)
-    if settled:
-        yield from _ledgers(store, connection, identity)
+    yield from _ledgers(store, connection, identity) if settled else _names_before(store, identity)
     yield _start_date(connection, identity, settled=settled)
     if offline:
         yield Finding("key", "ok", "Not tried (--offline).")
@@ -85,6 +84,19 @@ def _at_home(here: Session, store: Store, connection: Connection, identity: Iden
     )
     yield Finding("plan", "ok", connection.limit_text[:1].upper() + connection.limit_text[1:] + ".")
     yield from of_store(status_of(store, connection, here.clock.now()))
+
+
+def _names_before(store: Store, identity: Identity) -> Iterator[Finding]:
+    """A first sync sends what another connection has sent: most likely it is that one, with a new name."""
+    for other in connections.alike(store, identity):
+        yield Finding(
+            "name",
+            "warning",
+            f"Connection '{other}' has sent what it read of the same account to the same destination. A "
+            f"first sync of '{identity.name}' sends all of it again since the start date, and Segment drops "
+            "what comes twice for about 24 hours only.",
+            f"Name it '{other}' to go on where that one stands, unless it is to send other streams.",
+        )
 
 
 def _ledgers(store: Store, connection: Connection, identity: Identity) -> Iterator[Finding]:

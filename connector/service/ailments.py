@@ -88,7 +88,7 @@ def _outbox(status: Status) -> Iterator[Ailment]:
                 f"{each.messages:,} messages wait for destination '{each.destination}', which this "
                 f"connection no longer sends to, {since}.",
                 f"Set SEGMENT_DESTINATION={each.destination} to send them, or drop them: "
-                "`beamer-segment outbox drop`.",
+                "`beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
             )
         elif status.now - each.oldest > STUCK_AFTER:
             yield Ailment(

@@ -76,6 +76,14 @@ def check_names(store: Store, identity: Identity) -> None:
         )
 
 
+def alike(store: Store, identity: Identity) -> list[str]:
+    """The other connections that send what they read of the same account to the same destination."""
+    same = (connections.c.account == identity.account) & (connections.c.destination == identity.destination)
+    query = select(connections.c.name).where(same & (connections.c.name != identity.name))
+    with store.read() as db:
+        return sorted(db.execute(query).scalars())
+
+
 def known(store: Store, name: str) -> Identity | None:
     """The identity of a connection that has run before."""
     with store.read() as db:

@@ -140,6 +140,22 @@ def test_check_names_two_ledgers_of_one_key(make: Make, database_url: str) -> No
     assert (account["connections"], account["used"]) == (["a", "b"], machine.asked())
 
 
+def test_check_says_that_a_connection_with_another_name_begins_anew(make: Make) -> None:
+    """Who moved from environment variables into a file under a name of their own sent everything twice."""
+    machine = accounts(make, ("a",))
+    assert machine.run("sync").code == 0
+
+    def warned() -> str:
+        found = machine.run("check", "--offline", "--output", "json").json["findings"]
+        return " ".join(each["found"] + each["todo"] for each in found if each["thing"] == "name")
+
+    assert warned() == ""
+    file = machine.here / "connector.toml"
+    file.write_text(file.read_text().replace('name = "a"', 'name = "b"'))
+    for word in ("'a' has sent", "sync of 'b' sends all of it again", "Name it 'a'"):
+        assert word in warned()
+
+
 def test_shards_share_all_connections_out(make: Make) -> None:
     machine = accounts(make, NAMES)
     shared: list[str] = []
