@@ -105,6 +105,8 @@ def _delivery(
     by = stories.emptied(store, seen.connection, seen.run)
     when = f", by run {by['run']} at the latest ({_when(by['finished_at'])})" if by else ""
     told.append(f"delivered: Segment has confirmed it{when}")
+    # Of a message that has left the outbox nothing is kept, whichever way it went.
+    told.append("unless it was dropped by hand (`outbox drop`), or refused more than 30 days ago")
     at = by["finished_at"].isoformat() if by else None
     return told, {"delivery": "confirmed", "delivered_by": at}
 
