@@ -174,10 +174,14 @@ def is_list(stream: str) -> Callable[[Request], bool]:
 
 
 def beside(box: Sandbox, odd: list[Any], place: int) -> Callable[[Request], Answer]:
-    """Put odd rows among those of a page."""
+    """Put odd rows among those of a page, of one list only: at two posts one id is two rows."""
+    lists: set[str] = set()
 
     def step(request: Request) -> Answer:
         answer = box._perform(request)
+        lists.add(request.path)
+        if lists != {request.path}:
+            return answer
         shown = json.loads(answer.body)
         shown[place:place] = odd
         return Answer(answer.status, json.dumps(shown).encode(), dict(JSON))
@@ -207,6 +211,11 @@ def test_odd_rows_cost_none_beside_them(empty: Path, stream: str) -> None:
         odd_rows(empty, stream, odd, place, pages)
 
     check()
+
+
+@pytest.mark.parametrize("stream", ["comments", "feature_request_votes", "nps"])
+def test_a_row_beside_others_that_can_be_used_is_one_of_them(empty: Path, stream: str) -> None:
+    odd_rows(empty, stream, [{"id": "7", "date": "2026-02-20T00:00:00Z", "userId": "u"}], place=2, pages=3)
 
 
 @pytest.mark.slow
