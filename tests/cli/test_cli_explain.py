@@ -47,9 +47,9 @@ def test_the_stories_of_rows(unlimited: Machine) -> None:
     # By its messageId it is found as well, and at once.
     (same,) = unlimited.run("explain", found["message_id"], "--output", "json").json["rows"]
     assert same == found
-    told = unlimited.run("explain", row).out
-    assert "delivered: Segment has confirmed it, by run 2 at the latest" in told
-    assert "unless it was dropped by hand" in told
+    said = unlimited.run("explain", row).out
+    assert "delivered: Segment has confirmed it, by run 2 at the latest" in said
+    assert "unless it was dropped by hand" in said
     held = unlimited.run("explain", stranger).out
     assert "held back – no user id" in held
     assert "backfill" in held

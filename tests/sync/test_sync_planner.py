@@ -181,6 +181,28 @@ def test_no_more_lists_are_planned_than_can_be_asked() -> None:
     assert sum(probe.reason.startswith("counter") for probe in begin(found)) == 25
 
 
+def test_a_page_of_posts_that_failed_twice_comes_last_until_something_was_answered() -> None:
+    """With one request at hand an hour it was the one that was asked, hour after hour."""
+    found = picture()
+    unlooked(found, 30 * DAY, newest=False)
+    parents = found.progress.parents["posts"]
+    oldest = blocks.cut((parent.date, parent.id) for parent in parents.values())[-1]
+    for name in oldest.members:
+        parents[name].failures, parents[name].failed_at = 2, NOW - 2 * HOUR
+    found.progress.streams.update(
+        {name: replace(state, looked_at=NOW - 3 * HOUR) for name, state in found.progress.streams.items()}
+    )
+
+    def failing() -> Probe:
+        looks = (probe for probe in begin(found) if probe.stream.name == "posts" and probe.look)
+        return next(probe for probe in looks if probe.block_look.block.since is None)
+
+    assert failing().worth == 0
+    assert begin(found)[0].worth > 0
+    found.progress.streams["nps"].looked_at = NOW - HOUR
+    assert failing().worth > 0
+
+
 def test_a_first_look_comes_before_everything() -> None:
     found = picture(posts=0, requests=0)
     for name in CHILDREN:

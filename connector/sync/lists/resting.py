@@ -85,7 +85,7 @@ def well(state: State) -> State:
     return replace(state, failures=0, failed_at=None) if state.failures else state
 
 
-def passed_over(progress: Progress, state: StreamState | ChildState) -> bool:
+def passed_over(progress: Progress, state: StreamState | ParentState | ChildState) -> bool:
     """Whether all else comes first: it failed again and again, and nothing was looked at since.
 
     Where a run has one request at hand, the one that fails must not be all that is ever asked.

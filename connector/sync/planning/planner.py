@@ -101,7 +101,10 @@ class MostWorth:
                     else [self._dated(picture, stream, state, now)]
                 )
                 last = resting.passed_over(picture.progress, state)
-                probes += [replace(probe, worth=0.0) if last else probe for probe in own]
+                probes += [
+                    replace(probe, worth=0.0) if last or self._passed_over(picture, probe) else probe
+                    for probe in own
+                ]
         # No more are put on the agenda than can be asked.
         most = len(lists) if picture.at_hand is None else MARGIN + int(picture.at_hand)
         for turn in Turn:
@@ -126,6 +129,14 @@ class MostWorth:
         return replace(probe, worth=self._unknown(picture, probe.stream, now))
 
     # --- what each probe is worth ---
+
+    def _passed_over(self, picture: Picture, probe: Probe) -> bool:
+        """Whether a page of parents failed again and again, and all else comes first."""
+        if probe.look is None or not probe.look.block.members:
+            return False
+        known = picture.progress.parents[probe.stream.name]
+        block = resting.of_block(known[name] for name in probe.look.block.members)
+        return block is not None and resting.passed_over(picture.progress, block)
 
     def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterable[Probe]:
         known = picture.progress.parents.get(stream.name, {})
