@@ -45,6 +45,17 @@ def test_a_page_without_new_rows_changes_nothing() -> None:
     assert judged(0, 0, state) == state
 
 
+def test_a_stream_that_is_off_teaches_nothing(tmp_path: Path) -> None:
+    """Posts are read for the sake of their comments; where they are listed later, all of them are sent."""
+    box = sandbox(company=Company.empty())
+    for _ in range(9):
+        box.world.add("comments", box.world.add("posts"), **USER)
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", streams=frozenset({"comments"}))
+    rig.sync()
+    assert sending.share(progress.peek(rig.store, "default").streams["posts"]) == 1.0
+    rig.close()
+
+
 @pytest.mark.parametrize(
     ("privacy", "share"), [(Privacy(anonymous="hold"), 0.36), (Privacy(anonymous="shared"), 1.0)]
 )

@@ -9,6 +9,7 @@ from connector.beamer.pages import Habits
 from connector.state.intake import Effects
 from connector.state.period import day_of
 from connector.state.progress import ChildState, ParentState, StreamState
+from connector.state.verdicts import Verdict
 from connector.sync.judging.pages import JudgedPage
 from connector.sync.judging.shaping import enqueue, enqueue_changes
 from connector.sync.lists import counters, looks, resting, resuming, sweeps, trust
@@ -42,7 +43,9 @@ def learnt(
 ) -> StreamState:
     """The stream's state with what this page taught: the list's habits, and how many of its rows are sent."""
     effects.first_page = first_page_of(habits, asked)
-    state = sending.after(state, len(page.events(fresh)), len(page.held(fresh)))
+    # Of a stream that is off nothing is known: its rows may be sent as soon as it is on.
+    held = sum(verdict is not Verdict.STREAM_OFF for verdict in page.held(fresh))
+    state = sending.after(state, len(page.events(fresh)), held)
     return replace(state, list_order=str(habits.order), short_ends=habits.short_ends)
 
 
