@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from connector.beamer.catalogue import CATALOGUE
+from connector.service.drawing import work_of
 from connector.state.chronicle import Past
 from connector.state.period import EPOCH
 from connector.sync.lateness import Lateness
@@ -77,7 +78,7 @@ def added_up(
     found, count, begun, working = Days(since.date(), now.date()), 0, now, set(at_work)
     for run in past:
         count, begun = count + 1, run.started_at
-        kind = BACKFILL if run.command == BACKFILL else "sync"
+        kind = work_of(run.command)
         unended = UNDER_WAY if kind in working else KILLED
         working.discard(kind)
         _add(found, run, (run.outcome or "failed") if run.finished_at else unended)

@@ -106,11 +106,11 @@ class _Parents:
         self._survey, self._picture, self._stream = survey, picture, stream
         self._rates, self._now = rates, now
         self._births = rates.births(stream)
-        self._sent = stream.name in picture.policy.streams
+        self._listed = stream.name in picture.policy.streams
         self._known = picture.progress.parents.get(stream.name, {})
 
     def watched(self) -> Iterator[Watched]:
-        if self._sent:
+        if self._listed:
             self._survey.expect(self._stream, self._births * MONTH)
         for child in self._picture.below(self._stream):
             self._survey.expect(child, self._newborn(child, self._births, MONTH).rows)
@@ -150,7 +150,7 @@ class _Parents:
                 )
         births = self._births if block.until is None else 0.0
         worths = [self._worth(every, births, time) for time in self._survey.times]
-        own = Lists(self._stream, births if self._sent else 0.0, sent=self._rates.sent(self._stream))
+        own = Lists(self._stream, births if self._listed else 0.0, sent=self._rates.sent(self._stream))
         yield Watched(own, _rising(worths), tuple(found.values()), block=True)
 
     def _worth(self, every: Sequence[tuple[float, float]], births: float, time: float) -> float:
@@ -158,7 +158,7 @@ class _Parents:
         below = [Expected(rate * time, sent * rate * time * time / 2) for rate, sent in every]
         if births:
             below += [self._newborn(child, births, time) for child in self._picture.below(self._stream)]
-        own = worth.steady(births, time * HOUR) if self._sent else NOTHING
+        own = worth.steady(births, time * HOUR) if self._listed else NOTHING
         return worth.of_look(own.times(1.0, self._rates.sent(self._stream)), below)
 
     def _newborn(self, child: Stream, births: float, hours: float) -> Expected:

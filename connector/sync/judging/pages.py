@@ -32,8 +32,12 @@ class JudgedPage:
         sent = [self.rows[row.id] for row in self.judged if row.id in fresh and row.verdict is Verdict.EVENT]
         return sorted(sent, key=lambda pair: pair[0].date)
 
+    def verdicts(self, fresh: set[str]) -> list[Verdict]:
+        """What was decided about the new rows."""
+        return [row.verdict for row in self.judged if row.id in fresh]
+
     def held(self, fresh: set[str]) -> list[Verdict]:
-        return [row.verdict for row in self.judged if row.id in fresh and row.verdict is not Verdict.EVENT]
+        return [verdict for verdict in self.verdicts(fresh) if verdict is not Verdict.EVENT]
 
 
 def judged_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetime) -> JudgedPage:

@@ -128,5 +128,5 @@ class Learnt:
         return Shape(curve.total(looked), lately, rows, row_hours, ahead)
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
-        rows, row_hours = self._curves[stream.name].arrivals(since, until)
-        return Expected(rows, self._sent[stream.name] * row_hours)
+        arrived = Expected(*self._curves[stream.name].arrivals(since, until))
+        return arrived.times(1.0, self._sent[stream.name])

@@ -44,8 +44,9 @@ def learnt(
     """The stream's state with what this page taught: the list's habits, and how many of its rows are sent."""
     effects.first_page = first_page_of(habits, asked)
     # Of a stream that is off nothing is known: its rows may be sent as soon as it is on.
-    held = sum(verdict is not Verdict.STREAM_OFF for verdict in page.held(fresh))
-    state = sending.after(state, len(page.events(fresh)), held)
+    told = [verdict for verdict in page.verdicts(fresh) if verdict is not Verdict.STREAM_OFF]
+    sent = told.count(Verdict.EVENT)
+    state = sending.after(state, sent, len(told) - sent)
     return replace(state, list_order=str(habits.order), short_ends=habits.short_ends)
 
 
