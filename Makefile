@@ -17,7 +17,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo docs-check bench-start bench-quota bench-backfill bench-schedule bench-million soak kills simulate mutants test test-slow test-long test-all test-events test-airflow airflow check format setup wheel constraints clean
+.PHONY: help demo measure docs-check bench-start bench-quota bench-backfill bench-schedule bench-million soak kills simulate mutants test test-slow test-long test-all test-events test-airflow airflow check format setup wheel constraints clean
 
 help: ## List what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ test-events: $(READY) ## Hold every kind of event against Segment's own validato
 
 test-airflow: airflow ## Run the DAGs in a real Airflow 3, which is installed under build/ once
 	@TEST_AIRFLOW_VENV="$(AIRFLOW)" $(PYTEST) -q tests/airflow
+
+measure: ## Print how large the connector is, and how its modules hang together
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) -m tests.measure
 
 check: $(READY) ## Lint, check formatting, types and import contracts
 	@$(BIN)/ruff check .

@@ -8,26 +8,28 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from connector.beamer.catalogue import CATALOGUE, Stream
+from connector.beamer.streams import CATALOGUE, Stream
 from connector.clock import Clock
 from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings, values
+from connector.config.addresses import host_of
 from connector.errors import ConfigurationError, ConnectorError, KeyRefused
-from connector.segment.host import host_of
-from connector.segment.shape import Naming, Privacy
-from connector.state import connections, schema
-from connector.state.connections import Identity
+from connector.segment.shaping import Naming, Privacy
+from connector.state import connections, credentials, schema
+from connector.state.connections import AccountRenamed, Identity
+from connector.state.credentials import Change, Credential, Given, Verdict
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
-from connector.state.refusals import Secrets
+from connector.state.suspensions import Door, Secrets
 from connector.sync.policy import Policy
 
 if TYPE_CHECKING:
-    from connector.beamer.door import Beamer
-    from connector.segment.door import Segment
-    from connector.sync.parts import Parts
-    from connector.sync.pool import Pool
+    from connector.beamer.client import Beamer
+    from connector.segment.client import Segment
+    from connector.sync.context import Parts
+    from connector.sync.threads import Pool
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
@@ -69,6 +71,7 @@ def open_existing(settings: Settings) -> Store | None:
         return None
     _refuse_driverless(url)
     store = open_store(url)
+    store.mends = False
     if schema.version(store) is None:
         store.close()
         return None
@@ -120,33 +123,39 @@ def digest(secret: str) -> str:
 
 
 def account_of(store: Store | None, connection: Connection) -> str | None:
-    """The account on whose ledger the connection draws today; None without a key that names it.
+    """Return the name of the Beamer account on whose budget the connection draws.
 
-    A name that was set since its last run holds from the next one on, which takes the ledger along.
+    A stored name comes first: the connection's own, then that of another connection with the same key. A
+    new account is named by the settings, else by its key. None: there is no key either.
     """
-    found = connections.known(store, connection.name) if store else None
-    if found:
+    names = (_stored_account(store, connection), connection.account, *dict(connection.same_key).values())
+    key = connection.api_key
+    return next(filter(None, names), None) or (digest(key.get_secret_value()) if key else None)
+
+
+def _stored_account(store: Store | None, connection: Connection) -> str | None:
+    if store is None:
+        return None
+    if found := connections.known(store, connection.name):
         return found.account
-    return _account_given(store, connection) or (
-        digest(connection.api_key.get_secret_value()) if connection.api_key else None
-    )
+    others = (connections.known(store, name) for name, _ in connection.same_key)
+    of_others = {other.account for other in others if other}
+    return min(credentials.accounts_of(store, given(connection)) | of_others, default=None)
 
 
-def _account_given(store: Store | None, connection: Connection) -> str | None:
-    """The account's name as set, or as the first other connection with the same key has it."""
-    for other, given in ((connection.name, connection.account), *connection.same_key):
-        if given:
-            return given
-        if other != connection.name and store and (found := connections.known(store, other)):
-            return found.account
-    return None
+def refuse_other_name(store: Store | None, connection: Connection) -> None:
+    """Raise AccountRenamed where the settings name the account otherwise than the state does.
 
-
-def other_ledgers(store: Store, connection: Connection, account: str) -> dict[str, str]:
-    """Accounts, by connection, of known connections whose key is this one's and whose account is not."""
-    known = {other: (given, connections.known(store, other)) for other, given in connection.same_key}
-    theirs = {other: given or found.account for other, (given, found) in known.items() if found}
-    return {other: its for other, its in theirs.items() if its != account}
+    One key is one account: other connections with the same key count, too. Nothing is written.
+    """
+    account = account_of(store, connection)
+    of_key = credentials.accounts_of(store, given(connection)) if store else frozenset()
+    if account and of_key and account not in of_key:
+        raise AccountRenamed.by_key(connection.name, account, min(of_key))
+    others = () if _stored_account(store, connection) else connection.same_key
+    for name, wanted in ((connection.name, connection.account), *others):
+        if account and wanted and wanted != account:
+            raise AccountRenamed.by_setting(name, account, wanted)
 
 
 def first_sight(store: Store | None, connection: Connection, now: datetime) -> Identity:
@@ -160,38 +169,93 @@ def first_sight(store: Store | None, connection: Connection, now: datetime) -> I
     except ValueError as error:
         raise ConfigurationError(
             f"The start date of connection '{connection.name}' cannot be meant: {error}.",
-            todo="Correct BEAMER_START_DATE (start_date in TOML): the first sync keeps it for good.",
+            todo="Correct BEAMER_START_DATE (start_date in TOML), or this machine's clock: the first sync "
+            "keeps the date for good.",
         ) from None
     return Identity(
         connection.name,
-        _account_given(store, connection) or digest(key),
+        account_of(store, connection) or digest(key),
         connection.destination or digest(write_key),
         start,
+        provisional=True,
+        first_days=None if connection.start_date else FIRST_DAYS,
     )
 
 
 def looked_up(store: Store | None, connection: Connection, now: datetime) -> tuple[Identity, bool]:
-    """The connection's identity and whether it is stored already; nothing is written."""
+    """The connection's identity and whether its start date is settled already; nothing is written.
+
+    It is not where it was counted from this machine's clock, before Beamer's told the time, or where it is
+    still to come: nothing was sent since then. It is found anew.
+    """
     found = connections.known(store, connection.name) if store else None
     if found is None:
         return first_sight(store, connection, now), False
-    account = connection.account or found.account
+    named = replace(found, destination=connection.destination or found.destination)
+    counted = found.provisional and found.created_at == found.start_date + FIRST_DAYS
+    if not counted and not values.in_future(found.start_date, now):
+        return named, True
+    sight = first_sight(store, connection, now)
+    start, days = sight.start_date, sight.first_days
+    return replace(named, start_date=start, first_days=days, provisional=True), False
+
+
+def given(connection: Connection) -> Given:
+    """The connection's keys, as digests, and their addresses; only of keys that are there."""
+    host = host_of(connection.region, connection.segment_host)
+    keys: tuple[tuple[Door, SecretStr | None, str], ...] = (
+        ("beamer", connection.api_key, connection.base_url),
+        ("segment", connection.write_key, host),
+    )
+    return {
+        door: Credential(credentials.digest(key.get_secret_value()), address)
+        for door, key, address in keys
+        if key
+    }
+
+
+def change(store: Store | None, connection: Connection) -> Change:
+    """How the connection's keys and addresses differ from those of its last run."""
+    found = connections.known(store, connection.name) if store else None
+    if store is None or found is None:
+        return Change()
     destination = connection.destination or found.destination
-    return replace(found, account=account, destination=destination), True
+    return credentials.compared(store, connection.name, destination, given(connection))
+
+
+def refuse_other_account(store: Store | None, connection: Connection) -> Change:
+    """Return how keys and addresses differ from those of the connection's last run.
+
+    Raises OtherAccount where they say by themselves that the state may be another account's, and
+    AccountRenamed where the account's name was changed.
+    """
+    found = change(store, connection)
+    credentials.refuse(found, connection.name)
+    refuse_other_name(store, connection)
+    return found
 
 
 def identity(store: Store, connection: Connection, now: datetime) -> Identity:
-    """The connection's names and start date: as stored, or settled now, at the first sync."""
+    """Return the connection's names, stored at the first sync, and its start date.
+
+    That is provisional until Beamer's first answer has told the time (see `Work.hear`). Raises as
+    `refuse_other_account` does, with nothing written. A new name of the destination waits where a changed
+    Beamer key is still to be compared.
+    """
+    refuse_other_account(store, connection)
+    sight, _ = looked_up(store, connection, now)
     unnamed = digest(secrets(connection)[0])
-    sight, settled = looked_up(store, connection, now)
-    others = (connections.known(store, other) for other, _ in connection.same_key if not settled)
-    beside = next((other.account for other in others if other), None)
-    found = connections.settle(store, sight, now, unnamed=unnamed, beside=beside)
+    found = connections.settle(store, sight, now, unnamed=unnamed, given=given(connection))
+    if found.account != sight.account:
+        # Another process has stored the connection first, by other settings.
+        refuse_other_name(store, connection)
     wanted, _ = looked_up(store, connection, now)
-    if wanted == found:
-        return found
-    names = {"account": wanted.account, "destination": wanted.destination}
-    return connections.rename(store, connection.name, **names, now=now)
+    if wanted.destination == found.destination:
+        return wanted
+    if change(store, connection).verdict is Verdict.COMPARE:
+        return replace(wanted, destination=found.destination)
+    connections.set_destination(store, connection.name, wanted.destination)
+    return wanted
 
 
 def secrets(connection: Connection) -> tuple[str, str]:
@@ -268,9 +332,8 @@ class Doors:
 
 def doors(connection: Connection, clock: Clock) -> Doors:
     # Here, since looking at the store needs neither, and their libraries take a tenth of its time.
-    from connector.beamer.door import Beamer
-    from connector.segment.door import Segment
-    from connector.segment.patience import interruptible
+    from connector.beamer.client import Beamer
+    from connector.segment.client import Segment, interruptible
 
     key, write_key = secrets(connection)
     host = host_of(connection.region, connection.segment_host)
@@ -297,7 +360,7 @@ def working(
     catalogue: Mapping[str, Stream] = CATALOGUE,
 ) -> "Iterator[Parts]":
     """The parts for as long as a run takes: afterwards neither sockets nor threads are left of them."""
-    from connector.sync.pool import ThreadPool
+    from connector.sync.threads import ThreadPool
 
     with closing(ThreadPool(THREADS, clock)) as pool:
         found = parts(settings, connection, store, clock, catalogue, pool)
@@ -315,10 +378,11 @@ def parts(
 ) -> "Parts":
     """Everything that a run of one connection works with."""
     # Here, as the doors: whoever looks at the store runs nothing.
-    from connector.sync.parts import Parts
-    from connector.sync.pool import ThreadPool
+    from connector.sync.context import Parts
+    from connector.sync.threads import ThreadPool
 
     found = identity(store, connection, clock.now())
+    used = given(connection)
     ways = doors(connection, clock)
     return Parts(
         catalogue=catalogue,
@@ -330,6 +394,8 @@ def parts(
         ledger=Ledger(store, found.account, found.name, limits(connection)),
         clock=clock,
         pool=pool or ThreadPool(THREADS, clock),
+        given=used,
+        change=credentials.compared(store, found.name, found.destination, used),
         most_waiting=settings.max_waiting_rows,
         most_bytes=int(settings.max_waiting_bytes),
     )

@@ -60,7 +60,7 @@ class Misused(ConnectorError):
     default_todo = "See what the command takes: `--help` behind it."
 
 
-class Unanswered(ConnectorError):
+class NotConfirmed(ConnectorError):
     """A question that nobody could be asked, or that was answered with no."""
 
     code = "BS-003"
@@ -83,11 +83,22 @@ class StoreNewer(ConfigurationError):
     default_todo = "Install the version that upgraded it, or a later one."
 
 
+class StateDamaged(ConfigurationError):
+    """A value in the database that nothing can stand for cannot be read."""
+
+    code = "BS-082"
+    default_means = "Nothing was read or sent by this run; what was stored stays."
+
+
 class KeyRefused(ConnectorError):
     """Beamer (401, or 403 on everything) or Segment does not accept the key."""
 
     code = "BS-401"
     exit = Exit.REFUSED
+
+
+class NothingAllowed(KeyRefused):
+    """The key may read nothing of what is asked for (403)."""
 
 
 class WriteKeyRefused(KeyRefused):
@@ -122,6 +133,14 @@ class StoreUnreachable(Unreachable):
     code = "BS-070"
 
 
+class StoreRefused(StoreUnreachable):
+    """The state store will not work as DATABASE_URL names it, however often it is tried."""
+
+    code = "BS-071"
+    exit = Exit.CONFIGURATION
+    default_todo = "Correct DATABASE_URL; then run again."
+
+
 # --- skip: the rest goes on ------------------------------------------------------------------------------
 
 
@@ -150,11 +169,15 @@ class BadAnswer(ConnectorError):
     code = "BS-200"
 
 
+class Declined(BadAnswer):
+    """A 4xx that says nothing of the key or of the pace, such as 400 to a page that is not there."""
+
+
 # --- stop nothing: the work goes on --------------------------------------------------------------------
 
 
-class Unsaid(ConnectorError):
-    """Standard output did not take what was to be printed, such as a full disk behind it."""
+class OutputFailed(ConnectorError):
+    """Standard output or a file did not take what was to be written, such as a full disk behind it."""
 
     code = "BS-074"
     default_means = "What was to be printed is lost; the work itself went on."
@@ -167,15 +190,23 @@ class Unsaid(ConnectorError):
 class Transient(ConnectorError):
     """Worth another attempt: a time-out, a reset, a 5xx, a truncated body.
 
-    `after` is the server's own wish in seconds, where it gave one.
+    `after` is the server's own wish in seconds, where it gave one. `again`: whether another attempt is worth
+    it in the same run; after an answer without end it would only take as long.
     """
 
     code = "BS-500"
     exit = Exit.UNREACHABLE
 
-    def __init__(self, what: str, *, after: float | None = None, means: str = "", todo: str = "") -> None:
+    def __init__(
+        self, what: str, *, after: float | None = None, again: bool = True, means: str = "", todo: str = ""
+    ) -> None:
         super().__init__(what, means=means, todo=todo)
         self.after = after
+        self.again = again
+
+
+class NotSent(Transient):
+    """No connection could be opened, so the request never left this machine: it costs nothing."""
 
 
 class TooMany(Transient):

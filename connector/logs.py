@@ -2,11 +2,11 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
 from connector.config import surroundings
-from connector.output import write
+from connector.terminal import one_line, write
 
 HIDDEN = "[redacted]"
 
@@ -23,23 +23,30 @@ class Redaction:
         self._secrets = sorted({*self._secrets, *filter(None, secrets)}, key=len, reverse=True)
 
     def __call__(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {key: self._value(value) for key, value in event.items()}
-
-    def _value(self, value: Any) -> Any:
-        match value:
-            case str():
-                return self.text(value)
-            case Mapping():
-                return {key: self._value(item) for key, item in value.items()}
-            case list() | tuple():
-                return [self._value(item) for item in value]
-            case _:
-                return value
+        return {key: _changed(value, self.text) for key, value in event.items()}
 
     def text(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return text
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """A value with each text in it changed."""
+    match value:
+        case str():
+            return change(value)
+        case Mapping():
+            return {key: _changed(item, change) for key, item in value.items()}
+        case list() | tuple():
+            return [_changed(item, change) for item in value]
+        case _:
+            return value
+
+
+def _for_terminals(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Before the console's colours come: each text in one line, without what a terminal would obey."""
+    return {one_line(key): _changed(value, one_line) for key, value in event.items()}
 
 
 class _Stderr:
@@ -68,18 +75,16 @@ def set_up(level: str, form: str, redaction: Redaction) -> None:
     # https://no-color.org: any text in it, and nothing else.
     colours = terminal and not surroundings().get("NO_COLOR")
     as_json = form == "json" or (form == "auto" and not terminal)
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
-    )
+    console = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+    # JSON escapes by itself.
+    renderers: list[Any] = [structlog.processors.JSONRenderer()] if as_json else [_for_terminals, console]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             redaction,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),

@@ -8,22 +8,21 @@ from typing import Any
 
 import httpx
 
-from connector.beamer.asking import Answer
-from connector.beamer.catalogue import CATALOGUE, Stream
-from connector.beamer.door import Beamer
+from connector.beamer.client import Beamer
+from connector.beamer.request import Answer
+from connector.beamer.streams import CATALOGUE, Stream
 from connector.sandbox import Company, Sandbox
-from connector.segment.door import Segment
-from connector.segment.shape import Naming, Privacy
+from connector.segment.client import Segment
+from connector.segment.shaping import Naming, Privacy
 from connector.state import connections, schema
 from connector.state.backfills import Backfill, Range
 from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
 from connector.state.ledger import Ledger, Limits
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
-from connector.sync.parts import Parts
+from connector.sync.context import Parts
 from connector.sync.policy import Policy
-from connector.sync.run import Run
-from connector.sync.running import Outcome
+from connector.sync.run import Outcome, Run
 from tests.events.recording import keep
 
 ALL = frozenset(CATALOGUE)

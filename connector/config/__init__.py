@@ -1,10 +1,10 @@
 """The configuration: the only part that reads the environment and files."""
 
+from connector.config.addresses import ephemeral_place, store_location, surroundings
 from connector.config.connection import Connection
 from connector.config.loading import load
-from connector.config.model import Settings
-from connector.config.places import ephemeral_place, store_location, surroundings
 from connector.config.setting import Setting
+from connector.config.settings import Settings
 from connector.config.show import Known, Shown, known_settings, redacted
 from connector.config.values import STREAMS, Reserve
 

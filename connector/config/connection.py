@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 
 from connector.config import values
+from connector.config.addresses import REGIONS
 from connector.config.setting import NAME_FORM, Configured, Duration, Lower, Name, Number, Setting
 from connector.config.values import STREAMS, Reserve
-from connector.plans import ASSUMED, PLANS, Plan
-from connector.segment.host import REGIONS
+from connector.domain.plans import ASSUMED, PLANS, Plan
 
 _DATE_FORM = "2024-01-01 or 2024-01-01T09:30:00+02:00 (UTC without a zone)"
 _DURATION_FORM = "a duration: 15m, 72h, 30d, PT15M or seconds; 0 = off"
@@ -101,7 +101,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_ACCOUNT",
             NAME_FORM,
-            "The Beamer account's name in message ids and in the ledger; by default a digest of its key.",
+            "The account's name in message ids and the ledger, fixed at the first sync; by default a digest.",
         ),
     ] = None
     destination: Annotated[

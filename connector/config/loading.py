@@ -16,7 +16,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from connector.config.connection import Connection
-from connector.config.given import (
+from connector.config.setting import NAME_FORM, Configured, Setting
+from connector.config.settings import Settings
+from connector.config.sources import (
     CONFIG_VARIABLE,
     CONNECTION,
     EVERY,
@@ -25,18 +27,14 @@ from connector.config.given import (
     Given,
     Layer,
     Problem,
-    expanded,
-)
-from connector.config.model import Settings
-from connector.config.secrets import fetch
-from connector.config.setting import NAME_FORM, Configured, Setting
-from connector.config.tomlfile import Document, read_toml
-from connector.config.variables import (
     env_file_variables,
+    expanded,
+    fetch,
     from_variables,
     judge_env_file_names,
     judge_environment_names,
 )
+from connector.config.toml import Document, read_toml
 from connector.errors import ConfigurationError
 
 _IDENTITY = frozenset({"api_key", "write_key", "account", "destination"})
@@ -60,12 +58,12 @@ def load(
         raise _error(fatal, _secrets(variables, []))
     named = document.named_variables()
     judge_env_file_names(env_file, from_file, named, problems)
-    ignored = judge_environment_names(environ, named, problems)
+    unused = judge_environment_names(environ, named, problems)
 
     layer = from_variables(from_file, "env file", problems)
     layer |= from_variables(environ, "environment", problems)
     if document.tables:
-        ignored += _unused(layer, named)
+        unused += _unused(layer, named)
     build = _Build(variables, secrets_required, problems)
     connections = build.connections(layer, document)
     settings = build.model(Settings, _only({**document.common, **layer}, GLOBAL), GLOBAL)
@@ -75,7 +73,7 @@ def load(
     _judge_doubles(connections, problems)
     if problems or settings is None:
         raise _error(problems, _secrets(variables, named))
-    return settings.model_copy(update={"connections": tuple(connections), "ignored": tuple(ignored)})
+    return settings.model_copy(update={"connections": tuple(connections), "unused": tuple(unused)})
 
 
 def _given(variables: Mapping[str, str], source: str) -> Layer:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, SecretStr
 
 from connector.config.connection import Connection
-from connector.config.given import CONFIG_VARIABLE
-from connector.config.model import Settings
 from connector.config.setting import Setting
-from connector.plans import Plan
+from connector.config.settings import Settings
+from connector.config.sources import CONFIG_VARIABLE
+from connector.domain.plans import Plan
 
 
 class Shown(NamedTuple):

@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from connector.plans import PLANS, Plan
-from connector.segment.host import is_loopback
+from connector.config.addresses import is_loopback
+from connector.domain.plans import PLANS, Plan
 
 STREAMS = (
     "posts",
@@ -170,9 +170,14 @@ def believable(when: datetime, now: datetime) -> datetime:
     """A date from which rows may be wanted; a slip of the pen is none."""
     if when < EARLIEST:
         raise ValueError(f"{when.date()} is before {EARLIEST.date()}")
-    if when > now + _AHEAD:
+    if in_future(when, now):
         raise ValueError(f"{when.date()} lies in the future")
     return when
+
+
+def in_future(when: datetime, now: datetime) -> bool:
+    """Whether a date lies further ahead than two right clocks are apart."""
+    return when > now + _AHEAD
 
 
 def url(value: Any) -> str:

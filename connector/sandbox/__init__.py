@@ -4,7 +4,7 @@ from connector.sandbox.company import Company
 from connector.sandbox.faults import Faults
 from connector.sandbox.message import Answer, Request, RequestSeen
 from connector.sandbox.sandbox import Sandbox
-from connector.sandbox.served import Served
+from connector.sandbox.server import Served
 from connector.sandbox.switches import STREAMS, Switches
 
 __all__ = [

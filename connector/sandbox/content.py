@@ -1,12 +1,12 @@
-"""What a row says, in the API's names and types; the same for the same seed, stream and id."""
+"""What made-up people write, and who they are."""
 
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from connector.sandbox import words
 from connector.sandbox.people import People, lower_names
 from connector.sandbox.row import Fields, Row, iso
+from connector.sandbox.words import CATEGORIES, PARTS, REMARKS, TITLES, VERDICTS, WISH_CATEGORIES, WISHES
 
 APP = "https://app.beamer.example"
 
@@ -32,14 +32,14 @@ class Writer:
         return self._by_stream[row.stream](Random(f"{self.seed}/{row.stream}/{row.id}"), row)
 
     def _phrase(self, rng: Random, phrases: tuple[str, ...]) -> str:
-        return rng.choice(phrases).replace("{}", rng.choice(words.PARTS))
+        return rng.choice(phrases).replace("{}", rng.choice(PARTS))
 
     def _user(self, rng: Random) -> Fields:
         return dict(rng.choice(self.people.users)) if self.people.users else {}
 
     def _post(self, rng: Random, row: Row) -> Fields:
-        title = self._phrase(rng, words.TITLES)
-        category = rng.choice(words.CATEGORIES)
+        title = self._phrase(rng, TITLES)
+        category = rng.choice(CATEGORIES)
         languages = ["EN", "ES", "HE"][: rng.choices((1, 2, 3), (80, 12, 8))[0]]
         fields: Fields = {
             "published": "true",
@@ -61,7 +61,7 @@ class Writer:
 
     def _comment(self, rng: Random, row: Row) -> Fields:
         return {
-            "text": self._phrase(rng, words.REMARKS),
+            "text": self._phrase(rng, REMARKS),
             "postTitle": title_of(row.parent),
             **self._user(rng),
             "url": f"{APP}/inbox#comment?id={row.id}",
@@ -81,18 +81,18 @@ class Writer:
         user.pop("userCustomAttributes", None)
         return {
             "score": rng.choices(range(11), (2, 1, 1, 1, 2, 4, 6, 12, 18, 22, 31))[0],
-            "feedback": self._phrase(rng, words.VERDICTS) if rng.random() < 0.6 else "",
+            "feedback": self._phrase(rng, VERDICTS) if rng.random() < 0.6 else "",
             **user,
-            "refUrl": f"{APP}/home?tab={rng.choice(words.PARTS).replace(' ', '-')}#top",
+            "refUrl": f"{APP}/home?tab={rng.choice(PARTS).replace(' ', '-')}#top",
             "url": f"{APP}/nps#feedback?userId={user.get('userId') or ''}",
         }
 
     def _request(self, rng: Random, row: Row) -> Fields:
-        title = self._phrase(rng, words.WISHES)
+        title = self._phrase(rng, WISHES)
         author = rng.choice(self.people.team) if rng.random() < 0.25 else lower_names(self._user(rng))
         fields: Fields = {
             "visible": "false" if rng.random() < 0.1 else "true",
-            "category": rng.choice(words.WISH_CATEGORIES),
+            "category": rng.choice(WISH_CATEGORIES),
             "status": "under_review",
             "translations": [
                 {
@@ -115,14 +115,14 @@ class Writer:
         fields: Fields = {
             "visible": "false" if rng.random() < 0.08 else "true",
             "actionComment": "false",
-            "text": self._phrase(rng, words.REMARKS),
+            "text": self._phrase(rng, REMARKS),
             "featureRequestTitle": title_of(row.parent),
             **(rng.choice(self.people.team) if by_team else self._user(rng)),
             "url": f"{APP}/inbox#featureRequestComment?id={row.id}",
         }
         if rng.random() < 0.2:
             del fields["featureRequestTitle"]
-            fields["parentComment"] = self._phrase(rng, words.REMARKS)
+            fields["parentComment"] = self._phrase(rng, REMARKS)
         return fields
 
     def _vote(self, rng: Random, row: Row) -> Fields:

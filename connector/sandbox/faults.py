@@ -1,4 +1,4 @@
-"""What goes wrong between a client and the two APIs."""
+"""Faults on purpose: scripted answers, resets, delays."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -1,28 +1,48 @@
-"""The sandbox: one company, two APIs, one clock."""
+"""The sandbox: a made-up Beamer and a made-up Segment around one world."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from threading import RLock
+from time import monotonic
 from typing import Any
 
 import httpx
 
 from connector.sandbox import trouble
-from connector.sandbox.beamer import BeamerApi
+from connector.sandbox.beamer_api import BeamerApi, trimmed
 from connector.sandbox.company import Company
-from connector.sandbox.endpoints import trimmed
 from connector.sandbox.faults import Faults
-from connector.sandbox.gate import Gate
 from connector.sandbox.message import Answer, Request, RequestSeen
-from connector.sandbox.plans import MONTHLY
-from connector.sandbox.posting import Posted, post
 from connector.sandbox.row import moment
-from connector.sandbox.segment import SegmentApi
-from connector.sandbox.served import Served
-from connector.sandbox.switches import Switches
-from connector.sandbox.timepiece import Timepiece
-from connector.sandbox.transport import BeamerTransport
+from connector.sandbox.segment_api import SegmentApi
+from connector.sandbox.server import Gate, Served
+from connector.sandbox.switches import MONTHLY, Switches
+from connector.sandbox.transport import BeamerTransport, Posted, post
 from connector.sandbox.world import World
+
+
+class Timepiece:
+    """Stands still, runs with real time, or faster."""
+
+    def __init__(self, now: datetime, speed: float) -> None:
+        self.speed = speed
+        self._base = now.timestamp()
+        self._since = monotonic()
+
+    def now(self) -> float:
+        return self._base + (monotonic() - self._since) * self.speed
+
+    def advance(self, seconds: float) -> None:
+        self._base += seconds
+
+    def for_limits(self, switches: Switches, arrived: float | None) -> float | None:
+        """Seconds for a limiter; None turns it off, as time that stands still would never let go."""
+        if switches.limiter_clock:
+            return switches.limiter_clock()
+        if arrived is not None:
+            return arrived
+        return self.now() if self.speed > 0 else None
+
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -75,6 +95,11 @@ class Sandbox:
     @api_key.setter
     def api_key(self, key: str) -> None:
         self._gate.key = key
+
+    @property
+    def more_keys(self) -> set[str]:
+        """Other keys of the same account."""
+        return self._gate.more_keys
 
     @property
     def spent(self) -> int:
@@ -154,3 +179,14 @@ class Sandbox:
         self.requests.append(
             RequestSeen(moment(now), request.api, request.method, path, dict(request.params), answer.status)
         )
+
+
+def environment(served: Served, sandbox: Sandbox) -> dict[str, str]:
+    """The connector's settings for this sandbox."""
+    return {
+        "BEAMER_API_KEY": sandbox.api_key,
+        "BEAMER_BASE_URL": served.beamer_url,
+        "BEAMER_PLAN": sandbox.plan,
+        "SEGMENT_WRITE_KEY": sandbox.write_key,
+        "SEGMENT_HOST": served.segment_url,
+    }

@@ -1,9 +1,26 @@
-"""What is unknown about the two APIs, as switches; the defaults are what is most likely."""
+"""What a sandbox may do: its plan, and everything that the API leaves open."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
+
+MONTHLY: dict[str, int | None] = {
+    "free": 1_000,
+    "starter": 20_000,
+    "pro": None,
+    "scale": None,
+    "starter-2026": 2_000,
+    "pro-2026": 20_000,
+    "scale-2026": 100_000,
+}
+LADDER = ("free", "starter", "pro", "scale")
+
+
+def reaches(plan: str, needed: str) -> bool:
+    """Whether a plan includes what is 'only available on' another one and up."""
+    return LADDER.index(plan.split("-")[0]) >= LADDER.index(needed)
+
 
 STREAMS = (
     "posts",
@@ -27,6 +44,10 @@ class Switches:
     date_to_inclusive: bool = True
     counters_lag: timedelta = timedelta(0)
     counters_ignore_deletions: bool = False
+    lists_lag: timedelta = timedelta(0)
+    """A child list shows a row so much later than its counter counts it."""
+    page_share: float = 1.0
+    """A page holds this share of the rows that it usually holds, and at least two."""
     filters_after_page: bool = False
     unfiltered_count: bool = False
     native_types: bool = False

@@ -1,6 +1,13 @@
-"""Beamer for httpx without sockets."""
+"""The sandbox without sockets: a transport for httpx, a post for the library of Segment."""
 
+import base64
+import gzip as gz
+import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -33,3 +40,99 @@ class BeamerTransport(httpx.BaseTransport):
         if answer.mishap:
             raise httpx.ReadTimeout("The read operation timed out", request=request)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+
+
+NOT_BODY = ("proxies", "oauth_manager", "retry_count")
+Handle = Callable[[Request], Answer]
+
+
+@dataclass(frozen=True)
+class Posted:
+    """As much of a `requests.Response` as anybody looks at."""
+
+    status_code: int
+    text: str
+    url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    history: "list[Posted]" = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return self.status_code < 400
+
+    @property
+    def content(self) -> bytes:
+        return self.text.encode()
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def post(
+    handle: Handle,
+    faults: Faults,
+    write_key: str,
+    host: str | None,
+    gzip: bool,
+    timeout: float,  # noqa: ARG001
+    body: dict[str, Any],
+) -> Posted:
+    """Send a batch as the library does, redirects and errors included."""
+    url = (host or "https://api.segment.io").rstrip("/") + "/v1/batch"
+    request = _request(write_key, url, gzip, {name: body[name] for name in body if name not in NOT_BODY})
+    posted = _sent(handle, faults, request, url)
+    if 300 <= posted.status_code < 400 and "Location" in posted.headers:
+        target = posted.headers["Location"]
+        followed = Request("segment", "GET", urlsplit(target).path, {}, request.headers)
+        arrived = _sent(handle, faults, followed, target)
+        posted = Posted(arrived.status_code, arrived.text, target, arrived.headers, [posted])
+    if not 200 <= posted.status_code < 300:
+        raise _refusal(posted)
+    return posted
+
+
+def _request(write_key: str, url: str, gzip: bool, body: dict[str, Any]) -> Request:
+    body = {"sentAt": datetime.now(UTC).isoformat(), **body, "writeKey": write_key}
+    data = json.dumps(body, default=_dated).encode()
+    credentials = base64.b64encode(f"{write_key}:".encode()).decode()
+    headers = {"content-type": "application/json", "authorization": f"Basic {credentials}"}
+    if gzip:
+        headers["content-encoding"] = "gzip"
+        data = gz.compress(data, 1)
+    return Request("segment", "POST", urlsplit(url).path, {}, headers, data)
+
+
+def _dated(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def _sent(handle: Handle, faults: Faults, request: Request, url: str) -> Posted:
+    answer = handle(request)
+    if answer.delay and faults.sleep:
+        faults.sleep(answer.delay)
+    if answer.mishap:
+        # Imported late: only the library's own errors will do, and only here.
+        from requests import exceptions
+
+        raise (
+            exceptions.ConnectionError("Connection reset")
+            if answer.mishap == "reset"
+            else exceptions.ReadTimeout("Read timed out")
+        )
+    return Posted(answer.status, answer.body.decode(errors="replace"), url, answer.headers)
+
+
+def _refusal(posted: Posted) -> Exception:
+    # Imported late: the sandbox is to start without the library.
+    from segment.analytics.request import APIError
+
+    code, message = "unknown", posted.text
+    try:
+        payload = posted.json()
+        code, message = payload["code"], payload["message"]
+    except (ValueError, KeyError, TypeError):
+        pass
+    error: Exception = APIError(posted.status_code, code, message, posted)
+    return error

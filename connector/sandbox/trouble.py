@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from connector.sandbox.beamer import said
+from connector.sandbox.beamer_api import said
 from connector.sandbox.faults import Step
 from connector.sandbox.message import Answer, Api, Request
-from connector.sandbox.segment import refusal
+from connector.sandbox.segment_api import refusal
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 Perform = Callable[[Request], Answer]

@@ -1,18 +1,171 @@
-"""The account's content as it stands at a moment, and the means to meddle with it."""
+"""The world of the sandbox: rows in lists, their counters, as time goes by."""
 
-from collections import defaultdict
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, overload
 
 from connector.sandbox.company import Company
-from connector.sandbox.life import DAY, HOUR, Happening, Life
-from connector.sandbox.numbering import Numbers
-from connector.sandbox.rates import CURVES, PARENTS
+from connector.sandbox.life import CURVES, DAY, HOUR, PARENTS, Happening, Life
 from connector.sandbox.row import Fields, Row, moment, seconds
-from connector.sandbox.shelf import Shelf
 from connector.sandbox.switches import STREAMS
-from connector.sandbox.tally import Tally, counters_of
+
+
+class Tally:
+    """Counts by the moments at which children came and went."""
+
+    def __init__(self) -> None:
+        self._came: list[float] = []
+        self._went: list[float] = []
+
+    def came(self, at: float) -> None:
+        insort(self._came, at)
+
+    def went(self, at: float) -> None:
+        insort(self._went, at)
+
+    def at(self, moment: float, *, ignore_deletions: bool = False) -> int:
+        """The count as it stood at a moment."""
+        gone = 0 if ignore_deletions else bisect_right(self._went, moment)
+        return bisect_right(self._came, moment) - gone
+
+
+def counters_of(row: Row) -> tuple[str, ...]:
+    """The counters of its parent that a row moves."""
+    if row.stream == "reactions":
+        return (f"{row.given.get('reaction', 'positive')}Reactions",)
+    return {
+        "comments": ("feedbacks",),
+        "feature_request_comments": ("commentsCount",),
+        "feature_request_votes": ("votesCount",),
+    }.get(row.stream, ())
+
+
+Key = tuple[int, int]
+
+
+def _key(row: Row) -> Key:
+    return (row.date_s, row.seq)
+
+
+class Newest(Sequence[Row]):
+    """A span of a shelf read backwards without copying it."""
+
+    def __init__(self, rows: list[Row], low: int, high: int) -> None:
+        self._rows = rows
+        self._positions = range(high - 1, low - 1, -1)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self._rows[position] for position in self._positions[index]]
+        return self._rows[self._positions[index]]
+
+
+class Shelf:
+    """Pages are slices: a page costs the same however long the list is."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._cache: dict[Any, list[Row]] = {}
+
+    def put(self, row: Row) -> None:
+        insort(self.rows, row, key=_key)
+        self._cache.clear()
+
+    def take(self, row: Row) -> None:
+        del self.rows[bisect_left(self.rows, _key(row), key=_key)]
+        self._cache.clear()
+
+    def touch(self) -> None:
+        """Forget listings: a row's fields have changed."""
+        self._cache.clear()
+
+    def span(
+        self, after: float, before: float, *, from_inclusive: bool, to_inclusive: bool
+    ) -> tuple[int, int]:
+        """The positions of the rows between two dates."""
+        start, end = (
+            (bisect_left if from_inclusive else bisect_right),
+            (bisect_right if to_inclusive else bisect_left),
+        )
+        low = start(self.rows, after, key=lambda row: row.date_s)
+        return low, max(low, end(self.rows, before, key=lambda row: row.date_s))
+
+    def ordered(self, span: tuple[int, int], order: str, pinned_first: bool) -> Sequence[Row]:
+        """The rows of a span in the order of a list."""
+        if order == "newest" and not pinned_first:
+            return Newest(self.rows, *span)
+        key = (span, order, pinned_first)
+        if key not in self._cache:
+            self._remember(key, _sorted(self.rows[slice(*span)], order, pinned_first))
+        return self._cache[key]
+
+    def kept(self, key: Any, rows: Sequence[Row], keep: Callable[[Row], bool]) -> Sequence[Row]:
+        """The rows that pass a filter, remembered under its key."""
+        if key not in self._cache:
+            self._remember(key, [row for row in rows if keep(row)])
+        return self._cache[key]
+
+    def _remember(self, key: Any, rows: list[Row]) -> None:
+        if len(self._cache) > 32:
+            self._cache.clear()
+        self._cache[key] = rows
+
+
+def _sorted(rows: list[Row], order: str, pinned_first: bool) -> list[Row]:
+    if order == "newest":
+        rows.reverse()
+    elif order == "unordered":
+        rows.sort(key=lambda row: blake2b(row.id.encode(), digest_size=8).digest())
+    if pinned_first:
+        rows.sort(key=lambda row: str(row.fields.get("pinned")).lower() != "true")
+    return rows
+
+
+FIRST_ID = {
+    "posts": 1_000,
+    "comments": 20_000,
+    "reactions": 300_000,
+    "feature_requests": 5_000,
+    "feature_request_comments": 70_000,
+    "feature_request_votes": 900_000,
+    "nps": 0,
+}
+BY_HAND = 500_000_000
+
+
+class Numbers:
+    """Hands out ids."""
+
+    def __init__(self, seed: int) -> None:
+        self._prefix = f"{seed % 65536:04x}"
+        self._given: Counter[tuple[str, int]] = Counter()
+
+    def give(self, row: Row) -> None:
+        self._give(row, FIRST_ID[row.stream])
+
+    def give_by_hand(self, row: Row) -> None:
+        self._give(row, BY_HAND)
+
+    def next_by_hand(self) -> int:
+        """A place among rows of the same date behind all that life has made."""
+        return BY_HAND + self._given.total()
+
+    def _give(self, row: Row, base: int) -> None:
+        self._given[row.stream, base] += 1
+        number = base + self._given[row.stream, base]
+        row.id = f"{row.appears_s:08x}{self._prefix}{number:012x}" if row.stream == "nps" else str(number)
+
 
 ROW_KEYS = {"date", "appears", "hidden", "deleted_at"}
 
@@ -155,6 +308,17 @@ class World:
     def delete(self, stream: str, row_id: str) -> None:
         """Take a row away; lists below it answer 404 from now on."""
         self._hide(self._ever[stream][row_id])
+
+    def move(self, stream: str, row_id: str, parent_id: str) -> None:
+        """Hang a row below another parent, as where two feature requests are merged."""
+        row = self._ever[stream][row_id]
+        self._shelf_of(row).take(row)
+        for counter in counters_of(row):
+            self._tallies[counter, row.parent_id].went(self.now)
+        row.parent = self._ever[PARENTS[stream]][parent_id]
+        self._shelf_of(row).put(row)
+        for counter in counters_of(row):
+            self._tallies[counter, row.parent_id].came(int(self.now))
 
     def set(self, stream: str, row_id: str, **fields: Any) -> None:
         """Write fields over those of a row; `date` and `hidden` too."""

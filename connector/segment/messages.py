@@ -1,15 +1,16 @@
-"""The finished message, built by the official library and frozen as the text that the outbox keeps."""
+"""Messages as Segment takes them, and batches of them within its limits."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from connector.errors import ConnectorError, Exit
+from connector.segment.client import tracker
 from connector.segment.events import FREE_TEXT, TRUNCATED
-from connector.segment.library import tracker
-from connector.segment.shape import Shaped
+from connector.segment.shaping import Shaped
 
-LIMIT = 32_000
+MOST_OF_ONE = 32_000
 # What the library adds to the arguments: its name and version, "type", longer key names.
 ADDED = 300
 # Of two long texts neither vanishes: so much is left of the one that is shortened first.
@@ -46,7 +47,7 @@ def build(shaped: Shaped) -> Message:
     """Build and freeze one message; raise `Unshapeable` where it cannot be made to fit."""
     # Nearly all fit as they are: to measure them before would cost as much as to build them.
     text = _frozen(shaped.body)
-    if text is None or len(text) > LIMIT:
+    if text is None or len(text) > MOST_OF_ONE:
         text = _frozen(_fitted(shaped.body))
     if text is None:
         # Raised here and not where it was caught: the library's error holds the whole message.
@@ -82,7 +83,7 @@ def _fitted(body: dict[str, Any]) -> dict[str, Any]:
         longest = max(texts, key=lambda name: _size(texts[name]), default=None)
         if longest is None or not texts[longest]:
             raise Unshapeable("it is over Segment's 32 KB without its texts and traits")
-        texts[longest] = cut(texts[longest], _room(texts, longest, excess))
+        texts[longest] = shortened_to(texts[longest], _room(texts, longest, excess))
     return shorter if _excess(body) > 0 else body
 
 
@@ -94,7 +95,7 @@ def _room(texts: dict[str, str], longest: str, excess: int) -> int:
 
 
 def _excess(body: dict[str, Any]) -> int:
-    return _size(body) + ADDED - LIMIT
+    return _size(body) + ADDED - MOST_OF_ONE
 
 
 def _shortened(body: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _without_traits(body: dict[str, Any]) -> dict[str, Any]:
     return _shortened(body, {}) | {"context": context}
 
 
-def cut(text: str, room: int) -> str:
+def shortened_to(text: str, room: int) -> str:
     """The longest beginning of a text that takes at most `room` bytes as escaped JSON."""
     low, high = 0, max(0, min(len(text), room))
     while low < high:
@@ -118,3 +119,32 @@ def cut(text: str, room: int) -> str:
         else:
             high = middle - 1
     return text[:low]
+
+
+T = TypeVar("T")
+
+MOST_MESSAGES = 100
+# Around the messages go the write key, `sentAt` and the names.
+ENVELOPE = 1_000
+MOST_BYTES = 500_000 - ENVELOPE
+SEPARATOR = len(", ")
+
+
+def into_batches(
+    items: Sequence[T], size: Callable[[T], int], most: int = MOST_MESSAGES, limit: int = MOST_BYTES
+) -> list[list[T]]:
+    """Cut into batches in order, each of at most `most` items and `limit` bytes with its separators.
+
+    An item that alone is over the limit goes alone: Segment's answer to it is then about it.
+    """
+    batches: list[list[T]] = []
+    used = 0
+    for item in items:
+        needed = size(item)
+        if not batches or len(batches[-1]) >= most or used + SEPARATOR + needed > limit:
+            batches.append([item])
+            used = needed
+        else:
+            batches[-1].append(item)
+            used += SEPARATOR + needed
+    return batches

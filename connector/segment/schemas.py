@@ -1,5 +1,6 @@
-"""The catalogue for programs: a JSON Schema per event, and the tracking plan for Segment Protocols."""
+"""The events as tables, JSON Schema and a Segment tracking plan."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from connector.segment.events import EVENTS, EVERYWHERE, Event, Property
@@ -64,3 +65,34 @@ def _described(p: Property) -> Schema:
     if p.type == "array":
         found["items"] = {"type": "string"}  # without it Segment calls what is inside unplanned
     return found
+
+
+HEAD = ("event", "when", "property", "type", "meaning", "example", "in Beamer's own source")
+Cells = tuple[str, ...]
+
+
+def listed() -> Iterator[Cells]:
+    """One row of cells per property, the event named in each."""
+    for event in EVENTS.values():
+        yield from (_cells(event.name, event.when, p) for p in event.properties)
+    yield from (_cells("any event", "only where it applies", p) for p in EVERYWHERE)
+
+
+def _cells(name: str, when: str, p: Property) -> Cells:
+    kind = f"{p.type} or null" if p.nullable else p.type
+    return (name, when, p.name, kind, p.meaning, p.example, "yes" if p.in_beamers_source else "")
+
+
+def markdown_table() -> str:
+    """The catalogue for the README; an event is named in its first line only."""
+    lines = [_line(HEAD), "|---" * len(HEAD) + "|"]
+    before = ""
+    for name, when, prop, kind, meaning, example, own in listed():
+        head = ("", "") if name == before else (f"**{name}**", when)
+        lines.append(_line((*head, f"`{prop}`", kind, meaning, f"`{example}`", own)))
+        before = name
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Cells) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -7,19 +7,19 @@ accepts its last page: no page that was accepted is asked for again.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from connector.clock import within
-from connector.state.effects import Effects, Judged, Page, Rejected
+from connector.domain.changes import Effects, Judged, Page, Rejected
+from connector.domain.verdicts import Verdict
 from connector.state.engine import Store
-from connector.state.intake import Intake
 from connector.state.leases import Fence, hold
+from connector.state.page_writer import Intake
 from connector.state.tables import backfills, readings, rows
-from connector.state.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,10 @@ class Reading:
     """One list that is being read: rows from `since` on and before `until`; None is open.
 
     `parent` is '0' for a list without; `date` and `title` are the parent's. `place` is where it stands.
+    `seen` counts the rows that it has shown since it was begun; `found` is how many it showed when it was
+    last read to its end, None where it was not, or was not known (404). `expected` is how many rows its
+    parent's counter or Beamer's count says that there are, None where neither is known. `doubted_at`: since
+    when fewer were found.
     """
 
     id: int
@@ -71,6 +75,19 @@ class Reading:
     until: datetime | None = None
     date: datetime | None = None
     title: str | None = field(default=None, repr=False)
+    seen: int = 0
+    found: int | None = None
+    expected: int | None = None
+    doubted_at: datetime | None = None
+
+    @property
+    def to_verify(self) -> bool:
+        """Whether it was read to its end, and is kept until what it showed is compared."""
+        return self.found is not None or self.doubted_at is not None
+
+    @property
+    def of_child(self) -> bool:
+        return self.parent != "0"
 
 
 @dataclass(slots=True)
@@ -92,10 +109,11 @@ _THESE = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"))
 _NAMED = rows.c.id.in_(bindparam("ids", expanding=True))
 _BEFORE = select(rows.c.id, rows.c.verdict).where(*_THESE, _NAMED)
 _REVIVE = update(rows).where(*_THESE, _NAMED).values(verdict=int(Verdict.EVENT))
+_STANDS = ("place", "since", "seen", "found", "expected", "doubted_at")
 _GO_ON = (
     update(readings)
     .where(readings.c.id == bindparam("which"))
-    .values(place=bindparam("place"), since=bindparam("since"))
+    .values({name: bindparam(name) for name in _STANDS})
 )
 _END = delete(readings).where(readings.c.id == bindparam("which"))
 _MINE = backfills.c.id == bindparam("mine")
@@ -115,9 +133,17 @@ class HistoryIntake(Intake):
     """Accepts pages of one backfill."""
 
     def __init__(
-        self, store: Store, fence: Fence, destination: str, run: int, backfill: int, *, resend: bool = False
+        self,
+        store: Store,
+        fence: Fence,
+        destination: str,
+        run: int,
+        backfill: int,
+        *,
+        resend: bool = False,
+        write_key: str = "",
     ) -> None:
-        super().__init__(store, fence, destination, run, resend=resend)
+        super().__init__(store, fence, destination, run, resend=resend, write_key=write_key)
         self._backfill = backfill
         self.asked = 0
 
@@ -166,10 +192,8 @@ class HistoryIntake(Intake):
         if effects.reading is None:
             db.execute(_END, {"which": of.id})
         else:
-            here = {"place": effects.reading.place, "since": effects.reading.since}
-            db.execute(_GO_ON, {"which": of.id, **here})
-        found, sent = effects.tally["rows"], len(effects.events)
-        db.execute(_COUNT, {"mine": self._backfill, "asked": self.asked, "found": found, "sent": sent})
+            db.execute(_GO_ON, _stands(effects.reading))
+        self._count_in(db, effects.tally["rows"], len(effects.events))
         return _opened(db, self._backfill, effects.opened)
 
     def open(self, new: Sequence[Reading], now: datetime) -> list[Reading]:
@@ -179,10 +203,28 @@ class HistoryIntake(Intake):
             return _opened(db, self._backfill, new)
 
     def close(self, of: Reading, now: datetime) -> None:
-        """A list is gone, with its parent: nothing more is to be read of it."""
+        """Nothing more is to be read of a list: it was compared, or is gone with its parent."""
         with self._store.write() as db:
             hold(db, self._fence, now)
             db.execute(_END, {"which": of.id})
+            self._count_in(db)
+        self.asked = 0
+
+    def keep(self, of: Reading, now: datetime) -> None:
+        """Write where a list stands outside of a page."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            db.execute(_GO_ON, _stands(of))
+            self._count_in(db)
+        self.asked = 0
+
+    def _count_in(self, db: Connection, found: int = 0, sent: int = 0) -> None:
+        """Add to the sums of the backfill what was asked since, and what came of it."""
+        db.execute(_COUNT, {"mine": self._backfill, "asked": self.asked, "found": found, "sent": sent})
+
+
+def _stands(of: Reading) -> dict[str, Any]:
+    return {"which": of.id, **{name: getattr(of, name) for name in _STANDS}}
 
 
 def _opened(db: Connection, backfill: int, new: Sequence[Reading]) -> list[Reading]:
@@ -196,6 +238,7 @@ def _opened(db: Connection, backfill: int, new: Sequence[Reading]) -> list[Readi
             "date": each.date,
             "place": each.place,
             "title": each.title,
+            "expected": each.expected,
         }
         for each in new
     ]
@@ -216,6 +259,10 @@ def find(store: Store, connection: str, wanted: Range) -> Backfill | None:
         & (backfills.c.resend == wanted.resend)
     )
     query = select(backfills).where(same).order_by(backfills.c.id.desc()).limit(1)
+    with store.read() as db:
+        # First, for one of which a part cannot be read is deleted by that: it begins again.
+        db.execute(select(backfills)).all()
+        db.execute(select(readings)).all()
     with store.read() as db:
         row = db.execute(query).one_or_none()
     return _backfill(row) if row else None
@@ -264,7 +311,16 @@ def lists(store: Store, backfill: int) -> list[Reading]:
     """The lists of a backfill that are not read to their end, in the order in which they were found."""
     with store.read() as db:
         found = db.execute(_LISTS, {"of": backfill})
-        return [Reading(r.id, r.stream, r.parent, r.place, r.since, r.until, r.date, r.title) for r in found]
+        names = [each.name for each in fields(Reading)]
+        return [Reading(*(getattr(row, name) for name in names)) for row in found]
+
+
+def abandon(store: Store, fence: Fence, backfill: int, now: datetime) -> None:
+    """Forget a backfill of which a list cannot be told any more: asked for again, it begins anew."""
+    with store.write() as db:
+        hold(db, fence, now)
+        db.execute(delete(readings).where(readings.c.backfill == backfill))
+        db.execute(delete(backfills).where(_MINE), {"mine": backfill})
 
 
 def finish(store: Store, fence: Fence, backfill: int, now: datetime) -> None:

@@ -1,20 +1,177 @@
-"""The engine: one way to open the store, one way to begin a transaction."""
+"""The engine of a database: opened, written to in transactions, its errors translated to ours."""
 
 import contextlib
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.pool import QueuePool
 
-from connector.errors import ConfigurationError, StoreUnreachable
-from connector.state import sqlite_file
-from connector.state.trouble import filed
+from connector.errors import ConfigurationError, StateDamaged, StoreRefused, StoreUnreachable
+from connector.state import damage, sqlite
+from connector.state.columns import Needed, taken_notes
+from connector.state.damage import Unreadable
+
+
+@contextmanager
+def filed(store: str) -> Iterator[None]:
+    """Turn whatever the database or its driver raises into StoreUnreachable; `store` says where it is.
+
+    What stays wrong until a person changes DATABASE_URL or the database is a StoreRefused.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        refused, said = _said(error)
+        if "integer overflow" in said:
+            raise StateDamaged(
+                f"A number in the database {store} is out of all bounds.",
+                todo="Run `beamer-segment state repair`: it says which.",
+            ) from None
+        raise (StoreRefused if refused else StoreUnreachable)(
+            f"The state store {store} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
+        ) from None
+    except NoneFree:
+        raise StoreUnreachable(f"The state store {store} has no connection free.") from None
+
+
+def _said(error: Exception) -> tuple[bool, str]:
+    """Whether trying again is of no use; and the line that says why.
+
+    It is the first line, for PostgreSQL puts rows into the next ones; for a refused value not even that.
+    """
+    driver = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    state = getattr(driver, "sqlstate", None)
+    if isinstance(error, DataError | IntegrityError):
+        return False, f"{type(driver).__name__} {state or ''}".strip()
+    lines = str(driver).strip().splitlines() or [type(driver).__name__]
+    if state or isinstance(driver, sqlite3.Error):
+        return state in REFUSING, lines[0].rstrip(".")
+    # One line an address that was tried. What the server itself says tells more than that another is away.
+    refusing = [line for line in lines if _refuses(line)]
+    return bool(refusing), _last_part(refusing[0] if refusing else lines[0])
+
+
+def _refuses(line: str) -> bool:
+    """Whether this is a failure to connect that only a person can mend: the driver gives no code for it."""
+    said = line.lower()
+    if "fatal:" in said:
+        return not any(words in said for words in PASSING)
+    return any(words in said for words in UNUSABLE)
+
+
+def _last_part(line: str) -> str:
+    """Without the address, where it is one of several that were tried, in a list."""
+    return line.rpartition(": connection failed: ")[2].lstrip("- ").rstrip(".")
+
+
+# By SQLSTATE: no right, no such schema, role or database, no such password.
+REFUSING = frozenset({"42501", "3F000", "28000", "28P01", "3D000"})
+# A server that is starting, full or behind a pooler that has lost it answers with FATAL, too.
+PASSING = (
+    "starting up",
+    "shutting down",
+    "recovery",
+    "not yet accepting",
+    "too many",
+    "remaining connection slots",
+    "connection limit",
+    "no more connections",
+    "max clients",
+    "max_client_conn",
+    "terminating connection",
+    "canceling",
+    "timeout",
+    "timed out",
+    "memory",
+    "could not",
+    "server login has been failing",
+    "server_login_retry",
+    "cannot connect to server",
+    "server down",
+    "server conn crashed",
+    "pooler_error",
+    "paused",
+    "request failed",
+)
+# What the driver and libpq say of the URL, or of what the server asks for and the URL does not give.
+UNUSABLE = (
+    "invalid connection option",
+    "bad value for",
+    "connection is bad: invalid",
+    "could not match",
+    "definition of service",
+    "does not support ssl",
+    "certificate",
+    "private key",
+    "no password supplied",
+    "password retrieved",
+    "authentication",
+    "channel binding",
+    "gssapi",
+)
+BACKUP = (
+    "from a backup, without the -wal and -shm beside it: what was sent since goes out again under the same "
+    "messageIds, and `quota set-used` tells what was spent."
+)
+_SCHEMA = "?options=-csearch_path%3Dname_of_the_schema"
+NO_SCHEMA = (
+    "Make the schema that the search_path names, and let the role use it (CREATE SCHEMA … AUTHORIZATION …), "
+    f"or name another in DATABASE_URL: {_SCHEMA}"
+)
+# By what the databases say (SQLite's result codes and PostgreSQL's messages).
+TODO = {
+    'option "schema"': f"In DATABASE_URL name the schema in libpq's way: {_SCHEMA}",
+    'option "currentSchema"': f"In DATABASE_URL name the schema in libpq's way: {_SCHEMA}",
+    'option "search_path"': f"In DATABASE_URL name the schema in libpq's way: {_SCHEMA}",
+    'option "ssl"': "In DATABASE_URL write sslmode=require in place of ssl=.",
+    'option "pgbouncer"': "Take pgbouncer= out of DATABASE_URL: PgBouncer needs no parameter here.",
+    "invalid connection option": "Take this parameter out of DATABASE_URL: behind the '?' only libpq's own "
+    "may stand, such as sslmode=require.",
+    "startup parameter": "Take options= out of DATABASE_URL, which PgBouncer does not pass on, and give the "
+    "role its search_path: ALTER ROLE … SET search_path = …",
+    "support SSL": "Set sslmode= in DATABASE_URL to what the server offers.",
+    "certificate": "Correct sslmode=, sslrootcert=, sslcert= or sslkey= in DATABASE_URL.",
+    "disk is full": "Make room on its disk; the next run goes on where this one stopped.",
+    "disk I/O error": "See whether its disk is full or damaged; the next run goes on where this one stopped.",
+    "No space left": "Make room on its disk; the next run goes on where this one stopped.",
+    "is locked": "Another program holds it: let that one finish, or end it. Then run again.",
+    "lock timeout": "Another session holds it: let that one finish, or end it. Then run again.",
+    "readonly": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
+    "unable to open": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
+    "read-only": "Let DATABASE_URL name a server that may be written to.",
+    "permission denied for database": "Let DATABASE_URL's role connect: GRANT CONNECT ON DATABASE … TO …",
+    "permission denied for schema": "Let DATABASE_URL's role make tables: GRANT USAGE, CREATE ON SCHEMA …",
+    "permission denied": "Give DATABASE_URL's user the right to make and to change tables there.",
+    "password": "Correct user and password in DATABASE_URL.",
+    "authentication": "Correct user and password in DATABASE_URL.",
+    "not permitted to log in": "Let the role log in (ALTER ROLE … LOGIN), or name another in DATABASE_URL.",
+    "pg_hba.conf": "Let the server accept this role from here (pg_hba.conf), or correct DATABASE_URL.",
+    "resolve host": "If this stays so, correct the host in DATABASE_URL.",
+    "translate host": "If this stays so, correct the host in DATABASE_URL.",
+    "no schema has been selected": NO_SCHEMA,
+    "does not exist": "Make what is missing there, or correct DATABASE_URL.",
+    "already exists": "There is a part of a store, without its version: bring back the whole of it from a "
+    "backup, or let DATABASE_URL name an empty database.",
+    "not a database": f"Let DATABASE_URL name another file, or bring this one back {BACKUP}",
+    "malformed": f"Bring it back {BACKUP} Without one, begin with a new file and the same BEAMER_START_DATE.",
+}
+MEANS = dict.fromkeys(
+    ("not a database", "malformed"),
+    "What only the store knew may be lost: what waits for Segment, what was sent, what was spent.",
+)
+
+
+def _first(by_words: Mapping[str, str], said: str) -> str:
+    return next((text for words, text in by_words.items() if words in said), "")
+
 
 SQLITE = ("sqlite", "sqlite+pysqlite")
 POSTGRES = ("postgresql", "postgresql+psycopg")
@@ -39,6 +196,9 @@ class Store:
         # process wait for each other here, without losing time.
         self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._mine = threading.local()
+        # Whether values that cannot be read are replaced; who only looks at the store leaves them.
+        self.mends = True
+        self.unreadable: dict[str, Unreadable] = {}
 
     @property
     def is_sqlite(self) -> bool:
@@ -62,8 +222,36 @@ class Store:
             with filed(str(self)), _part_of(outer):
                 yield outer
             return
-        with self._turn, filed(str(self)), self.engine.begin() as connection:
-            yield connection
+        with self._turn, filed(str(self)), self._sound(self.engine) as connection:
+            self._mine.writing = True
+            try:
+                yield connection
+            finally:
+                self._mine.writing = False
+        self._mend()
+
+    @contextmanager
+    def _sound(self, engine: Engine) -> Iterator[Connection]:
+        """One transaction; a value in it that cannot be done without, and cannot be read, ends it."""
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except Needed as needed:
+            with self._reading.begin() as connection:
+                raise damage.error(connection, needed) from None
+
+    def _mend(self) -> None:
+        """What this thread has read and could not be is replaced, or noted where one only looks."""
+        if getattr(self._mine, "writing", False) or not (columns := taken_notes()):
+            return
+        # A disk that is full or read-only keeps nobody from going on with what stands for them.
+        with contextlib.suppress(StoreUnreachable):
+            if self.mends:
+                damage.mend(self, columns)
+                return
+            with filed(str(self)), self._reading.begin() as connection:
+                found = damage.looked_up(connection, columns)
+            self.unreadable |= {each.where: each for each in found}
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -82,14 +270,15 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that only reads, and on SQLite waits for nobody."""
-        with filed(str(self)), self._reading.begin() as connection:
+        with filed(str(self)), self._sound(self._reading) as connection:
             yield connection
+        self._mend()
 
     def close(self) -> None:
         """Leave nothing behind; what cannot be cleaned up now is by the next one to close."""
         if self.is_sqlite:
             with contextlib.suppress(StoreUnreachable), filed(str(self)), self.engine.connect() as connection:
-                sqlite_file.truncate_log(driver(connection))
+                sqlite.truncate_log(driver(connection))
         self.engine.dispose()
 
 
@@ -128,7 +317,7 @@ def open_store(url: str, *, workers: int = 1) -> Store:
     try:
         parsed = make_url(url)
         if parsed.drivername in SQLITE:
-            return Store(sqlite_file.open_file(parsed))
+            return Store(sqlite.open_file(parsed))
         if parsed.drivername in POSTGRES:
             return Store(_postgres(parsed, workers))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
@@ -167,7 +356,23 @@ def _postgres(url: URL, workers: int) -> Engine:
         connect_args={name: value for name, value in given.items() if name not in url.query},
     )
     event.listen(engine, "begin", _postgres_begun)
+    event.listen(engine, "connect", _postgres_connected)
     return engine
+
+
+def _postgres_connected(connection: Any, _record: Any) -> None:
+    """PostgreSQL has dates that Python has not; they come as text, which a column's type cannot read."""
+    from psycopg import DataError
+    from psycopg.types.datetime import TimestampLoader
+
+    class Lenient(TimestampLoader):
+        def load(self, data: Any) -> Any:
+            try:
+                return super().load(data)
+            except DataError:
+                return bytes(data).decode()
+
+    connection.adapters.register_loader("timestamp", Lenient)
 
 
 def _postgres_begun(connection: Connection) -> None:

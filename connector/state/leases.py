@@ -1,19 +1,95 @@
-"""Leases: one run at a time for each kind of work on a connection, and no write without the lease."""
+"""Leases: the right of one run to work on a connection, with a fencing token that every write checks."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from connector.clock import Clock
 from connector.errors import Busy
 from connector.state.engine import HELD, Store
-from connector.state.owner import Owner, is_dead
 from connector.state.tables import leases
-from connector.state.writing import add_new
+from connector.state.upserts import add_new
+
+# The process namespace of a whole machine, as against a container's; the same number in every kernel.
+WHOLE_MACHINE = "pid:[4026531836]"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process; `started` tells it from a later one with the same pid.
+
+    A pid means something only within one boot and one `space` (process namespace). `machine` is empty
+    in a container, where neither it nor the host's name says which machine it is.
+    """
+
+    host: str
+    machine: str
+    boot: str
+    space: str
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, row: Any) -> "Owner":
+        """The owner that a lease's row names."""
+        return cls(row.host, row.machine, row.boot, row.space, row.pid, row.started)
+
+
+def this_process() -> Owner:
+    space = _space()
+    machine = _read("/etc/machine-id") if space == WHOLE_MACHINE else ""
+    boot = _read("/proc/sys/kernel/random/boot_id")
+    pid = os.getpid()
+    return Owner(socket.gethostname()[:255], machine[:64], boot[:64], space, pid, _started(pid) or "")
+
+
+def is_dead(owner: Owner, me: Owner) -> bool:
+    """True only where it is certain: the same machine, and another boot or no such process any more."""
+    if not (owner.boot and me.boot):
+        return False
+    if owner.boot != me.boot:
+        return owner.machine == me.machine != ""
+    return bool(owner.space) and owner.space == me.space and not _lives(owner)
+
+
+def _lives(owner: Owner) -> bool:
+    try:
+        os.kill(owner.pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    # /proc may be hidden from other users: what cannot be seen is taken to live.
+    if not Path(f"/proc/{owner.pid}").exists():
+        return True
+    return _started(owner.pid) == owner.started
+
+
+def _started(pid: int) -> str | None:
+    """Clock ticks between boot and the start of a process (field 22 of proc(5) stat), None if gone."""
+    # The command name stands in parentheses and may hold spaces and parentheses itself.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if fields and fields[0] not in "ZX" else None
+
+
+def _space() -> str:
+    with suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return ""
+
+
+def _read(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text(errors="replace").strip()
+    return ""
+
 
 SYNC, BACKFILL = "sync", "backfill"
 LASTS = timedelta(seconds=60)
@@ -86,6 +162,12 @@ def at_work(db: Connection, connection: str, me: Owner, now: datetime) -> bool:
     return any(_is_held(held, me, now) for held in found)
 
 
+def others_at_work(db: Connection, fence: Fence, me: Owner, now: datetime) -> bool:
+    """Whether a run of another kind is working on the connection; nobody is waited for."""
+    others = (leases.c.connection == fence.connection) & (leases.c.work != fence.work)
+    return any(_is_held(held, me, now) for held in db.execute(select(leases).where(others)).all())
+
+
 def hold(db: Connection, fence: Fence, now: datetime) -> None:
     """Renew the lease inside the caller's transaction; a run that has lost it writes nothing.
 
@@ -106,6 +188,14 @@ def renew(store: Store, fence: Fence, now: datetime) -> None:
     """Renew the lease of a run that has nothing to write, but waits for what it goes on with."""
     with store.write() as db:
         hold(db, fence, now)
+
+
+def progressed(store: Store, names: Collection[str]) -> dict[str, datetime]:
+    """When work on each of these connections last renewed its lease: it does with all that it writes."""
+    last = select(leases.c.connection, func.max(leases.c.expires_at)).group_by(leases.c.connection)
+    with store.read() as db:
+        found = db.execute(last.where(leases.c.connection.in_(names))).all()
+    return {name: expires - LASTS for name, expires in found}
 
 
 def release(store: Store, fence: Fence, now: datetime) -> None:

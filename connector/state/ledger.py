@@ -1,43 +1,94 @@
 """The quota ledger: a request is taken out of the budget before it is sent, or it is not sent.
 
-A crash between the two costs a request, never the limit. Two things hold a request back: the month's
+A crash between the two costs a request, never the limit. A request that never left this machine is given
+back, and only such a one. Two things hold a request back: the month's
 limit, which nothing exceeds, and the bucket, out of which the month is spent evenly. The same transaction
 hands out the moment at which the request may go, so that all processes on one account keep to one rate
 together.
+
+Beamer counts by its own clock, and so does the ledger: by the dates of Beamer's answers, reckoned on with
+this machine's clock. Where that clock may have been set since, a request has to fit into the month of the
+last answer, too, until an answer shows the time.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, case, select, update
 
-from connector.errors import ConfigurationError, NoBudget
-from connector.state import closing, spending
-from connector.state.bucket import Bucket
+from connector.domain.period import EPOCH, MICROSECOND, counted_after, day_of, micros, turns
+from connector.domain.plans import Limits
+from connector.errors import ConfigurationError, NoBudget, NotSent, Stopped
+from connector.state import budget, spending
+from connector.state.beamer_time import ANSWERS, NEAR, BeamerTime
+from connector.state.budget import Bucket, Standing, standing
+from connector.state.columns import Moment
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
-from connector.state.limits import Limits
-from connector.state.pacing import gap, pacing
-from connector.state.period import EPOCH, MICROSECOND, counted_after, day_of, micros, turns
-from connector.state.standing import Standing, standing
+from connector.state.spending import gap, pacing
 from connector.state.tables import accounts, spends
-from connector.state.writing import add, add_up
+from connector.state.upserts import add, add_up
 
-__all__ = ["Balance", "Ledger", "Limits"]
+__all__ = ["Balance", "Charge", "Ledger", "Limits"]
 
 SECONDS_A_DAY = 86_400
 CLOSED = "Beamer refuses requests for now (429)."
 SPENT = "The quota is spent."
 NOTHING_NOTED = "Nothing was written down."
 NOT_AT_HAND = "The budget at hand is spent."
+# So often a run writes down what time it is at Beamer.
+TOLD_EVERY = timedelta(minutes=10)
+# While this machine's clock shows what is over, nothing comes in: one request may ask what time it is.
+MOST_OWED = -1.0
 
 _MINE = accounts.c.name == bindparam("who")
 _ACCOUNT = select(accounts).where(_MINE)
 _SETTLE = update(accounts).where(_MINE).values(level=bindparam("held"), level_at=bindparam("as_of"))
 _CLOSE = update(accounts).where(_MINE).values(closed_until=bindparam("until"), refusals=bindparam("count"))
+_GIVE_BACK = (
+    update(spends)
+    .where(
+        spends.c.account == bindparam("who"),
+        spends.c.day == bindparam("on"),
+        spends.c.connection == bindparam("mine"),
+        spends.c.purpose == bindparam("of"),
+        spends.c.requests > 0,
+    )
+    .values(requests=spends.c.requests - 1)
+)
+_REFILL = update(accounts).where(_MINE).values(level=accounts.c.level + bindparam("refill"))
+_TELL = (
+    update(accounts)
+    .where(_MINE)
+    .values(
+        beamer_time=bindparam("told", type_=Moment),
+        local_time=bindparam("here", type_=Moment),
+        doubted=bindparam("seconds"),
+        began_at=case(
+            (accounts.c.began_at > bindparam("told", type_=Moment), bindparam("told", type_=Moment)),
+            else_=accounts.c.began_at,
+        ),
+    )
+)
 _OPEN = update(accounts).where(_MINE, accounts.c.refusals > 0).values(closed_until=None, refusals=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One request that was taken out of the budget.
+
+    It may be sent at the moment `at`. It counts on `day` (UTC, in days since the epoch) under `purpose`, and
+    took `drawn` out of the bucket.
+    """
+
+    at: datetime
+    day: int
+    purpose: str
+    drawn: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +135,18 @@ class Ledger:
         self.account = account
         self._connection = connection
         self.limits = limits
+        # What time it is at Beamer, from its first answer to this process on; until then the store says.
+        self._time: BeamerTime | None = None
+        self._told_at: datetime | None = None
+        self._asked_in_vain = False
+        # What was charged since the last answer, by day and purpose; and for whom.
+        self._charged: Counter[tuple[int, str]] = Counter()
+        self._fence: Fence | None = None
 
     def take(
         self, purpose: str, now: datetime, fence: Fence | None = None, *, beyond_bucket: bool = False
-    ) -> datetime:
-        """Take one request out of the budget and give the moment at which it may be sent.
+    ) -> Charge:
+        """Take one request out of the budget; the charge says when it may be sent.
 
         Raises NoBudget when none is left or at hand, or while the account is closed; nothing is charged
         then. `beyond_bucket`: a person's own command is held by the month's limit alone. So is what is
@@ -101,26 +159,151 @@ class Ledger:
             # From here on the account's row is locked until the commit.
             values = {"who": self.account, "now": now, "at": micros(now), "gap": pause}
             account = db.execute(pacing(db.dialect.name), values).one()
-            if until := closing.closed(account.closed_until, now, self.limits.period_day):
-                raise NoBudget(CLOSED, until=until)
+            beamer_now = self._reckoned(account).at(now)
+            if until := budget.closed(account.closed_until, beamer_now, self.limits.period_day):
+                raise NoBudget(CLOSED, until=until - (beamer_now - now))
+            drawn = 0.0
             if self.limits.usable is not None:
                 spared = purpose == spending.ALLOWANCE
-                self._draw(db, account, now, beyond_bucket=beyond_bucket or spared, spared=spared)
-            charge = {"account": self.account, "day": day_of(now), "connection": self._connection}
-            add_up(db, spends, [{**charge, "purpose": purpose, "requests": 1}], "requests")
+                drawn = self._draw(db, account, now, beyond_bucket=beyond_bucket or spared, spared=spared)
+            day = day_of(beamer_now)
+            spend = {"account": self.account, "day": day, "connection": self._connection}
+            add_up(db, spends, [{**spend, "purpose": purpose, "requests": 1}], "requests")
             slot = EPOCH + (int(account.next_at) - pause) * MICROSECOND
-            return min(slot, now) if account.burst >= 0 else slot
+            at = min(slot, now) if account.burst >= 0 else slot
+        self._charged[day, purpose] += 1
+        self._fence = fence
+        return Charge(at, day, purpose, drawn)
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far Beamer's clock is ahead of this machine's, as its answers to this process show it."""
+        return self._time.ahead if self._time else timedelta(0)
+
+    @property
+    def furthest(self) -> timedelta | None:
+        """So far ahead of this machine's clock it may be at Beamer; None while no answer has told a date."""
+        return self._time.furthest if self._time and self._time.told else None
+
+    def beamer_now(self, now: datetime) -> datetime:
+        """What time it is at Beamer when this machine's clock shows `now`."""
+        if self._time:
+            return self._time.at(now)
+        with self._store.read() as db:
+            return self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none()).at(now)
+
+    def latest(self, now: datetime) -> datetime:
+        """The latest that it may be, whichever clock is behind: what is kept for days is kept since then."""
+        return max(now, now + self.ahead, self.beamer_now(now))
+
+    def hear(self, date: datetime | None, now: datetime) -> None:
+        """Take the time from the date of an answer to this account; None: it had none."""
+        time = self._time
+        if time is None:
+            with self._store.read() as db:
+                time = self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
+        reckoned, doubted = time.at(now), time.doubted
+        self._time = time
+        told = time.hear(date, now)
+        was_off = told and abs(time.at(now) - reckoned) > NEAR
+        due = self._told_at is None or not timedelta(0) <= now - self._told_at < TOLD_EVERY
+        if was_off or time.doubted != doubted or (told and due):
+            self._tell(time, day_of(time.at(now)) if was_off else None, now)
+            self._told_at = now
+        if told:
+            self._asked_in_vain = False
+            self._charged.clear()
+
+    def _tell(self, time: BeamerTime, day: int | None, now: datetime) -> None:
+        """Write down what time it is; what was just charged to other days was sent on this `day`."""
+        moved = {key: count for key, count in self._charged.items() if day not in (None, key[0])}
+        mine = {"account": self.account, "connection": self._connection}
+        with self._store.write() as db:
+            if moved and self._fence:
+                hold(db, self._fence, now)
+            seconds = None if time.doubted is None else round(time.doubted.total_seconds())
+            told = {"told": time.beamer, "here": time.local, "seconds": seconds}
+            db.execute(_TELL, {"who": self.account, **told})
+            rows = [
+                {**mine, "day": on, "purpose": purpose, "requests": count}
+                for (was_on, purpose), number in moved.items()
+                for on, count in ((was_on, -number), (day, number))
+            ]
+            add_up(db, spends, rows, "requests")
+
+    def _reckoned(self, account: Row[Any] | None) -> BeamerTime:
+        """Beamer's time as this process heard it, or else as the store has it from another one."""
+        if self._time or account is None:
+            return self._time or BeamerTime()
+        # One more answer that says the same, in a later run, is enough.
+        doubted = None if account.doubted is None else timedelta(seconds=account.doubted)
+        return BeamerTime(account.beamer_time, account.local_time, doubted, ANSWERS - 1)
+
+    @contextmanager
+    def taken(
+        self, purpose: str, now: datetime, *, fence: Fence | None = None, beyond_bucket: bool = False
+    ) -> Iterator[datetime]:
+        """Take one request for what is sent inside; gives the moment at which it may be sent.
+
+        It is given back if it turns out inside that the request was never sent.
+        """
+        charge = self.take(purpose, now, fence, beyond_bucket=beyond_bucket)
+        try:
+            yield charge.at
+        except (NotSent, Stopped):
+            self.give_back(charge)
+            raise
+
+    def give_back(self, charge: Charge) -> None:
+        """Undo a charge whose request never left this machine; to be called once for each.
+
+        Where the charge is not found any more, such as after the account got its first name, it stays.
+        """
+        mine = {"who": self.account}
+        with self._store.write() as db:
+            # Locked in the order in which `take` does.
+            if db.execute(_ACCOUNT.with_for_update(), mine).one_or_none() is None:
+                return
+            spend = {**mine, "on": charge.day, "mine": self._connection, "of": charge.purpose}
+            if db.execute(_GIVE_BACK, spend).rowcount and charge.drawn:
+                db.execute(_REFILL, {**mine, "refill": charge.drawn})
+        self._charged[charge.day, charge.purpose] -= self._charged[charge.day, charge.purpose] > 0
 
     def _draw(
         self, db: Connection, account: Row[Any], now: datetime, *, beyond_bucket: bool, spared: bool
-    ) -> None:
-        stands = standing(db, self.account, self.limits, account, now)
-        if not stands.left or (not beyond_bucket and stands.bucket.level < 1):
-            raise NoBudget(
-                NOT_AT_HAND if stands.left else SPENT,
-                until=self._again(db, stands, now, beyond_bucket=beyond_bucket),
-            )
-        self._settle(db, stands.bucket if spared else stands.bucket.drawn())
+    ) -> float:
+        """Draw on the month and, unless `spared`, on the bucket; how much was in it for this."""
+        time = self._reckoned(account)
+        beamer_now = time.at(now)
+        stands = standing(db, self.account, self.limits, account, beamer_now)
+        asks = time.set_back(now) and stands.bucket.level > MOST_OWED
+        if not stands.left or not (beyond_bucket or asks or stands.bucket.level >= 1):
+            until = self._again(db, stands, beamer_now, beyond_bucket=beyond_bucket)
+            raise NoBudget(NOT_AT_HAND if stands.left else SPENT, until=until and until - (beamer_now - now))
+        before = stands.bucket
+        after = before if spared else before.drawn()
+        if asks and before.level < 1:
+            after = replace(before, level=before.level - 1)
+        if not time.sure(now):
+            self._fit_before(db, account, time.beamer)
+            if account.level_at is not None:
+                # What has come in since shows when the time is known.
+                before = Bucket(account.level, EPOCH + account.level_at * MICROSECOND)
+                lowest = min(0.0, before.level) if beyond_bucket else before.level - 1
+                after = before if spared else replace(before, level=max(lowest, before.level - 1))
+        self._settle(db, after)
+        return before.level - after.level
+
+    def _fit_before(self, db: Connection, account: Row[Any], last: datetime | None) -> None:
+        """A clock that was set opens no month: until an answer shows the time, the one before counts, too.
+
+        Of a month that was spent to its end one request may ask whether the next one has begun.
+        """
+        if last is None or standing(db, self.account, self.limits, account, last).left:
+            return
+        if self._asked_in_vain:
+            raise NoBudget(SPENT)
+        self._asked_in_vain = True
 
     def _again(
         self, db: Connection, stands: Standing, now: datetime, *, beyond_bucket: bool
@@ -135,7 +318,8 @@ class Ledger:
         if day is not None:
             return turns(now, day)[1] if stands.usable else None
         wanted = stands.used + 1 - stands.usable
-        return spending.falls_out(db, self.account, counted_after(now, None), wanted)
+        over = spending.over_by(now)
+        return spending.falls_out(db, self.account, counted_after(now, None), wanted, over=over)
 
     def _settle(self, db: Connection, bucket: Bucket) -> None:
         db.execute(_SETTLE, {"who": self.account, "held": bucket.level, "as_of": micros(bucket.at)})
@@ -143,10 +327,12 @@ class Ledger:
     def set_used(self, total: int, now: datetime, since: datetime | None = None) -> int:
         """Beamer's dashboard shows that so many requests were used this month: ours, and others' elsewhere.
 
-        `since` is the first day of what it counts, where no day of the month was told. What was told before
+        `since` is the first day of what it counts, where no day of the month was told: what others spent
+        counts until that month is over. What was told before
         in the same month is replaced, and nothing is assumed any more. Gives how many of our own were sent
         in that time. Raises ConfigurationError where it cannot be known which of them are among the others.
         """
+        now = self.beamer_now(now)
         self._judge_since(since, now)
         with self._store.write() as db:
             account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one_or_none()
@@ -155,7 +341,9 @@ class Ledger:
             if since is None and self.limits.period_day is None:
                 self._refuse_ambiguous(spending.ours(db, self.account, after, day_of(now) - 1))
             own = spending.ours(db, self.account, after, day_of(now))
-            spending.tell(db, self.account, after, day_of(now), total)
+            rolling = since is not None and self.limits.period_day is None
+            day = day_of(since) if since and rolling else day_of(now)
+            spending.tell(db, self.account, after, day, total, of_a_month=rolling)
             if account and account.level_at is not None and self.limits.usable is not None:
                 # What came in until now did so by the old figures.
                 left = standing(db, self.account, self.limits, account, now).left
@@ -173,11 +361,11 @@ class Ledger:
                 means=NOTHING_NOTED,
                 todo="Correct BEAMER_PERIOD_DAY, or leave out --since.",
             )
-        if not counted_after(now, None) < day_of(since) <= day_of(now):
+        if day_of(since) > day_of(now) or spending.month_end(day_of(since)) <= now:
             raise ConfigurationError(
                 f"No month that counts today began on {since:%Y-%m-%d}.",
                 means=NOTHING_NOTED,
-                todo="Give the first day that Beamer's dashboard counts: today, or one of the 31 before.",
+                todo="Give the first day that Beamer's dashboard counts: less than a month ago.",
             )
 
     def _refuse_ambiguous(self, ours: int) -> None:
@@ -196,18 +384,19 @@ class Ledger:
 
         Refusals of requests that were under way together close it once.
         """
-        day = self.limits.period_day
+        day, here = self.limits.period_day, now
         with self._store.write() as db:
             new = {"name": self.account, "next_at": micros(now), "refusals": 0, "began_at": now}
             add(db, accounts, [new])
             account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one()
-            if already := closing.closed(account.closed_until, now, day):
-                return already
-            refusals = closing.in_a_row(account.refusals, account.closed_until, now, day)
-            until = closing.reopens(refusals, now, day)
+            now = self._reckoned(account).at(here)
+            if already := budget.closed(account.closed_until, now, day):
+                return already - (now - here)
+            refusals = budget.in_a_row(account.refusals, account.closed_until, now, day)
+            until = budget.reopens(refusals, now, day)
             values = {"who": self.account, "until": until, "count": refusals + 1}
             db.execute(_CLOSE, values)
-            return until
+            return until - (now - here)
 
     def opened(self) -> None:
         """A request was answered: the account is open."""
@@ -216,28 +405,32 @@ class Ledger:
 
     def balance(self, now: datetime) -> Balance:
         """What the account has spent and may still spend."""
-        day = self.limits.period_day
-        after = counted_after(now, day)
+        day, here = self.limits.period_day, now
         with self._store.read() as db:
             account = db.execute(_ACCOUNT, {"who": self.account}).one_or_none()
+            time = self._reckoned(account)
+            now = time.at(here)
+            after = counted_after(now, day)
             stands = standing(db, self.account, self.limits, account, now)
-            purposes = spending.by_purpose(db, self.account, after)
+            over = spending.over_by(now) if day is None else None
+            purposes = spending.by_purpose(db, self.account, after, over=over)
             limited = self.limits.usable is not None
             again = self._again(db, stands, now, beyond_bucket=False) if limited else now
+        asks = time.set_back(here) and stands.left > 0 and stands.bucket.level > MOST_OWED
         until, refusals = (account.closed_until, account.refusals) if account else (None, 0)
-        closed = closing.closed(until, now, day)
+        closed, off = budget.closed(until, now, day), now - here
         return Balance(
             used=stands.used - stands.assumed,
             left=stands.left if limited else None,
-            closed_until=closed,
-            refused=closing.in_a_row(refusals, until, now, day) > 0,
+            closed_until=closed and closed - off,
+            refused=budget.in_a_row(refusals, until, now, day) > 0,
             by_purpose=purposes,
             since=EPOCH + timedelta(days=after + 1),
             until=None if day is None else turns(now, day)[1],
-            level=stands.bucket.level if limited else None,
+            level=max(1.0 if asks else 0.0, stands.bucket.level) if limited else None,
             per_day=stands.rate * SECONDS_A_DAY if limited else None,
             assumed=stands.assumed,
-            again=max(again, closed) if again and closed else again,
+            again=again and max(again, closed or again) - off,
             drawn=account.drawn if account else 0,
             over=max(0, stands.used - stands.usable) if limited else 0,
         )

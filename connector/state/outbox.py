@@ -20,11 +20,15 @@ from sqlalchemy import (
     update,
 )
 
-from connector.state.effects import Outgoing
+from connector.domain.changes import Outgoing
+from connector.errors import StateDamaged
+from connector.state.columns import Moment
+from connector.state.credentials import write_keys
+from connector.state.damage import Unreadable
 from connector.state.engine import Store
 from connector.state.leases import Fence, hold
-from connector.state.tables import LIVE, Moment, outbox, tallies
-from connector.state.writing import add_new, add_up
+from connector.state.tables import LIVE, connections, outbox, tallies
+from connector.state.upserts import add_new, add_up
 
 WAITING, FLIGHT, DEAD = "waiting", "flight", "dead"
 # Segment forgets a messageId after about 24 hours (observed-facts.md): past this, an unconfirmed row
@@ -55,15 +59,18 @@ def enqueue(
     stream: str = "",
     *,
     again: bool = False,
+    write_key: str = "",
 ) -> None:
     """Put finished messages into the outbox, in the caller's transaction.
 
-    `stream` is that of messages that name none. `again`: a dead letter of the same messageId waits once more.
+    `stream` is that of messages that name none. `again`: a dead letter of the same messageId waits once more,
+    and so does one that waits for a former write key. `write_key`: the digest of the one they are made for.
     """
     same = {
         "connection": fence.connection,
         "destination": destination,
         "work": fence.work,
+        "write_key": write_key,
         "made_at": now,
         "state": "waiting",
         "tries": 0,
@@ -98,19 +105,28 @@ def _take_over(db: Connection, fence: Fence, ids: Sequence[object]) -> None:
 
 def _revive(db: Connection, values: Sequence[Mapping[str, Any]]) -> None:
     """Dead letters wait again as they are made now; one that may have arrived once still may."""
-    dead = set(db.scalars(_DEAD_OF, {"ids": [value["message_id"] for value in values]}))
-    names = ("work", "made_at", "message", "size")
+    ids = [value["message_id"] for value in values]
+    dead = set(db.scalars(_DEAD_OF, {"ids": ids, "key": values[0]["write_key"]}))
+    names = ("work", "write_key", "made_at", "message", "size")
     if made := [value for value in values if value["message_id"] in dead]:
         db.execute(_REVIVE, [{"of": v["message_id"], **{f"new_{n}": v[n] for n in names}} for v in made])
 
 
 class Outbox:
-    """The outbox of one connection, under the lease of the run that empties it: what such runs have made."""
+    """The outbox of one connection, under the lease of the run that empties it: what such runs have made.
 
-    def __init__(self, store: Store, fence: Fence, destination: str) -> None:
+    `write_key` is the digest of the key that they send with; what was made for another one is not touched.
+    """
+
+    def __init__(self, store: Store, fence: Fence, destination: str, write_key: str = "") -> None:
         self._store = store
         self._fence = fence
-        self._mine = {"whose": fence.connection, "where": destination, "kind": fence.work}
+        self._mine = {
+            "whose": fence.connection,
+            "where": destination,
+            "kind": fence.work,
+            "key": write_key,
+        }
 
     def claim(self, most: int, now: datetime) -> list[Letter]:
         """Mark the oldest waiting messages as in flight, in a transaction before they are sent.
@@ -153,13 +169,28 @@ class Outbox:
             values |= _NOT_SENT
         self._set(letters, now, values)
 
-    def bury(self, letter: Letter, answer: str, now: datetime, *, unsure: bool = False) -> None:
+    def bury(
+        self, letter: Letter, answer: str, now: datetime, latest: datetime, *, unsure: bool = False
+    ) -> None:
         """Segment refused it for good: a dead letter, with the answer it got.
 
+        `latest`: the latest that it may be; it is kept for 30 days from then on.
         `unsure`: this run had sent it before without an answer, and it may have arrived then.
         """
-        values: dict[str, Any] = {"state": DEAD, "answer": answer, "answered_at": now}
+        values: dict[str, Any] = {"state": DEAD, "answer": answer, "answered_at": latest}
         self._set([letter], now, values if unsure else values | _NOT_SENT)
+
+    def look_through(self) -> None:
+        """Read whose each waiting message is: one of which that is damaged would wait for ever unseen."""
+        with self._store.read() as db:
+            known = set(db.execute(select(connections.c.name)).scalars())
+            strays = {row.connection for row in db.execute(_WHOSE)} - known
+        if strays:
+            raise StateDamaged(
+                f"Messages wait of a connection that there is not: table {outbox.name}, column connection, "
+                f"value '{min(strays)}'.",
+                todo="Run `beamer-segment state repair`: their messageIds tell whose they are.",
+            )
 
     def waiting(self) -> int:
         """How many messages wait for this destination, in flight ones included."""
@@ -187,8 +218,10 @@ _LIVE = and_(
     outbox.c.connection == bindparam("whose"),
     outbox.c.destination == bindparam("where"),
     outbox.c.work == bindparam("kind"),
+    outbox.c.write_key == bindparam("key"),
     LIVE,
 )
+_WHOSE = select(outbox.c.connection, outbox.c.destination, outbox.c.work).where(LIVE).distinct()
 _WAITING = select(func.count()).select_from(outbox).where(_LIVE)
 _WEIGHT = select(func.coalesce(func.sum(outbox.c.size), 0)).where(_LIVE)
 _OLDEST = select(outbox.c.id).where(_LIVE).order_by(outbox.c.id).limit(bindparam("most"))
@@ -223,17 +256,17 @@ _TAKE_OVER = (
     .values(connection=bindparam("mine"), work=bindparam("kind"))
 )
 # A messageId tells the account and the destination, too.
-_DEAD_OF = select(outbox.c.message_id).where(
-    outbox.c.state == DEAD, outbox.c.message_id.in_(bindparam("ids", expanding=True))
-)
+_OVER = or_(outbox.c.state == DEAD, and_(outbox.c.state == WAITING, outbox.c.write_key != bindparam("key")))
+_DEAD_OF = select(outbox.c.message_id).where(_OVER, outbox.c.message_id.in_(bindparam("ids", expanding=True)))
 _REVIVE = (
     update(outbox)
-    .where(outbox.c.message_id == bindparam("of"), outbox.c.state == DEAD)
+    .where(outbox.c.message_id == bindparam("of"), outbox.c.state.in_((DEAD, WAITING)))
     .values(
         state=WAITING,
         answer=None,
         answered_at=None,
         work=bindparam("new_work"),
+        write_key=bindparam("new_write_key"),
         made_at=bindparam("new_made_at"),
         message=bindparam("new_message"),
         size=bindparam("new_size"),
@@ -243,22 +276,46 @@ _CLAIM = _CLAIMING.where(outbox.c.id.in_(_OLDEST))
 _CLAIM_THESE = _CLAIMING.where(outbox.c.id.in_(bindparam("these", expanding=True)))
 
 
+def strays(db: Connection) -> list[Unreadable]:
+    """Messages of a connection that there is not."""
+    known = select(connections.c.name)
+    found = db.scalars(select(outbox.c.id).where(LIVE, outbox.c.connection.not_in(known)))
+    return [Unreadable(outbox, "connection", {"id": number}) for number in found]
+
+
 def _these(letters: Sequence[Letter]) -> ColumnElement[bool]:
     return outbox.c.id.in_([letter.id for letter in letters])
 
 
 def _letter(row: Any, now: datetime) -> Letter:
-    late = now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
+    # Of one that cannot be read, it may be long ago.
+    late = row.first_sent_at is None or now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
     return Letter(row.id, row.message_id, row.stream, row.message, row.size, late)
 
 
 def listed(store: Store, connection: str | None, state: str | None, most: int) -> Sequence[Mapping[str, Any]]:
-    """Rows of the outbox without their text, oldest first."""
-    columns = [column for column in outbox.c if column.name != "message"]
+    """Rows of the outbox without their text, oldest first; `held`: made for a former write key."""
+    columns = [column for column in outbox.c if column.name not in ("message", "write_key")]
     where = _where(connection) & (outbox.c.state == state if state else true())
     with store.read() as db:
-        found = db.execute(select(*columns).where(where).order_by(outbox.c.id).limit(most))
-        return [dict(row._mapping) for row in found]
+        keys = write_keys(db)
+        found = db.execute(
+            select(*columns, outbox.c.write_key).where(where).order_by(outbox.c.id).limit(most)
+        )
+        return [_listed(dict(row._mapping), keys) for row in found]
+
+
+def _listed(row: dict[str, Any], keys: Mapping[tuple[str, str], str]) -> Mapping[str, Any]:
+    key = row.pop("write_key")
+    return {**row, "held": key != keys.get((row["connection"], row["destination"]), key)}
+
+
+def held(store: Store, connection: str, destination: str, write_key: str) -> int:
+    """How many messages wait for former write keys of a destination."""
+    mine = (outbox.c.connection == connection) & (outbox.c.destination == destination)
+    query = select(func.count()).select_from(outbox).where(mine, outbox.c.write_key != write_key, LIVE)
+    with store.read() as db:
+        return int(db.execute(query).scalar_one())
 
 
 def shown(store: Store, which: str) -> Mapping[str, Any] | None:

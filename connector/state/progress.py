@@ -1,123 +1,24 @@
-"""How far each list has been read: streams, parents and their child lists, as a run takes them up."""
+"""The progress of each stream, parent and child list: loaded, saved, reset."""
 
-from dataclasses import dataclass, field, fields
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Table, bindparam, select
+from sqlalchemy import Column, Connection, Table, bindparam, delete, func, or_, select, update
 
-from connector.errors import Forbidden
+from connector.domain.state import ChildState, ParentState, Progress, StreamState
+from connector.domain.verdicts import Verdict
+from connector.errors import ConfigurationError, StateDamaged
+from connector.state.damage import Unreadable
 from connector.state.engine import Store
-from connector.state.tables import children, parents, streams
-from connector.state.writing import add
+from connector.state.leases import Fence, hold
+from connector.state.tables import children, connections, days, parents, rows, streams, tallies
+from connector.state.upserts import add
 
 # Clocks differ by less.
 FUTURE = timedelta(days=2)
-
-
-@dataclass(slots=True)
-class StreamState:
-    """One stream: `complete` once its list was read to the far end.
-
-    `windows` is what the audit of a list without counters has still to do (see sync/lists/windows.py).
-    `recent` counts the rows found lately, as of `looked_at`; `curve` is how rows come at a parent as it
-    grows older, fitted at `fitted_at`. `judged` counts the latest rows, and `wanted` those of them that were
-    to be sent. `announced` and `silent` count rows that came with and without a
-    word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the
-    last one at `failed_at`, make it rest.
-    """
-
-    scope: int
-    name: str
-    watermark: datetime | None = None
-    complete_through: datetime | None = None
-    complete: bool = False
-    place: str | None = None
-    list_order: str = "unknown"
-    short_ends: bool | None = None
-    looked_at: datetime | None = None
-    recent: float = 0.0
-    audited_at: datetime | None = None
-    windows: str | None = None
-    curve: str | None = None
-    fitted_at: datetime | None = None
-    judged: float = 0.0
-    wanted: float = 0.0
-    announced: float = 0.0
-    silent: float = 0.0
-    distrusted: bool = False
-    trouble: str | None = None
-    trouble_at: datetime | None = None
-    failures: int = 0
-    failed_at: datetime | None = None
-
-    def forbidden_since(self, moment: datetime) -> bool:
-        """Whether Beamer has said since then that the key may not read it."""
-        trouble, at = self.trouble or "", self.trouble_at
-        return Forbidden.tells(trouble) and at is not None and at > moment
-
-
-@dataclass(slots=True)
-class ParentState:
-    """A post or a feature request, as last seen on a page.
-
-    `known_at` and `looked_at` say when that was first and last; `proved_at`, when a reading to its
-    window's end last made sure that nothing hides there. `failures` in a row of the block that it is in,
-    the last one at `failed_at`, make that rest.
-    """
-
-    id: str
-    date: datetime
-    status: str | None = None
-    changes: int = 0
-    gone: bool = False
-    metrics: str | None = None
-    metrics_day: int | None = None
-    known_at: datetime | None = None
-    looked_at: datetime | None = None
-    proved_at: datetime | None = None
-    failures: int = 0
-    failed_at: datetime | None = None
-
-
-@dataclass(slots=True)
-class ChildState:
-    """A child list; counters are written as their parts joined by commas.
-
-    `surplus` is how many rows were found beyond what the counter had shown: a lagging counter will
-    still move for them; `early` are those of the last reading. `swept_at`: when that was; `fell`: the
-    counter has fallen since, and `swept` with it, so that what comes next shows. `deep_at` and `whole_at`:
-    when it was last read over the whole lookback, and as a whole. `waits_since`: the mean
-    moment at which the rows that wait appeared; `recent` counts its latest rows, as of `recent_at`.
-    `failures` in a row, the last one at `failed_at`, make it rest.
-    """
-
-    scope: int
-    parent: str
-    counter: str
-    swept: str | None = None
-    surplus: int = 0
-    watermark: datetime | None = None
-    place: str | None = None
-    swept_at: datetime | None = None
-    early: int = 0
-    deep_at: datetime | None = None
-    whole_at: datetime | None = None
-    fell: bool = False
-    waits_since: datetime | None = None
-    recent: float = 0.0
-    recent_at: datetime | None = None
-    failures: int = 0
-    failed_at: datetime | None = None
-
-
-@dataclass(slots=True)
-class Progress:
-    """All of it for one connection."""
-
-    streams: dict[str, StreamState] = field(default_factory=dict)
-    parents: dict[str, dict[str, ParentState]] = field(default_factory=dict)
-    children: dict[str, dict[str, ChildState]] = field(default_factory=dict)
 
 
 def load(store: Store, connection: str, names: tuple[str, ...], *, lists: bool = True) -> Progress:
@@ -128,8 +29,32 @@ def load(store: Store, connection: str, names: tuple[str, ...], *, lists: bool =
         return progress
     new = {"connection": connection, "complete": False, "list_order": "unknown"}
     with store.write() as db:
+        _refuse_strays(db, connection, names)
         add(db, streams, [{**new, "name": name} for name in missing])
     return peek(store, connection, lists=lists)
+
+
+def _refuse_strays(db: Connection, connection: str, names: tuple[str, ...]) -> None:
+    """Begin no stream anew that is there already under a damaged name: its rows would be sent again."""
+    for found in strays(db, names):
+        mine = found.key["connection"] == connection
+        if mine or found.column == "connection":
+            raise StateDamaged(
+                f"A value in the database names nothing that there is: {found.where}.",
+                todo="Run `beamer-segment state repair`.",
+            )
+
+
+def strays(db: Connection, names: Collection[str]) -> list[Unreadable]:
+    """Streams of a connection that there is not, or of a name that no stream has."""
+    known = set(db.execute(select(connections.c.name)).scalars())
+    if not known:
+        return []
+    return [
+        Unreadable(streams, "name" if whose in known else "connection", {"connection": whose, "scope": scope})
+        for scope, whose, name in db.execute(select(streams.c.scope, streams.c.connection, streams.c.name))
+        if whose not in known or name not in names
+    ]
 
 
 def peek(store: Store, connection: str, *, lists: bool = True) -> Progress:
@@ -145,9 +70,13 @@ def peek(store: Store, connection: str, *, lists: bool = True) -> Progress:
         scopes = {"scopes": list(by_scope)}
         for scope, *values in db.execute(_PARENTS, scopes):
             parent = ParentState(*values)
+            if not parent.id:
+                continue
             progress.parents.setdefault(by_scope[scope], {})[parent.id] = parent
         for row in db.execute(_CHILDREN, scopes):
             child = ChildState(*row)
+            if not child.parent:
+                continue
             progress.children.setdefault(by_scope[child.scope], {})[child.parent] = child
     return progress
 
@@ -180,7 +109,91 @@ _CHILDREN = select(*_columns(children, ChildState)).where(
     children.c.scope.in_(bindparam("scopes", expanding=True))
 )
 _HAPPENED: dict[type, tuple[str, ...]] = {
-    StreamState: ("looked_at", "audited_at", "fitted_at", "trouble_at", "failed_at"),
+    StreamState: (
+        *("watermark", "complete_through", "looked_at", "audited_at", "fitted_at", "trouble_at", "failed_at"),
+    ),
     ParentState: ("known_at", "looked_at", "proved_at", "failed_at"),
-    ChildState: ("swept_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
+    ChildState: (
+        *("watermark", "swept_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
+        "short_since",
+    ),
 }
+
+
+# Of a stream's tables these hold what was seen of it.
+SEEN = (rows, children, days)
+# What a changed parent becomes: the next change must not get the messageId of one that was sent.
+UNSEEN = {"gone": True, "looked_at": None, "proved_at": None, "failures": 0, "failed_at": None}
+# What was sent has been sent, and what is in quarantine stays there: rows that are seen again add nothing.
+LASTING_SUMS = ("sent", "quarantined")
+# Its number and its name stay, and what was learnt about how its lists answer.
+KEPT = ("scope", "name", "list_order", "short_ends", "page_rows")
+
+
+def scope_of(store: Store, connection: str, stream: str) -> int:
+    """The stream's number; raises ConfigurationError where it was never read."""
+    where = (streams.c.connection == connection) & (streams.c.name == stream)
+    with store.read() as db:
+        found: int | None = db.execute(select(streams.c.scope).where(where)).scalar()
+    if found is None:
+        raise ConfigurationError(
+            f"Connection '{connection}' has never read the stream '{stream}'.",
+            means="There is nothing to reset.",
+            todo="Name one of those that `beamer-segment status` lists.",
+        )
+    return found
+
+
+def verdicts(store: Store, scope: int) -> Counter[str]:
+    """How many rows of a stream were judged how."""
+    count = select(rows.c.verdict, func.count()).where(rows.c.scope == scope).group_by(rows.c.verdict)
+    with store.read() as db:
+        return Counter({Verdict(verdict).label: int(number) for verdict, number in db.execute(count)})
+
+
+def reset(store: Store, fence: Fence, scope: int, now: datetime) -> None:
+    """Forget what was seen of a stream. Messages that wait, and what was learnt of its lists, stay.
+
+    Parents of which a change was sent stay as gone, until they are seen again: how many changes there were
+    is part of the next one's messageId.
+    """
+    fresh = StreamState(scope, "")
+    values = {each.name: getattr(fresh, each.name) for each in fields(fresh) if each.name not in KEPT}
+    with store.write() as db:
+        hold(db, fence, now)
+        for table in SEEN:
+            db.execute(delete(table).where(table.c.scope == scope))
+        name = select(streams.c.name).where(streams.c.scope == scope).scalar_subquery()
+        sums = (tallies.c.connection == fence.connection) & (tallies.c.stream == name)
+        db.execute(delete(tallies).where(sums, tallies.c.what.not_in(LASTING_SUMS)))
+        db.execute(delete(parents).where(parents.c.scope == scope, parents.c.changes == 0))
+        db.execute(update(parents).where(parents.c.scope == scope).values(**UNSEEN))
+        db.execute(update(streams).where(streams.c.scope == scope).values(**values))
+
+
+_MARKS = (
+    select(streams.c.scope, streams.c.watermark, func.max(children.c.watermark))
+    .outerjoin(children, children.c.scope == streams.c.scope)
+    .where(streams.c.connection == bindparam("whose"), streams.c.name.in_(bindparam("names", expanding=True)))
+    .group_by(streams.c.scope, streams.c.watermark)
+)
+_NOTE = (
+    update(streams)
+    .where(
+        streams.c.scope == bindparam("here"),
+        or_(streams.c.newest.is_(None), streams.c.newest < bindparam("mark")),
+    )
+    .values(newest=bindparam("mark"), delay=bindparam("late"))
+)
+
+
+def note_newest(store: Store, connection: str, names: Collection[str], now: datetime) -> None:
+    """Streams in which a run has just found rows: where one is the newest so far, how old it is already."""
+    if not names:
+        return
+    with store.write() as db:
+        for scope, own, of_lists in db.execute(_MARKS, {"whose": connection, "names": list(names)}).all():
+            mark = max(filter(None, (own, of_lists)), default=None)
+            if mark:
+                late = max(0.0, (now - mark).total_seconds())
+                db.execute(_NOTE, {"here": scope, "mark": mark, "late": late})

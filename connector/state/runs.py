@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from connector.state.engine import Store
-from connector.state.quarantined import EMPTIED, IN_QUARANTINE
 from connector.state.tables import DEAD, connections, outbox, quarantine, runs
+from connector.state.upserts import EMPTIED, IN_QUARANTINE
 
 KEPT = timedelta(days=30)
 # The number of a run that has not begun: above all there are.
@@ -70,9 +70,57 @@ def _last(db: Connection, query: Select[Any], connection: str, before: int) -> L
     row = db.execute(query, {"whose": connection, "before": before}).one_or_none()
     if row is None:
         return None
-    told = json.loads(row.summary) if row.summary else {}
+    told = summary_of(row.summary) or {}
     since = told.get("saving_since")
     return Last(row.started_at, told.get("saving") or 0.0, datetime.fromisoformat(since) if since else None)
+
+
+# What a summary holds beside texts: numbers, numbers by name, moments.
+_NUMBERS = ("sent", "refused", "possible_doubles", "waiting", "requests_spent", "skipped_parents", "saving")
+_BY_NAME = ("rows_new", "events", "held_back", "quarantined", "audited", "missing_found", "requests")
+_MOMENTS = ("saving_since", "next_try")
+_TEXTS, _WORDS = ("forbidden", "troubles"), ("stopped", "error")
+
+
+def summary_of(text: str | None) -> dict[str, Any] | None:
+    """What a run did, as it was written down, without what is of another shape than it is written in."""
+    if not text:
+        return None
+    return {name: value for name, value in json.loads(text).items() if _is_sound(name, value)}
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    if name in _NUMBERS:
+        return _is_number(value)
+    if name in _BY_NAME:
+        return isinstance(value, dict) and all(map(_is_number, value.values()))
+    if name in _TEXTS:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if name in _MOMENTS:
+        return value is None or _is_moment(value)
+    if name == "late":
+        return isinstance(value, dict) and _is_late(value)
+    return name not in _WORDS or value is None or isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 2**53
+
+
+def _is_late(value: Mapping[str, Any]) -> bool:
+    """As `Lateness` writes it: sums, and rows by bound."""
+    by_bound = value.get("up_to")
+    if not isinstance(by_bound, dict) or not all(bound.isdecimal() for bound in by_bound):
+        return False
+    sums = [value.get(name) for name in ("rows", "seconds", "longest")]
+    return all(map(_is_number, [*sums, *by_bound.values()]))
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (ValueError, TypeError):
+        return False
 
 
 def waiting_others(store: Store, connection: str, account: str, *, before: int = NEXT) -> Sequence[Last]:
@@ -93,17 +141,23 @@ def last_of(store: Store, connection: str, command: str) -> datetime | None:
 
 
 def finish(
-    store: Store, run: int, now: datetime, outcome: str, exit_code: int, summary: Mapping[str, Any]
+    store: Store,
+    run: int,
+    now: datetime,
+    outcome: str,
+    exit_code: int,
+    summary: Mapping[str, Any],
+    old: datetime | None = None,
 ) -> None:
-    """Write down how a run ended, and delete what is kept for 30 days only.
+    """Write down how a run ended, and delete what is kept for 30 days only and from before `old`, if given.
 
     That is runs, the texts of quarantined rows, and the dead letters' messages.
     """
     values = {"finished_at": now, "outcome": outcome, "exit": exit_code, "summary": json.dumps(summary)}
     with store.write() as db:
         db.execute(_FINISH, {**values, "number": run})
-        for statement in _TIDY:
-            db.execute(statement, {"old": now - KEPT})
+        for statement in _TIDY if old else ():
+            db.execute(statement, {"old": old})
 
 
 def recent(store: Store, connection: str | None, most: int) -> Sequence[Mapping[str, Any]]:
@@ -114,5 +168,5 @@ def recent(store: Store, connection: str | None, most: int) -> Sequence[Mapping[
     with store.read() as db:
         found = [dict(row._mapping) for row in db.execute(query)]
     for row in found:
-        row["summary"] = json.loads(row["summary"]) if row["summary"] else None
+        row["summary"] = summary_of(row["summary"])
     return found

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-from connector.errors import ConfigurationError, StoreNewer, StoreUnreachable
-from connector.state.engine import Store, driver
-from connector.state.sqlite_file import copy_to
+from connector.errors import ConfigurationError, StoreNewer, StoreRefused, StoreUnreachable
+from connector.state.engine import NO_SCHEMA, Store, driver
+from connector.state.sqlite import copy_to
 from connector.state.tables import VERSION_TABLE, metadata
 
 # The newest revision in migrations/versions; a test holds the two together.
@@ -25,6 +25,8 @@ def version(store: Store) -> str | None:
 
 def _version(db: Connection) -> str | None:
     if not inspect(db).has_table(VERSION_TABLE):
+        if db.dialect.name == "postgresql" and db.execute(text("SELECT current_schema()")).scalar() is None:
+            raise StoreRefused("The search_path of DATABASE_URL has no schema to use.", todo=NO_SCHEMA)
         return None
     return db.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
 

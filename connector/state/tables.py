@@ -1,28 +1,39 @@
 """The tables. Every name is prefixed: a shared database must not hit another application's."""
 
-import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
     Column,
-    DateTime,
-    Dialect,
-    Float,
     Index,
     Integer,
     MetaData,
-    SmallInteger,
     String,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
     false,
     text,
+)
+
+from connector.state.columns import (
+    DROP,
+    EPOCH,
+    NEEDED,
+    Checked,
+    Counters,
+    Digest,
+    Flag,
+    Id,
+    Json,
+    Label,
+    Large,
+    Message,
+    Moment,
+    Name,
+    Real,
+    Small,
+    Whole,
+    Words,
 )
 
 PREFIX = "beamer_segment_"
@@ -30,107 +41,97 @@ VERSION_TABLE = f"{PREFIX}alembic_version"
 
 metadata = MetaData()
 
-
-class Moment(TypeDecorator[datetime]):
-    """Aware UTC in, aware UTC out.
-
-    Kept without a zone: PostgreSQL would hand back every date in the server's, and none past year 9999.
-    """
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ARG002
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a moment without a time zone")
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
-        # Composed by hand: a run reads thousands of them, most of them empty.
-        parse = self.impl_instance.result_processor(dialect, coltype)
-
-        def aware(value: Any) -> datetime | None:
-            if value is None:
-                return None
-            naive: Any = parse(value) if parse else value
-            found: datetime = naive.replace(tzinfo=UTC)
-            return found
-
-        return aware
-
-
-class Words(TypeDecorator[str]):
-    """Somebody else's text, escaped: PostgreSQL takes no NUL, and neither database a lone surrogate."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
-        return None if value is None else json.dumps(value)[1:-1]
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else json.loads(f'"{value}"')
+# What stands for what cannot be read. An account of unknown age began now: that lets less through.
+NEVER = datetime(9998, 1, 1, tzinfo=UTC)
+# Later than any token that a run may still hold.
+LATE_TOKEN = 2**40
+# The id of a change must not be one that was sent.
+MANY_CHANGES = 1_000_000
+MOST_DAYS, MOST_SURPLUS, MOST_BYTES = 3_000_000, 1_000_000_000, 32_768
+WORKS, STATES = ("sync", "backfill"), ("waiting", "flight", "dead")
+ORDERS = ("unknown", "newest", "oldest", "none")
 
 
 def _table(name: str, *columns: Any, **options: Any) -> Table:
-    return Table(PREFIX + name, metadata, *columns, **options)
+    made = Table(PREFIX + name, metadata, *columns, **options)
+    for column in made.c:
+        if isinstance(column.type, Checked):
+            column.type.column = (made.name, column.name)
+    return made
 
 
 connections = _table(
     "connection",
-    Column("name", String(40), primary_key=True),
-    Column("account", String(40), nullable=False),
-    Column("destination", String(40), nullable=False),
-    Column("start_date", Moment, nullable=False),
-    Column("created_at", Moment, nullable=False),
-    Column("first_page", SmallInteger),
-    # Whether the key may ignore filters, and when that was last tried.
-    Column("ignore_filters", Boolean),
+    Column("name", Label(40, instead=NEEDED), primary_key=True),
+    Column("account", Label(40, instead=NEEDED), nullable=False),
+    Column("destination", Label(40, instead=NEEDED), nullable=False),
+    Column("start_date", Moment(instead=NEEDED), nullable=False),
+    # Beamer's clock has not told yet whether this machine's is right: the start date is not settled.
+    Column("provisional", Flag(instead=False), nullable=False, server_default=false()),
+    Column("created_at", Moment(instead=EPOCH), nullable=False),
+    Column("first_page", Small(most=1)),
+    # Whether the key may ignore filters, and when it was last refused that, if it was not allowed to since.
+    Column("ignore_filters", Flag),
     Column("filters_at", Moment),
     # The hour of the last Beamer Sync Completed.
     Column("told_for", Moment),
+)
+
+# The keys, as digests, and addresses that a connection was used with: whose state this is. A write key
+# belongs to a destination, the Beamer key to the connection (''); one of each is current.
+credentials = _table(
+    "credential",
+    Column("connection", String(40), primary_key=True),
+    # 'beamer' or 'segment'.
+    Column("door", String(10), primary_key=True),
+    Column("destination", String(40), primary_key=True),
+    Column("digest", String(16), primary_key=True),
+    Column("address", Message(instead=DROP), nullable=False),
+    Column("current", Flag(instead=DROP), nullable=False),
+    Column("since", Moment(instead=EPOCH), nullable=False),
 )
 
 # People whose rows are not sent any more, as digests made with this store's own random key.
 forgotten = _table(
     "forgotten",
     Column("connection", String(40), primary_key=True),
-    Column("digest", String(64), primary_key=True),
-    Column("since", Moment, nullable=False),
+    Column("digest", Digest(64, instead=NEEDED), primary_key=True),
+    Column("since", Moment(instead=EPOCH), nullable=False),
 )
 keys = _table(
     "key",
     Column("name", String(20), primary_key=True),
-    Column("value", String(64), nullable=False),
+    Column("value", Digest(64, instead=NEEDED), nullable=False),
 )
 
-# Keys that were refused, as digests made with this store's own random key: no request until they change.
+# What is known of the keys in use, as digests made with this store's own random key (state/suspensions.py).
 refusals = _table(
     "refusal",
     Column("connection", String(40), primary_key=True),
     # 'beamer' or 'segment'.
-    Column("door", String(10), primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("what", Words, nullable=False),
-    Column("since", Moment, nullable=False),
+    Column("door", Name(10, instead=DROP, words=("beamer", "segment")), primary_key=True),
+    Column("digest", Digest(64, instead=DROP), nullable=False),
+    Column("what", Words(instead="unknown"), nullable=False),
+    Column("since", Moment(instead=EPOCH), nullable=False),
+    # In how many runs it was refused, the last one at `tried_at`; 0 for one that was accepted.
+    Column("refused", Whole(instead=0, least=-1), nullable=False),
+    Column("tried_at", Moment(instead=EPOCH), nullable=False),
 )
 
 # What `--quiet` has spoken of, so that it does so once.
 mentions = _table(
     "mention",
     Column("connection", String(40), primary_key=True),
-    Column("what", String(80), primary_key=True),
-    Column("since", Moment, nullable=False),
+    Column("what", Name(80, instead=DROP), primary_key=True),
+    Column("since", Moment(instead=DROP), nullable=False),
 )
 
 # When `schedule` next syncs each connection, after how many failures in a row: shared by its processes.
 dues = _table(
     "due",
     Column("connection", String(40), primary_key=True),
-    Column("due_at", Moment, nullable=False),
-    Column("failures", Integer, nullable=False),
+    Column("due_at", Moment(instead=EPOCH), nullable=False),
+    Column("failures", Whole(instead=0), nullable=False),
 )
 
 # One row per Beamer account: pacing, its budget's bucket, and whether 429 has closed it. Shared by its
@@ -139,101 +140,113 @@ accounts = _table(
     "account",
     Column("name", String(40), primary_key=True),
     # Microseconds since the epoch: the one statement that paces does arithmetic on it.
-    Column("next_at", BigInteger, nullable=False),
+    Column("next_at", Large(instead=0), nullable=False),
     # How many more requests may go at once, after the account has been idle for a second.
-    Column("burst", Integer, nullable=False, server_default="0"),
+    Column("burst", Whole(instead=0, least=-1), nullable=False, server_default="0"),
     Column("closed_until", Moment),
-    Column("refusals", Integer, nullable=False),
+    Column("refusals", Whole(instead=0), nullable=False),
     # When it was first charged.
-    Column("began_at", Moment, nullable=False),
+    Column("began_at", Moment(instead=NEVER), nullable=False),
+    # Beamer's clock at its last answer, and this machine's at the same moment (state/beamer_time.py).
+    Column("beamer_time", Moment),
+    Column("local_time", Moment),
+    # How many seconds Beamer's is ahead by the last answer, where that was not believed.
+    Column("doubted", Large(least=-MOST_SURPLUS * 1000)),
     # Requests that had gathered at `level_at`, in microseconds since the epoch; without it nothing was
     # granted yet.
-    Column("level", Float, nullable=False, server_default="0"),
-    Column("level_at", BigInteger),
+    Column("level", Real(instead=0.0, least=-MOST_SURPLUS), nullable=False, server_default="0"),
+    Column("level_at", Large),
     # Every request ever: by it the shares of all requests go round.
-    Column("drawn", BigInteger, nullable=False, server_default="0"),
+    Column("drawn", Large(instead=0), nullable=False, server_default="0"),
 )
 
 # Requests by UTC day and purpose: what the quota is reckoned from.
 spends = _table(
     "spend",
     Column("account", String(40), primary_key=True),
-    Column("day", Integer, primary_key=True, autoincrement=False),
-    Column("connection", String(40), primary_key=True),
-    Column("purpose", String(40), primary_key=True),
-    Column("requests", Integer, nullable=False),
+    Column("day", Whole(instead=NEEDED, most=MOST_DAYS), primary_key=True, autoincrement=False),
+    Column("connection", Name(40, instead=""), primary_key=True),
+    Column("purpose", Name(40, instead=""), primary_key=True),
+    Column("requests", Whole(instead=NEEDED), nullable=False),
 )
 
 # One lease for each kind of work on a connection: a backfill goes on while syncs run.
 leases = _table(
     "lease",
     Column("connection", String(40), primary_key=True),
-    Column("work", String(10), primary_key=True),
-    Column("token", BigInteger, nullable=False),
-    Column("host", String(255), nullable=False),
-    Column("machine", String(64), nullable=False),
-    Column("boot", String(64), nullable=False),
-    Column("space", String(64), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("started", String(32), nullable=False),
-    Column("expires_at", Moment, nullable=False),
+    Column("work", Name(10, instead=DROP, words=WORKS), primary_key=True),
+    Column("token", Large(instead=LATE_TOKEN), nullable=False),
+    Column("host", Name(255, instead=""), nullable=False),
+    Column("machine", Name(64, instead=""), nullable=False),
+    Column("boot", Name(64, instead=""), nullable=False),
+    Column("space", Name(64, instead=""), nullable=False),
+    Column("pid", Whole(instead=0), nullable=False),
+    Column("started", Name(32, instead=""), nullable=False),
+    Column("expires_at", Moment(instead=EPOCH), nullable=False),
 )
 
 streams = _table(
     "stream",
     Column("scope", Integer, primary_key=True),
-    Column("connection", String(40), nullable=False),
-    Column("name", String(40), nullable=False),
+    Column("connection", Label(40, instead=NEEDED), nullable=False),
+    Column("name", Label(40, instead=NEEDED), nullable=False),
     Column("watermark", Moment),
     Column("complete_through", Moment),
     # The list was once read to its far end.
-    Column("complete", Boolean, nullable=False),
-    Column("place", Text),
-    Column("list_order", String(10), nullable=False),
-    Column("short_ends", Boolean),
-    # When a list without parents was last read, and how many rows are recent (sync/planning/curves.py).
+    Column("complete", Flag(instead=False), nullable=False),
+    Column("place", Json),
+    Column("list_order", Name(10, instead="unknown", words=ORDERS), nullable=False),
+    Column("short_ends", Flag),
+    # How many rows a page holds, where that was seen to be fewer than the reference says.
+    Column("page_rows", Small(least=1, most=1000)),
+    # When a list without parents was last read, and how many rows are recent (sync/planning/arrival.py).
     Column("looked_at", Moment),
-    Column("recent", Float, nullable=False, server_default="0"),
+    Column("recent", Real(instead=0.0), nullable=False, server_default="0"),
     # When its counts were last compared with what is held.
     Column("audited_at", Moment),
     # What such an audit has still to count or to read, as JSON.
-    Column("windows", Text),
+    Column("windows", Json),
     # How rows come at a parent as it grows older, fitted to this account, and when.
-    Column("curve", Text),
+    Column("curve", Json(of=list)),
     Column("fitted_at", Moment),
-    # How many rows were judged lately, and how many of those were to be sent (sync/planning/sending.py).
-    Column("judged", Float, nullable=False, server_default="0"),
-    Column("wanted", Float, nullable=False, server_default="0"),
+    # How many rows were judged lately, and how many of those were to be sent (sync/planning/estimates.py).
+    Column("judged", Real(instead=0.0), nullable=False, server_default="0"),
+    Column("wanted", Real(instead=0.0), nullable=False, server_default="0"),
     # Rows that the counters announced, and rows that came without a word of theirs.
-    Column("announced", Float, nullable=False, server_default="0"),
-    Column("silent", Float, nullable=False, server_default="0"),
-    Column("distrusted", Boolean, nullable=False, server_default=false()),
+    Column("announced", Real(instead=0.0), nullable=False, server_default="0"),
+    Column("silent", Real(instead=0.0), nullable=False, server_default="0"),
+    Column("distrusted", Flag(instead=False), nullable=False, server_default=false()),
+    # What share of the announced rows that a list did not show came when it was read again.
+    Column("late_share", Real(instead=0.5), nullable=False, server_default="0.5"),
     Column("trouble", Words),
     Column("trouble_at", Moment),
-    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failures", Whole(instead=0), nullable=False, server_default="0"),
     Column("failed_at", Moment),
     # The date of the newest row, and how many seconds after it that was read.
     Column("newest", Moment),
-    Column("delay", Float),
+    Column("delay", Real),
     UniqueConstraint("connection", "name", name=f"{PREFIX}stream_name"),
 )
 
 parents = _table(
     "parent",
     Column("scope", Integer, primary_key=True, autoincrement=False),
-    Column("id", String(64), primary_key=True),
-    Column("date", Moment, nullable=False),
+    Column("id", Id(64, instead=DROP), primary_key=True),
+    Column("date", Moment(instead=EPOCH, before=10_000), nullable=False),
     Column("status", Words),
-    Column("changes", Integer, nullable=False),
+    # Another status than that one, which was shown: not believed until it was shown again.
+    Column("other_status", Words),
+    Column("other_shown", Small(instead=0, least=-2, most=2), nullable=False, server_default="0"),
+    Column("changes", Whole(instead=MANY_CHANGES), nullable=False),
     # Views, unique views and clicks as last sent, and the UTC day when that was.
-    Column("metrics", Text),
-    Column("metrics_day", Integer),
-    Column("gone", Boolean, nullable=False),
+    Column("metrics", Counters),
+    Column("metrics_day", Whole(most=MOST_DAYS)),
+    Column("gone", Flag(instead=False), nullable=False),
     # When it was first and last seen on a page, and when a reading last made sure that nothing hides there.
     Column("known_at", Moment),
     Column("looked_at", Moment),
     Column("proved_at", Moment),
-    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failures", Whole(instead=0), nullable=False, server_default="0"),
     Column("failed_at", Moment),
 )
 
@@ -241,26 +254,28 @@ parents = _table(
 children = _table(
     "child",
     Column("scope", Integer, primary_key=True, autoincrement=False),
-    Column("parent", String(64), primary_key=True),
-    Column("counter", Text, nullable=False),
-    Column("swept", Text),
-    Column("surplus", Integer, nullable=False),
+    Column("parent", Id(64, instead=DROP), primary_key=True),
+    Column("counter", Counters(instead="?"), nullable=False),
+    Column("swept", Counters),
+    Column("surplus", Whole(instead=0, least=-MOST_SURPLUS, most=MOST_SURPLUS), nullable=False),
     Column("watermark", Moment),
-    Column("place", Text),
+    Column("place", Json),
     # When it was last read to its end, how many rows it then showed before its counter did, and whether
     # the counter has fallen since.
     Column("swept_at", Moment),
-    Column("early", Integer, nullable=False, server_default="0"),
+    Column("early", Whole(instead=0), nullable=False, server_default="0"),
     # When it was last read back over the whole lookback, and when from its first row to its last.
     Column("deep_at", Moment),
     Column("whole_at", Moment),
-    Column("fell", Boolean, nullable=False, server_default=false()),
-    # The mean moment at which the rows that wait appeared; how many rows are recent, and as of when.
+    Column("fell", Flag(instead=False), nullable=False, server_default=false()),
+    # The moment at which the first of the rows that wait appeared; how many rows are recent, and as of when.
     Column("waits_since", Moment),
-    Column("recent", Float, nullable=False, server_default="0"),
+    Column("recent", Real(instead=0.0), nullable=False, server_default="0"),
     Column("recent_at", Moment),
-    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failures", Whole(instead=0), nullable=False, server_default="0"),
     Column("failed_at", Moment),
+    # Since when it shows fewer rows than its counter announced.
+    Column("short_since", Moment),
 )
 
 # Every id ever judged, with its verdict. Kept for ever, so it is kept small.
@@ -269,8 +284,8 @@ rows = _table(
     Column("scope", Integer, primary_key=True, autoincrement=False),
     Column("parent", String(64), primary_key=True),
     Column("id", String(64), primary_key=True),
-    Column("verdict", SmallInteger, nullable=False),
-    Column("run", Integer, nullable=False),
+    Column("verdict", Small(instead=1, least=1, most=7), nullable=False),
+    Column("run", Whole(instead=0), nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -280,22 +295,24 @@ LIVE, DEAD = text("state <> 'dead'"), text("state = 'dead'")
 outbox = _table(
     "outbox",
     Column("id", Integer, primary_key=True),
-    Column("connection", String(40), nullable=False),
-    Column("destination", String(40), nullable=False),
+    Column("connection", Label(40, instead=NEEDED), nullable=False),
+    Column("destination", Label(40, instead=NEEDED), nullable=False),
     # Whose lease delivers it.
-    Column("work", String(10), nullable=False, server_default="sync"),
+    Column("work", Name(10, instead="sync", words=WORKS), nullable=False, server_default="sync"),
+    # The digest of the write key that it was made for: it goes to no other unless somebody confirms that.
+    Column("write_key", Name(16, instead=""), nullable=False, server_default=""),
     Column("message_id", String(100), nullable=False, unique=True),
-    Column("stream", String(40), nullable=False),
-    Column("event", String(100), nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("made_at", Moment, nullable=False),
-    Column("state", String(10), nullable=False),
+    Column("stream", Name(40, instead=""), nullable=False),
+    Column("event", Name(100, instead=""), nullable=False),
+    Column("size", Whole(instead=MOST_BYTES, most=MOST_BYTES), nullable=False),
+    Column("made_at", Moment(instead=EPOCH), nullable=False),
+    Column("state", Name(10, instead="waiting", words=STATES), nullable=False),
     # How often it was sent without being taken, and when first.
-    Column("tries", Integer, nullable=False),
+    Column("tries", Whole(instead=0), nullable=False),
     Column("first_sent_at", Moment),
     Column("answered_at", Moment),
     Column("answer", Words),
-    Column("message", Text, nullable=False),
+    Column("message", Message(instead=""), nullable=False),
     # What waits is found in its order without sorting, however much there is of it. On PostgreSQL both are
     # partial, too, as the migration makes them; saying so here would load its dialect at every start.
     Index(f"{PREFIX}outbox_live", "connection", "destination", "work", "id", sqlite_where=LIVE),
@@ -306,13 +323,13 @@ quarantine = _table(
     "quarantine",
     Column("id", Integer, primary_key=True),
     Column("connection", String(40), nullable=False),
-    Column("stream", String(40), nullable=False),
-    Column("parent", String(64), nullable=False),
-    Column("row", String(64)),
-    Column("digest", String(64), nullable=False),
-    Column("reason", Words, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("seen_at", Moment, nullable=False),
+    Column("stream", Name(40, instead=""), nullable=False),
+    Column("parent", Name(64, instead=""), nullable=False),
+    Column("row", Name(64)),
+    Column("digest", Name(64, instead=DROP), nullable=False),
+    Column("reason", Words(instead="unknown"), nullable=False),
+    Column("body", Message(instead=""), nullable=False),
+    Column("seen_at", Moment(instead=EPOCH), nullable=False),
     UniqueConstraint("connection", "stream", "parent", "digest", name=f"{PREFIX}quarantine_row"),
 )
 
@@ -321,20 +338,20 @@ backfills = _table(
     "backfill",
     Column("id", Integer, primary_key=True),
     Column("connection", String(40), nullable=False),
-    Column("since", Moment, nullable=False),
-    Column("until", Moment),
+    Column("since", Moment(instead=DROP), nullable=False),
+    Column("until", Moment(instead=DROP)),
     # Which streams, and what judges their rows: what the same range is known by when it is asked for again.
-    Column("streams", String(200), nullable=False),
-    Column("judging", String(64), nullable=False),
-    Column("resend", Boolean, nullable=False),
-    Column("integrations", Text),
-    Column("began_at", Moment, nullable=False),
-    Column("finished_at", Moment),
-    Column("requests", BigInteger, nullable=False),
-    Column("rows", BigInteger, nullable=False),
-    Column("events", BigInteger, nullable=False),
+    Column("streams", Name(200, instead=DROP), nullable=False),
+    Column("judging", Name(64, instead=DROP), nullable=False),
+    Column("resend", Flag(instead=DROP), nullable=False),
+    Column("integrations", Json(instead=DROP)),
+    Column("began_at", Moment(instead=EPOCH), nullable=False),
+    Column("finished_at", Moment(instead=DROP)),
+    Column("requests", Large(instead=0), nullable=False),
+    Column("rows", Large(instead=0), nullable=False),
+    Column("events", Large(instead=0), nullable=False),
     # What it was estimated to cost.
-    Column("expected", Integer),
+    Column("expected", Whole),
     Index(f"{PREFIX}backfill_of", "connection", "id"),
 )
 
@@ -343,13 +360,19 @@ readings = _table(
     "reading",
     Column("id", Integer, primary_key=True),
     Column("backfill", Integer, nullable=False),
-    Column("stream", String(40), nullable=False),
-    Column("parent", String(64), nullable=False),
-    Column("since", Moment),
-    Column("until", Moment),
-    Column("date", Moment),
-    Column("place", Text, nullable=False),
+    Column("stream", Name(40, instead=DROP), nullable=False),
+    Column("parent", Id(64, instead=DROP), nullable=False),
+    Column("since", Moment(instead=DROP)),
+    Column("until", Moment(instead=DROP)),
+    Column("date", Moment(instead=DROP)),
+    Column("place", Json(instead=DROP), nullable=False),
     Column("title", Words),
+    # How many rows it has shown since it was begun, how many it showed when it was last read to its end, how
+    # many are expected by a counter or count, and since when fewer were found.
+    Column("seen", Whole(instead=0), nullable=False, server_default="0"),
+    Column("found", Whole),
+    Column("expected", Whole),
+    Column("doubted_at", Moment),
     Index(f"{PREFIX}reading_of", "backfill"),
 )
 
@@ -357,29 +380,31 @@ readings = _table(
 days = _table(
     "day",
     Column("scope", Integer, primary_key=True, autoincrement=False),
-    Column("day", Integer, primary_key=True, autoincrement=False),
-    Column("rows", Integer, nullable=False),
+    Column(
+        "day", Whole(instead=DROP, least=-MOST_DAYS, most=MOST_DAYS), primary_key=True, autoincrement=False
+    ),
+    Column("rows", Whole(instead=0), nullable=False),
 )
 
 # Sums for `status`, so that it never counts a million rows.
 tallies = _table(
     "tally",
     Column("connection", String(40), primary_key=True),
-    Column("stream", String(40), primary_key=True),
-    Column("what", String(20), primary_key=True),
-    Column("count", BigInteger, nullable=False),
+    Column("stream", Name(40, instead=DROP), primary_key=True),
+    Column("what", Name(20, instead=DROP), primary_key=True),
+    Column("count", Large(instead=0), nullable=False),
 )
 
 runs = _table(
     "run",
     Column("id", Integer, primary_key=True),
     Column("connection", String(40), nullable=False),
-    Column("command", String(20), nullable=False),
-    Column("started_at", Moment, nullable=False),
+    Column("command", Name(20, instead="sync"), nullable=False),
+    Column("started_at", Moment(instead=EPOCH), nullable=False),
     Column("finished_at", Moment),
-    Column("outcome", String(20)),
-    Column("exit", Integer),
-    Column("summary", Text),
+    Column("outcome", Name(20)),
+    Column("exit", Whole(most=255)),
+    Column("summary", Json),
     Index(f"{PREFIX}run_recent", "connection", "id"),
     # Every run deletes what is old, of all connections.
     Index(f"{PREFIX}run_old", "started_at"),

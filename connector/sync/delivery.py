@@ -1,27 +1,42 @@
-"""The outbox emptied into Segment, batch by batch, each deleted only when it was confirmed."""
+"""The outbox is delivered to Segment, batch by batch; each message is deleted only when confirmed."""
 
+import json
 import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from connector.clock import Clock
 from connector.errors import ConnectorError, Stopped, Transient, Unreachable
-from connector.segment.batches import MOST, cut
-from connector.segment.door import Refused, Segment
+from connector.segment.client import Refused, Segment
+from connector.segment.messages import MOST_MESSAGES, into_batches
 from connector.state.outbox import Letter, Outbox
+from connector.sync.lists.backoff import LONGEST_RETRY, wait_before
 from connector.sync.report import Report
-from connector.sync.retries import wait_before
 
 log = structlog.get_logger()
 
 # From so many places messages are tried before everything counts as refused.
 ELSEWHERE = 10
+# What becomes of a message that the database holds in pieces: to send it would be to lose it.
+UNREADABLE = (
+    "It was not sent: what the database holds of it cannot be read (BS-082). `backfill --resend` over the "
+    "date of its row makes it anew; or drop it."
+)
+
+
+def _is_readable(text: str) -> bool:
+    """Whether a stored message is whole: an object that has an id and an event's name."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and bool(message.get("messageId")) and bool(message.get("event"))
 
 
 class RefusedLetter(NamedTuple):
@@ -46,15 +61,17 @@ class Delivery:
         report: Report,
         *,
         segment_now: Callable[[], datetime],
+        latest: Callable[[datetime], datetime],
         chance: Callable[[], float] = random.random,
         lanes: int = 1,
-        full: int = MOST,
+        full: int = MOST_MESSAGES,
     ) -> None:
         self._outbox = outbox
         self._segment = segment
         self._clock = clock
         self._report = report
         self._segment_now = segment_now
+        self._latest = latest
         self._chance = chance
         self._lanes = lanes
         self._full = full
@@ -88,14 +105,19 @@ class Delivery:
         return letters
 
     def _deliver(self, letters: Sequence[Letter]) -> None:
-        refused = self._try(cut(letters, lambda letter: letter.size))
+        unreadable = [letter for letter in letters if not _is_readable(letter.text)]
+        for letter in unreadable:
+            self._bury(letter, UNREADABLE)
+        if unreadable:
+            letters = [letter for letter in letters if letter not in unreadable]
+        refused = self._try(into_batches(letters, lambda letter: letter.size))
         asked = bool(self._doubtful(refused)) and self._ask_others(refused)
         doubtful = self._doubtful(refused)
         if len(doubtful) == 1 and self._taken and not asked:
             doubtful = []
         for each in refused:
             if each not in doubtful:
-                self._bury(each)
+                self._bury(each.letter, each.answer.what)
         if doubtful:
             self._put_back([each.letter for each in doubtful])
             raise self._all_refused(doubtful[0].answer)
@@ -104,10 +126,10 @@ class Delivery:
         """Those of batches after which nothing was taken: it may be Segment that takes nothing any more."""
         return [each for each in refused if each.at > self._taken]
 
-    def _bury(self, refusal: RefusedLetter) -> None:
-        letter, what = refusal.letter, refusal.answer.what
+    def _bury(self, letter: Letter, what: str) -> None:
         log.warning("message_refused", message_id=letter.message_id, answer=str(what))
-        self._outbox.bury(letter, what, self._clock.now(), unsure=letter.id in self._unsure)
+        now = self._clock.now()
+        self._outbox.bury(letter, what, now, self._latest(now), unsure=letter.id in self._unsure)
         self._report.refused += 1
 
     def _try(self, batches: Sequence[Sequence[Letter]]) -> list[RefusedLetter]:
@@ -195,6 +217,9 @@ class Delivery:
             except Transient as error:
                 self._unsure.update(letter.id for letter in batch)
                 failures += 1
+                if (error.after or 0.0) > LONGEST_RETRY:
+                    # It does not keep Beamer from being read.
+                    raise _left_alone(error) from None
                 wait = wait_before(failures, error, self._chance())
                 if wait is None or self._clock.stopped:
                     raise Unreachable(f"Segment cannot be reached: {error.what}") from None
@@ -206,3 +231,83 @@ class Delivery:
             self._report.sent += len(batch)
             self._report.possible_doubles += sum(letter.possible_double for letter in batch)
         log.debug("batch_confirmed", messages=len(batch))
+
+
+def _left_alone(error: Transient) -> Unreachable:
+    """Segment asks for a longer wait than a run is held up by."""
+    return Unreachable(
+        f"{error.what.rstrip('.')}, and asks to be left alone for more than {LONGEST_RETRY:.0f} s.",
+        means="Nothing is lost: what was read stays waiting, and is sent by a later run.",
+    )
+
+
+class Courier(Protocol):
+    """Delivers what a run collects, while it collects."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the deliveries before everything was sent."""
+
+    def go(self) -> None:
+        """A batch is full: deliver the full ones."""
+
+    def finish(self) -> None:
+        """Deliver what is left, and come to an end."""
+
+
+class InlineCourier:
+    """Delivers at once, in the thread that collects."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self.error: BaseException | None = None
+
+    def go(self) -> None:
+        self._deliver(whole=True)
+
+    def finish(self) -> None:
+        self._deliver(whole=False)
+
+    def _deliver(self, *, whole: bool) -> None:
+        if self.error:
+            return
+        try:
+            self._delivery.run(whole=whole)
+        except ConnectorError as error:
+            log.warning("delivery_stopped", error=error.what)
+            self.error = error
+
+
+class ThreadCourier:
+    """Delivers in a thread of its own; it begins again whenever a batch is full."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._inline = InlineCourier(delivery)
+        self._wanted = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=self._work, name="deliver", daemon=True)
+        self._thread.start()
+
+    @property
+    def error(self) -> BaseException | None:
+        return self._inline.error
+
+    def go(self) -> None:
+        self._wanted.set()
+
+    def finish(self) -> None:
+        self._ending = True
+        self._wanted.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            while not self._ending:
+                self._wanted.wait()
+                self._wanted.clear()
+                self._inline.go()
+            # What was written while the last ones were on their way is not left behind.
+            self._inline.finish()
+        except BaseException as error:
+            # For the thread that collects, which raises it.
+            self._inline.error = error

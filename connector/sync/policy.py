@@ -4,7 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from connector.segment.shape import Naming, Privacy
+from connector.segment.shaping import Naming, Privacy
 
 
 @dataclass(frozen=True, slots=True)

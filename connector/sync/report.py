@@ -1,18 +1,97 @@
-"""What a run did, counted while it goes on; the summary that every command ends with."""
+"""The report of a run: what it read, sent and found, and how late rows arrived."""
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from connector.errors import Forbidden
-from connector.sync.lateness import Lateness
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+# Rows are counted by the first of these that they do not exceed, in seconds; close enough together for a
+# percentile. What took longer than the last counts there, and `longest` tells.
+UP_TO = (
+    *(MINUTE * each for each in (1, 2, 3, 5, 7, 10, 15, 20, 30, 45)),
+    *(HOUR * each for each in (1, 1.5, 2, 3, 4, 6, 8, 12, 18, 24, 36, 48)),
+    *(DAY * each for each in (3, 4, 5, 7, 10, 14, 21, 31)),
+)
+_BEFORE = {bound: below for below, bound in pairwise((0, *UP_TO))}
+
+
+@dataclass(slots=True)
+class Lateness:
+    """So many rows were read, together and at most so many seconds after their dates."""
+
+    rows: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    up_to: Counter[int] = field(default_factory=Counter)
+
+    def note(self, late: Iterable[float]) -> None:
+        """Add rows; one from the future of Beamer's clock is not late."""
+        for each in late:
+            seconds = max(0.0, each)
+            self.rows += 1
+            self.seconds += seconds
+            self.longest = max(self.longest, seconds)
+            self.up_to[int(UP_TO[min(bisect_left(UP_TO, seconds), len(UP_TO) - 1)])] += 1
+
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Add what another run's summary says."""
+        self.rows += told["rows"]
+        self.seconds += told["seconds"]
+        self.longest = max(self.longest, told["longest"])
+        self.up_to.update({int(bound): rows for bound, rows in told["up_to"].items()})
+
+    @property
+    def mean(self) -> float | None:
+        return self.seconds / self.rows if self.rows else None
+
+    def within(self, share: float) -> float | None:
+        """Within how many seconds that share of the rows was read; between two bounds it is a guess."""
+        wanted, below = share * self.rows, 0.0
+        for bound, rows in sorted(self.up_to.items()):
+            if below + rows >= wanted:
+                start = _BEFORE.get(bound, 0)
+                end = max(self.longest, start) if bound == UP_TO[-1] else min(bound, self.longest)
+                return start + (end - start) * (wanted - below) / rows if end > start else end
+            below += rows
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and for the store."""
+        return {
+            "rows": self.rows,
+            "seconds": round(self.seconds, 1),
+            "longest": round(self.longest, 1),
+            "up_to": {str(bound): rows for bound, rows in sorted(self.up_to.items())},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A list of a backfill that showed another number of rows than Beamer counts there.
+
+    `parent` is None for a list without; `expected` None where nobody can tell, `found` where Beamer does not
+    know the list (404) although it still shows the parent. `settled`: it was the same for an hour and is
+    believed.
+    """
+
+    stream: str
+    parent: str | None
+    expected: int | None
+    found: int | None
+    settled: bool = False
 
 
 @dataclass(slots=True)
 class Report:
     """Counts by stream; `audited` lists and counts, in which `missing` rows were found.
+
+    `pages` is how many answers were accepted.
 
     `late` is how old new rows were, of those that came after the connection was made.
     `troubles` are sentences without personal text; `stopped` says why it ended early.
@@ -23,6 +102,7 @@ class Report:
     held: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    pages: int = 0
     audited: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     late: Lateness = field(default_factory=Lateness)
@@ -33,6 +113,7 @@ class Report:
     forbidden: list[str] = field(default_factory=list)
     skipped_parents: int = 0
     troubles: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
     stopped: str | None = None
     interrupted: bool = False
     saving: float = 0.0
@@ -52,7 +133,8 @@ class Report:
     @property
     def incomplete(self) -> bool:
         """Something could not be read although it was asked for; a forbidden stream is another matter."""
-        return any(not Forbidden.tells(trouble) for trouble in self.troubles)
+        troubled = any(not Forbidden.tells(trouble) for trouble in self.troubles)
+        return troubled or any(not each.settled for each in self.differences)
 
     def count(self, stream: str, tally: Mapping[str, int]) -> None:
         """Add what one page did."""
@@ -83,6 +165,7 @@ class Report:
             "skipped_parents": self.skipped_parents,
             "segmented_posts_hidden": self.segmented_hidden,
             "troubles": self.troubles,
+            "differences": [asdict(each) for each in self.differences],
             "stopped": self.stopped,
             "saving": self.saving,
             "saving_since": self.saving_since.isoformat() if self.saving_since else None,

@@ -1,26 +1,155 @@
-"""One run of one connection: deliver what waits, collect, deliver; under the lease of its syncs."""
+"""One run: the lease, the report, what it requests and delivers, how it ends."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import structlog
 
-from connector.errors import Busy, ConnectorError
-from connector.segment.batches import MOST
-from connector.state import forgetting, leases, progress, runs
-from connector.state.intake import Intake
+from connector.domain.state import Progress
+from connector.errors import Busy, ConnectorError, Exit, Stopped
+from connector.segment.messages import MOST_MESSAGES
+from connector.state import connections, credentials, leases, privacy, progress, runs
+from connector.state.credentials import OtherAccount
+from connector.state.engine import Store
+from connector.state.leases import SYNC, Fence, this_process
+from connector.state.ledger import Balance
 from connector.state.outbox import Outbox
-from connector.state.owner import this_process
+from connector.state.page_writer import Intake
+from connector.sync.context import Parts
 from connector.sync.delivery import Delivery
-from connector.sync.parts import Parts
+from connector.sync.fetch import stored
+from connector.sync.fetch.loop import Collector
+from connector.sync.heartbeat import tell
 from connector.sync.policy import Policy
-from connector.sync.reading.collector import Collector
+from connector.sync.recognizing import prove
 from connector.sync.report import Report
-from connector.sync.running import Outcome, under_lease
-from connector.sync.sharing import left_to_others
-from connector.sync.telling import tell
+
+# What is done in a run: under a fence, as run number so and so, begun at that moment; gives what ended it.
+Do = Callable[[Fence, int, datetime], ConnectorError | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its report, and the error that ended it, if one did."""
+
+    run: int
+    report: Report
+    error: ConnectorError | None
+
+    @property
+    def exit(self) -> Exit:
+        if self.error:
+            return self.error.exit
+        if self.report.interrupted:
+            return Exit.INTERRUPTED
+        return Exit.UNREACHABLE if self.incomplete else Exit.DONE
+
+    @property
+    def incomplete(self) -> bool:
+        return self.report.incomplete
+
+    @property
+    def label(self) -> str:
+        """How it ended, in one word."""
+        if self.report.interrupted or isinstance(self.error, Stopped):
+            return "interrupted"
+        if self.error:
+            return "failed"
+        return "stopped" if self.report.stopped else "incomplete" if self.incomplete else "done"
+
+
+def under_lease(
+    parts: Parts, command: str, report: Report, do: Do, *, work: str = SYNC, asks: bool = True
+) -> Outcome:
+    """Take the lease, do it, write down how it ended, and give the lease back; raises Busy at once.
+
+    Raises OtherAccount, with nothing written, where the keys may be those of another account. `asks`:
+    whether Beamer may be asked about that.
+    """
+    started, name = parts.clock.now(), parts.identity.name
+    problem, proved = _proved(parts, report) if asks else (None, False)
+    if problem and work != SYNC:
+        raise problem
+    with leases.holding(parts.store, name, this_process(), parts.clock, work) as fence:
+        connections.check_names(parts.store, parts.identity)
+        if parts.given:
+            destination, now = parts.identity.destination, parts.clock.now()
+            credentials.take_over(
+                parts.store, fence, destination, parts.given, parts.change, now, proved=proved
+            )
+        number = runs.begin(parts.store, name, command, started)
+        structlog.contextvars.bind_contextvars(run=number, connection=name)
+        # What goes past every `except` is a signal that ends the process where it stands.
+        outcome = Outcome(number, report, Stopped("The run was ended by a signal."))
+        try:
+            outcome = Outcome(number, report, problem or do(fence, number, started))
+        except Exception as error:
+            outcome = Outcome(number, report, _known(error))
+            raise
+        finally:
+            _write_down(parts, outcome)
+            structlog.contextvars.unbind_contextvars("run", "connection")
+    return outcome
+
+
+def _proved(parts: Parts, report: Report) -> tuple[ConnectorError | None, bool]:
+    """What kept a changed key from being compared, if anything did, and whether it was."""
+    try:
+        return None, prove(parts, report)
+    except OtherAccount:
+        raise
+    except ConnectorError as error:
+        return error, False
+
+
+def _known(error: Exception) -> ConnectorError:
+    """An error as the summary tells it: the text of one that nobody foresaw may hold a row or a key."""
+    return (
+        error if isinstance(error, ConnectorError) else ConnectorError(f"unexpected {type(error).__name__}")
+    )
+
+
+def _write_down(parts: Parts, outcome: Outcome) -> None:
+    now = parts.clock.now()
+    # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
+    told = parts.ledger.furthest is not None
+    old = min(now, parts.ledger.beamer_now(now)) - runs.KEPT if told else None
+    error = outcome.error.what if outcome.error else None
+    summary = {**outcome.report.as_dict(), "error": error}
+    runs.finish(parts.store, outcome.run, now, outcome.label, int(outcome.exit), summary, old)
+
+
+# Who has not run for so long saves for nothing any more.
+SAVING_LASTS = timedelta(days=1)
+
+
+def left_to_others(
+    store: Store,
+    connection: str,
+    account: str,
+    last: runs.Last | None,
+    now: datetime,
+    *,
+    before: int = runs.NEXT,
+) -> float:
+    """How many requests another connection of the account waits for, and has for longer than this one.
+
+    They are left to it, or whoever runs first would take each request as it comes in. `last` is this
+    connection's own last run before run number `before`.
+    """
+    mine = (last.saving_since if last and last.saving else None) or now
+    others = runs.waiting_others(store, connection, account, before=before)
+    return max(
+        (
+            other.saving
+            for other in others
+            if other.started_at >= now - SAVING_LASTS and (other.saving_since or now) < mine
+        ),
+        default=0.0,
+    )
+
 
 log = structlog.get_logger()
 
@@ -50,31 +179,26 @@ class Run:
         self._weighed_at = 0
 
     def go(self) -> Outcome:
-        return under_lease(self._parts, self._command, self._report, self._work)
+        asks = self._most != 0
+        return under_lease(self._parts, self._command, self._report, self._work, asks=asks)
 
     def _work(self, fence: leases.Fence, number: int, started: datetime) -> ConnectorError | None:
         parts = self._parts
-        outbox = Outbox(parts.store, fence, parts.identity.destination)
+        outbox = self._outbox(fence)
+        outbox.look_through()
         balance = parts.ledger.balance(started)
         last = runs.last(parts.store, parts.identity.name, before=number)
-        if balance.refusal:
-            self._report.saving = max(last.saving if last else 0.0, 1.0)
-            # Nothing can be asked: what is known of thousands of lists is not even loaded.
-            self._report.stopped, self._report.next_try = balance.refusal, balance.again
-            state = progress.peek(parts.store, parts.identity.name, lists=False)
-        else:
-            state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
-            progress.doubt_future(state, started)
+        state = self._state(balance, last, started)
         reserved = 0.0
         if balance.level is not None:
             name, account = parts.identity.name, parts.ledger.account
             reserved = left_to_others(parts.store, name, account, last, started, before=number)
         # Under the lease, so that nobody is forgotten in the middle of a run.
-        policy = replace(parts.policy, forgotten=forgetting.load(parts.store, parts.identity.name))
+        policy = replace(parts.policy, forgotten=privacy.load(parts.store, parts.identity.name))
         collector = Collector(
             replace(parts, policy=policy),
             state,
-            Intake(parts.store, fence, parts.identity.destination, number),
+            Intake(parts.store, fence, parts.identity.destination, number, write_key=parts.write_key),
             fence,
             self._report,
             most_requests=self._most,
@@ -85,7 +209,12 @@ class Run:
 
         def delivery_of(of: Outbox) -> Delivery:
             return Delivery(
-                of, parts.segment, parts.clock, self._report, segment_now=lambda: collector.beamer_now
+                of,
+                parts.segment,
+                parts.clock,
+                self._report,
+                segment_now=lambda: collector.beamer_now,
+                latest=parts.ledger.latest,
             )
 
         delivery = delivery_of(outbox)
@@ -111,28 +240,45 @@ class Run:
         self._deliver_what_backfills_left(delivery_of)
         return error or self._segment_error
 
+    def _state(self, balance: Balance, last: runs.Last | None, started: datetime) -> Progress:
+        """Load what is known; where nothing can be requested, not of the lists, which may be thousands."""
+        parts = self._parts
+        if balance.refusal:
+            self._report.saving = max(last.saving if last else 0.0, 1.0)
+            self._report.stopped, self._report.next_try = balance.refusal, balance.again
+            return progress.peek(parts.store, parts.identity.name, lists=False)
+        state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
+        progress.doubt_future(state, max(started, parts.ledger.beamer_now(started)))
+        stored.readable(state, parts.policy.start)
+        return state
+
     def _deliver_what_backfills_left(self, delivery_of: Callable[[Outbox], Delivery]) -> None:
         """Messages of a backfill that was cut short go out, unless one is at work."""
         parts, name = self._parts, self._parts.identity.name
-        left = Outbox(parts.store, leases.Fence(name, 0, leases.BACKFILL), parts.identity.destination)
+        left = self._outbox(leases.Fence(name, 0, leases.BACKFILL))
         if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
             return
         holding = leases.holding(parts.store, name, this_process(), parts.clock, leases.BACKFILL)
         with suppress(Busy), holding as fence:
-            self._try_delivery(delivery_of(Outbox(parts.store, fence, parts.identity.destination)), 1)
+            self._try_delivery(delivery_of(self._outbox(fence)), 1)
 
-    def _tell(self, policy: Policy, fence: leases.Fence, state: progress.Progress, now: datetime) -> bool:
+    def _outbox(self, fence: leases.Fence) -> Outbox:
+        parts = self._parts
+        return Outbox(parts.store, fence, parts.identity.destination, parts.write_key)
+
+    def _tell(self, policy: Policy, fence: leases.Fence, state: Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""
         parts = self._parts
         if not policy.sync_event or not self._deliver or parts.clock.stopped:
             return False
         waiting = self._report.waiting
-        return tell(parts.store, fence, policy, state.streams, waiting, now, parts.clock.now())
+        here, key = parts.clock.now(), parts.write_key
+        return tell(parts.store, fence, policy, state.streams, waiting, now, here, write_key=key)
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""
         waiting = self._report.backlog
-        if waiting >= MOST:
+        if waiting >= MOST_MESSAGES:
             self._try_delivery(delivery, waiting)
         self._hold_back(outbox, waiting)
         self._on_progress(report)

@@ -16,6 +16,9 @@ def upgrade() -> None:
         sa.Column("closed_until", sa.DateTime(), nullable=True),
         sa.Column("refusals", sa.Integer(), nullable=False),
         sa.Column("began_at", sa.DateTime(), nullable=False),
+        sa.Column("beamer_time", sa.DateTime(), nullable=True),
+        sa.Column("local_time", sa.DateTime(), nullable=True),
+        sa.Column("doubted", sa.BigInteger(), nullable=True),
         sa.Column("level", sa.Float(), server_default="0", nullable=False),
         sa.Column("level_at", sa.BigInteger(), nullable=True),
         sa.Column("drawn", sa.BigInteger(), server_default="0", nullable=False),
@@ -51,6 +54,10 @@ def upgrade() -> None:
         sa.Column("date", sa.DateTime(), nullable=True),
         sa.Column("place", sa.Text(), nullable=False),
         sa.Column("title", sa.Text(), nullable=True),
+        sa.Column("seen", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("found", sa.Integer(), nullable=True),
+        sa.Column("expected", sa.Integer(), nullable=True),
+        sa.Column("doubted_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("beamer_segment_reading_of", "beamer_segment_reading", ["backfill"])
@@ -73,6 +80,7 @@ def upgrade() -> None:
         sa.Column("recent_at", sa.DateTime(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failed_at", sa.DateTime(), nullable=True),
+        sa.Column("short_since", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "parent"),
     )
     op.create_table(
@@ -81,12 +89,24 @@ def upgrade() -> None:
         sa.Column("account", sa.String(length=40), nullable=False),
         sa.Column("destination", sa.String(length=40), nullable=False),
         sa.Column("start_date", sa.DateTime(), nullable=False),
+        sa.Column("provisional", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("first_page", sa.SmallInteger(), nullable=True),
         sa.Column("ignore_filters", sa.Boolean(), nullable=True),
         sa.Column("filters_at", sa.DateTime(), nullable=True),
         sa.Column("told_for", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "beamer_segment_credential",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("door", sa.String(length=10), nullable=False),
+        sa.Column("destination", sa.String(length=40), nullable=False),
+        sa.Column("digest", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("current", sa.Boolean(), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "door", "destination", "digest"),
     )
     op.create_table(
         "beamer_segment_day",
@@ -142,6 +162,7 @@ def upgrade() -> None:
         sa.Column("connection", sa.String(length=40), nullable=False),
         sa.Column("destination", sa.String(length=40), nullable=False),
         sa.Column("work", sa.String(length=10), server_default="sync", nullable=False),
+        sa.Column("write_key", sa.String(length=16), server_default="", nullable=False),
         sa.Column("message_id", sa.String(length=100), nullable=False),
         sa.Column("stream", sa.String(length=40), nullable=False),
         sa.Column("event", sa.String(length=100), nullable=False),
@@ -177,6 +198,8 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("date", sa.DateTime(), nullable=False),
         sa.Column("status", sa.Text(), nullable=True),
+        sa.Column("other_status", sa.Text(), nullable=True),
+        sa.Column("other_shown", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("changes", sa.Integer(), nullable=False),
         sa.Column("metrics", sa.Text(), nullable=True),
         sa.Column("metrics_day", sa.Integer(), nullable=True),
@@ -209,6 +232,8 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("what", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(), nullable=False),
+        sa.Column("refused", sa.Integer(), nullable=False),
+        sa.Column("tried_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "door"),
     )
     op.create_table(
@@ -255,6 +280,7 @@ def upgrade() -> None:
         sa.Column("place", sa.Text(), nullable=True),
         sa.Column("list_order", sa.String(length=10), nullable=False),
         sa.Column("short_ends", sa.Boolean(), nullable=True),
+        sa.Column("page_rows", sa.SmallInteger(), nullable=True),
         sa.Column("looked_at", sa.DateTime(), nullable=True),
         sa.Column("recent", sa.Float(), server_default="0", nullable=False),
         sa.Column("audited_at", sa.DateTime(), nullable=True),
@@ -266,6 +292,7 @@ def upgrade() -> None:
         sa.Column("announced", sa.Float(), server_default="0", nullable=False),
         sa.Column("silent", sa.Float(), server_default="0", nullable=False),
         sa.Column("distrusted", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("late_share", sa.Float(), server_default="0.5", nullable=False),
         sa.Column("trouble", sa.Text(), nullable=True),
         sa.Column("trouble_at", sa.DateTime(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),

@@ -12,7 +12,8 @@ SUCCESS, FAILED, SKIPPED = "success", "failed", "skipped"
 
 def of_two(settings: Settings, machine: Machine) -> Settings:
     """Two connections, north and south, with a key each."""
-    keys = {"KEY_north": settings["BEAMER_API_KEY"], "KEY_south": settings["BEAMER_API_KEY"]}
+    machine.sandbox.more_keys.add("beamer-key-of-south")
+    keys = {"KEY_north": settings["BEAMER_API_KEY"], "KEY_south": "beamer-key-of-south"}
     several = {**named(("north", "south"), machine.here), **keys, "WRITE_KEY": settings["SEGMENT_WRITE_KEY"]}
     return {
         name: text

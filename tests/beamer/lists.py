@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from connector.beamer.pages import Habits, Place, Seen, Way, params_of, turn
+from connector.beamer.pagination import Habits, Place, Seen, Way, params_of, turn
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MOST_REQUESTS = 500

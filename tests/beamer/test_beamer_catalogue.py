@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from connector.beamer.catalogue import CATALOGUE, children
-from connector.beamer.pages import Habits, Place, params_of
+from connector.beamer.pagination import Habits, Place, params_of
 from connector.beamer.rows import Row, integer, parse
+from connector.beamer.streams import CATALOGUE, children
 from tests.beamer.examples import EXAMPLES, PARSED
 
 DAY = datetime(2018, 12, 31, tzinfo=UTC)

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.asking import Answer, Ask
-from connector.beamer.bodies import LARGEST_ANSWER, parsed
-from connector.beamer.door import DEADLINE, TIMEOUT, Beamer
+from connector.beamer.client import LARGEST_ANSWER, TIMEOUT, Beamer, parsed
+from connector.beamer.request import Answer, Ask
 from connector.errors import (
     BadAnswer,
     ConnectorError,
+    Declined,
     Forbidden,
     Gone,
     KeyRefused,
@@ -27,6 +28,7 @@ from connector.errors import (
     Transient,
     Unreachable,
 )
+from connector.http.exchange import DEADLINE
 
 KEY = "b_key-that-nobody-may-see"
 HOST = "beamer.invalid"
@@ -155,8 +157,8 @@ def test_all_waits_up_to_the_first_byte_fit_into_the_deadline() -> None:
     ("status", "error"),
     [
         (301, Unreachable), (302, Unreachable), (307, Unreachable), (308, Unreachable), (304, Unreachable),
-        (400, BadAnswer), (401, KeyRefused), (403, Forbidden), (404, Gone), (405, BadAnswer),
-        (408, Transient), (410, BadAnswer), (422, BadAnswer), (429, TooMany), (500, Transient),
+        (400, Declined), (401, KeyRefused), (403, Forbidden), (404, Gone), (405, Declined),
+        (408, Transient), (410, Declined), (422, Declined), (429, TooMany), (500, Transient),
         (502, Transient), (503, Transient), (504, Transient), (599, Transient),
     ],
 )  # fmt: skip
@@ -167,9 +169,33 @@ def test_all_waits_up_to_the_first_byte_fit_into_the_deadline() -> None:
 def test_a_status_says_what_to_do_next(status: int, body: bytes, error: type[ConnectorError]) -> None:
     with pytest.raises(ConnectorError) as caught:
         ask(answering(status, body, Location=f"https://elsewhere.invalid/?k={KEY}"))
-    proxy = status == 404 and body.startswith(b"<")
+    proxy = 400 <= status < 500 and body.startswith(b"<")
     assert type(caught.value) is (Transient if proxy else error)
     assert str(status) in caught.value.what
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418, 429])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<!DOCTYPE html><html>Just a moment...</html>", "text/html"),
+        (b"\xef\xbb\xbf\r\n <html>", ""),
+        (b"", "text/html; charset=UTF-8"),
+        (b"<?xml version='1.0'?><Error/>", "application/xml"),
+    ],
+)
+def test_a_page_of_a_gateway_is_not_beamer_s_word(status: int, body: bytes, kind: str) -> None:
+    with pytest.raises(Transient) as caught:
+        ask(answering(status, body, Content_Type=kind))
+    assert type(caught.value) is Transient
+    assert caught.value.what == f"Something that is not Beamer answered {status}."
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [b'{"message": "Invalid authentication credentials"}', b"[]", b' {"error"'])
+def test_an_object_says_nothing_of_the_key(status: int, body: bytes) -> None:
+    with pytest.raises(Transient, match="not Beamer"):
+        ask(answering(status, body))
 
 
 def test_a_429_says_whether_the_month_is_gone() -> None:
@@ -215,8 +241,9 @@ def test_a_2xx_that_is_not_json_is_worth_another_attempt(body: bytes) -> None:
         (b'["\xff"]', ["\ufffd"]),
         (b'["a\tb\x00"]', ["a\tb\x00"]),
         (b"[NaN, Infinity, -Infinity, 1e999, -1e999]", [None] * 5),
-        (b"[123456789012345678, 1234567890123456789]", [123456789012345678, "1234567890123456789"]),
-        (b"[" + b"9" * 5000 + b"]", ["9" * 5000]),
+        (b"[123456789012345678, 1234567890123456789]", [123456789012345678, 1234567890123456789]),
+        (b"[9007199254740993, -12345678901234567890123]", [9007199254740993, -12345678901234567890123]),
+        (b"[" + b"9" * 5000 + b"]", [None]),
         (b'"an error in 200"', "an error in 200"),
     ],
 )
@@ -238,20 +265,124 @@ def test_any_bytes_are_a_value_or_an_error_with_a_name(body: bytes) -> None:
         return
 
 
-def test_a_packed_body_is_unpacked() -> None:
-    body = json.dumps([{"id": "1"}]).encode()
-    assert ask(streaming(gzip.compress(body), headers=PACKED)).body == [{"id": "1"}]
+BODY = json.dumps([{"id": "1", "text": "a text that is long enough"}] * 9).encode()
+
+
+def packed(body: bytes) -> bytes:
+    """Without the time, by which the tests would have other names in each process."""
+    return gzip.compress(body, mtime=0)
+
+
+def raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+def in_members(body: bytes, size: int) -> bytes:
+    return b"".join(packed(body[at : at + size]) for at in range(0, len(body), size))
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (packed(BODY), "gzip"),
+        (packed(BODY), "X-GZIP"),
+        (in_members(BODY, 300), "gzip"),
+        (in_members(BODY, 7), "GZIP"),
+        (packed(BODY) + packed(b""), "gzip"),
+        (packed(b"") + packed(BODY), "gzip"),
+        (packed(BODY) + b"\0" * 9, "gzip"),
+        (packed(BODY), "gzip, identity"),
+        (packed(BODY), "identity,gzip"),
+        (packed(BODY), "utf-8, gzip"),
+        (zlib.compress(BODY), "deflate"),
+        (raw_deflate(BODY), "deflate"),
+        (BODY, "identity, identity"),
+        *[(BODY, name) for name in ("none", "utf-8", "UTF8", "iso-8859-1", "windows-1252", "chunked", " , ")],
+    ],
+)
+def test_a_packed_body_is_unpacked(body: bytes, encoding: str) -> None:
+    assert ask(streaming(body, headers={"Content-Encoding": encoding})).body == json.loads(BODY)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (BODY, "gzip"),
+        (BODY, "x-gzip, identity"),
+        (b"\r\n " + BODY, "gzip"),
+        (BODY.decode().encode("utf-8-sig"), "gzip"),
+        (BODY.decode().encode("utf-16"), "gzip"),
+        (BODY, "deflate"),
+        (BODY, "br"),
+        (BODY, "zstd"),
+        (BODY, "gzip, gzip"),
+    ],
+)
+def test_a_body_that_is_said_to_be_packed_and_is_not_is_read(body: bytes, encoding: str) -> None:
+    assert ask(streaming(body, headers={"Content-Encoding": encoding})).body == json.loads(BODY)
+
+
+@pytest.mark.parametrize("count", [0, 7, 80, 12_345])
+def test_a_bare_count_that_is_said_to_be_packed_is_read_as_it_is(count: int) -> None:
+    body = b"%d" % count
+    assert ask(streaming(body, headers=PACKED)).body == count
+    assert ask(streaming(raw_deflate(body), headers={"Content-Encoding": "deflate"})).body == count
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"not packed", b'[{"id": "1"'])
+def test_a_body_that_is_neither_packed_nor_json_is_worth_another_attempt(body: bytes) -> None:
+    with pytest.raises(Transient, match="JSON"):
+        ask(streaming(body, headers=PACKED))
+
+
+def test_many_empty_members_are_gone_through_once() -> None:
+    body = packed(b"") * 50_000 + packed(b"[]")
+    assert ask(streaming(body, headers=PACKED)).body == []
+
+
+WORDS = '["caf\u00e9 \u00fc"]'
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (WORDS.encode("iso-8859-1"), "application/json;charset=iso-8859-1"),
+        (WORDS.encode("iso-8859-1"), 'application/json; Charset="ISO-8859-1"'),
+        (WORDS.encode("cp1252"), "application/json; charset=windows-1252"),
+        (WORDS.encode("utf-16"), "application/json; charset=utf-16"),
+        (WORDS.encode("utf-16-le"), "application/json; charset=utf-16"),
+        (WORDS.encode("utf-16-be"), "application/json"),
+        (WORDS.encode("utf-32"), "application/json; charset=utf-32"),
+        (WORDS.encode("cp437"), "application/json; charset=cp437"),
+        (WORDS.encode("utf-8-sig"), "application/json; charset=iso-8859-1"),
+        # Some servers declare what their makers had set, whatever they send.
+        (WORDS.encode(), "application/json; charset=iso-8859-1"),
+        (WORDS.encode(), "application/json; charset=US-ASCII"),
+        (WORDS.encode(), "application/json; charset=utf8mb4"),
+        (WORDS.encode(), "application/json; charset=punycode"),
+        (WORDS.encode(), "application/json; charset=zlib"),
+        (WORDS.encode(), ""),
+    ],
+)
+def test_a_body_is_read_by_its_charset(body: bytes, content_type: str) -> None:
+    assert ask(answering(200, body, Content_Type=content_type)).body == json.loads(WORDS)
+
+
+def test_no_content_is_an_empty_list() -> None:
+    assert ask(answering(204, b"")).body == []
 
 
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
         (gzip.compress(b"[]")[:-9], "gzip"),
-        (b"[]", "gzip"),
+        (gzip.compress(b"[]")[:5], "gzip"),
+        (zlib.compress(b"[]")[:-5], "deflate"),
         (gzip.compress(gzip.compress(b"[]")), "gzip, gzip"),
-        (b"[]", "br"),
+        (b"\x0b\x00\x80[]\x03", "br"),
     ],
-    ids=["cut short", "not packed", "packed twice", "not asked for"],
+    ids=["cut short", "cut in its head", "deflate cut short", "packed twice", "not asked for"],
 )
 def test_a_body_that_cannot_be_unpacked_is_worth_another_attempt(body: bytes, encoding: str) -> None:
     with pytest.raises(Transient, match="unpacked"):
@@ -269,11 +400,53 @@ def test_a_bomb_is_refused_before_it_is_unpacked_whole() -> None:
         ask(streaming(bomb, headers=PACKED))
 
 
+def text_of_rows(count: int) -> bytes:
+    return b"[" + b",".join([b"{}"] * count) + b"]"
+
+
+ASKED = int(dict(ASK.params)["maxResults"])
+
+
+@pytest.mark.parametrize("rows", [ASKED, 4 * ASKED, 100])
+def test_some_more_rows_than_were_asked_for_are_taken(rows: int) -> None:
+    assert len(ask(answering(200, text_of_rows(rows))).body) == rows
+
+
+@pytest.mark.parametrize("rows", [101, 1_000, 49_000, 1_000_000])
+def test_many_more_rows_than_were_asked_for_are_no_answer(rows: int) -> None:
+    with pytest.raises(BadAnswer, match=r"rows|values"):
+        ask(answering(200, text_of_rows(rows)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b"1," * 3_000_000 + b"1]",
+        b"[" + b"[]," * 2_000_000 + b"[]]",
+        b'[{"a":' + b"[" * 200 + b"1" + b",1" * 2_000_000 + b"]" * 200 + b"}]",
+        b'[{"' + b'":1,"'.join(b"%x" % number for number in range(500_000)) + b'":1}]',
+        b'["' + b'","' * 2_000_000 + b'"]',
+        b'[{"a":{"b":"' + b'\\"},{' * 10 + b'"}' + b',"c":{}' * 250_001 + b"}]",
+    ],
+    ids=["numbers", "lists", "deep", "keys", "texts", "quotes"],
+)
+def test_many_tiny_values_are_refused_before_they_are_made(text: bytes) -> None:
+    with pytest.raises(BadAnswer, match="more values"):
+        ask(answering(200, text))
+
+
+@pytest.mark.parametrize("sign", [",", "{", "[", ":", '\\"', "\\\\", "\\u002c"])
+def test_signs_in_a_text_are_no_values(sign: str) -> None:
+    """A long text is one value, whatever it is made of."""
+    text = f'[{{"text": "{sign * 300_000}", "next": "{sign}"}}]'
+    assert ask(answering(200, text.encode())).body == json.loads(text)
+
+
 def test_an_answer_without_end_is_cut_off() -> None:
     body = Chunks(*[b" " * 1024 * 1024] * 100)
     with pytest.raises(BadAnswer, match="larger"):
         ask(lambda _: httpx.Response(200, stream=body))
-    assert body.read == 33
+    assert body.read == LARGEST_ANSWER // 1024**2 + 1
     assert body.closed
 
 
@@ -312,6 +485,26 @@ def test_beamer_s_clock_is_read_where_it_can_be(date: str, expected: datetime | 
     assert ask(answering(Date=date)).date == expected
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([("Age", "3600")], NOW + timedelta(hours=1)),
+        ([("Age", "0")], NOW),
+        ([("Age", "-5")], NOW),
+        ([("Age", "a day")], NOW),
+        ([("Age", "9" * 400)], NOW),
+        ([("Date", "Sun, 01 Mar 2026 00:00:00 GMT")], NOW),
+        ([("Date", "Mon, 02 Mar 2026 00:00:00 GMT")], None),
+    ],
+)
+def test_an_answer_out_of_a_cache_is_older_than_its_date(
+    headers: list[tuple[str, str]], expected: datetime | None
+) -> None:
+    told = [("Date", "Sun, 01 Mar 2026 00:00:00 GMT"), *headers]
+    answer = ask(lambda _: httpx.Response(200, json=[], headers=httpx.Headers(told)))
+    assert answer.date == expected
+
+
 def test_an_answer_without_a_date_is_an_answer() -> None:
     assert ask(answering()).date is None
 
@@ -342,16 +535,14 @@ def test_a_failed_connection_is_worth_another_attempt(handler: Handler) -> None:
 
 
 @pytest.mark.parametrize("handler", [*FAILURES, *ANSWERS])
-def test_no_failure_shows_a_key_an_address_or_a_body(
-    handler: Handler, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_failure_shows_a_key_a_path_or_a_body(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(ConnectorError) as caught:
         ask(handler)
     error = caught.value
     shown = [str(error), repr(error), *map(str, error.args), caplog.text]
     shown += [line for line in traceback.format_exception(error) if not line.startswith("  File")]
     text = "\n".join(shown)
-    assert not [private for private in (KEY, HOST, PRIVATE, "elsewhere", "dateFrom=") if private in text]
+    assert not [private for private in (KEY, "/v0", PRIVATE, "elsewhere", "dateFrom=") if private in text]
     assert error.__context__ is None
     assert error.__cause__ is None
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.pages import Habits, Order, Place, Seen, Way, iso, params_of, turn
+from connector.beamer.pagination import Habits, Order, Place, Seen, Way, iso, params_of, turn
 from connector.errors import BadAnswer
 from tests.beamer.lists import START, FakeList, Reading, items, names, read
 

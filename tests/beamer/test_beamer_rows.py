@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.catalogue import CATALOGUE
-from connector.beamer.rows import Row, Unreadable, Unusable, parse
-from connector.beamer.values import flag, integer, mapping, moment, row_id, text
+from connector.beamer.rows import (
+    Row,
+    Unreadable,
+    Unusable,
+    flag,
+    integer,
+    mapping,
+    moment,
+    parse,
+    row_id,
+    text,
+)
+from connector.beamer.streams import CATALOGUE
 from tests.beamer.examples import EXAMPLES
 
 PRIVATE = "jane.doe@example.com said so"
@@ -128,6 +138,28 @@ def test_a_title_is_that_of_the_first_translation() -> None:
     assert (row.fields["title"], row.fields["languages"]) == ("Erster", ["DE", "EN"])
 
 
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        ("https://a.test/", "https://a.test/"),
+        (["https://a.test/"], "https://a.test/"),
+        (["", None, "https://a.test/", "https://b.test/"], "https://a.test/"),
+        ([], None),
+        ([None, 7], None),
+        ({"url": "https://a.test/"}, None),
+    ],
+)
+def test_a_link_may_stand_in_a_list(link: Any, url: str | None) -> None:
+    translations = [{"title": "One", "linkUrl": link, "permalink": link}]
+    post = parse({**EXAMPLES["posts"], "translations": translations}, CATALOGUE["posts"].fields)
+    request = parse(
+        {**EXAMPLES["feature_requests"], "translations": translations}, CATALOGUE["feature_requests"].fields
+    )
+    assert isinstance(post, Row)
+    assert isinstance(request, Row)
+    assert (post.fields["link_url"], request.fields["permalink"]) == (url, url)
+
+
 def test_a_single_translation_may_stand_alone() -> None:
     row = parse(
         {**EXAMPLES["posts"], "translations": {"title": "One", "language": "EN"}}, CATALOGUE["posts"].fields
@@ -218,10 +250,40 @@ def test_what_is_no_text(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("12", "12"), (12, "12"), (" 12\n", "12"), (2**63 - 1, str(2**63 - 1))]
+    ("value", "expected"),
+    [
+        *[("12", "12"), (12, "12"), (" 12\n", "12"), (2**63 - 1, str(2**63 - 1)), (10**20, str(10**20))],
+        *[(12.0, "12"), (1.2e2, "120"), ("12.0", "12"), (" 12.00 ", "12"), (-5.0, "-5"), (-5, "-5")],
+        (2.0**53 - 1, str(2**53 - 1)),
+    ],
 )
 def test_an_id_is_the_same_in_either_type(value: Any, expected: str) -> None:
     assert row_id(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        1.5,
+        "1.5",
+        2.0**53,
+        1e300,
+        float("nan"),
+        float("inf"),
+        None,
+        [],
+        {},
+        "",
+        "a b",
+        "../1",
+        "12.",
+        ".0",
+    ],
+)
+def test_what_is_no_id(value: Any) -> None:
+    with pytest.raises(Unreadable):
+        row_id(value)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +293,7 @@ def test_an_id_is_the_same_in_either_type(value: Any, expected: str) -> None:
         ("2026-03-01T10:00:00+02:00", 8), ("2026-03-01T10:00:00.000+0000", 10),
         (" 2026-03-01 10:00:00Z ", 10),
         ("2026-03-01", 0), ("20260301T100000Z", 10),
+        ("2026-03-01t10:00:00z", 10), ("2026-03-01 10:00:00z", 10), ("2026-03-01t12:00:00.5+02:00", 10),
     ],
 )  # fmt: skip
 def test_a_date_is_read_as_utc(value: str, hour: int) -> None:

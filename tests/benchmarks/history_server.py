@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from connector.sandbox import Company, Faults, Sandbox
-from connector.sandbox.command import environment
+from connector.sandbox.sandbox import environment
 from connector.sandbox.switches import Switches
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from math import ceil, inf
 from typing import Protocol
 
-from connector.beamer.catalogue import Stream, children
-from connector.state.progress import ChildState, ParentState
-from connector.sync.lists import counters, sweeps
+from connector.beamer.streams import Stream, children
+from connector.domain.state import ChildState, ParentState
+from connector.sync.lists import counters, passes
 from connector.sync.planning import candidates
-from connector.sync.planning.picture import Picture
-from connector.sync.planning.probes import Probe
+from connector.sync.planning.probes import Picture, Probe
 
 # What the planner itself may spend on proving full pages, a share of the budget.
 PROOF_SHARE = 0.05
@@ -83,18 +82,18 @@ class Passes:
             elif not all(self._since(known[name].looked_at) for name in members):
                 yield probe
 
-    def _dated(self, picture: Picture, stream: Stream) -> Iterator[Probe]:
+    def _dated(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
         """A list without parents, if this pass has not read it yet."""
         state = picture.progress.streams[stream.name]
         if state.place or not self._since(state.looked_at):
-            yield candidates.dated_probe(stream, state, picture.policy, picture.first_page)
+            yield candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
 
     def _tops(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
         """What is left to ask of a stream without a parent."""
         if children(picture.catalogue, stream.name):
             yield from self._blocks(picture, stream, now)
         else:
-            yield from self._dated(picture, stream)
+            yield from self._dated(picture, stream, now)
 
 
 class EveryParent(Passes):
@@ -123,15 +122,15 @@ class EveryParent(Passes):
             for parent in sorted(parents, key=lambda each: each.date, reverse=True):
                 child = lists.get(parent.id)
                 if child and not parent.gone and self._unread(child):
-                    probes.append(_list_probe(picture, stream, parent, child))
+                    probes.append(_list_probe(picture, stream, parent, child, now))
         return [replace(probe, worth=_place(picture, probe.stream)) for probe in probes]
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:  # noqa: ARG002
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not self._unread(child):
             return None
         above = picture.progress.parents[stream.parent or ""][parent]
-        return replace(_list_probe(picture, stream, above, child), worth=_place(picture, stream))
+        return replace(_list_probe(picture, stream, above, child, now), worth=_place(picture, stream))
 
     def _unread(self, child: ChildState) -> bool:
         return child.place is not None or not self._since(child.swept_at)
@@ -153,7 +152,7 @@ class FixedInterval(Passes):
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         probes = super().begin(picture, now)
-        history = self._lists(picture, history=True)
+        history = self._lists(picture, now, history=True)
         if history:
             self.rests_until = None
         return probes + history
@@ -163,16 +162,16 @@ class FixedInterval(Passes):
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             if stream.parent is None:
                 tops += self._tops(picture, stream, now)
-        return self._lists(picture, history=False) + tops
+        return self._lists(picture, now, history=False) + tops
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:  # noqa: ARG002
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not candidates.asks(child):
             return None
         above = picture.progress.parents[stream.parent or ""][parent]
-        return self._list(picture, stream, above, child)
+        return self._list(picture, stream, above, child, now)
 
-    def _lists(self, picture: Picture, *, history: bool) -> list[Probe]:
+    def _lists(self, picture: Picture, now: datetime, *, history: bool) -> list[Probe]:
         """The lists to be read, those of the youngest parents first; of history, some."""
         found: list[tuple[datetime, Stream, ParentState, ChildState]] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
@@ -183,10 +182,12 @@ class FixedInterval(Passes):
                 if wanted and _is_history(picture, parent, child) is history:
                     found.append((parent.date, stream, parent, child))
         found.sort(key=lambda each: each[0], reverse=True)
-        return [self._list(picture, *each[1:]) for each in found[: HISTORY_AT_ONCE if history else None]]
+        return [self._list(picture, *each[1:], now) for each in found[: HISTORY_AT_ONCE if history else None]]
 
-    def _list(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> Probe:
-        probe = _list_probe(picture, stream, parent, child)
+    def _list(
+        self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState, now: datetime
+    ) -> Probe:
+        probe = _list_probe(picture, stream, parent, child, now)
         return replace(probe, worth=HISTORY if _is_history(picture, parent, child) else MOVED)
 
 
@@ -200,16 +201,20 @@ def _is_history(picture: Picture, parent: ParentState, child: ChildState) -> boo
     return candidates.is_history(child) and parent.date < picture.policy.start
 
 
-def _list_probe(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> Probe:
+def _list_probe(
+    picture: Picture, stream: Stream, parent: ParentState, child: ChildState, now: datetime
+) -> Probe:
     """A list whose counter moved, or one that is asked anyway, from its newest row on."""
     state = picture.progress.streams[stream.name]
     if candidates.asks(child) or not counters.total(child.counter):
-        return candidates.child_probe(stream, child, parent.date, state, picture.policy, picture.first_page)
-    sweep = sweeps.begin_child(
+        return candidates.child_probe(
+            stream, child, parent.date, state, picture.policy, picture.first_page, now
+        )
+    sweep = passes.begin_child(
         child.counter,
         child.swept,
         child.surplus,
-        sweeps.lowest(picture.policy.start, child.watermark, picture.policy.lookback),
+        passes.lowest(picture.policy.start, child.watermark, picture.policy.lookback),
         candidates.habits_of(state, picture.first_page),
         stream.cap,
     )

@@ -13,7 +13,7 @@ from time import process_time
 from connector.sandbox import Sandbox
 from connector.sandbox.row import Row
 from connector.state import connections
-from connector.sync.parts import Parts
+from connector.sync.context import Parts
 from connector.sync.planning.planner import Planner
 from connector.sync.run import Run
 from tests import harness

@@ -3,13 +3,12 @@
 from datetime import datetime
 from math import exp, expm1
 
-from connector.beamer.catalogue import Stream
-from connector.sandbox.rates import CURVES, LN2, Curve
+from connector.beamer.streams import Stream
+from connector.domain.state import ChildState, ParentState
+from connector.sandbox.life import CURVES, LN2, Curve
 from connector.sandbox.world import World
-from connector.state.progress import ChildState, ParentState
-from connector.sync.planning.curves import HOUR
-from connector.sync.planning.rates import AHEAD
-from connector.sync.planning.worth import NOTHING, Expected
+from connector.sync.planning.arrival import HOUR
+from connector.sync.planning.estimates import AHEAD, NOTHING, Expected
 
 SECONDS = 3600
 # The mean of a parent's appeal (exp(0.6² / 2)), and the share of new posts that are published at once or

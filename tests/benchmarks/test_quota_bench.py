@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox.rates import CURVES
+from connector.sandbox.life import CURVES
 from connector.state.ledger import Limits
 from tests.benchmarks import quota_table
 from tests.benchmarks.quota import main, maker

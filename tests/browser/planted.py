@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import insert, update
 
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
+from connector.domain.period import day_of, micros
 from connector.state import connections, progress, schema
 from connector.state.connections import Identity
 from connector.state.engine import Store
-from connector.state.period import day_of, micros
 from connector.state.tables import accounts, runs, spends, streams, tallies
-from connector.sync.lateness import Lateness
+from connector.sync.report import Lateness
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 KINDS = ("done",) * 17 + ("stopped", "incomplete", "failed")
@@ -22,7 +22,7 @@ def planted(store: Store, now: datetime, *, name: str = "default", every: timede
     """One connection on a small plan, made forty days ago, with runs of the last 30 days."""
     schema.ready(store, now)
     began = now - 40 * DAY
-    connections.settle(store, Identity(name, f"acct-{name}", f"dest-{name}", began - 30 * DAY), began)
+    connections.settle(store, Identity(name, f"acct.{name}", f"dest.{name}", began - 30 * DAY), began)
     progress.load(store, name, tuple(CATALOGUE))
     _plant_streams(store, name, now)
     _plant_runs(store, name, now, every)
@@ -85,7 +85,7 @@ def _run(name: str, began: datetime, index: int) -> dict[str, Any]:
 
 
 def _plant_spends(store: Store, name: str, now: datetime) -> None:
-    account, today = f"acct-{name}", day_of(now)
+    account, today = f"acct.{name}", day_of(now)
     purposes = (
         "posts",
         "feature_requests",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.service.board import HTML, Board, Page
-from connector.service.report.html import policy
+from connector.daemon.http import HTML, Board, Page
+from connector.reporting.html.page import policy
 from tests.browser.chromium import Chromium, Tab
 from tests.browser.conftest import Written
 

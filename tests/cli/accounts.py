@@ -1,4 +1,4 @@
-"""Several connections to one sandbox: each its own Beamer account by name, though the key is the same."""
+"""Several connections to one sandbox: each its own Beamer account by its name and its key."""
 
 from collections.abc import Iterable
 
@@ -24,11 +24,17 @@ def accounts(
     file = machine.here / "connector.toml"
     tables = (TABLE.format(name=name, account=account or f"of.{name}") for name in names)
     file.write_text(above + "".join(tables))
+    machine.sandbox.more_keys.update(map(key, names))
     machine.extra |= {
         "BEAMER_API_KEY": "",
         "SEGMENT_WRITE_KEY": "",
         "CONNECTOR_CONFIG": str(file),
         "WRITE": machine.sandbox.write_key,
-        **{f"KEY_{name}": machine.sandbox.api_key for name in names},
+        **{f"KEY_{name}": machine.sandbox.api_key if account else key(name) for name in names},
     }
     return machine
+
+
+def key(name: str) -> str:
+    """The Beamer key of a connection with an account of its own."""
+    return f"beamer-key-of-{name}"

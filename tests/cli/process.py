@@ -13,7 +13,7 @@ from threading import Event
 from typing import Any
 
 from connector.sandbox import Company, Sandbox, Served
-from connector.sandbox.command import environment
+from connector.sandbox.sandbox import environment
 from connector.state.engine import Store, open_store
 from tests.events.recording import keep
 from tests.harness import expected, landed

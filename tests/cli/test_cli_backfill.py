@@ -110,6 +110,19 @@ def test_a_limited_plan_wants_an_allowance(free: Machine) -> None:
     free.all_there_once()
 
 
+@pytest.mark.parametrize(
+    ("used", "said"), [("5000", "none is left of the month"), ("970", "left of the month")]
+)
+def test_an_estimate_says_where_too_few_requests_are_left(free: Machine, used: str, said: str) -> None:
+    free.run("sync")
+    free.extra["BEAMER_PERIOD_DAY"] = "1"
+    assert free.run("quota", "set-used", used).code == 0
+    ended = free.run("backfill", "--since", "2020-01-01", "--dry-run")
+    assert ended.code == 0
+    assert said in ended.out
+    assert " s at " not in ended.out
+
+
 def test_everywhere_is_asked_for_or_said(unlimited: Machine) -> None:
     told = unlimited.run("backfill", "--since", "2020-01-01")
     assert told.code == 2

@@ -15,6 +15,10 @@ from tests.cli.process import ROOT, Machine
 
 WRONG = [
     ({"BEAMER_STRAEMS": "nps"}, 78, "BEAMER_STREAMS"),
+    ({"BEAMER_REGION": "eu"}, 78, "SEGMENT_REGION"),
+    ({"BEAMER_MONTHLY_LIMIT": "1000"}, 78, "BEAMER_MONTHLY_REQUESTS"),
+    ({"SEGMENT_EU": "true"}, 78, "SEGMENT_REGION=eu"),
+    ({"BEAMER_SINCE": "2026-01-01"}, 78, "BEAMER_START_DATE"),
     ({"BEAMER_START_DATE": "next tuesday"}, 78, "BEAMER_START_DATE"),
     ({"BEAMER_STREAMS": "posts,coments"}, 78, "comments"),
     ({"BEAMER_BASE_URL": "http://beamer.example/v0"}, 78, "https"),
@@ -23,6 +27,11 @@ WRONG = [
     ({"BEAMER_API_KEY_FILE": "/nowhere/key"}, 78, "BEAMER_API_KEY"),
     ({"DATABASE_URL": "mysql://user:pass-word@127.0.0.1/x"}, 78, "PostgreSQL"),
     ({"DATABASE_URL": "nonsense pass-word"}, 78, "DATABASE_URL"),
+    ({"DATABASE_URL": "postgresql+asyncpg://user:pass-word@127.0.0.1/x"}, 78, "PostgreSQL"),
+    ({"DATABASE_URL": "postgresql://user:pass-word@127.0.0.1:1/x?schema=public"}, 78, "search_path"),
+    ({"DATABASE_URL": "postgres://user:pass-word@127.0.0.1:1/x?pgbouncer=true"}, 78, "DATABASE_URL"),
+    ({"DATABASE_URL": "postgresql://user:pass-word@127.0.0.1:1/x?ssl=true"}, 78, "sslmode"),
+    ({"DATABASE_URL": "postgresql://user:pass-word@127.0.0.1:1/x"}, 69, "refused"),
     ({"DATABASE_URL": "sqlite:///relative.sqlite"}, 78, "absolute"),
     ({"XDG_STATE_HOME": "/proc/nowhere"}, 69, "/proc/nowhere"),
     ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, 78, "--new-store"),

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from connector.sandbox.batch import opened
 from connector.sandbox.message import Request
+from connector.sandbox.segment_api import opened
 from tests.cli.process import ROOT, Machine
 
 # Each of these is a handful of processes.

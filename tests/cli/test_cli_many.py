@@ -1,16 +1,18 @@
 """Many accounts in one place: side by side, each for itself, a refused key out of everybody's way."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from connector.state import runs
 from connector.state.engine import open_store
 from connector.state.ledger import Ledger, Limits
-from tests.cli.accounts import accounts
+from connector.state.tables import refusals
+from tests.cli.accounts import accounts, key
 from tests.cli.conftest import Make
 from tests.cli.process import Machine
 
@@ -53,7 +55,7 @@ def test_a_refused_key_suspends_its_connection_until_it_changes(make: Make, data
     assert [each["connection"] for each in shown if each["suspended"]] == ["b"]
     assert "suspended since" in machine.run("status").out
 
-    machine.extra["KEY_b"] = machine.sandbox.api_key
+    machine.extra["KEY_b"] = key("b")
     assert exits(machine) == {"a": 0, "b": 0, "c": 0}
     shown = machine.run("status", "--output", "json").json["connections"]
     assert [each["suspended"] for each in shown] == [None] * 3
@@ -109,6 +111,59 @@ def test_check_lifts_a_suspension_that_was_a_mistake(machine: Machine) -> None:
     machine.all_there_once()
 
 
+def rested(machine: Machine) -> None:
+    """A day goes by, as far as the suspension can tell."""
+    store = machine.store()
+    with store.write() as db:
+        db.execute(update(refusals).values(tried_at=datetime.now(UTC) - timedelta(days=1, minutes=1)))
+    store.close()
+
+
+def test_a_suspension_tries_itself_again_with_one_request(machine: Machine) -> None:
+    right, machine.sandbox.api_key = machine.sandbox.api_key, "rotated-too-early"
+    machine.extra["BEAMER_API_KEY"] = right
+    assert machine.run("sync").code == 77
+    for _ in range(2):
+        rested(machine)
+        asked = machine.asked()
+        again = machine.run("sync")
+        assert (again.code, machine.asked() - asked) == (77, 1)
+        assert "tried again with one request" in again.err
+        assert machine.run("sync").code == 77
+        assert machine.asked() - asked == 1
+    machine.sandbox.api_key = right
+    rested(machine)
+    assert machine.run("sync").code == 0
+    machine.all_there_once()
+    assert machine.run("status", "--output", "json").connection["suspended"] is None
+
+
+def test_a_suspended_write_key_is_tried_with_what_waits(machine: Machine) -> None:
+    machine.sandbox.faults.script("segment", [401] * 2)
+    assert machine.run("sync").code == 77
+    rested(machine)
+    asked = machine.asked()
+    assert machine.run("sync").code == 77
+    assert machine.asked() == asked
+    rested(machine)
+    assert [machine.run("sync").code for _ in range(2)] == [0, 0]
+    machine.all_there_once()
+
+
+def test_a_key_that_was_never_tried_is_not_called_healthy(machine: Machine) -> None:
+    """Rotated by mistake while no request is left of the month."""
+    assert machine.run("sync").code == 0
+    machine.extra |= {"BEAMER_PLAN": "free", "BEAMER_PERIOD_DAY": "1"}
+    assert machine.run("quota", "set-used", "5000").code == 0
+    assert "not tried" not in machine.run("sync").out
+    machine.extra["BEAMER_API_KEY"] = "of-somebody-else"
+    synced = machine.run("sync")
+    assert (synced.code, "Beamer key was not tried yet" in synced.out) == (0, True), synced
+    shown = machine.run("status", "--output", "json").connection
+    assert {each["word"] for each in shown["ailments"]} & {"partial", "unconfirmed", "mismatched"}
+    assert shown["health"] != "healthy"
+
+
 def test_a_refused_write_key_suspends_too(machine: Machine) -> None:
     machine.sandbox.faults.script("segment", [401])
     assert machine.run("sync").code == 77
@@ -121,23 +176,26 @@ def test_a_refused_write_key_suspends_too(machine: Machine) -> None:
     assert machine.run("sync").code == 0
 
 
-def test_check_names_two_ledgers_of_one_key(make: Make, database_url: str) -> None:
+def test_one_key_has_one_account(make: Make, database_url: str) -> None:
+    """A quota that two accounts count apart would be spent twice."""
     machine = accounts(make, ("a", "b"), database_url=database_url)
+    machine.extra["KEY_b"] = machine.extra["KEY_a"]
+    for name in ("a", "b"):
+        ended = machine.run("sync", "--connection", name)
+        assert (ended.code, "BS-083" in ended.err, machine.asked()) == (78, True, 0), ended
+    machine.extra["KEY_b"] = key("b")
+    assert machine.run("sync", "--all").code == 0
+    asked = machine.asked()
+    machine.extra["KEY_b"] = machine.extra["KEY_a"]
+    for words in ("sync", "check", ("state", "accept-keys")):
+        ended = machine.run(*([words] if isinstance(words, str) else words), "--connection", "b")
+        assert ended.code == 78, ended
+        for part in ("account of connection 'b' is 'of.b'", "same Beamer key for account 'of.a'"):
+            assert part in ended.out + ended.err
+    assert machine.asked() == asked
     assert machine.run("sync", "--connection", "a").code == 0
+    machine.extra["KEY_b"] = key("b")
     assert machine.run("sync", "--connection", "b").code == 0
-
-    def warned() -> str:
-        found = machine.run("check", "--offline", "--connection", "b", "--output", "json").json["findings"]
-        return " ".join(each["found"] + each["todo"] for each in found if each["thing"] == "account")
-
-    for word in ("'a' has the same Beamer key", "'of.a'", "'of.b'", "BEAMER_ACCOUNT=of.a"):
-        assert word in warned()
-    file = machine.here / "connector.toml"
-    file.write_text(file.read_text().replace('"of.b"', '"of.a"'))
-    assert warned() == ""
-    assert machine.run("sync", "--connection", "b").code == 0
-    (account,) = machine.run("quota", "--output", "json").json["accounts"]
-    assert (account["connections"], account["used"]) == (["a", "b"], machine.asked())
 
 
 def test_check_says_that_a_connection_with_another_name_begins_anew(make: Make) -> None:

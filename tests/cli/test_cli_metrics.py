@@ -7,7 +7,7 @@ from threading import Event, Thread
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.service.metric_catalogue import METRICS
+from connector.daemon.metrics import METRICS
 from tests.cli.accounts import accounts
 from tests.cli.conftest import Make
 from tests.cli.process import Machine

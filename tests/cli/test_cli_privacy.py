@@ -14,8 +14,7 @@ import pytest
 from connector.config import STREAMS
 from connector.sandbox import Company, Sandbox
 from connector.state import leases
-from connector.state.leases import BACKFILL, SYNC
-from connector.state.owner import this_process
+from connector.state.leases import BACKFILL, SYNC, this_process
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
 from tests.harness import expected

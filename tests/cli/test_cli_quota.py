@@ -1,5 +1,6 @@
 """`quota`, and what `status` says of the budget and of what was not read yet."""
 
+import socket
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from connector.plans import PLANS
+from connector.domain.plans import PLANS
+from connector.reporting.quota import Offer, Quota, quota
+from connector.reporting.spend_rate import between_runs, pace, runs_out
 from connector.sandbox import Company
-from connector.service.pace import between_runs, pace, runs_out
-from connector.service.quota import Offer, Quota, quota
 from connector.state.ledger import Balance, Ledger, Limits
 from tests.cli.conftest import Make
 from tests.cli.process import Machine
@@ -117,13 +118,12 @@ def test_an_account_under_a_limit(tmp_path: Path) -> None:
     assert between_runs(rig.store, "default") == ahead.every == timedelta(hours=4)
     assert ahead.a_pass == 3 + 2 + 1
     assert ahead.daily < ahead.hourly
-    assert set(ahead.rows) == set(ahead.today.delays) | {"reactions"}
+    assert {"posts", "comments", "reactions", "nps"} <= set(ahead.rows)
     more, unlimited = (forecast.mean for _, forecast in ahead.offers)
     assert ahead.today.mean is not None
     assert more is not None
     assert ahead.today.mean > more > 1.9
     assert unlimited == pytest.approx(2.0, rel=0.01)
-    assert ahead.today.requests["audit"] > 0
     assert ahead.today.audit_round is not None
     assert ahead.today.audit_round >= 7 * 24
     rig.close()
@@ -191,7 +191,8 @@ def test_quota_after_a_sync(on_either: Machine) -> None:
     text = on_either.run("quota").out
     assert "BEAMER_PERIOD_DAY" in text
     assert "once an hour is assumed" in text
-    assert [line.split()[0] for line in text.splitlines() if line.startswith("all ")] == ["all"]
+    assert "rows a month: " in text
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("today ")] == ["today"]
 
 
 @pytest.mark.slow
@@ -257,12 +258,17 @@ def test_connections_of_one_account_are_shown_together(machine: Machine) -> None
     file = machine.here / "connector.toml"
     table = (
         '[[connections]]\nname = "{}"\nplan = "{}"\naccount = "{}"\n'
-        'api_key_env = "BEAMER_API_KEY"\nwrite_key_env = "SEGMENT_WRITE_KEY{}"\n'
+        'api_key_env = "{}"\nwrite_key_env = "SEGMENT_WRITE_KEY{}"\n'
     )
-    shared = [("eu", "free", "a", ""), ("us", "free", "a", "_2"), ("other", "pro", "b", "_3")]
+    key = "BEAMER_API_KEY"
+    shared = [
+        ("eu", "free", "a", key, ""),
+        ("us", "free", "a", key, "_2"),
+        ("other", "pro", "b", "ITS", "_3"),
+    ]
     file.write_text("\n".join(table.format(*each) for each in shared))
     machine.extra |= {f"SEGMENT_WRITE_KEY_{number}": f"made-up-{number}" for number in (2, 3)}
-    machine.extra |= {"CONNECTOR_CONFIG": str(file), "BEAMER_PLAN": ""}
+    machine.extra |= {"CONNECTOR_CONFIG": str(file), "BEAMER_PLAN": "", "ITS": "another-beamer-key"}
     assert machine.run("sync", "--connection", "eu").code == 0
     found = machine.run("quota", "--output", "json").json["accounts"]
     assert [each["connections"] for each in found] == [["eu", "us"], ["other"]]
@@ -332,3 +338,47 @@ def test_what_is_still_being_discovered(make: Make) -> None:
     found = machine.run("status", "--output", "json").connection
     assert {each["stream"] for each in found["streams"] if each["still_discovering"]} >= {"posts"}
     assert "not yet known to their far end: posts" in machine.run("quota").out
+
+
+# --- what never left this machine -----------------------------------------------------------------------
+
+
+COMMANDS = {
+    "sync": (("sync",), 69),
+    "check": (("check",), 69),
+    # An estimate is worth no failure.
+    "dry run": (("backfill", "--since", "2020-01-01", "--dry-run"), 0),
+    "backfill": (("backfill", "--since", "2020-01-01", "--max-requests", "9", "--yes"), 69),
+}
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_requests_to_a_closed_port_leave_the_month_untouched(on_either: Machine, command: str) -> None:
+    words, code = COMMANDS[command]
+    on_either.extra = {"BEAMER_PLAN": "free", "BEAMER_PERIOD_DAY": "1"}
+    on_either.extra["BEAMER_BASE_URL"] = f"http://127.0.0.1:{closed_port()}/v0"
+    assert on_either.run("sync").code == 69
+    before = on_either.run("quota", "--output", "json").json["accounts"][0]
+    assert before["used"] == 0
+    for _ in range(3):
+        ended = on_either.run(*words)
+        assert ended.code == code, ended.err
+    after = on_either.run("quota", "--output", "json").json["accounts"][0]
+    same = ("used", "left", "at_hand")
+    assert [after[name] for name in same] == pytest.approx([before[name] for name in same], abs=0.05)
+    assert on_either.asked() == 0
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_up_costs_each_request(on_either: Machine) -> None:
+    on_either.extra = {"BEAMER_PLAN": "free"}
+    on_either.sandbox.faults.script("beamer", ["reset_before"] * 50)
+    assert on_either.run("sync").code == 69
+    assert on_either.asked() > 0
+    assert on_either.run("quota", "--output", "json").json["accounts"][0]["used"] == on_either.asked()

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.commands.scheduling import Worker
-from connector.commands.session import begin
+from connector.cli.context import open_session
+from connector.cli.schedule import Worker
 from connector.errors import Exit
 from connector.state import runs
 from connector.state.engine import open_store
@@ -185,7 +185,7 @@ def test_a_key_that_was_replaced_since_it_was_refused_is_tried_at_once(
     machine.extra["BEAMER_API_KEY_FILE"] = str(file)
     for name, value in machine.environment().items():
         monkeypatch.setenv(name, value)
-    here = begin(None, None, secrets=True, logs=False)
+    here = open_session(None, None, logs=False)
     with here.store() as store:
         worker = Worker(here, store, here.settings.connections)
         assert worker.run("sync", "default").exit == Exit.REFUSED
@@ -214,6 +214,23 @@ def test_ready_only_with_a_store(make: Make, postgres_url: str) -> None:
         assert daemon.get("/readyz").status_code == 503
         assert daemon.get("/metrics").status_code == 503
         assert daemon.get("/healthz").status_code == 200
+        assert daemon.leave().code == 0
+
+
+def test_not_ready_once_its_file_has_gone(machine: Machine) -> None:
+    with schedule(machine) as daemon:
+        until(lambda: bool(daemon.ended()))
+        assert daemon.get("/readyz").status_code == 200
+        asked, away = machine.asked(), machine.file.rename(machine.file.with_name("away"))
+        ready = daemon.get("/readyz")
+        assert (ready.status_code, "was removed while this process used it" in ready.text) == (503, True)
+        machine.file.touch()
+        ready = daemon.get("/readyz")
+        assert (ready.status_code, "was replaced by another one" in ready.text) == (503, True)
+        assert daemon.get("/healthz").status_code == 200
+        away.replace(machine.file)
+        assert daemon.get("/readyz").status_code == 200
+        assert machine.asked() == asked
         assert daemon.leave().code == 0
 
 

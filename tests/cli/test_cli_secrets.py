@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import make_url
 
 from connector.sandbox import Sandbox
-from connector.sandbox.batch import opened
 from connector.sandbox.faults import Step
 from connector.sandbox.message import Answer
+from connector.sandbox.segment_api import opened
 from tests.cli.conftest import Make
 from tests.cli.process import SMALL, Ended, Machine, made_up
 
@@ -62,7 +62,7 @@ def careless(make: Make) -> Machine:
 def test_the_search_would_find_something(careless: Machine) -> None:
     assert len(set(personal(careless.sandbox))) > 20
     careless.run("sync", "--no-deliver")
-    listed = careless.run("outbox", "list", "--most", "1000", "--output", "json").json["messages"]
+    listed = careless.run("outbox", "list", "--limit", "1000", "--output", "json").json["messages"]
     comment = next(each["message_id"] for each in listed if each["event"] == "NPS Response Sent")
     shown = careless.run("outbox", "show", comment)
     assert any(words in shown.out for words in ("userId", *personal(careless.sandbox)))

@@ -89,9 +89,11 @@ def test_check_leaves_at_once(machine: Machine) -> None:
 
 
 def test_all_connections_stop(make: Make) -> None:
-    machine = make(extra={"BEAMER_API_KEY": "", "SEGMENT_WRITE_KEY": "", "KEY": "sandbox-key", "WRITE": "w"})
-    table = '[[connections]]\nname = "{}"\naccount = "{}"\napi_key_env = "KEY"\nwrite_key_env = "WRITE"\n'
-    (machine.here / "two.toml").write_text(table.format("a", "a") + table.format("b", "b"))
+    machine = make(
+        extra={"BEAMER_API_KEY": "", "SEGMENT_WRITE_KEY": "", "KEY": "sandbox-key", "WRITE": "w", "TO": "x"}
+    )
+    table = '[[connections]]\nname = "{}"\napi_key_env = "KEY"\nwrite_key_env = "{}"\n'
+    (machine.here / "two.toml").write_text(table.format("a", "WRITE") + table.format("b", "TO"))
     machine.sandbox.faults.latency = 0.05
     running = machine.begin("sync", "--all", "--config", str(machine.here / "two.toml"), "--output", "json")
     until(lambda: machine.asked() >= 1)
@@ -133,7 +135,7 @@ def test_progress_on_a_terminal_leaves_a_piped_summary_alone(machine: Machine) -
 
 MAKING_A_CLASS = """
 import os, signal
-from connector.ending import run
+from connector.cli.exit_codes import run
 
 class Name:
     def __set_name__(self, owner, name):

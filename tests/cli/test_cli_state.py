@@ -10,7 +10,7 @@ import pytest
 
 from connector.state import leases
 from connector.state.engine import open_store
-from connector.state.owner import this_process
+from connector.state.leases import this_process
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
 
@@ -119,6 +119,31 @@ def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:
     }
     # Under the same ids: Segment has dropped them.
     unlimited.all_there_once()
+
+
+def test_rows_of_a_reset_stream_are_counted_once(make: Make, database_url: str) -> None:
+    machine = make(database_url=database_url, extra={"BEAMER_TEAM_COMMENTS": "false"})
+    for number in range(3):
+        machine.sandbox.world.add("nps", score="7", userId=None if number else "u-1")
+    machine.sandbox.world.add("nps", id="", score="7", userId="u")
+
+    def counts() -> dict[str, dict[str, int]]:
+        found = machine.run("status", "--output", "json").connection
+        held[0] = found["held_back"]
+        return {each["stream"]: {**each["counts"], **each["quarantined"]} for each in found["streams"]}
+
+    held: list[dict[str, int]] = [{}]
+    machine.run("sync")
+    before, held_before = counts(), held[0]
+    assert held_before["no_user"] >= 2
+    for stream in ("nps", "comments", "nps"):
+        machine.run("state", "reset", "--stream", stream, "--yes")
+        now = counts()
+        assert set(now[stream]) & {"rows", "events", "no_user", "team"} == set()
+        assert now[stream]["sent"] == before[stream]["sent"], "what was sent has been sent"
+        again = machine.run("sync", "--output", "json").connection["events"][stream]
+        before[stream]["sent"] += again
+        assert (counts(), held[0]) == (before, held_before)
 
 
 def test_what_cannot_be_reset(unlimited: Machine) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from connector.sandbox.message import Api
 from connector.state import leases
-from connector.state.owner import WHOLE_MACHINE, Owner
+from connector.state.leases import WHOLE_MACHINE, Owner
 from connector.state.tables import leases as table
 from tests.cli.process import Machine, until
 

@@ -4,11 +4,12 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
-from connector.commands.trying import called
+from connector.cli.demo import called
 from tests.cli.process import ROOT, Machine, Running
 
 
@@ -58,6 +59,40 @@ def printed(running: Running) -> dict[str, str]:
         name, _, value = shlex.split(line)[1].partition("=")
         found[name] = value
     return found
+
+
+def test_the_sandbox_has_a_database_of_its_own(machine: Machine) -> None:
+    """Its lines may be pasted into a shell whose database holds a real account's state."""
+    assert machine.run("sync").code == 0
+    held = machine.file.read_bytes()
+    received = len(machine.sandbox.segment.received)
+    running = machine.begin("sandbox", "--port", "0", "--seed", "3")
+    found = printed(running)
+    assert next(iter(found)) == "DATABASE_URL"
+    before = machine.extra
+    machine.extra = {**before, **found, "BEAMER_REQUESTS_PER_SECOND": "25"}
+    assert machine.run("sync", "--max-requests", "5").code == 0
+    file = Path(found["DATABASE_URL"].removeprefix("sqlite:///"))
+    assert file.exists()
+    running.signal(signal.SIGTERM)
+    assert (running.end(10).code, file.exists()) == (0, False)
+    machine.extra = before
+    assert machine.file.read_bytes() == held
+    assert len(machine.sandbox.segment.received) == received
+    assert machine.run("sync").code == 0
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{0}/real.sqlite", "postgresql://nobody@127.0.0.1:1/none", "none"])
+def test_the_demo_has_a_database_of_its_own(machine: Machine, url: str) -> None:
+    """Whatever the environment names: a database, keys, a configuration, or what is none of these."""
+    machine.extra |= {
+        "DATABASE_URL": url.format(machine.here),
+        "CONNECTOR_CONFIG": str(machine.here / "none.toml"),
+        "BEAMER_REGION": "eu",
+    }
+    ended = machine.run("demo")
+    assert (ended.code, ended.err) == (0, "")
+    assert list(machine.here.rglob("*.sqlite")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

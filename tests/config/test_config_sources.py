@@ -1,6 +1,7 @@
 """Environment, env file, TOML: which wins, and what is refused."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,16 +77,100 @@ def test_missing_keys_are_named_unless_they_are_not_needed() -> None:
     assert load({}, secrets_required=False).connection().api_key is None
 
 
-@pytest.mark.parametrize("name", ["BEAMER_STREEMS", "BEAMER_APIKEY", "SEGMENT_WRITEKEY", "Beamer_Plan"])
-def test_a_near_miss_in_the_environment_is_an_error(name: str) -> None:
-    assert f"{name} is no setting. Did you mean" in refusal({**KEYS, name: "x"})
+UNKNOWN = {
+    "BEAMER_REGION": "SEGMENT_REGION",
+    "BEAMER_MONTHLY_LIMIT": "BEAMER_MONTHLY_REQUESTS",
+    "SEGMENT_EU": "SEGMENT_REGION=eu",
+    "BEAMER_SINCE": "BEAMER_START_DATE",
+    "SEGMENT_REGOIN": "SEGMENT_REGION",
+    "segment_region": "SEGMENT_REGION",
+    "SEGMENT_REGION_FILE": "SEGMENT_REGION",
+    "BEAMER_SEGMENT_REGION": "SEGMENT_REGION",
+    "BEAMER_WRITE_KEY": "SEGMENT_WRITE_KEY",
+    "SEGMENT_API_KEY": "SEGMENT_WRITE_KEY",
+    "SEGMENT_BASE_URL": "SEGMENT_HOST",
+    "SEGMENT_WRITEKEY": "SEGMENT_WRITE_KEY",
+    "BEAMER_APIKEY": "BEAMER_API_KEY",
+    "BEAMER_API_KEY_FIEL": "BEAMER_API_KEY_FILE",
+    "BEAMER_API_KEY_EU": "BEAMER_API_KEY",
+    "BEAMER_DATABASE_URL": "DATABASE_URL",
+    "CONNECTOR_LOG_LEVEL": "LOG_LEVEL",
+    "CONNECTOR_PLAN": "BEAMER_PLAN",
+    "CONNECTOR_DEBUG": "LOG_LEVEL=debug",
+    "BEAMER_STREEMS": "BEAMER_STREAMS",
+    "Beamer_Plan": "BEAMER_PLAN",
+    "BEAMER_ENV_FILE": "the option --env-file",
+    # Another program's, for all that is known; nobody can tell it from a slip.
+    "BEAMER_PRODUCT_ID": "",
+    "SEGMENT_WORKSPACE": "",
+    "CONNECTOR_ID": "",
+    # Of the form of a link, but with another value.
+    "SEGMENT_PORT": "CONNECTOR_BIND",
+    "BEAMER_ACCOUNT_NAME": "BEAMER_ACCOUNT",
+}
+
+
+@pytest.mark.parametrize(("name", "meant"), UNKNOWN.items())
+def test_an_unknown_variable_is_an_error_that_names_the_nearest(name: str, meant: str) -> None:
+    text = refusal({**KEYS, name: "443"})
+    assert f"{name} is no setting. Did you mean {meant}{'?' if meant else ''}" in text
+    assert f"env -u {name}" in text
+    assert load({**KEYS, name: " "}).connection().region == "us", "empty is not set"
+
+
+@pytest.mark.parametrize(("name", "meant"), UNKNOWN.items())
+def test_an_unknown_name_in_an_env_file(env_file: Path, name: str, meant: str) -> None:
+    write(env_file, f"{name}=x\n", 0o600)
+    assert f"is no setting. Did you mean {meant}{'?' if meant else ''}" in refusal(KEYS, env_file)
+
+
+LINKS = {
+    "_SERVICE_HOST": "10.96.11.7",
+    "_SERVICE_PORT": "80",
+    "_SERVICE_PORT_HTTP": "80",
+    "_SERVICE_PORT_HTTP_ALT": "8080",
+    "_PORT": "tcp://10.96.11.7:80",
+    "_PORT_80_TCP": "tcp://10.96.11.7:80",
+    "_PORT_80_TCP_PROTO": "tcp",
+    "_PORT_80_TCP_PORT": "80",
+    "_PORT_80_TCP_ADDR": "10.96.11.7",
+    "_PORT_53_UDP": "udp://10.96.11.7:53",
+    "_PORT_53_UDP_ADDR": "fd00::7",
+    "_PORT_9_SCTP_PORT": "9",
+    "_PORT_80_TCP_START": "tcp://10.96.11.7:80",
+    "_NAME": "/connector/segment",
+    "_ENV_PATH": "/usr/bin",
+}
 
 
 @pytest.mark.parametrize(
-    "name", ["BEAMER_PRODUCT_ID", "BEAMER_SELECTOR", "SEGMENT_WORKSPACE", "BEAMER_API_KEY_EU"]
+    "service",
+    [
+        "SEGMENT",
+        "BEAMER",
+        "CONNECTOR",
+        "BEAMER_SEGMENT",
+        "SEGMENT_PROXY",
+        "BEAMER_API",
+        "SEGMENT_WRITE",
+        "SEGMENT_REGION",
+        "BEAMER_API_KEY",
+        "CONNECTOR_1",
+    ],
 )
-def test_somebody_elses_variables_are_listed_and_left_alone(name: str) -> None:
-    assert load({**KEYS, name: "x", "PATH": "/bin"}).ignored == (name,)
+def test_what_kubernetes_and_docker_set_for_a_service_is_left_alone(service: str) -> None:
+    links = {f"{service}{end}": value for end, value in LINKS.items()}
+    assert load({**KEYS, **links}).unused == ()
+    text = refusal({**KEYS, **links, "BEAMER_REGION": "eu"})
+    assert "BEAMER_REGION is no setting." in text
+    assert "problems" not in text
+
+
+def test_what_shells_and_completion_set_is_not_ours() -> None:
+    other = dict.fromkeys(
+        ("_BEAMER_SEGMENT_COMPLETE", "AIRFLOW_VAR_BEAMER_SEGMENT_BIN", "BEAMER", "LOGS"), "x"
+    )
+    assert load({**KEYS, **other}).unused == ()
 
 
 # --- secrets from files --------------------------------------------------------------------------------
@@ -124,6 +209,35 @@ def test_secret_files_that_give_nothing(tmp_path: Path, content: str | None, say
     text = refusal({"SEGMENT_WRITE_KEY": "wk-for-tests", "BEAMER_API_KEY_FILE": str(file)})
     assert f"BEAMER_API_KEY_FILE: the file {file}" in text
     assert says in text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "b_Sl9secretkey==",
+        "b_abcdefghijkl/mnopqrstuvwxyz0123456789=",
+        "/b_abcdefghijklmnopqrstuvwxyz0123456789=",
+        "/q1w2e3r4t5y6u7i8o9p0",
+        "q1w2e3r4t5y6u7i8o9p0q1w2e3r4t5y6",
+        "short-key",
+        "postgresql://u:secret123@h/d",
+        "./q1w2e3r4t5y6u7i8o9p0",
+        "/run/q1w2e3r4t5y6u7i8o9p0/x",
+    ],
+)
+@pytest.mark.parametrize("name", ["BEAMER_API_KEY_FILE", "SEGMENT_WRITE_KEY_FILE", "DATABASE_URL_FILE"])
+def test_a_key_in_place_of_the_path_of_its_file_is_not_shown(name: str, key: str) -> None:
+    text = refusal({name: key})
+    assert f"{name}: the file that it names cannot be read" in text or "a value of" in text
+    for part in [each for each in re.split(r"[/:@]", key) if len(each) > 5 and each != "postgresql"]:
+        assert part not in text
+
+
+@pytest.mark.parametrize(
+    "path", ["/run/secrets/beamer_api_key", "secrets/key.txt", "~/none/beamer.key", "/nowhere/key"]
+)
+def test_a_path_that_is_one_is_shown(path: str) -> None:
+    assert path.removeprefix("~") in refusal({**KEYS, "DATABASE_URL_FILE": path})
 
 
 def test_a_directory_or_binary_in_place_of_a_secret_file(tmp_path: Path) -> None:
@@ -272,6 +386,7 @@ def test_several_connections(tmp_path: Path) -> None:
         "BEAMER_STREAMS": "comments",
         "BEAMER_TRAITS": "all",
         "BEAMER_API_KEY": "b_unused",
+        "BEAMER_API_KEY_EU": "of another configuration file",
         "BEAMER_ACCOUNT": "unused",
     }
     settings = load(environ, config_file=write(tmp_path / "c.toml", TWO))
@@ -281,7 +396,7 @@ def test_several_connections(tmp_path: Path) -> None:
     assert (a.account, b.account) == (None, None)
     keys = [c.api_key.get_secret_value() for c in settings.connections if c.api_key]
     assert keys == ["b_of-a", "b_of-b"]
-    assert settings.ignored == ("BEAMER_ACCOUNT", "BEAMER_API_KEY")
+    assert settings.unused == ("BEAMER_API_KEY_EU", "BEAMER_ACCOUNT", "BEAMER_API_KEY")
     where = sources(settings)
     assert where["a.api_key"] == "environment"
     assert where["b.api_key"] == str(tmp_path / "b.key")

@@ -11,8 +11,8 @@ from hypothesis import settings as configure
 from hypothesis import strategies as st
 
 from connector.config import STREAMS, Connection, Reserve, load, values
+from connector.domain.plans import PLANS
 from connector.errors import ConfigurationError, Exit
-from connector.plans import PLANS
 
 KEYS = {"BEAMER_API_KEY": "b_key-for-tests=", "SEGMENT_WRITE_KEY": "wk-for-tests"}
 DAY = datetime(2024, 1, 1, tzinfo=UTC)

@@ -10,11 +10,11 @@ from typing import Any
 
 from typer.main import get_command
 
-from connector.cli import app
+from connector.cli.app import app
 from connector.config import known_settings
-from connector.plans import PLANS
-from connector.segment.listing import markdown_table
-from connector.service.metric_catalogue import METRICS
+from connector.daemon.metrics import METRICS
+from connector.domain.plans import PLANS
+from connector.segment.schemas import markdown_table
 from tests.benchmarks import quota_table
 from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS
 from tests.benchmarks.quota_results import KEPT, Results
@@ -66,7 +66,8 @@ def commands(command: Any = None, parent: Any = None) -> Iterator[tuple[str, Any
         command, info_name=name, parent=parent, terminal_width=90, **command.context_settings
     )
     yield context.command_path, context
-    for each in getattr(command, "commands", {}).values():
+    for name in getattr(command, "commands", {}):
+        _, each, _ = command.resolve_command(context, [name])
         yield from commands(each, context)
 
 

@@ -1,5 +1,6 @@
 """What the documents show can be typed: commands, paths, links, settings, the crontab."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -207,3 +208,21 @@ STRAY = {
 @pytest.mark.parametrize("what", STRAY)
 def test_a_page_holds_nothing_of_the_machine_it_was_written_on(page: Path, what: str) -> None:
     assert not re.search(STRAY[what], page.read_text(encoding="utf-8"))
+
+
+# --- what the program itself names ----------------------------------------------------------------------
+
+
+def test_the_program_names_no_file_that_only_the_repository_has() -> None:
+    repository = {each.name for each in ROOT.iterdir() if each.suffix} | {each.name for each in CONFIGS}
+    for file in sorted((ROOT / "connector").rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, OF_DOCS)}
+        texts = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)]
+        for text in texts:
+            if isinstance(text, str) and text not in docs:
+                named = set(re.findall(r"[\w-]+(?:\.[\w-]+)+", text)) & repository
+                assert named == set(), f"{file.name}: {text}"
+
+
+OF_DOCS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

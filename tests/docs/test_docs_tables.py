@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 import connector
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
+from connector.cli.exit_codes import WORST_FIRST
 from connector.config import STREAMS
-from connector.ending import WORST_FIRST
 from connector.errors import ConnectorError, Exit
 from tests.docs.sections import GENERATED, README, ROOT, between, rewritten, rows
 

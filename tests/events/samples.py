@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connector.segment.events import EVENTS, Event
-from connector.segment.facts import Fact
 from connector.segment.messages import Message, build
-from connector.segment.shape import Naming, Privacy, shape
+from connector.segment.shaping import Fact, Naming, Privacy, shape
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 DATE = datetime(2026, 3, 1, 9, 15, 42, tzinfo=UTC)

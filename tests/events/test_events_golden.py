@@ -14,7 +14,7 @@ import pytest
 
 from connector.sandbox import Company
 from connector.sandbox.message import Request
-from connector.segment.door import Segment
+from connector.segment.client import Segment
 from connector.segment.events import EVENTS
 from tests.events.samples import NOW, sample
 from tests.harness import sandbox

@@ -4,10 +4,10 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+from connector.reporting.checks import hello_message
 from connector.sandbox import Sandbox
 from connector.segment.events import EVENTS
-from connector.segment.shape import Privacy
-from connector.service.checks import hello_message
+from connector.segment.shaping import Privacy
 from tests.events.judging import flaws
 from tests.events.recording import keep
 from tests.harness import Rig
@@ -21,6 +21,7 @@ def test_every_event_of_the_demo_fits_its_schema(tmp_path: Path) -> None:
     box.advance(timedelta(hours=26))
     for request in box.world.shelf("feature_requests").rows:
         box.world.set("feature_requests", request.id, status="declined")
+    rig.sync()
     rig.sync()
     hello = json.loads(hello_message(rig.parts().policy, box.now()).text)
     rig.close()

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
 from connector.segment.events import EVENTS, EVERYWHERE, SENDING, Event
-from connector.segment.listing import listed, markdown_table
-from connector.segment.schemas import schema_of, schemas, tracking_plan
+from connector.segment.schemas import listed, markdown_table, schema_of, schemas, tracking_plan
 from tests.cli.process import ROOT
 from tests.docs.sections import rows
 from tests.events.judging import flaws

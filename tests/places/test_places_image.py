@@ -4,10 +4,13 @@ import os
 import re
 import signal
 import subprocess
-from importlib.metadata import version
+import sys
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from connector import __version__
 from connector.errors import Exit
@@ -37,6 +40,26 @@ def test_the_constraints_are_what_runs_here() -> None:
     pinned = dict(line.split("==") for line in lines if re.match(r"\w", line))
     for name in ("SQLAlchemy", "psycopg", "httpx", "APScheduler", "segment-analytics-python", "typer"):
         assert version(name) == pinned[name]
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="resolved with the oldest Python supported")
+def test_the_constraints_pin_what_is_installed_and_no_more() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(line.split("==")[0]) for line in lines if re.match(r"\w", line)}
+    needed: set[str] = set()
+    waiting = {Requirement("beamer-segment-connector[dev,postgres]")}
+    seen: set[str] = set()
+    while waiting:
+        wanted = waiting.pop()
+        if str(wanted) in seen:
+            continue
+        seen.add(str(wanted))
+        needed.add(canonicalize_name(wanted.name))
+        extras = ("", *wanted.extras)
+        for each in map(Requirement, requires(wanted.name) or ()):
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.add(each)
+    assert pinned == needed - {"beamer-segment-connector"}
 
 
 def test_a_sync_without_a_home_or_a_disk(

@@ -27,12 +27,13 @@ ACCOUNTS = ("north", "south", "east", "west")
 def cluster(
     image: Image, machine: Machine, settings: dict[str, str], postgres_url: str, tmp_path: Path
 ) -> Cluster:
+    machine.sandbox.more_keys.update(f"beamer-key-of-{name}" for name in ACCOUNTS)
     secret = {
         "beamer_api_key": machine.sandbox.api_key,
         "segment_write_key": machine.sandbox.write_key,
         # As most people write it, with the line's end that an editor leaves.
         "database_url": f"{postgres_url.replace('+psycopg', '')}\n",
-        **{f"beamer_api_key_{name}": machine.sandbox.api_key for name in ACCOUNTS},
+        **{f"beamer_api_key_{name}": f"beamer-key-of-{name}" for name in ACCOUNTS},
     }
     return Cluster(image, tmp_path, secret, settings)
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from connector.sandbox import Company, Sandbox, Switches
-from connector.sandbox.command import environment
+from connector.sandbox.sandbox import environment
 
 
 def client(sandbox: Sandbox, key: str = "sandbox-key") -> httpx.Client:

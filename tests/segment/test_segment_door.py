@@ -13,8 +13,7 @@ import pytest
 import requests
 
 from connector.errors import ConfigurationError, ConnectorError, Transient, WriteKeyRefused
-from connector.segment.door import Redirected, Refused, Segment
-from connector.segment.reason import reason_of
+from connector.segment.client import Redirected, Refused, Segment, reason_of
 
 KEY = "made-up-write-key"
 SENT = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -1,7 +1,7 @@
 import pytest
 
+from connector.config.addresses import host_of
 from connector.errors import ConfigurationError
-from connector.segment.host import host_of
 
 US = "https://api.segment.io"
 EU = "https://events.eu1.segmentapis.com"

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector import __version__
-from connector.segment.facts import Fact
-from connector.segment.messages import LIMIT, Message, Unshapeable, build, cut
-from connector.segment.shape import Naming, Privacy, shape
+from connector.segment.messages import MOST_OF_ONE, Message, Unshapeable, build, shortened_to
+from connector.segment.shaping import Fact, Naming, Privacy, shape
 
 DATE = datetime(2018, 12, 31, 1, 2, 3, tzinfo=UTC)
 EVERYTHING = Privacy(traits="all", trait_attributes=("a",))
@@ -58,7 +57,7 @@ def test_a_long_text_is_shortened_to_the_limit(char: str) -> None:
     assert properties["truncated"] is True
     assert properties["post"] == "News"
     assert set(properties["comment"]) == {char}
-    assert LIMIT - 400 < message.size <= LIMIT
+    assert MOST_OF_ONE - 400 < message.size <= MOST_OF_ONE
 
 
 def test_the_longest_text_is_shortened_first() -> None:
@@ -72,11 +71,11 @@ def test_of_two_long_texts_neither_vanishes() -> None:
     properties = json.loads(message.text)["properties"]
     assert properties["truncated"] is True
     assert min(len(json.dumps(properties[name])) for name in ("post", "comment")) > 900
-    assert LIMIT - 400 < message.size <= LIMIT
+    assert MOST_OF_ONE - 400 < message.size <= MOST_OF_ONE
 
 
 def test_a_text_just_within_the_limit_stays_whole() -> None:
-    room = LIMIT - built(text="c").size - 300
+    room = MOST_OF_ONE - built(text="c").size - 300
     properties = json.loads(built(text="c" * room).text)["properties"]
     assert properties["comment"] == "c" * room
     assert "truncated" not in properties
@@ -129,7 +128,7 @@ def test_odd_attributes_become_good_json() -> None:
 
 @given(st.text(max_size=60), st.integers(0, 200))
 def test_cut_takes_the_longest_beginning(text: str, room: int) -> None:
-    short = cut(text, room)
+    short = shortened_to(text, room)
     assert text.startswith(short)
     assert len(json.dumps(short)) - 2 <= room
     assert short == text or len(json.dumps(text[: len(short) + 1])) - 2 > room
@@ -143,5 +142,5 @@ def test_cut_takes_the_longest_beginning(text: str, room: int) -> None:
 )
 def test_whatever_was_written_fits(text: str, many: int, title: str, times: int) -> None:
     message = built(text=text * many, title=title * times)
-    assert message.size <= LIMIT
+    assert message.size <= MOST_OF_ONE
     assert json.loads(message.text)["properties"]["comment_id"] == "1234"

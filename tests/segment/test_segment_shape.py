@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from connector import __version__
 from connector.segment.events import EVENTS
-from connector.segment.facts import Fact
-from connector.segment.listing import markdown_table
-from connector.segment.shape import Naming, Privacy, message_id, shape, user_of
+from connector.segment.schemas import markdown_table
+from connector.segment.shaping import Fact, Naming, Privacy, message_id, shape, user_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DATE = datetime(2018, 12, 31, tzinfo=UTC)
@@ -229,6 +228,13 @@ class TestTraits:
     )
     def test_only_what_is_allowed(self, privacy: Privacy, expected: Any) -> None:
         assert self.traits(fact(**PERSON), privacy) == expected
+
+    @pytest.mark.parametrize("value", [5, 2**53, 2**53 + 1, 10**18, 2**63, -(10**30), 10**307, 1.5])
+    def test_a_number_stays_a_number_whatever_its_size(self, value: float) -> None:
+        person = PERSON | {"attributes": {"size": value}}
+        sent = self.traits(fact(**person), Privacy(traits="all", trait_attributes=("size",)))["size"]
+        assert not isinstance(sent, str)
+        assert sent == pytest.approx(value)
 
     def test_an_attribute_does_not_replace_the_address(self) -> None:
         person = PERSON | {"attributes": {"email": "other@example.com"}}

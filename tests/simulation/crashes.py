@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -154,9 +154,9 @@ class Disk:
             store = open_store(f"sqlite:///{self._template}")
             schema.ready(store, now)
             store.close()
-        for part in ("", "-wal", "-shm"):
-            Path(f"{self.file}{part}").unlink(missing_ok=True)
-        self.file.write_bytes(self._template.read_bytes())
+        # Into the same file: an engine notices when another takes its place.
+        with closing(sqlite3.connect(self._template)) as template, closing(self.look()) as file:
+            template.backup(file)
 
     def close(self) -> None:
         for slot in self._slots:

@@ -1,7 +1,7 @@
 """What must have come: rows that Beamer shows to everybody, long enough, and that the settings send."""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 
@@ -28,12 +28,14 @@ def missing(
     everything: bool = False,
     parents: bool = False,
     half_read: Collection[List] = (),
+    sure: Callable[[Row], bool] = lambda _: True,
 ) -> list[str]:
     """Rows that have not arrived, less those that wait or were refused.
 
     Unless `everything`, a row is left out where a row of its list has gone, since the counter may not
     have moved, or where only an audit can find it. `parents`: also below those that came belatedly.
-    Lists that were `half_read` may have shown a row on a page that was read before it came.
+    Lists that were `half_read` may have shown a row on a page that was read before it came. Only rows that
+    are `sure` are looked for.
     """
     waits = waiting(universe)
     return [
@@ -41,6 +43,7 @@ def missing(
         for member in universe.plan.members
         for row in _sent(universe, member, universe.now() - lag, parents=parents)
         if not found.get((member.name, row.stream, row.id))
+        and sure(row)
         and (everything or not _only_by_audit(universe, row, member))
         and not is_among(waits, row, member)
         and (member.name, row.stream, row.parent_id or "") not in half_read

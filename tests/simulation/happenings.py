@@ -78,6 +78,12 @@ class Happenings:
             return f"{stream} {row.id} goes"
         return f"{stream} {self._add(stream, parent)} comes"
 
+    def beside(self, row: Row) -> str:
+        """Another row comes to the same list."""
+        if row.parent is not None and row.parent.deleted_s is not None:
+            return "nothing, as the list is gone"
+        return f"{row.stream} {self._add(row.stream, row.parent_id, userId='u-1')} comes beside {row.id}"
+
     # --- kinds ---
 
     def _place(self) -> tuple[str, str | None] | None:

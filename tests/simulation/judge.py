@@ -51,7 +51,7 @@ class Judge:
             self._arrived(landed.message, self._members[destination], destination, landed.at)
         self._landed = len(segment.landed)
         if self._universe.deaths > self._deaths:
-            # Whoever died cannot report what it sent.
+            # Whoever died, or lost the store, cannot report what it sent.
             self._excused |= self._twice
             self._deaths = self._universe.deaths
 

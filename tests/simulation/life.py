@@ -1,19 +1,22 @@
 """One life: syncs, crashes, overlapping runs, and in the end quiet in which everything arrives."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from connector.sandbox.message import Api
+from connector.sandbox.row import Row
+from connector.sandbox.switches import STREAMS
 from connector.state import outbox
 from connector.state.ledger import Limits
-from connector.sync.planning.auditing import AuditEverything
+from connector.sync.planning.audit import AuditEverything
 from tests.simulation.census import Census
 from tests.simulation.crashes import Disk
 from tests.simulation.due import List, half_read, missing, waiting
 from tests.simulation.judge import Judge
-from tests.simulation.network import AWAY, REFUSED, Spell
+from tests.simulation.network import AWAY, REFUSED, Spell, path_of
 from tests.simulation.pair import Pair
 from tests.simulation.plan import DAY, HOUR, MOVED, START, Member, Plan, plan
 from tests.simulation.process import Ending, Fate, Process
@@ -22,6 +25,7 @@ from tests.simulation.trace import Trace
 from tests.simulation.universe import Universe, Wrong
 
 BUSY, DENIED = 75, 77
+FIRST_PAGE = {name: 100 if name == "nps" else 10 for name in STREAMS}
 ROOTS = {
     "posts": "posts",
     "comments": "posts",
@@ -82,6 +86,8 @@ class Life:
         self.rng = self.universe.rng
         self.syncs = 0
         self._usual = 60
+        # From when until when which lists were half read.
+        self._half_read: list[tuple[datetime, datetime, set[List]]] = []
         trace(repr(plan) if plan.seed >= 0 else "")
 
     def go(self) -> None:
@@ -90,8 +96,10 @@ class Life:
             if number == self.plan.syncs // 2 and self.plan.step:
                 self.universe.step(self.plan.step)
             self._between()
+            self._strange(number)
             self._move(number)
-            self._sync(number)
+            with self._wrong_clock(number):
+                self._sync(number)
             self.judge.look()
         self.judge.books()
         judge_quota(self.universe)
@@ -112,6 +120,19 @@ class Life:
                 self.universe.network.spells.append(lost)
             self.universe.network.spells.append(Spell(api, start, start + hours * HOUR, steps))
 
+    @contextmanager
+    def _wrong_clock(self, number: int) -> Iterator[None]:
+        """A battery is empty, or two machines take turns of which one is wrong."""
+        every, by = self.plan.wrong_clock or (0, timedelta(0))
+        if not every or number % every != every - 1:
+            yield
+            return
+        self.universe.step(by)
+        try:
+            yield
+        finally:
+            self.universe.step(-by)
+
     def _between(self) -> None:
         universe = self.universe
         universe.box.advance(self.plan.rhythm * (0.8 + 0.4 * self.rng.random()))
@@ -128,6 +149,38 @@ class Life:
         if self.plan.moves and number in self.plan.moves:
             first = self.plan.members[0]
             self._sends_to(MOVED if number == self.plan.moves[0] else first.destination)
+
+    def _strange(self, number: int) -> None:
+        """Pages hold less from now on; one row spoils every page that holds it."""
+        universe, strange = self.universe, self.plan.strange
+        if number == strange.shrinks:
+            universe.box.switches.page_share = strange.page_share
+            universe.tell(f"from now on a page holds {strange.page_share:.0%} of the rows")
+        if strange.poisons is None or number < strange.poisons:
+            return
+        bad = universe.network.bad_row
+        if bad:
+            # What comes behind a page that fails is what may be lost.
+            universe.tell(universe.happenings.beside(bad))
+        elif bad := self._some_row():
+            universe.network.bad_row = bad
+            universe.tell(f"from now on each page with {bad.stream} {bad.id} fails")
+
+    def _some_row(self) -> Row | None:
+        """A row that does not stand on its list's first page, so that what is new stands before it."""
+        world = self.universe.box.world
+        lists = sorted({(row.stream, row.parent_id or "") for name in STREAMS for row in world.rows(name)})
+        since = self.universe.starts[self.plan.members[0].name]
+        behind = (
+            [
+                row
+                for row in world.shelf(stream, parent or None).rows[: -FIRST_PAGE[stream]]
+                if row.date > since
+            ]
+            for stream, parent in lists
+        )
+        deep = [rows for rows in behind if rows]
+        return self.rng.choice(self.rng.choice(deep)) if deep else None
 
     def _sends_to(self, destination: str) -> None:
         self.universe.destinations[self.plan.members[0].name] = destination
@@ -146,13 +199,21 @@ class Life:
             crash = process.fate is not None
             trouble = self.universe.network.faults
             asked = process.moments
-            unfinished = half_read(self.universe)
+            unfinished = self._note_half_read()
             ending = process.run(**self._options())
             self.syncs += 1
             if ending.exit == 0 and not crash and self.universe.network.faults == trouble:
                 self._usual = max(20, process.moments - asked)
                 self._clean(member, ending, unfinished)
+            self.judge.look()
+            self._beside_the_bad_page(member)
             self._after(ending)
+
+    def _note_half_read(self) -> set[List]:
+        unfinished, now = half_read(self.universe), self.universe.box.now()
+        if unfinished:
+            self._half_read.append((now - 2 * self.plan.rhythm, now, unfinished))
+        return unfinished
 
     def _options(self) -> dict[str, object]:
         if self.rng.random() < 0.1:
@@ -173,6 +234,8 @@ class Life:
 
     def _after(self, ending: Ending) -> None:
         """Whoever supervises a process may start it again soon."""
+        if ending.exit == DENIED and not self.universe.network.refused and self._all_may_be_read():
+            raise Wrong(f"a run ends with {DENIED}, and nobody but a gateway refused anything")
         if ending.exit is None:
             self.judge.look()
             self.judge.books()
@@ -188,11 +251,91 @@ class Life:
         if self.plan.monthly or report is None or report.stopped or report.troubles or report.incomplete:
             return
         self.judge.look()
-        lag = self.universe.box.switches.counters_lag + timedelta(minutes=2)
-        found = missing(self.universe, self.judge.found, lag=lag, half_read=unfinished)
+        lag = self._lag() + timedelta(minutes=2)
+        if self.plan.strange.dates:
+            # By an answer's wrong date a score is not settled yet: it is sent by the next run.
+            lag += 6 * HOUR
+        found = missing(self.universe, self.judge.found, lag=lag, half_read=unfinished, sure=self._sure_now)
         mine = [each for each in found if each.startswith(f"{member.name}:")]
         if mine:
             raise Wrong(f"lost after a sync without trouble: {mine[0]} ({len(mine)} in all)")
+
+    def _lag(self) -> timedelta:
+        """How long after its counter has moved a row may come: it is asked for the last time a day after."""
+        lists_lag = self.plan.strange.lists_lag
+        last_asked = DAY + 2 * self.plan.rhythm if lists_lag else timedelta(0)
+        return self.universe.box.switches.counters_lag + lists_lag + last_asked
+
+    def _sure(self, row: Row, *, but_children: bool = False) -> bool:
+        """Whether nothing strange has been said of a row's list, or of the one that shows its parent.
+
+        `but_children`: that a child list was denied is no excuse, since its counter says what is in it.
+        """
+        network = self.universe.network
+        rows = [each for each in (row, row.parent) if each and not (but_children and each.parent)]
+        paths = [path_of(each) for each in rows]
+        bad = path_of(network.bad_row) if network.bad_row else None
+        return bad not in paths and not any(lie.endswith(path) for path in paths for lie in network.lied)
+
+    def _sure_now(self, row: Row) -> bool:
+        return self._sure(row) and not self._unannounced(row)
+
+    def _sure_in_quiet(self, row: Row) -> bool:
+        spoilt = any(path.endswith(path_of(row)) for path in self.universe.network.spoilt)
+        return not spoilt and not self._came_behind(row) and self._sure_in_a_week(row)
+
+    def _came_behind(self, row: Row) -> bool:
+        """Whether it came with an older date, where only an audit looks for it.
+
+        That is behind the page at which a reading stands, and where a page that holds less than before ends
+        with known rows, behind that page.
+        """
+        if row.appears <= row.date + timedelta(minutes=1):
+            return False
+        if row.stream == "nps" and self.universe.box.switches.page_share < 1:
+            return True
+        lists = {(name, row.stream, row.parent_id or "") for name in self.universe.starts}
+        return any(
+            since <= row.appears <= until and lists & unfinished
+            for since, until, unfinished in self._half_read
+        )
+
+    def _sure_in_a_week(self, row: Row) -> bool:
+        return not self._unannounced(row) and self._sure(row, but_children=True)
+
+    def _unannounced(self, row: Row) -> bool:
+        """Whether its list may not have shown it yet when it was first read back to the start date.
+
+        How many rows a counter has counted since then is not known before the second reading.
+        """
+        start = max(self.universe.starts.values())
+        if not self.plan.strange.lists_lag or row.parent is None or row.parent.date > start:
+            return False
+        if len(self.plan.members) > 1:
+            # Requests do not tell whose they are.
+            return True
+        path = path_of(row)
+        reads = [seen.at for seen in self.universe.box.requests if seen.path.endswith(path)]
+        return row.appears <= min(reads, default=self.universe.now())
+
+    def _beside_the_bad_page(self, member: Member) -> None:
+        """What stands before a page that always fails still comes, if not at once."""
+        network = self.universe.network
+        bad = network.bad_row
+        switches = self.universe.box.switches
+        usual = switches.order == "newest" and not switches.pinned_first and not switches.filters_after_page
+        away = any(spell.api == "beamer" for spell in network.spells)
+        if bad is None or self.plan.monthly or self.plan.strange.foreign or away or not usual:
+            return
+        rows = self.universe.box.world.shelf(bad.stream, bad.parent_id).rows
+        if bad not in rows:
+            return
+        before_it = rows[rows.index(bad) + FIRST_PAGE[bad.stream] :]
+        patience = self._lag() + DAY + 4 * self.plan.rhythm
+        lost = missing(self.universe, self.judge.found, lag=patience, sure=lambda row: row in before_it)
+        mine = [each for each in lost if each.startswith(f"{member.name}:")]
+        if mine:
+            raise Wrong(f"never read beside a page that fails: {mine[0]} ({len(mine)} in all)")
 
     # --- overlapping runs ---
 
@@ -221,7 +364,10 @@ class Life:
         box.world._pending.clear()
         box.monthly_limit = None
         universe.limits = Limits(None, 0, 30)
-        box.advance(box.switches.counters_lag + 2 * HOUR)
+        box.advance(self._lag() + 2 * HOUR)
+        if self.plan.strange.foreign:
+            # What was refused is asked for once a day.
+            box.advance(DAY)
         # An account that 429 had closed opens again.
         box.advance(8 * HOUR)
         outbox.retry(universe.disk.slot().store, None, [])
@@ -230,11 +376,11 @@ class Life:
                 self._sends_to(destination)
             box.advance(6 * HOUR)
             self._quiet_sync()
-        self._all_there("in quiet", parents=False)
+        self._all_there("in quiet", parents=False, sure=self._sure_in_quiet)
         for wait in (8 * DAY, DAY):
             box.advance(wait)
             self._quiet_sync()
-        self._all_there("after a week of quiet", parents=True)
+        self._all_there("after a week of quiet", parents=True, sure=self._sure_in_a_week)
         box.advance(2 * DAY)
         self._quiet_sync(planner=AuditEverything(universe.now() + universe.ahead - DAY), command="audit")
         self._all_there("after an audit", parents=True, everything=True)
@@ -254,9 +400,24 @@ class Life:
         """Whether the key may read any of the lists on which the member's streams hang."""
         return any(ROOTS[name] in self.universe.box.switches.may_read for name in member.streams)
 
-    def _all_there(self, when: str, *, parents: bool, everything: bool = False) -> None:
+    def _all_may_be_read(self) -> bool:
+        return {*STREAMS} <= self.universe.box.switches.may_read
+
+    def _all_there(
+        self,
+        when: str,
+        *,
+        parents: bool,
+        everything: bool = False,
+        sure: Callable[[Row], bool] = lambda _: True,
+    ) -> None:
         lost = missing(
-            self.universe, self.judge.found, lag=timedelta(0), parents=parents, everything=everything
+            self.universe,
+            self.judge.found,
+            lag=timedelta(0),
+            parents=parents,
+            everything=everything,
+            sure=sure,
         )
         if lost:
             raise Wrong(f"lost {when}: {lost[0]} ({len(lost)} in all)")

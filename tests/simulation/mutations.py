@@ -28,26 +28,26 @@ MUTANTS = (
         "early",
         "what was read counts as whole after the first page of a sweep",
         (
-            "sync/reading/accepting.py",
-            "    if not step.done:\n        return replace(child, place=resuming.dump(sweep))\n",
+            "sync/fetch/decisions.py",
+            "    if not step.done:\n        return replace(child, place=passes.dump(sweep))\n",
             "",
         ),
     ),
     _mutant(
         "window-end",
         "the watermark moves to the window's end, not to the newest row",
-        ("sync/lists/sweeps.py", "reached = min(bounds) if sweep.newest else None", "reached = now"),
+        ("sync/lists/passes.py", "reached = min(bounds) if sweep.newest else None", "reached = now"),
     ),
     _mutant(
         "no-lookback",
         "a sweep begins at the watermark",
-        ("sync/lists/sweeps.py", "max(start, watermark - lookback)", "max(start, watermark)"),
+        ("sync/lists/passes.py", "max(start, watermark - lookback)", "max(start, watermark)"),
     ),
     _mutant(
         "two-transactions",
         "a row's id and its event are written in two transactions",
         (
-            "state/intake.py",
+            "state/page_writer.py",
             "            unusable = self._quarantine(db, page, rejected, now)\n            effects = decide",
             "        with self._store.write() as db:\n"
             "            unusable = self._quarantine(db, page, rejected, now)\n            effects = decide",
@@ -67,12 +67,12 @@ MUTANTS = (
         "charged-late",
         "the ledger is charged after the request",
         (
-            "sync/reading/fetching.py",
-            "            at = self._taken(probe)\n",
-            "            at = work.clock.now()\n",
+            "sync/fetch/loop.py",
+            "            charge = self._taken(probe)\n",
+            '            charge = __import__("types").SimpleNamespace(at=work.clock.now())\n',
         ),
         (
-            "sync/reading/fetching.py",
+            "sync/fetch/loop.py",
             "return standing_in, partial(self._beamer.get, request, due)",
             "return standing_in, lambda: (self._beamer.get(request, due), self._taken(probe))[0]",
         ),
@@ -81,21 +81,22 @@ MUTANTS = (
         "retries-free",
         "another attempt is not charged",
         (
-            "sync/reading/fetching.py",
-            "at = self._taken(probe)",
-            "at = work.clock.now() if probe.failures else self._taken(probe)",
+            "sync/fetch/loop.py",
+            "charge = self._taken(probe)",
+            'charge = __import__("types").SimpleNamespace(at=work.clock.now()) if probe.failures '
+            "else self._taken(probe)",
         ),
     ),
     _mutant(
         "filtered-end",
         "a page's end is judged on the rows that are left of it",
         (
-            "sync/judging/pages.py",
+            "sync/rows/pages.py",
             "        seen_of(parsed),\n",
             "        Seen(seen_of(parsed).ids, seen_of(parsed).dates, len(judged)),\n",
         ),
         (
-            "beamer/pages.py",
+            "beamer/pagination.py",
             "if habits.short_ends is True or empty",
             "if page.count < len(page.ids) or habits.short_ends is True or empty",
         ),
@@ -104,7 +105,7 @@ MUTANTS = (
         "counter-first",
         "a counter is remembered before its children were read",
         (
-            "state/intake.py",
+            "state/page_writer.py",
             '{**_values(child), "surplus": 0} for',
             '{**_values(child), "surplus": 0, "swept": child.counter} for',
         ),
@@ -112,7 +113,7 @@ MUTANTS = (
     _mutant(
         "redirect",
         "a redirect that ends with a 200 is taken for a confirmation",
-        ("segment/door.py", "        if response.history:\n            return _redirected()\n", ""),
+        ("segment/client.py", "        if response.history:\n            return _redirected()\n", ""),
     ),
     _mutant(
         "not-renewed",
@@ -140,7 +141,7 @@ MUTANTS = (
         "random-id",
         "a messageId comes from a random source",
         (
-            "segment/identity.py",
+            "segment/shaping.py",
             'readable = "-".join([PREFIX, *parts])',
             'readable = "bmr1-" + __import__("secrets").token_hex(16)',
         ),
@@ -149,7 +150,7 @@ MUTANTS = (
         "no-account",
         "a messageId holds no account",
         (
-            "segment/identity.py",
+            "segment/shaping.py",
             "[naming.destination, naming.account, fact.kind,",
             "[naming.destination, fact.kind,",
         ),
@@ -157,12 +158,12 @@ MUTANTS = (
     _mutant(
         "no-change-number",
         "the changes of a row share one messageId",
-        ("segment/identity.py", "if fact.change > 0:", "if fact.change < 0:"),
+        ("segment/shaping.py", "if fact.change > 0:", "if fact.change < 0:"),
     ),
     _mutant(
         "held-as-sent",
         "a row that a setting held back is recorded as sent",
-        ("state/intake.py", '"verdict": int(row.verdict)}', '"verdict": 1}'),
+        ("state/page_writer.py", '"verdict": int(row.verdict)}', '"verdict": 1}'),
     ),
     _mutant(
         "confirms-others",
@@ -182,7 +183,7 @@ MUTANTS = (
         "spoilt-page",
         "one row that cannot be used spoils its page",
         (
-            "sync/reading/answers.py",
+            "sync/fetch/handler.py",
             "        if probe.look:\n            self._block(probe, page)\n",
             '        if page.rejected:\n            raise Transient("a row cannot be used")\n'
             "        if probe.look:\n            self._block(probe, page)\n",
@@ -192,7 +193,7 @@ MUTANTS = (
         "seen-again",
         "a row that is known already counts as new",
         (
-            "state/intake.py",
+            "state/page_writer.py",
             "fresh = self._new_rows(db, page, judged)",
             "fresh = self._new_rows(db, page, judged) and {row.id for row in judged}",
         ),
@@ -201,16 +202,16 @@ MUTANTS = (
         "short-page-ends",
         # With one of the three left, that one finds what is behind.
         "a page that is not full ends its list, though filters may have cut it, and nothing looks behind it",
-        ("beamer/pages.py", "if habits.short_ends is True or empty", "if not empty or empty"),
+        ("beamer/pagination.py", "if habits.short_ends is True or empty", "if not empty or empty"),
         (
-            "sync/lists/looks.py",
+            "sync/lists/blocks.py",
             "if turned.next is None and first and (",
             "if turned.next is None and not first and (",
         ),
         (
-            "sync/lists/sweeps.py",
-            "if (less or sweep.doubtful) and seen.count",
-            "if not seen.count and seen.count",
+            "sync/lists/passes.py",
+            "if doubtful and seen.count and",
+            "if not seen.count and seen.count and",
         ),
     ),
     _mutant(
@@ -227,15 +228,26 @@ MUTANTS = (
         "what Segment refuses is dropped",
         (
             "sync/delivery.py",
-            "self._outbox.bury(letter, what, self._clock.now(), unsure=letter.id in self._unsure)",
-            "self._outbox.confirm([letter], self._clock.now())",
+            "self._outbox.bury(letter, what, now, self._latest(now), unsure=letter.id in self._unsure)",
+            "self._outbox.confirm([letter], now)",
         ),
+    ),
+    _mutant(
+        "kept-by-this-clock",
+        "a dead letter is kept from what this machine's clock showed, which may be behind",
+        ("state/outbox.py", '"answered_at": latest}', '"answered_at": now}'),
+    ),
+    _mutant(
+        "metrics-by-any-clock",
+        "totals are sent by the day that any clock shows",
+        ("sync/fetch/decisions.py", "0 <= before.metrics_day - day <= 1", "before.metrics_day == day"),
+        ("sync/fetch/handler.py", "            self._work.earliest,", "            self._work.beamer_now,"),
     ),
     _mutant(
         "full-page-proves",
         "a full page is believed to hide nothing, whatever its order",
         (
-            "sync/lists/looks.py",
+            "sync/lists/blocks.py",
             "not look.proving and not missing and _proves(page, known, habits, cap)",
             "not look.proving and not missing",
         ),
@@ -243,11 +255,72 @@ MUTANTS = (
     _mutant(
         "views-counted",
         "reading a list of posts counts as viewing them",
-        ("beamer/catalogue.py", '"saveViews": "false"', '"saveViews": "true"'),
+        ("beamer/streams.py", '"saveViews": "false"', '"saveViews": "true"'),
     ),
     _mutant(
         "unsettled-passed",
         "the watermark passes an answer whose text is still being typed",
-        ("sync/lists/sweeps.py", "(sweep.newest, sweep.waits, now, begun)", "(sweep.newest, now, begun)"),
+        ("sync/lists/passes.py", "(sweep.newest, sweep.waits, now, begun)", "(sweep.newest, now, begun)"),
+    ),
+    _mutant(
+        "unshown-read",
+        "rows that a counter announced count as read, though their list did not show them",
+        ("sync/lists/shortfall.py", "    return max(0, -child.surplus)\n", "    return 0\n"),
+    ),
+    _mutant(
+        "new-rows-end",
+        "a short page ends its list, though it shows nothing but new rows",
+        (
+            "sync/lists/passes.py",
+            "    return page.brought + _shown_again",
+            "    return False and page.brought + _shown_again",
+        ),
+    ),
+    _mutant(
+        "stuck-at-page",
+        "a reading that was cut short goes on where it stopped, and nowhere else",
+        (
+            "sync/lists/passes.py",
+            "    sweep = resumed(sweep, habits)\n    here, others",
+            "    if sweep:\n        return sweep\n    here, others",
+        ),
+        (
+            "sync/lists/passes.py",
+            "    if not any(part.ready(now) for part in stored.unread):\n        return True\n",
+            "    if stored:\n        return False\n",
+        ),
+    ),
+    _mutant(
+        "gateway-believed",
+        "what a gateway says in Beamer's place is taken for Beamer's word",
+        (
+            "beamer/client.py",
+            "if 400 <= status < 500 and not _beamers(status, headers, body):",
+            "if not status:",
+        ),
+    ),
+    _mutant(
+        "gone-for-good",
+        "a parent that one answer left out is gone, also when it is listed again",
+        ("sync/fetch/decisions.py", "date=row.date, gone=False, looked_at", "date=row.date, looked_at"),
+    ),
+    _mutant(
+        "404-read",
+        "a list that answers 404 once counts as read",
+        (
+            "sync/fetch/handler.py",
+            "child = backoff.failed(child, work.beamer_now, answered=True, at_least=backoff.UNKNOWN)",
+            "child = replace(child, swept=child.counter, swept_at=work.beamer_now)",
+        ),
+    ),
+    _mutant(
+        "date-believed",
+        "the date of one answer is believed, whatever it is",
+        ("state/beamer_time.py", "        if self._believes(date, now):\n", "        if date:\n"),
+        (
+            "state/beamer_time.py",
+            "return max(NONE, self.ahead, self.doubted or NONE)",
+            "return self.ahead",
+        ),
     ),
 )

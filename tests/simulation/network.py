@@ -1,10 +1,12 @@
 """The way to both APIs: what goes wrong there, how long it takes, and what happens meanwhile."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from random import Random
 from typing import Any
 
@@ -13,6 +15,7 @@ import httpx
 from connector.sandbox import Sandbox
 from connector.sandbox.faults import Step
 from connector.sandbox.message import Api, Request
+from connector.sandbox.row import Row
 from tests.simulation.plan import Plan
 
 TIMEOUT = timedelta(seconds=15)
@@ -25,6 +28,26 @@ SEGMENT_FAULTS: tuple[Step, ...] = (
     *("status_500", "html_502", "html_200", "truncated", "redirect", "busy"),
     *("reset_before", "reset_after", "reset_after", "hang_before", "hang", "hang"),
     *(503, 408, ("answer", 200, b'{"success": false}', {}), ("answer", 200, b"", {})),
+)
+HTML = b"<html><body>Access denied</body></html>"
+PAGE = {"Content-Type": "text/html"}
+JSON = {"Content-Type": "application/json"}
+# What a gateway, a firewall or a replica says in Beamer's place, as often as it likes.
+FOREIGN: tuple[Step, ...] = (
+    *(("answer", status, HTML, PAGE) for status in (401, 403, 403, 404, 429)),
+    ("answer", 404, b'{"message": "no Route matched with those values"}', JSON),
+    ("answer", 200, b"[]", JSON),
+)
+# What Beamer itself could have said, and so once in a life only: a second one in a later run is believed.
+FOREIGN_ONCE: tuple[Step, ...] = (
+    ("answer", 403, b'"Not allowed to access this resource."', JSON),
+    ("answer", 401, b'"The API key is invalid."', JSON),
+)
+# None is off by as much as a plan's clock is ever set: two clocks that agree are believed, rightly or not.
+WRONG_DATES: tuple[timedelta | str | None, ...] = (
+    *(None, "", "yesterday", "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 2099 23:59:59 GMT"),
+    *(timedelta(days=days) for days in (-400, -30, -2, 2, 30, 400)),
+    *(timedelta(hours=hours) for hours in (-5, -2, 2, 5)),
 )
 AWAY: tuple[Step, ...] = ("reset_before", "hang_before", "html_502", 503, "busy")
 REFUSED: Step = (
@@ -59,14 +82,25 @@ class Network:
     calm: bool = False
     faults: int = 0
     poisoned: int = 0
+    bad_row: Row | None = None
+    """Every page of its list that holds this row fails."""
+    failed_pages: int = 0
+    lied: set[str] = field(default_factory=set)
+    """Paths that once showed an empty list that was not empty, or no list at all."""
+    spoilt: set[str] = field(default_factory=set)
+    """Paths of which a page has failed for what stands on it: that part of the list may wait for a week."""
+    refused: bool = False
+    """Whether a refusal was answered in Beamer's own words."""
 
     def __post_init__(self) -> None:
         self._rng = Random(f"{self.plan.seed}/network")
+        self._strange = Random(f"{self.plan.seed}/strange answers")
+        self._once = list(FOREIGN_ONCE)
         self.poisoned = self.plan.troubles.poison
 
     def quiet(self) -> None:
         """From now on everything goes well."""
-        self.calm, self.poisoned = True, 0
+        self.calm, self.poisoned, self.bad_row = True, 0, None
         self.spells.clear()
 
     def step(self, api: Api) -> Step:
@@ -85,12 +119,14 @@ class Network:
         return "ok"
 
     @contextmanager
-    def passing(self, api: Api, *, refused: bool = False) -> Iterator[None]:
+    def passing(self, api: Api, path: str = "", *, refused: bool = False) -> Iterator[None]:
         """A request under way: time passes, and the step that was drawn happens to it.
 
         What is `refused` for its content is so as often as it comes through.
         """
         step = self.step(api)
+        if step == "ok" and api == "beamer":
+            step = self.foreign(path) or "ok"
         if refused and step in THROUGH:
             self.faults += 1
             step = REFUSED
@@ -108,6 +144,46 @@ class Network:
     def _meddled(self, request: Request) -> None:
         self.faults += 1
         self.meddle(request)
+
+    def foreign(self, path: str) -> Step | None:
+        """What somebody else answers in Beamer's place, if so."""
+        share = self.plan.strange.foreign
+        if self.calm or not share or self._strange.random() >= share:
+            return None
+        self.faults += 1
+        if self._once and self._strange.random() < 0.1:
+            self.refused = True
+            return self._once.pop(self._strange.randrange(len(self._once)))
+        step = self._strange.choice(FOREIGN)
+        if isinstance(step, tuple) and step[1] in (200, 404):
+            self.lied.add(path)
+        return step
+
+    def redated(self, answer: httpx.Response) -> None:
+        """Now and then, `Date` is wrong; or right, of an answer that a cache has kept."""
+        share = self.plan.strange.dates
+        if self.calm or not share or self._strange.random() >= share:
+            return
+        if self._strange.random() < 0.2:
+            age = self._strange.randrange(1, 7_200)
+            answer.headers["Age"] = str(age)
+            answer.headers["Date"] = format_datetime(self.box.now() - timedelta(seconds=age), usegmt=True)
+            return
+        wrong = self._strange.choice(WRONG_DATES)
+        if isinstance(wrong, timedelta) and self.plan.behind:
+            # Two clocks that are both behind cannot be told from a row of the future.
+            return
+        del answer.headers["Date"]
+        if wrong is not None:
+            text = wrong if isinstance(wrong, str) else format_datetime(self.box.now() + wrong, usegmt=True)
+            answer.headers["Date"] = text
+
+    def fails_for_good(self, path: str, answer: httpx.Response) -> bool:
+        """Whether a page holds the row that Beamer cannot show."""
+        row = self.bad_row
+        if row is None or answer.status_code != 200 or not path.endswith(path_of(row)):
+            return False
+        return row.id.encode() in re.findall(rb'"id": "?(\w+)', answer.content)
 
     def is_poison(self, message_id: str) -> bool:
         if not self.poisoned:
@@ -127,13 +203,31 @@ class BeamerWay(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self._moment("before Beamer's request")
         try:
-            with self._network.passing("beamer"):
+            with self._network.passing("beamer", request.url.path):
                 return self._ask(request)
         finally:
             self._moment("between Beamer's request and answer")
 
     def _ask(self, request: httpx.Request) -> httpx.Response:
-        return self._inner.handle_request(request)
+        network, path = self._network, request.url.path
+        answer = self._inner.handle_request(request)
+        network.redated(answer)
+        if network.fails_for_good(path, answer):
+            network.failed_pages += 1
+            network.spoilt.add(path)
+            status = network.plan.strange.poison_status
+            if status < 500:
+                network.lied.add(path)
+            return httpx.Response(status, json=f"Error {status}.")
+        return answer
+
+
+def path_of(row: Row) -> str:
+    """The path of the list that shows a row."""
+    root = {"posts": "/posts", "feature_requests": "/requests", "nps": "/nps"}
+    if row.parent is None:
+        return root[row.stream]
+    return f"{root[row.parent.stream]}/{row.parent.id}/{row.stream.removeprefix('feature_request_')}"
 
 
 class SegmentWay:

@@ -53,6 +53,24 @@ class Troubles:
 
 
 @dataclass(frozen=True, slots=True)
+class Strange:
+    """Answers that are strange. Shares are of requests; numbers of syncs say when something begins."""
+
+    lists_lag: timedelta = timedelta(0)
+    """By how much a child list is behind its counter."""
+    foreign: float = 0.0
+    """Answers of a gateway in Beamer's place: 403, 404, 401, an empty list."""
+    dates: float = 0.0
+    """Answers with a wrong `Date`."""
+    shrinks: int | None = None
+    """From this sync on, a page holds `page_share` of the rows."""
+    page_share: float = 1.0
+    poisons: int | None = None
+    """From this sync on, every page with a certain row fails with `poison_status`."""
+    poison_status: int = 500
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     seed: int
     syncs: int
@@ -67,7 +85,10 @@ class Plan:
     """How far the connector's clock is ahead of Beamer's."""
     step: timedelta
     """By how much that clock is set once, in the middle of its life."""
+    wrong_clock: tuple[int, timedelta] | None
+    """In every so-manieth sync that clock is off by so much besides, and right again behind it."""
     troubles: Troubles
+    strange: Strange = Strange()
     happenings: float = 0.3
     sure: tuple[int, int] | None = None
     """The numbers of two syncs: in the one somebody dies for sure, in the other two runs overlap."""
@@ -77,6 +98,11 @@ class Plan:
     """Requests that other tools spend between two syncs, at the most."""
     large: bool = field(default=False)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the connector's clock is ever behind Beamer's."""
+        return bool(self.wrong_clock) or min(self.ahead, self.step) < timedelta(0)
+
 
 def plan(seed: int) -> Plan:
     """Draw everything about one life."""
@@ -84,6 +110,7 @@ def plan(seed: int) -> Plan:
     large = rng.random() < 0.03
     monthly = rng.choice((None, None, None, 300, 700, 2_000))
     syncs = rng.randint(25, 27)
+    strange = _strange(Random(f"{seed}/strange"), syncs)
     return Plan(
         seed=seed,
         syncs=syncs,
@@ -96,13 +123,23 @@ def plan(seed: int) -> Plan:
         period_day=rng.choice((None, None, 1, 17, 31)) if monthly else None,
         ahead=timedelta(seconds=rng.choice((0, 0, 0, 1, -7, 90, 600, -600))),
         step=rng.choice((0, 0, 0, 0, -1, 1, 24)) * HOUR,
+        # With both clocks wrong nothing tells the time.
+        wrong_clock=None if strange.dates else _wrong_clock(Random(f"{seed}/wrong clock")),
         troubles=_troubles(rng),
+        strange=strange,
         happenings=rng.choice((0.1, 0.3, 0.6)),
         sure=(rng.randrange(syncs), rng.randrange(syncs)) if rng.random() < 0.6 else None,
         moves=(first := rng.randrange(2, syncs), first + rng.randint(1, 6)) if rng.random() < 0.2 else None,
         elsewhere=rng.choice((0, 0, 3)) if monthly else 0,
         large=large,
     )
+
+
+def _wrong_clock(rng: Random) -> tuple[int, timedelta] | None:
+    if rng.random() < 0.7:
+        return None
+    days = rng.choice((-40, -32, -8, -1, 1, 8, 32, 40, 200))
+    return rng.randint(2, 6), days * DAY + rng.choice((0, 3, -3)) * HOUR
 
 
 def _company(rng: Random, large: bool) -> Company:
@@ -198,4 +235,23 @@ def _troubles(rng: Random) -> Troubles:
         outages=0 if calm else rng.choice((0, 0, 1, 2)),
         poison=0 if calm else rng.choice((0, 0, 9, 40)),
         slow=rng.choice((0.0, 0.4, 3.0, 12.0)),
+    )
+
+
+def _strange(rng: Random, syncs: int) -> Strange:
+    """Half of the lives see none of it; in the others each kind of strange answer may come."""
+    if rng.random() < 0.5:
+        return Strange()
+
+    def sometimes(usual: Any, *others: Any) -> Any:
+        return rng.choice(others) if rng.random() < 0.35 else usual
+
+    return Strange(
+        lists_lag=sometimes(timedelta(0), timedelta(minutes=2), timedelta(minutes=40), 3 * HOUR, 20 * HOUR),
+        foreign=sometimes(0.0, 0.02, 0.1),
+        dates=sometimes(0.0, 0.02, 0.2),
+        shrinks=sometimes(None, *range(2, syncs)),
+        page_share=rng.choice((0.1, 0.3, 0.6)),
+        poisons=sometimes(None, 0, 0, 0, rng.randrange(2, syncs // 2)),
+        poison_status=rng.choice((500, 500, 400, 404)),
     )

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from connector.beamer.catalogue import CATALOGUE
-from connector.beamer.door import Beamer
+from connector.beamer.client import Beamer
+from connector.beamer.streams import CATALOGUE
 from connector.errors import ConnectorError
-from connector.segment.door import Segment
-from connector.segment.shape import Naming, Privacy
+from connector.segment.client import Segment
+from connector.segment.shaping import Naming, Privacy
 from connector.state import connections
 from connector.state.connections import Identity
 from connector.state.ledger import Ledger
-from connector.sync.parts import Parts
+from connector.sync.context import Parts
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 from connector.sync.run import Run
@@ -180,9 +180,7 @@ class Process:
         first = Identity(member.name, ACCOUNT, destination, universe.starts[member.name])
         identity = connections.settle(store, first, self.clock.now())
         if identity.destination != destination:
-            connections.rename(
-                store, member.name, account=ACCOUNT, destination=destination, now=self.clock.now()
-            )
+            connections.set_destination(store, member.name, destination)
             identity = replace(identity, destination=destination)
         pool = DisorderlyPool(self._rng, self._rng.choice((1, 3, 6)), self.moment)
         ledger = Ledger(store, ACCOUNT, member.name, universe.limits)

@@ -22,7 +22,7 @@ def judge_quota(universe: Universe) -> None:
             if number > usable:
                 raise Wrong(f"{number} requests in 31 days from {start}, and {usable} may be spent")
         return
-    periods = Counter(_period(universe.ours(at), universe.limits.period_day) for at in asked)
+    periods = Counter(_period(at, universe.limits.period_day) for at in asked)
     for period, number in periods.items():
         if number > usable:
             raise Wrong(f"{number} requests in the month from {period}, and {usable} may be spent")

@@ -21,6 +21,8 @@ REGRESSIONS = (
     (955, "a response that came late was hidden from the count by one that went"),
     (1387, "a clock that was set back brought an hour's Beamer Sync Completed twice"),
     (2906, "a row that came while a reading was cut short, on a page that had been read"),
+    (62, "a 400 behind a full page of a window was taken for the end of its list"),
+    (181, "rows announced while a part of the list could not be read were forgotten"),
 )
 
 

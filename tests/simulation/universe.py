@@ -5,6 +5,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from random import Random
 
+from connector.errors import Exit
 from connector.sandbox import Sandbox
 from connector.sandbox.message import Request
 from connector.sandbox.switches import Switches
@@ -40,7 +41,7 @@ class Universe:
         self.disk = disk
         self.trace = trace
         self.census = Census()
-        switches = Switches(**plan.switches, segment_rate_limit=None)
+        switches = Switches(**plan.switches, lists_lag=plan.strange.lists_lag, segment_rate_limit=None)
         # Nothing that is printed, and nothing that is gone through, depends on the order of a set.
         switches.may_read = {*switches.may_read}
         self.box = Sandbox(plan.company, switches=switches, now=START)
@@ -137,10 +138,11 @@ class Universe:
             self.possible_doubles += ending.report.possible_doubles
             if ending.report.possible_doubles:
                 self.tell(f"{process.name} reports {ending.report.possible_doubles} possible doubles")
-        if ending.exit is None:
+        if ending.report is None and ending.exit in (None, Exit.UNREACHABLE):
+            # Whose store failed behind what it sent cannot report it either.
             self.deaths += 1
-            if self.rng.random() < 0.5:
-                self._gone(process)
+        if ending.exit is None and self.rng.random() < 0.5:
+            self._gone(process)
 
     def _gone(self, process: Process) -> None:
         """The next run is on the same machine, and sees that the owner of the lease is no more."""

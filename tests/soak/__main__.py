@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from connector.output import say
+from connector.cli.output import echo
 from tests.soak.soak import Result, soak
 
 
@@ -24,17 +24,17 @@ def main() -> int:
 
 def show(hours: float, minutes: float, result: Result) -> None:
     quarter = max(1, len(result.sizes) // 4)
-    say(f"{hours:g} hours in {minutes:g} minutes: {result.syncs:,} syncs, {result.failed:,} of them failed;")
-    say(f"  {result.requests:,} requests, {result.messages:,} events, {result.doubles} twice;")
+    echo(f"{hours:g} hours in {minutes:g} minutes: {result.syncs:,} syncs, {result.failed:,} of them failed;")
+    echo(f"  {result.requests:,} requests, {result.messages:,} events, {result.doubles} twice;")
     for name, sizes in (("second", result.sizes[quarter : 2 * quarter]), ("last", result.sizes[-quarter:])):
         if sizes:
             memory, files, threads = (
                 median(getattr(size, what) for size in sizes) for what in ("memory", "files", "threads")
             )
-            say(f"  {name} quarter: {memory:,.0f} MB, {files:g} open files, {threads:g} threads;")
-    say(f"  SIGTERM: exit {result.exit} after {result.seconds_to_leave:.1f} s.")
+            echo(f"  {name} quarter: {memory:,.0f} MB, {files:g} open files, {threads:g} threads;")
+    echo(f"  SIGTERM: exit {result.exit} after {result.seconds_to_leave:.1f} s.")
     for each in result.wrong:
-        say(f"WRONG: {each}")
+        echo(f"WRONG: {each}")
 
 
 if __name__ == "__main__":

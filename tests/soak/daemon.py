@@ -6,16 +6,16 @@
 import sys
 from datetime import datetime
 
-from connector.commands.scheduling import schedule
-from connector.commands.session import begin
-from connector.ending import run
+from connector.cli.context import open_session
+from connector.cli.exit_codes import run
+from connector.cli.schedule import run_daemon
 from tests.soak.clock import FastClock
 
 
 def main(start: str, speed: str, since: str) -> None:
-    here = begin(None, None, secrets=True)
+    here = open_session(None, None)
     here.clock = FastClock(datetime.fromisoformat(start), float(speed), float(since))
-    schedule(here, here.chosen(None, every=True))
+    run_daemon(here, here.chosen(None, every=True))
 
 
 if __name__ == "__main__":

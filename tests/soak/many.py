@@ -20,7 +20,7 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy import make_url
 
-from connector.output import say
+from connector.cli.output import echo
 from connector.sandbox import Company, Sandbox
 from connector.state import runs, schema
 from connector.state.engine import open_store
@@ -65,6 +65,8 @@ def many(
     seen, names = Seen(), [f"c{number:03}" for number in range(connections)]
     sandbox = Sandbox(SMALL, now=datetime.now(UTC).replace(microsecond=0), speed=1.0)
     sandbox.switches.rate_limit = sandbox.switches.segment_rate_limit = None
+    keys = {f"KEY_{name}": f"beamer-key-of-{name}" for name in names}
+    sandbox.more_keys.update(keys.values())
     with ExitStack() as stack:
         store = open_store(url)
         stack.callback(store.close)
@@ -75,7 +77,7 @@ def many(
         environ = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(folder),
-            "KEY": sandbox.api_key,
+            **keys,
             "WRITE": sandbox.write_key,
             "BEAMER_PLAN": "pro",
             "BEAMER_REQUESTS_PER_SECOND": "1000",
@@ -145,13 +147,13 @@ def _seconds(interval: str) -> float:
 
 
 def show(seen: Seen) -> None:
-    say(f"syncs by process: {seen.syncs}; {seen.requests:,} requests")
+    echo(f"syncs by process: {seen.syncs}; {seen.requests:,} requests")
     if seen.first:
-        say(f"first synced after: median {median(seen.first):.0f} s, worst {max(seen.first):.0f} s")
-        say(f"late after due: median {median(seen.late):.2f} s, worst {max(seen.late):.1f} s")
-        say(f"between two syncs of one: worst {max(seen.gaps):.0f} s")
+        echo(f"first synced after: median {median(seen.first):.0f} s, worst {max(seen.first):.0f} s")
+        echo(f"late after due: median {median(seen.late):.2f} s, worst {max(seen.late):.1f} s")
+        echo(f"between two syncs of one: worst {max(seen.gaps):.0f} s")
     for each in seen.wrong:
-        say(f"WRONG: {each}")
+        echo(f"WRONG: {each}")
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ TABLE = """
 name = "{name}"
 account = "{name}"
 destination = "to.{name}"
-api_key_env = "KEY"
+api_key_env = "KEY_{name}"
 write_key_env = "WRITE"
 base_url = "{beamer}"
 segment_host = "{segment}"
@@ -78,7 +78,7 @@ def soak(hours: float, minutes: float, folder: Path, seed: int = 7) -> Result:
         environ = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(folder),
-            "KEY": boxes[0].api_key,
+            **{f"KEY_s{number}": box.api_key for number, box in enumerate(boxes)},
             "WRITE": boxes[0].write_key,
             "BEAMER_PLAN": "pro",
             "BEAMER_REQUESTS_PER_SECOND": "1000",

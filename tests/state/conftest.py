@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from connector.domain.state import Progress
 from connector.state import leases, runs, schema
 from connector.state.engine import Store, open_store
-from connector.state.intake import Intake
-from connector.state.leases import Fence
+from connector.state.leases import Fence, this_process
 from connector.state.outbox import Outbox
-from connector.state.owner import this_process
-from connector.state.progress import Progress, load
+from connector.state.page_writer import Intake
+from connector.state.progress import load
 from tests.state.times import NOW
 
 STREAMS = ("posts", "comments", "nps")

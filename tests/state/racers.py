@@ -8,8 +8,8 @@ from typing import Any
 from connector.errors import Busy, NoBudget
 from connector.state import leases, schema
 from connector.state.engine import open_store
+from connector.state.leases import Owner, this_process
 from connector.state.ledger import Ledger, Limits
-from connector.state.owner import Owner, this_process
 from tests.state.times import NOW
 
 Racer = Callable[[str, Any], Any]
@@ -69,8 +69,20 @@ def spend(url: str, connection: str) -> list[float]:
     ledger, moments = Ledger(store, "acct", connection, Limits(110, 10, 30, startup=1)), []
     try:
         while True:
-            moments.append((ledger.take("comments", NOW) - NOW).total_seconds())
+            moments.append((ledger.take("comments", NOW).at - NOW).total_seconds())
     except NoBudget:
         return moments
     finally:
         store.close()
+
+
+def hesitate(url: str, connection: str) -> str:
+    """Take forty requests, and give every second one back."""
+    store = open_store(url)
+    ledger = Ledger(store, "acct", connection, Limits(None, 0, 30))
+    for number in range(40):
+        charge = ledger.take("comments", NOW)
+        if number % 2:
+            ledger.give_back(charge)
+    store.close()
+    return "gave back"

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
+from connector.domain.period import turns
 from connector.errors import ConfigurationError, NoBudget
-from connector.state import bucket
-from connector.state.bucket import SKEW, Bucket, Month, Steady, Stretch
+from connector.state import budget
+from connector.state.budget import SKEW, Bucket, Month, Steady, Stretch
 from connector.state.engine import Store
 from connector.state.ledger import Ledger, Limits
-from connector.state.period import turns
 from tests.state.times import DAY, HOUR, NOW, SECOND
 
 MARCH, APRIL, MAY = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
@@ -39,7 +39,7 @@ MIDDLE = MARCH + 15.5 * DAY
     ],
 )
 def test_what_a_new_account_finds(left: int, startup: float, found: float) -> None:
-    assert bucket.grant(left, startup) == found
+    assert budget.grant(left, startup) == found
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_a_new_account_finds(left: int, startup: float, found: float) -> No
     ],
 )
 def test_what_counts_as_spent_before_an_account_began(began: datetime, found: int) -> None:
-    assert bucket.assumed(310, MARCH, APRIL, began) == found
+    assert budget.assumed(310, MARCH, APRIL, began) == found
 
 
 def month(used: int = 0, assumed: int = 0) -> Month:
@@ -62,7 +62,7 @@ def month(used: int = 0, assumed: int = 0) -> Month:
 
 
 APRILS = Month(APRIL, MAY, 300)
-ROLLING = bucket.rolling(320, 0.5, MARCH)
+ROLLING = budget.rolling(320, 0.5, MARCH)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_it_matters_not_how_often_it_is_looked_at() -> None:
 def test_a_small_quota_gathers_a_whole_request() -> None:
     small = Month(MARCH, APRIL, 2)
     assert Bucket(0, MARCH).filled(MARCH + 20 * DAY, [small]).level == 1
-    assert Bucket(0, MARCH).filled(MARCH + 40 * DAY, bucket.rolling(2, 0, MARCH)).level == 1
+    assert Bucket(0, MARCH).filled(MARCH + 40 * DAY, budget.rolling(2, 0, MARCH)).level == 1
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_a_little_skew_fills_nothing_twice(behind: timedelta, goes_on_from: date
         (0, MIDDLE, [month(used=310), APRILS], APRIL + DAY / 10),
         (0.5, MIDDLE, [month(used=400), APRILS], APRIL + DAY * (30 * 0.5 / 299.5)),
         (0, MARCH, ROLLING, MARCH + DAY / 5),
-        (0, MARCH, bucket.rolling(320, 1, MARCH), MARCH + 32 * DAY + DAY / 10),
-        (0, MARCH, bucket.rolling(0, 1, MARCH), None),
+        (0, MARCH, budget.rolling(320, 1, MARCH), MARCH + 32 * DAY + DAY / 10),
+        (0, MARCH, budget.rolling(0, 1, MARCH), None),
         (0, MARCH, [Month(MARCH, APRIL, 0), Month(APRIL, MAY, 0)], None),
     ],
 )
@@ -494,3 +494,36 @@ def test_whatever_happens_no_month_exceeds_the_limit(
         assert all(sum(begin <= each < begin + 31 * DAY for each in sent) <= 16 for begin in sent)
     else:
         assert all(count <= 16 for count in Counter(turns(each, day) for each in sent).values())
+
+
+@pytest.mark.parametrize(
+    ("began", "told", "over"),
+    [
+        (MARCH, MARCH + 20 * DAY, APRIL),
+        (MARCH, MARCH, APRIL),
+        (MARCH, APRIL - SECOND, APRIL),
+        (MARCH + 14 * DAY, MARCH + 25 * DAY, APRIL + 14 * DAY),
+        (APRIL, MAY - DAY, MAY),
+        (MARCH - 29 * DAY, MARCH - 9 * DAY, MARCH - DAY),
+        (MARCH - 28 * DAY, MARCH - DAY, MARCH),
+    ],
+)  # fmt: skip
+def test_a_number_of_a_month_counts_until_that_month_is_over(
+    store: Store, began: datetime, told: datetime, over: datetime
+) -> None:
+    book = ledger(store)
+    book.set_used(310, told, began)
+    assert book.balance(told).left == book.balance(over - SECOND).left == 0
+    with pytest.raises(NoBudget) as caught:
+        book.take("posts", told, beyond_bucket=True)
+    assert caught.value.until == over
+    assert (book.balance(over).left, book.balance(over).by_purpose) == (310, {})
+    book.take("posts", over)
+    with pytest.raises(ConfigurationError, match="No month that counts today"):
+        book.set_used(310, over, began)
+
+
+def test_a_number_of_a_month_counts_in_it_when_the_day_is_set_later(store: Store) -> None:
+    ledger(store).set_used(300, MIDDLE, MARCH)
+    assert ledger(store, period_day=1).balance(MIDDLE).left == 10
+    assert ledger(store, period_day=1).balance(APRIL).left == 310

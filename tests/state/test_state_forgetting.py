@@ -7,11 +7,10 @@ import pytest
 from sqlalchemy import insert, select
 
 from connector.errors import Busy
-from connector.state import forgetting, leases, runs
+from connector.state import leases, privacy, runs
 from connector.state.engine import Store
-from connector.state.forgetting import Erased, Forgotten
-from connector.state.leases import Fence
-from connector.state.owner import this_process
+from connector.state.leases import Fence, this_process
+from connector.state.privacy import Erased, Forgotten
 from connector.state.tables import forgotten, keys, outbox, quarantine
 from tests.state.times import DAY, HOUR, NOW
 
@@ -47,8 +46,8 @@ def test_what_is_theirs_goes_and_nothing_else(store: Store, fence: Fence) -> Non
         letter(store, user)
     for raw in ({"userId": JANE, "text": "x"}, {"userId": "somebody"}, [JANE], None):
         rejected(store, raw)
-    assert forgetting.erase(store, fence, JANE, theirs, NOW) == Erased(2, 1, 1)
-    assert forgetting.erase(store, fence, JANE, theirs, NOW) == Erased(0, 0, 0)
+    assert privacy.erase(store, fence, JANE, theirs, NOW) == Erased(2, 1, 1)
+    assert privacy.erase(store, fence, JANE, theirs, NOW) == Erased(0, 0, 0)
     with store.read() as db:
         left = [json.loads(text)["userId"] for text in db.execute(select(outbox.c.message)).scalars()]
         assert left == [JANE, *OTHERS]
@@ -59,8 +58,8 @@ def test_what_was_quarantined_long_ago_has_no_text_left_to_tell_whose_it_was(
     store: Store, fence: Fence
 ) -> None:
     rejected(store, {"userId": JANE})
-    runs.finish(store, 0, NOW + 31 * DAY, "done", 0, {})
-    assert forgetting.erase(store, fence, JANE, theirs, NOW) == Erased(0, 0, 0)
+    runs.finish(store, 0, NOW + 31 * DAY, "done", 0, {}, NOW + DAY)
+    assert privacy.erase(store, fence, JANE, theirs, NOW) == Erased(0, 0, 0)
 
 
 def test_many_messages_of_one_person(store: Store, fence: Fence) -> None:
@@ -68,34 +67,34 @@ def test_many_messages_of_one_person(store: Store, fence: Fence) -> None:
         same = {"connection": "default", "destination": "d", "stream": "nps", "event": "E", "size": 1}
         more = {"made_at": NOW, "state": "waiting", "tries": 0, "message": '{"userId":"u"}'}
         db.execute(insert(outbox), [{**same, **more, "message_id": f"m{n}"} for n in range(1_203)])
-    assert forgetting.erase(store, fence, "u", theirs, NOW).waiting == 1_203
+    assert privacy.erase(store, fence, "u", theirs, NOW).waiting == 1_203
 
 
 def test_who_was_forgotten_is_known_by_connection(store: Store, fence: Fence) -> None:
-    assert "jane" not in forgetting.load(store, "default")
-    forgetting.erase(store, fence, "jane", theirs, NOW)
-    forgetting.erase(store, fence, JANE, theirs, NOW)
-    known = forgetting.load(store, "default")
+    assert "jane" not in privacy.load(store, "default")
+    privacy.erase(store, fence, "jane", theirs, NOW)
+    privacy.erase(store, fence, JANE, theirs, NOW)
+    known = privacy.load(store, "default")
     assert "jane" in known
     assert JANE in known
     assert not any(user in known for user in ("Jane", "jan", "", None, 7))
-    assert "jane" not in forgetting.load(store, "other")
+    assert "jane" not in privacy.load(store, "other")
     assert "jane" not in Forgotten()
 
 
 def test_the_store_holds_a_digest_that_is_good_with_its_own_key_only(store: Store, fence: Fence) -> None:
-    forgetting.erase(store, fence, "jane", theirs, NOW)
+    privacy.erase(store, fence, "jane", theirs, NOW)
     with store.read() as db:
         (digest,) = db.execute(select(forgotten.c.digest)).scalars()
         (key,) = db.execute(select(keys.c.value)).scalars()
     assert (len(digest), len(key)) == (64, 64)
     assert "jane" not in digest
     assert "jane" not in Forgotten(b"another key", frozenset({digest}))
-    assert key not in repr(forgetting.load(store, "default"))
+    assert key not in repr(privacy.load(store, "default"))
 
 
 def test_a_run_that_lost_its_lease_forgets_nobody(store: Store, fence: Fence) -> None:
     leases.acquire(store, "default", this_process(), NOW + HOUR)
     with pytest.raises(Busy):
-        forgetting.erase(store, fence, "jane", theirs, NOW + HOUR)
-    assert "jane" not in forgetting.load(store, "default")
+        privacy.erase(store, fence, "jane", theirs, NOW + HOUR)
+    assert "jane" not in privacy.load(store, "default")

@@ -9,15 +9,16 @@ import psycopg
 import pytest
 from sqlalchemy import Table, event, make_url, select
 
+from connector.domain.state import ChildState, ParentState, Progress
+from connector.domain.verdicts import Verdict
 from connector.errors import Busy
 from connector.state import connections, leases, schema
 from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
-from connector.state.intake import Effects, Intake, Judged, Outgoing, Page, Rejected
-from connector.state.owner import this_process
-from connector.state.progress import ChildState, ParentState, Progress, load, peek
+from connector.state.leases import this_process
+from connector.state.page_writer import Effects, Intake, Judged, Outgoing, Page, Rejected
+from connector.state.progress import load, peek
 from connector.state.tables import children, outbox, parents, quarantine, rows, streams, tallies
-from connector.state.verdicts import Verdict
 from tests.state.times import DAY, NOW
 
 PAGE = Page("comments", 2, "100")
@@ -220,8 +221,8 @@ def test_identity_is_fixed_at_first_sight(store: Store, intake: Intake) -> None:
     assert connections.settle(store, other, NOW + DAY) == first
     intake.note([], NOW, ignore_filters=False)
     intake.accept(PAGE, [], [], lambda *_: Effects(first_page=0), NOW)
-    connections.rename(store, "default", account="a2", destination="d2", now=NOW + DAY)
-    assert connections.known(store, "default") == Identity("default", "a2", "d2", NOW, 0, False, NOW)
+    connections.set_destination(store, "default", "d2")
+    assert connections.known(store, "default") == Identity("default", "acct", "d2", NOW, 0, False, NOW)
 
 
 # --- what it costs ------------------------------------------------------------------------------------

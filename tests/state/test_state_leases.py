@@ -13,8 +13,7 @@ import pytest
 from connector.errors import Busy
 from connector.state import leases
 from connector.state.engine import Store
-from connector.state.leases import LASTS, SKEW, Fence
-from connector.state.owner import WHOLE_MACHINE, Owner, is_dead, this_process
+from connector.state.leases import LASTS, SKEW, WHOLE_MACHINE, Fence, Owner, is_dead, this_process
 from tests.state.racers import race, take_and_leave, take_lease
 from tests.state.times import DAY, NOW, SECOND
 

@@ -3,6 +3,9 @@
 What is at hand of the quota is the matter of test_state_bucket.py; here all of it is, or a person asks.
 """
 
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
 from uuid import uuid4
@@ -11,16 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.errors import Busy, NoBudget
+from connector.domain.period import turns
+from connector.errors import Busy, ConnectorError, NoBudget, NotSent, Stopped, TooMany, Transient
 from connector.state import leases
-from connector.state.closing import REOPENING
-from connector.state.engine import Store
-from connector.state.leases import Fence
+from connector.state.budget import REOPENING
+from connector.state.engine import Store, open_store
+from connector.state.leases import Fence, this_process
 from connector.state.ledger import Ledger, Limits
-from connector.state.owner import this_process
-from connector.state.pacing import BURST
-from connector.state.period import turns
-from tests.state.racers import race, spend
+from connector.state.spending import BURST
+from tests.state.racers import hesitate, make_ready, race, spend
 from tests.state.times import DAY, HOUR, NOW, SECOND
 
 
@@ -69,9 +71,74 @@ def test_connections_of_an_account_share_its_quota(store: Store) -> None:
 
 def test_what_is_refused_costs_nothing(store: Store) -> None:
     book = ledger(store, 1)
-    first = book.take("posts", NOW)
+    first = book.take("posts", NOW).at
     take_all(book, NOW)
-    assert ledger(store, None).take("posts", NOW) - first < timedelta(seconds=0.04)
+    assert ledger(store, None).take("posts", NOW).at - first < timedelta(seconds=0.04)
+
+
+# --- given back ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("purpose", "beyond_bucket", "startup"),
+    [("posts", False, 1), ("check posts", True, 1), ("check posts", True, 0.3), ("backfill", False, 1)],
+)
+@pytest.mark.parametrize("day", [None, 20])
+def test_what_was_never_sent_leaves_the_budget_as_it_was(
+    store: Store, purpose: str, beyond_bucket: bool, startup: float, day: int | None
+) -> None:
+    book = Ledger(store, "acct", "default", Limits(5, 0, 30, period_day=day, startup=startup))
+    book.give_back(book.take("posts", NOW))
+    before = book.balance(NOW)
+    for _ in range(8):
+        book.give_back(book.take(purpose, NOW, beyond_bucket=beyond_bucket))
+    after = book.balance(NOW)
+    assert (after.used, after.left, after.by_purpose) == (0, before.left, {})
+    assert after.level == pytest.approx(before.level)
+
+
+@pytest.mark.parametrize(
+    ("error", "used"),
+    [
+        (NotSent("refused"), 0),
+        (Stopped("a signal"), 0),
+        (Transient("reset"), 1),
+        (TooMany("429"), 1),
+        (None, 1),
+    ],
+)
+@pytest.mark.parametrize("requests", [3, None])
+def test_only_what_was_never_sent_is_given_back(
+    store: Store, error: ConnectorError | None, used: int, requests: int | None
+) -> None:
+    book = ledger(store, requests)
+    with suppress(ConnectorError), book.taken("posts", NOW) as at:
+        assert at == NOW
+        if error:
+            raise error
+    assert book.balance(NOW).used == used
+
+
+def test_each_gives_back_its_own(store: Store) -> None:
+    """Of two days, two connections and two purposes; and never what was not taken."""
+    mine, theirs = ledger(store, 10, name="one"), ledger(store, 10, name="two")
+    charge = mine.take("posts", NOW - DAY)
+    for book, purpose in ((mine, "posts"), (mine, "nps"), (theirs, "posts")):
+        book.take(purpose, NOW)
+    mine.give_back(charge)
+    assert mine.balance(NOW).by_purpose == {"posts": 2, "nps": 1}
+    mine.give_back(charge)
+    assert mine.balance(NOW).by_purpose == {"posts": 2, "nps": 1}
+    Ledger(store, "unknown", "one", Limits(10, 0, 30)).give_back(charge)
+    assert mine.balance(NOW).used == 3
+
+
+def test_giving_back_from_several_processes_loses_nothing(database_url: str) -> None:
+    make_ready(database_url, 1)
+    assert race(hesitate, database_url, ["one", "two", "three"]) == ["gave back"] * 3
+    store = open_store(database_url)
+    assert ledger(store, None).balance(NOW).used == 3 * 20
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +203,7 @@ def most_in_a_second(moments: list[datetime]) -> int:
 
 def test_no_second_holds_more_than_the_rate(store: Store) -> None:
     book = ledger(store, None)
-    moments = [book.take("posts", NOW + number * timedelta(milliseconds=5)) for number in range(70)]
+    moments = [book.take("posts", NOW + number * timedelta(milliseconds=5)).at for number in range(70)]
     assert most_in_a_second(moments) <= 30
     assert moments[:BURST] == [NOW + number * timedelta(milliseconds=5) for number in range(BURST)]
     assert all(later - earlier > timedelta(seconds=1 / 30) for earlier, later in pairwise(moments[BURST:]))
@@ -149,7 +216,7 @@ def test_no_second_holds_more_however_requests_come(store: Store, pauses: list[i
     now, moments = NOW, []
     for pause in pauses:
         now += timedelta(milliseconds=pause)
-        moments.append(book.take("posts", now))
+        moments.append(book.take("posts", now).at)
     assert most_in_a_second(sorted(moments)) <= 30
 
 
@@ -166,7 +233,7 @@ def test_a_clock_that_jumps_keeps_nobody_waiting(store: Store, since: timedelta,
     book = ledger(store, None)
     for _ in range(BURST):
         book.take("posts", NOW)
-    moment = book.take("posts", NOW + since)
+    moment = book.take("posts", NOW + since).at
     assert (moment > NOW + since) is waits
     assert moment - (NOW + since) < timedelta(seconds=60)
 
@@ -308,3 +375,171 @@ def test_what_a_backfill_takes_comes_out_of_the_month_and_not_out_of_the_bucket(
     assert after.per_day == pytest.approx(before.per_day * 0.9, rel=0.01)
     later = book.balance(NOW + 32 * DAY)
     assert later.per_day == pytest.approx(1_000 / 32, rel=0.01)
+
+
+# --- clocks that are set ------------------------------------------------------------------------------
+
+
+def ran(
+    book: Ledger,
+    now: datetime,
+    off: timedelta,
+    *,
+    dated: bool = True,
+    most: int = 20,
+    beyond_bucket: bool = False,
+) -> int:
+    """A run as the ledger sees it, by a clock that is `off`: one request after the other is answered."""
+    count = 0
+    with suppress(NoBudget):
+        while count < most:
+            book.take("posts", now + off, beyond_bucket=beyond_bucket)
+            count += 1
+            book.hear(now.replace(microsecond=0) if dated else None, now + off)
+    return count
+
+
+def most_in_a_month(sent: Mapping[datetime, int], day: int | None) -> int:
+    """By Beamer's clock: in a month that begins on a day, or in any 31 days."""
+    if day is not None:
+        months: Counter[datetime] = Counter()
+        for moment, count in sent.items():
+            months[turns(moment, day)[0]] += count
+        return max(months.values())
+    moments = sorted(sent)
+    return max(
+        sum(sent[each] for each in moments if begin <= each < begin + 31 * DAY) for begin in moments[::12]
+    )
+
+
+# By how much the clock is off in the n-th run.
+PATTERNS: dict[str, Callable[[int], timedelta]] = {
+    "right": lambda _: 0 * DAY,
+    "every fifth ahead by days": lambda run: (run % 5 == 4) * 9 * DAY,
+    "every sixth ahead by a month": lambda run: (run % 6 == 5) * 31 * DAY,
+    "every fifth ahead by ever more": lambda run: (run % 5 == 4) * (run % 50) * DAY,
+    "every fifth back by a month": lambda run: (run % 5 == 4) * -31 * DAY,
+    "every sixth to and fro": lambda run: (run % 6 == 5) * (33 if run % 12 == 5 else -33) * DAY,
+    "ahead by hours, always": lambda _: 7 * HOUR,
+    "back by days, always": lambda _: -3 * DAY,
+    "ahead by a month for weeks": lambda run: (200 < run < 400) * 31 * DAY,
+    "back for weeks": lambda run: (200 < run < 400) * -20 * DAY,
+    "1970": lambda run: (run % 7 == 3) * -20_000 * DAY,
+}
+
+
+@pytest.mark.parametrize("day", [None, 1, 17])
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.slow
+def test_no_clock_opens_a_month(store: Store, pattern: str, day: int | None) -> None:
+    """Three months, a run every four hours, as many requests as there are."""
+    limits = Limits(100, 0, 30, day)
+    sent: Counter[datetime] = Counter()
+    for run in range(3 * 31 * 6):
+        now = NOW + run * 4 * HOUR
+        book = Ledger(store, "acct", "default", limits)
+        sent[now] += ran(book, now, PATTERNS[pattern](run))
+    assert most_in_a_month(sent, day) <= 100
+    # Nor does one lock the budget: it is spent as by a clock that is right.
+    assert sum(sent.values()) >= 0.85 * 100 * 3
+    assert sum(count for moment, count in sent.items() if moment >= NOW + 80 * DAY) >= 20
+
+
+@pytest.mark.parametrize("day", [None, 1])
+def test_an_honest_month_changes_without_another_request(store: Store, day: int | None) -> None:
+    limits, spent = Limits(50, 0, 30, day, startup=1), []
+    for month in range(3):
+        begins = datetime(2026, 3 + month, 1, tzinfo=UTC) if day else NOW + month * 33 * DAY
+        book = Ledger(store, "acct", "default", limits)
+        with suppress(NoBudget):
+            while True:
+                book.take("backfill", begins, beyond_bucket=True)
+                book.hear(begins, begins)
+                spent.append(begins)
+    assert [spent.count(begins) for begins in dict.fromkeys(spent)] == [50, 50, 50]
+
+
+@pytest.mark.parametrize("ahead", [DAY, 31 * DAY, 300 * DAY])
+@pytest.mark.parametrize("reserve", [0, 5])
+def test_of_a_spent_month_one_request_asks_whether_the_next_has_begun(
+    store: Store, ahead: timedelta, reserve: int
+) -> None:
+    limits = Limits(10 + reserve, reserve, 30, 1, startup=1)
+
+    def runs(now: datetime, off: timedelta) -> int:
+        return ran(Ledger(store, "acct", "default", limits), now, off, beyond_bucket=True)
+
+    now, april = datetime(2026, 3, 31, 12, tzinfo=UTC), datetime(2026, 4, 1, 0, 5, tzinfo=UTC)
+    assert runs(datetime(2026, 3, 1, tzinfo=UTC), 0 * DAY) == 10
+    # One request tells that March goes on; the same clock asks no second time.
+    assert runs(now, ahead) == 1
+    for hour in range(5):
+        assert runs(now + hour * HOUR, ahead) == 0
+        assert runs(now + hour * HOUR, 0 * DAY) == 0
+    # That request counts in March alone.
+    assert runs(april, 0 * DAY) == 10
+
+
+def test_an_unanswered_question_is_not_asked_twice_in_a_run(store: Store) -> None:
+    limits = Limits(10, 0, 30, 1, startup=1)
+    march, april = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 20, tzinfo=UTC)
+    assert ran(Ledger(store, "acct", "default", limits), march, 0 * DAY) == 10
+    book = Ledger(store, "acct", "default", limits)
+    book.take("posts", april)
+    with pytest.raises(NoBudget):
+        book.take("posts", april)
+    book.hear(april, april)
+    book.take("posts", april)
+
+
+@pytest.mark.parametrize("off", [5 * HOUR, -5 * HOUR, 40 * DAY])
+@pytest.mark.parametrize("day", [None, 1])
+def test_one_machine_of_two_has_another_clock(store: Store, off: timedelta, day: int | None) -> None:
+    limits, sent = Limits(100, 0, 30, day, startup=1), Counter[datetime]()
+    for run in range(2 * 31 * 4):
+        now = NOW + run * 6 * HOUR
+        for name, skew in (("one", 0 * DAY), ("two", off)):
+            sent[now] += ran(Ledger(store, "acct", name, limits), now, skew, most=3)
+    assert most_in_a_month(sent, day) <= 100
+    assert sum(sent.values()) >= 170
+
+
+def test_without_dates_this_machines_clock_counts(store: Store) -> None:
+    limits = Limits(10, 0, 30, 1, startup=1)
+
+    def runs(now: datetime) -> int:
+        return ran(Ledger(store, "acct", "default", limits), now, 0 * DAY, dated=False, beyond_bucket=True)
+
+    march, april, may = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
+    assert [runs(march), runs(april - SECOND), runs(april)] == [10, 0, 10]
+    # Nor if there were dates once.
+    Ledger(store, "acct", "default", limits).hear(april + DAY, april + DAY)
+    assert [runs(may - SECOND), runs(may)] == [0, 10]
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        [datetime(1970, 1, 1, tzinfo=UTC)] * 5,
+        [datetime(2099, 1, 1, tzinfo=UTC)] * 5,
+        [NOW + DAY],
+        [NOW + 31 * DAY, NOW + 31 * DAY],
+        [NOW + HOUR, NOW + 2 * HOUR, NOW - HOUR, NOW + DAY],
+        [None, NOW + DAY, None],
+    ],
+)
+def test_an_odd_date_is_not_believed(store: Store, dates: list[datetime | None]) -> None:
+    book = ledger(store, 100)
+    book.take("posts", NOW)
+    book.hear(NOW, NOW)
+    for date in dates:
+        book.hear(date, NOW)
+        assert book.ahead == timedelta(0)
+        assert book.beamer_now(NOW) == NOW
+    # What persists is believed, and the clock of this machine is as soon as it agrees.
+    for _ in range(3):
+        book.hear(NOW + 5 * HOUR, NOW)
+    assert book.ahead == 5 * HOUR
+    assert Ledger(store, "acct", "two", Limits(3, 0, 30)).beamer_now(NOW + HOUR) >= NOW
+    book.hear(NOW, NOW)
+    assert book.ahead == timedelta(0)

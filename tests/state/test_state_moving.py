@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from connector.errors import ConfigurationError
-from connector.state import connections, forgetting, leases, moving, refusals, schema
+from connector.state import connections, leases, privacy, schema, suspensions, transfer
 from connector.state.connections import Identity
 from connector.state.engine import Store, open_store
+from connector.state.leases import this_process
 from connector.state.ledger import Ledger, Limits
-from connector.state.owner import this_process
 from tests.state.times import NOW
 
 
@@ -26,21 +26,21 @@ def there(tmp_path: Path, store: Store) -> Store:
 
 def forget(store: Store, name: str) -> None:
     fence = leases.acquire(store, name, this_process(), NOW)
-    forgetting.erase(store, fence, "jane", lambda _: False, NOW)
+    privacy.erase(store, fence, "jane", lambda _: False, NOW)
 
 
 def moved(there: Store, store: Store) -> None:
     file = io.StringIO()
-    moving.export(there, "default", file)
-    moving.load(store, file.getvalue().splitlines(keepends=True), "default")
+    transfer.export(there, "default", file)
+    transfer.load(store, file.getvalue().splitlines(keepends=True), "default")
 
 
 def test_keys_that_were_refused_in_both_are_no_hindrance(there: Store, store: Store) -> None:
     for each, name in ((there, "default"), (store, "other")):
-        refusals.remember(each, name, "beamer", "key", "No.", NOW)
+        suspensions.remember(each, name, "beamer", "key", "No.", NOW)
     moved(there, store)
-    assert refusals.standing(store, "default", {"beamer": "key"}) is None
-    assert refusals.standing(store, "other", {"beamer": "key"}) is not None
+    assert suspensions.standing(store, "default", {"beamer": "key"}) is None
+    assert suspensions.standing(store, "other", {"beamer": "key"}) is not None
 
 
 def test_people_are_not_forgotten_by_two_keys(there: Store, store: Store) -> None:
@@ -53,7 +53,7 @@ def test_people_are_not_forgotten_by_two_keys(there: Store, store: Store) -> Non
 def test_who_was_forgotten_stays_so(there: Store, store: Store) -> None:
     forget(there, "default")
     moved(there, store)
-    assert "jane" in forgetting.load(store, "default")
+    assert "jane" in privacy.load(store, "default")
 
 
 def test_what_an_account_has_spent_is_not_forgotten_by_an_older_export(there: Store, store: Store) -> None:
@@ -63,10 +63,10 @@ def test_what_an_account_has_spent_is_not_forgotten_by_an_older_export(there: St
     for _ in range(3):
         books["late"].take("posts", NOW, beyond_bucket=True)
     first, second = io.StringIO(), io.StringIO()
-    moving.export(there, "default", first)
+    transfer.export(there, "default", first)
     for _ in range(4):
         books["late"].take("posts", NOW, beyond_bucket=True)
-    moving.export(there, "late", second)
+    transfer.export(there, "late", second)
     for file, name in ((first, "default"), (second, "late")):
-        moving.load(store, file.getvalue().splitlines(keepends=True), name)
+        transfer.load(store, file.getvalue().splitlines(keepends=True), name)
     assert Ledger(store, "acct", "late", limits).balance(NOW).used == 7

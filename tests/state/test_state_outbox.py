@@ -7,12 +7,11 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from connector.errors import Busy
-from connector.state import figures, leases, runs, views
+from connector.state import leases, queries, runs
 from connector.state import outbox as room
 from connector.state.engine import Store
-from connector.state.leases import Fence
+from connector.state.leases import Fence, this_process
 from connector.state.outbox import Letter, Outbox
-from connector.state.owner import this_process
 from connector.state.tables import outbox as table
 from connector.state.tables import quarantine, tallies
 from tests.state.times import DAY, HOUR, NOW, SECOND
@@ -107,7 +106,7 @@ def test_what_did_not_arrive_counts_as_not_sent(store: Store, outbox: Outbox) ->
 def test_putting_back_wakes_no_dead_letter(store: Store, outbox: Outbox) -> None:
     fill(store, 3)
     letters = outbox.claim(3, NOW)
-    outbox.bury(letters[0], "400 no", NOW)
+    outbox.bury(letters[0], "400 no", NOW, NOW)
     outbox.confirm(letters[1:2], NOW)
     outbox.put_back(letters, NOW, arrived_for_sure_not=False)
     assert [state for state, *_ in states(store)] == ["dead", "waiting"]
@@ -149,7 +148,7 @@ def test_a_run_that_lost_its_lease_changes_nothing(store: Store, outbox: Outbox)
         lambda: outbox.claim(1, NOW),
         lambda: outbox.confirm(letters, NOW),
         lambda: outbox.put_back(letters, NOW, arrived_for_sure_not=True),
-        lambda: outbox.bury(letters[0], "no", NOW),
+        lambda: outbox.bury(letters[0], "no", NOW, NOW),
     ):
         with pytest.raises(Busy):
             write()
@@ -164,7 +163,7 @@ def mixed(store: Store, outbox: Outbox) -> Outbox:
     """Dead: 0 and 1; in flight: 2; waiting: 3 and 4."""
     fill(store, 5)
     for letter in (letters := outbox.claim(3, NOW))[:2]:
-        outbox.bury(letter, f"400 \0 \ud800 {letter.id}", NOW)
+        outbox.bury(letter, f"400 \0 \ud800 {letter.id}", NOW, NOW)
     assert len(letters) == 3
     return outbox
 
@@ -240,7 +239,7 @@ def test_what_is_kept_for_thirty_days(store: Store, mixed: Outbox, age: timedelt
     with store.write() as db:
         db.execute(insert(quarantine).values(seen_at=NOW, **bad))
         db.execute(update(table).where(table.c.state == "waiting").values(answered_at=NOW - 99 * DAY))
-    runs.finish(store, 0, NOW + age, "done", 0, {})
+    runs.finish(store, 0, NOW + age, "done", 0, {}, NOW + age - runs.KEPT)
     assert [state for state, *_ in states(store)] == ["dead", "dead"] * kept + [
         "flight",
         "waiting",
@@ -250,6 +249,6 @@ def test_what_is_kept_for_thirty_days(store: Store, mixed: Outbox, age: timedelt
         (left,) = db.execute(select(quarantine)).all()
     # By its digest it is known for ever.
     assert (left.digest, left.reason, left.body) == ("d", "r", "{}" if kept else "")
-    assert views.quarantined(store, "c") == ({"s": {"r": 1}} if kept else {})
-    assert figures.figures(store, NOW).quarantined == ({"c": 1} if kept else {})
+    assert queries.quarantined(store, "c") == ({"s": {"r": 1}} if kept else {})
+    assert queries.figures(store, NOW).quarantined == ({"c": 1} if kept else {})
     assert len(runs.recent(store, None, 10)) == kept

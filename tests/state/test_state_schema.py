@@ -15,8 +15,9 @@ from sqlalchemy import func, inspect, select, text
 
 from connector.errors import StoreNewer
 from connector.state import schema
+from connector.state.columns import Checked
 from connector.state.engine import Store, driver, open_store
-from connector.state.sqlite_file import copy_to
+from connector.state.sqlite import copy_to
 from connector.state.tables import PREFIX, VERSION_TABLE, metadata, runs
 from tests.state.racers import make_ready, race
 from tests.state.times import NOW
@@ -112,3 +113,11 @@ def test_a_copy_holds_what_is_committed_and_only_that(sqlite_store: Store, tmp_p
         assert kept.execute("SELECT count(*) FROM beamer_segment_run").fetchone() == (1,)
     with sqlite_store.read() as after:
         assert after.execute(select(func.count()).select_from(runs)).scalar() == 2
+
+
+def test_something_stands_for_each_value_that_must_be_there() -> None:
+    """Of a column that holds no NULL, none can be put in place of what cannot be read."""
+    columns = [column for table in metadata.sorted_tables for column in table.c if not column.nullable]
+    stand_ins = {str(each): each.type.instead for each in columns if isinstance(each.type, Checked)}
+    assert stand_ins
+    assert [name for name, instead in stand_ins.items() if instead is None] == []

@@ -8,7 +8,7 @@ from sqlalchemy import event, select, text
 from connector.state.engine import Store, driver
 from connector.state.outbox import Outbox
 from connector.state.tables import rows
-from connector.state.writing import add_new
+from connector.state.upserts import add_new
 from tests.state.times import NOW
 
 ROWS, PARENTS = 200_000, 2_000

@@ -1,29 +1,32 @@
 """Opening the store, its transactions, and what happens when it is not there."""
 
 import os
+import socketserver
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
+from uuid import uuid4
 
 import psycopg
 import pytest
 from sqlalchemy import func, make_url, select, text
 
-from connector.errors import ConfigurationError, StoreUnreachable
+from connector.domain.verdicts import Verdict
+from connector.errors import ConfigurationError, StoreRefused, StoreUnreachable
 from connector.state import schema
 from connector.state.engine import Store, driver, open_store
-from connector.state.intake import Effects, Intake, Judged, Outgoing, Page
-from connector.state.leases import acquire
+from connector.state.leases import acquire, this_process
 from connector.state.outbox import Outbox
-from connector.state.owner import this_process
+from connector.state.page_writer import Effects, Intake, Judged, Outgoing, Page
 from connector.state.tables import rows, runs, spends
-from connector.state.verdicts import Verdict
 from tests.state.times import NOW
 
 SECRET = "hunter2"  # noqa: S105 - of nothing
@@ -283,6 +286,64 @@ def test_a_file_that_somebody_else_keeps_locked(sqlite_store: Store, sqlite_url:
     other.close()
 
 
+def _removed(file: Path, _: Path) -> None:
+    file.unlink()
+
+
+def _moved(file: Path, _: Path) -> None:
+    file.rename(file.with_name("elsewhere.sqlite"))
+
+
+def _replaced(file: Path, other: Path) -> None:
+    other.replace(file)
+
+
+def _made_anew(file: Path, _: Path) -> None:
+    file.rename(file.with_name("elsewhere.sqlite"))
+    file.touch()
+
+
+def _hidden_by_a_folder(file: Path, _: Path) -> None:
+    file.rename(file.with_name("elsewhere.sqlite"))
+    file.mkdir()
+
+
+def _without_its_folder(file: Path, other: Path) -> None:
+    file.parent.rename(other.with_name("folder"))
+
+
+@pytest.mark.parametrize(
+    "harm", [_removed, _moved, _replaced, _made_anew, _hidden_by_a_folder, _without_its_folder]
+)
+def test_a_file_that_goes_under_an_open_store(tmp_path: Path, harm: Callable[[Path, Path], None]) -> None:
+    file, other = tmp_path / "here" / "state.sqlite", tmp_path / "other.sqlite"
+    for path in (file, other):
+        made = open_store(f"sqlite:///{path}")
+        schema.ready(made, NOW)
+        made.close()
+    store = open_store(f"sqlite:///{file}")
+    _write(store)
+    harm(file, other)
+    for look in (_write, schema.version):
+        with pytest.raises(StoreUnreachable, match=r"was (removed|replaced by another one) while") as caught:
+            look(store)
+        assert "restart" in caught.value.todo
+        assert str(file) in caught.value.what
+    store.close()
+
+
+def test_a_file_that_comes_back_is_the_same(sqlite_store: Store) -> None:
+    assert sqlite_store.path
+    _write(sqlite_store)
+    away = sqlite_store.path.rename(sqlite_store.path.with_name("away"))
+    with pytest.raises(StoreUnreachable, match="was removed"):
+        _write(sqlite_store)
+    away.rename(sqlite_store.path)
+    _write(sqlite_store)
+    with sqlite_store.read() as db:
+        assert db.execute(select(func.count()).select_from(runs)).scalar() == 2
+
+
 def test_a_server_that_does_not_answer() -> None:
     store = open_store(f"postgresql://me:{SECRET}@127.0.0.1:1/state")
     with pytest.raises(StoreUnreachable, match=r"state on 127\.0\.0\.1 failed: .*refused") as caught:
@@ -295,10 +356,172 @@ def test_a_server_that_does_not_answer() -> None:
 def test_a_server_that_refuses(postgres_url: str, changed: dict[str, str]) -> None:
     url = make_url(postgres_url).set(password=SECRET).set(**changed)  # type: ignore[arg-type]
     store = open_store(url.render_as_string(hide_password=False))
-    with pytest.raises(StoreUnreachable, match="does not exist") as caught:
+    with pytest.raises(StoreRefused, match="does not exist") as caught:
         schema.ready(store, NOW)
     assert SECRET not in str(caught.value)
     assert "\n" not in caught.value.what
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "todo"),
+    [
+        ("schema=public", "options=-csearch_path%3D"),
+        ("currentSchema=public", "options=-csearch_path%3D"),
+        ("pgbouncer=true", "Take pgbouncer= out"),
+        ("ssl=true", "sslmode=require"),
+        ("connection_limit=5", "Take this parameter out"),
+        ("nonsense=1&sslmode=prefer", "Take this parameter out"),
+        ("sslmode=bogus", "Correct DATABASE_URL"),
+        ("sslmode=prefer&sslmode=disable", "Correct DATABASE_URL"),
+        ("connect_timeout=soon", "Correct DATABASE_URL"),
+        ("target_session_attrs=bogus", "Correct DATABASE_URL"),
+        ("service=none-of-this-name", "Correct DATABASE_URL"),
+        ("port=99999", "Correct DATABASE_URL"),
+    ],
+)
+def test_a_parameter_that_can_never_work(query: str, todo: str) -> None:
+    store = open_store(f"postgresql://me:{SECRET}@127.0.0.1:1/state?{query}")
+    with pytest.raises(StoreRefused) as caught:
+        schema.ready(store, NOW)
+    assert todo in caught.value.todo
+    assert "DATABASE_URL" in caught.value.todo
+    assert SECRET not in str(caught.value)
+    store.close()
+
+
+# What a server, or a pooler before it, answers to somebody who wants to come in; and whether that stays so.
+GREETINGS = {
+    'password authentication failed for user "me"': True,
+    'role "me" does not exist': True,
+    'role "me" is not permitted to log in': True,
+    'database "state" does not exist': True,
+    'database "state" is not currently accepting connections': True,
+    'permission denied for database "state"': True,
+    'no pg_hba.conf entry for host "10.0.0.9", user "me", database "state", no encryption': True,
+    "no such database: state": True,
+    "unsupported startup parameter: options": True,
+    "Tenant or user not found": True,
+    "the database system is starting up": False,
+    "the database system is shutting down": False,
+    "the database system is in recovery mode": False,
+    "the database system is not yet accepting connections": False,
+    "sorry, too many clients already": False,
+    'too many connections for role "me"': False,
+    "remaining connection slots are reserved for non-replication superuser connections": False,
+    "no more connections allowed (max_client_conn)": False,
+    "server login has been failing, try again later (server_login_retry)": False,
+    "terminating connection due to administrator command": False,
+    "canceling authentication due to timeout": False,
+    "out of memory": False,
+}
+
+
+@pytest.mark.parametrize(("message", "stays"), GREETINGS.items())
+def test_what_a_server_says_at_the_door(message: str, stays: bool) -> None:
+    with a_server_that_says(message) as port:
+        store = open_store(f"postgresql://me:{SECRET}@127.0.0.1:{port}/state")
+        with pytest.raises(StoreUnreachable) as caught:
+            schema.ready(store, NOW)
+        store.close()
+    assert isinstance(caught.value, StoreRefused) is stays
+    assert caught.value.exit == (78 if stays else 69)
+    assert message in caught.value.what
+    assert "The next run" in caught.value.todo or stays or "DATABASE_URL" in caught.value.todo
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_of_several_servers_the_one_that_answers_is_named(at: int) -> None:
+    with a_server_that_says('database "state" does not exist') as port:
+        ports = [1, 1]
+        ports[at] = port
+        where = f"host=127.0.0.1,127.0.0.1&port={ports[0]},{ports[1]}"
+        store = open_store(f"postgresql://me:{SECRET}@/state?{where}")
+        with pytest.raises(
+            StoreRefused, match=r'failed: connection to .* database "state" does not exist\. '
+        ):
+            schema.ready(store, NOW)
+        store.close()
+
+
+@contextmanager
+def a_server_that_says(message: str) -> Iterator[int]:
+    """Answer each PostgreSQL client with a fatal error; give the port."""
+    fields = f"SFATAL\0VFATAL\0C00000\0M{message}\0\0".encode()
+    answer = b"E" + struct.pack("!I", len(fields) + 4) + fields
+
+    class Door(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while wanted := self.request.recv(4):
+                (size,) = struct.unpack("!I", wanted)
+                (what,) = struct.unpack("!I", self.request.recv(size - 4)[:4])
+                if what in (NO_TLS, NO_GSS):
+                    self.request.sendall(b"N")
+                    continue
+                self.request.sendall(answer)
+                return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Door) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+# How a client begins that asks for encryption first.
+NO_TLS, NO_GSS = 80_877_103, 80_877_104
+
+
+@pytest.fixture
+def stranger(postgres_url: str) -> Iterator[tuple[str, psycopg.Connection]]:
+    """A store's URL for a role that may log in and nothing else; and the owner's connection to it."""
+    role, url = f"stranger_{uuid4().hex[:12]}", make_url(postgres_url)
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'".encode())
+        owner.execute(b"REVOKE CREATE ON SCHEMA public FROM public")
+        try:
+            theirs = url.set(username=role, password=SECRET).render_as_string(hide_password=False)
+            yield theirs, owner
+        finally:
+            owner.execute(f"DROP OWNED BY {role}".encode())
+            owner.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize(
+    ("first", "query", "said"),
+    [
+        ("", "", "permission denied for schema public"),
+        ("", "?options=-csearch_path%3Dnone_of_this_name", "has no schema to use"),
+        ("CREATE SCHEMA hidden", "?options=-csearch_path%3Dhidden", "has no schema to use"),
+        ("ALTER ROLE {} NOLOGIN", "", "is not permitted to log in"),
+        ("ALTER ROLE {} SET search_path = gone", "", "has no schema to use"),
+    ],
+)
+def test_a_role_that_lacks_a_right(
+    stranger: tuple[str, psycopg.Connection], first: str, query: str, said: str
+) -> None:
+    url, owner = stranger
+    if first:
+        owner.execute(first.format(make_url(url).username).encode())
+    store = open_store(url + query)
+    with pytest.raises(StoreRefused, match=said) as caught:
+        schema.ready(store, NOW)
+    assert SECRET not in str(caught.value)
+    assert "DATABASE_URL" in caught.value.todo
+    store.close()
+
+
+def test_a_right_that_is_taken_away_later(stranger: tuple[str, psycopg.Connection]) -> None:
+    url, owner = stranger
+    role = make_url(url).username
+    owner.execute(f"GRANT CREATE ON SCHEMA public TO {role}".encode())
+    store = open_store(url)
+    schema.ready(store, NOW)
+    owner.execute(f"REASSIGN OWNED BY {role} TO {owner.info.user}".encode())
+    with pytest.raises(StoreRefused, match="permission denied for table"):
+        _write(store)
     store.close()
 
 

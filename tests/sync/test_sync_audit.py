@@ -8,19 +8,17 @@ from typing import Any
 
 import pytest
 
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
+from connector.domain.period import EPOCH
 from connector.sandbox import Company, Sandbox, Switches
 from connector.state import progress
 from connector.state.ledger import Limits
-from connector.state.period import EPOCH
-from connector.sync.lists.windows import Window
+from connector.sync.lists.count_windows import Window
 from connector.sync.planning import candidates
-from connector.sync.planning.auditing import AuditEverything, audits
-from connector.sync.planning.everywhere import LookEverywhere
-from connector.sync.planning.picture import Picture
-from connector.sync.planning.probes import Probe
-from connector.sync.run import Run
-from connector.sync.running import Outcome
+from connector.sync.planning.audit import AuditEverything, audits
+from connector.sync.planning.probes import Picture, Probe
+from connector.sync.planning.start import LookEverywhere
+from connector.sync.run import Outcome, Run
 from tests.harness import Rig, sandbox
 
 USER = {"userId": "u-1"}

@@ -1,6 +1,7 @@
 """History: brought once, resumable anywhere, beside the syncs, within what it may cost."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -9,20 +10,21 @@ from typing import Any
 
 import pytest
 
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
 from connector.clock import SystemClock
 from connector.errors import Busy
 from connector.sandbox import Company, Sandbox
+from connector.sandbox.faults import Step
+from connector.sandbox.message import Request
 from connector.sandbox.switches import Switches
-from connector.segment.shape import Privacy
+from connector.segment.shaping import Privacy
 from connector.state import leases, outbox, progress
 from connector.state.engine import Store
+from connector.state.leases import this_process
 from connector.state.ledger import Limits
 from connector.state.outbox import Outbox
-from connector.state.owner import this_process
 from connector.sync.backfill.run import ENOUGH
-from connector.sync.courier import ThreadCourier
-from connector.sync.delivery import Delivery
+from connector.sync.delivery import Delivery, ThreadCourier
 from connector.sync.report import Report
 from connector.sync.run import Run
 from tests.harness import ALL, EVENT, Rig, SerialPool, expected, hold_still, idle_cost, landed, sandbox
@@ -30,6 +32,7 @@ from tests.sync.test_sync_budget import small
 from tests.sync.test_sync_crash import Death, Mortal
 
 LONG = 3650
+JSON = {"Content-Type": "application/json;charset=utf-8"}
 
 
 def url(path: Path, name: str = "state") -> str:
@@ -285,6 +288,161 @@ def test_a_parent_deleted_meanwhile_ends_its_lists(tmp_path: Path) -> None:
     rig.close()
 
 
+def family(lists: int = 12, rows: int = 3) -> Sandbox:
+    """Posts and requests with a few children each, all old, and some NPS; nothing moves."""
+    box = sandbox(company=Company.empty())
+
+    def add(stream: str, parent: str | None, days: float) -> str:
+        date = box.now() - timedelta(days=days)
+        fields = {"reaction": "positive"} if stream == "reactions" else {}
+        return box.world.add(stream, parent, date=date, appears=date, userId="u-1", **fields)
+
+    for number in range(lists):
+        post = add("posts", None, 200 - number)
+        request = add("feature_requests", None, 200 - number)
+        for row in range(rows):
+            for stream in ("comments", "reactions"):
+                add(stream, post, 150 - number - row / 24)
+            for stream in ("feature_request_comments", "feature_request_votes"):
+                add(stream, request, 150 - number - row / 24)
+        add("nps", None, 100 - number)
+    return box
+
+
+LISTS = {
+    "posts": "/posts",
+    "feature_requests": "/requests",
+    "nps": "/nps",
+    "comments": "/comments",
+    "reactions": "/reactions",
+    "feature_request_votes": "/votes",
+}
+
+
+def lists_of(stream: str) -> Callable[[Request], bool]:
+    root = "/posts" if stream in ("comments", "reactions") else ""
+    return lambda seen: seen.api == "beamer" and root in seen.path and seen.path.endswith(LISTS[stream])
+
+
+STRANGE: dict[str, Step] = {
+    "404 object": ("answer", 404, b'{"message":"no Route matched with those values"}', JSON),
+    "404 string": ("answer", 404, b'"Not found."', JSON),
+    "404 bare": ("answer", 404, b"", {}),
+    "403 string": ("answer", 403, b'"Forbidden"', JSON),
+    "200 empty": ("answer", 200, b"[]", JSON),
+    "204": ("answer", 204, b"", {}),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("stream", LISTS)
+def test_some_strange_answers_do_not_close_a_list(tmp_path: Path, stream: str, strange: str) -> None:
+    rig = Rig(family(), url(tmp_path))
+    # Half of them know nothing from syncs.
+    if strange.startswith("404"):
+        rig.sync()
+    rig.sandbox.faults.on(lists_of(stream), [STRANGE[strange]] * 3)
+    outcome, of = rig.backfill()
+    assert of.finished_at or outcome.exit == 69 or outcome.report.forbidden
+    rig.sandbox.faults.clear()
+    if not of.finished_at:
+        rig.sandbox.advance(timedelta(hours=2))
+        _, of = rig.backfill()
+    assert of.finished_at
+    whole(rig)
+    assert not rig.sandbox.segment.doubles
+    rig.close()
+
+
+@pytest.mark.parametrize("strange", ["404 string", "200 empty"])
+@pytest.mark.parametrize("stream", ["comments", "nps", "posts", "feature_request_votes"])
+def test_what_differs_is_named_and_leaves_a_backfill_open(
+    database_url: str, stream: str, strange: str
+) -> None:
+    rig = Rig(family(), database_url)
+    rig.sync()
+    broken = [STRANGE[strange]] * 9_000
+    rig.sandbox.faults.on(lists_of(stream), broken)
+    for _ in range(2):
+        outcome, of = rig.backfill()
+        assert (outcome.exit, of.finished_at) == (69, None)
+        differences = {(each.stream, each.expected, each.found) for each in outcome.report.differences}
+        if stream in ("comments", "feature_request_votes"):
+            assert differences == {(stream, 3, None if strange.startswith("404") else 0)}
+            assert len(outcome.report.differences) == 12
+        elif strange == "200 empty":
+            assert differences == {(stream, 12, 0)}
+        assert not any(each.settled for each in outcome.report.differences)
+        rig.sandbox.advance(timedelta(minutes=5))
+    rig.sandbox.faults.clear()
+    _, of = rig.backfill()
+    assert of.finished_at
+    whole(rig)
+    assert not rig.sandbox.segment.doubles
+    rig.close()
+
+
+def test_an_empty_page_in_the_middle_of_the_posts_hides_nothing(tmp_path: Path) -> None:
+    rig = Rig(family(lists=35), url(tmp_path))
+    rig.sandbox.faults.on(
+        lambda seen: seen.path.endswith("/posts") and "dateTo" in seen.params, [STRANGE["200 empty"]] * 2
+    )
+    outcome, of = rig.backfill()
+    assert (outcome.exit, bool(of.finished_at)) == (0, True)
+    whole(rig)
+    rig.close()
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 3])
+def test_what_was_deleted_lets_a_backfill_end(tmp_path: Path, deleted: int) -> None:
+    """Posts and rows that go between the page that shows their counter and the list."""
+    rig = Rig(family(), url(tmp_path))
+    box = rig.sandbox
+    rig.backfill(most_requests=4)
+    posts = box.world.rows("posts")
+    box.world.delete("posts", posts[0].id)
+    for post in posts[1:]:
+        rows = [row for row in box.world.rows("comments") if row.parent_id == post.id]
+        for row in rows[:deleted]:
+            box.world.delete("comments", row.id)
+    outcome, of = rig.backfill()
+    assert (outcome.exit, bool(of.finished_at), outcome.report.differences) == (0, True, [])
+    rig.close()
+
+
+def test_a_counter_that_stays_wrong_is_not_believed_for_ever(tmp_path: Path) -> None:
+    rig = Rig(family(), url(tmp_path))
+    box = rig.sandbox
+    box.switches.counters_ignore_deletions = True
+    box.world.delete("comments", box.world.rows("comments")[0].id)
+    for _ in range(2):
+        outcome, of = rig.backfill()
+        assert (outcome.exit, of.finished_at) == (69, None)
+        [differs] = outcome.report.differences
+        assert (differs.stream, differs.expected, differs.found) == ("comments", 3, 2)
+    box.advance(timedelta(hours=1))
+    asked = rig.beamer_requests
+    outcome, of = rig.backfill()
+    assert (outcome.exit, bool(of.finished_at)) == (0, True)
+    assert [each.settled for each in outcome.report.differences] == [True]
+    assert rig.beamer_requests - asked <= 5
+    rig.close()
+
+
+def test_a_comparison_that_the_allowance_ends_goes_on(tmp_path: Path) -> None:
+    rig = Rig(family(), url(tmp_path))
+    rig.sandbox.faults.on(lambda seen: seen.path.endswith("/comments"), [STRANGE["200 empty"]] * 5)
+    for _ in range(60):
+        outcome, of = rig.backfill(most_requests=3)
+        if of.finished_at:
+            break
+        assert outcome.report.stopped
+    assert of.finished_at
+    assert of.requests == rig.beamer_requests
+    whole(rig)
+    rig.close()
+
+
 def crash(tmp_path: Path, lives: int, *, after: bool) -> bool:
     box = small()
     rig = Rig(box, url(tmp_path, f"{lives}{after}"))
@@ -476,6 +634,7 @@ def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
         parts.clock,
         delivered,
         segment_now=parts.clock.now,
+        latest=parts.ledger.latest,
     )
     courier = Dropping(delivery, rig.store)
     courier.go()

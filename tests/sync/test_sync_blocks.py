@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import SECOND
-from connector.sync.lists import looks
+from connector.sync.lists import blocks as looks
 from connector.sync.lists.blocks import cut
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)

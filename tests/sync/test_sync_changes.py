@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from connector.sandbox import Company
-from connector.state import leases, resetting
-from connector.state.owner import this_process
+from connector.state import leases, progress
+from connector.state.leases import this_process
 from tests.harness import Rig, sandbox
 
 USER = {"userId": "u-1"}
@@ -52,17 +52,55 @@ def test_each_change_of_a_status_is_sent_once_under_its_own_id(rig: Rig, days: i
     rig.close()
 
 
+A, B, C = "under_review", "planned", "complete"
+# What each check shows after the first, which showed A, and the changes that are sent.
+SHOWN: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "a change": ("BB", [(A, B)]),
+    "a change that was shown once": ("B", []),
+    "a copy that lags, by turns": ("BABABABB", [(A, B)]),
+    "a copy that lags, the other way round": ("ABABABABB", [(A, B)]),
+    "a copy that lags, often": ("BBABABABB", [(A, B)]),
+    "one that caught up late": ("BAAAB", [(A, B)]),
+    "there and back": ("BBAA", [(A, B), (B, A)]),
+    "there, back and there again": ("BBBAAABB", [(A, B), (B, A), (A, B)]),
+    "further at once": ("BCC", [(A, C)]),
+    "from one to the next": ("BBCC", [(A, B), (B, C)]),
+    "one of three lags": ("BBCBCBC", [(A, B), (B, C)]),
+    "nothing but a slip": ("BAAAAA", []),
+}
+
+
+@pytest.mark.parametrize(("shown", "changes"), SHOWN.values(), ids=SHOWN)
+def test_a_status_that_flaps_is_one_change(
+    database_url: str, shown: str, changes: list[tuple[str, str]]
+) -> None:
+    box = sandbox(company=Company.empty())
+    rig = Rig(box, database_url)
+    request = box.world.add("feature_requests", status=A, **USER)
+    rig.sync()
+    for each in shown:
+        box.advance(HOUR / 12)
+        box.world.set("feature_requests", request, status={"A": A, "B": B, "C": C}[each])
+        rig.sync()
+    found = sent(rig, CHANGED)
+    assert [(m["properties"]["previous_status"], m["properties"]["status"]) for m in found] == changes
+    assert len({m["messageId"] for m in box.segment.received}) == len(box.segment.received)
+    rig.close()
+
+
 def test_a_change_after_a_reset_gets_no_id_that_was_sent(rig: Rig) -> None:
     """Segment, and a warehouse for good, would take it for the change before."""
     request = rig.sandbox.world.add("feature_requests", status="under_review", **USER)
     rig.sync()
     rig.sandbox.world.set("feature_requests", request, status="planned")
     rig.sync()
-    scope = resetting.scope_of(rig.store, rig.name, "feature_requests")
+    rig.sync()
+    scope = progress.scope_of(rig.store, rig.name, "feature_requests")
     with leases.holding(rig.store, rig.name, this_process(), rig.clock) as fence:
-        resetting.reset(rig.store, fence, scope, rig.clock.now())
+        progress.reset(rig.store, fence, scope, rig.clock.now())
     assert rig.sync().report.events == {"feature_requests": 1}  # the row again, and no change
     rig.sandbox.world.set("feature_requests", request, status="complete")
+    rig.sync()
     rig.sync()
     assert [m["properties"]["status"] for m in sent(rig, CHANGED)] == ["planned", "complete"]
     rig.close()
@@ -84,6 +122,7 @@ def test_a_change_of_which_no_message_can_be_made_stops_nobody(rig: Rig) -> None
     request = rig.sandbox.world.add("feature_requests", status="planned", **USER, **long)
     rig.sync()
     rig.sandbox.world.set("feature_requests", request, status="s" * 40_000)
+    rig.sync()
     rig.sandbox.world.add("nps", feedback="Good", **USER)
     outcome = rig.sync()
     assert (outcome.exit, len(sent(rig, "NPS Response Sent"))) == (0, 1)
@@ -116,4 +155,25 @@ def test_totals_are_not_sent_unless_asked_for(rig: Rig) -> None:
     rig.sandbox.world.set("posts", post, views=99)
     rig.sync()
     assert not sent(rig, METRICS)
+    rig.close()
+
+
+# Views day by day, as noon shows them, and those that are sent.
+TOTALS = {
+    "a copy that lags": ([15, 14, 16, 15, 17], [15, 16, 17]),
+    "a fall that stays": ([15, 9, 9], [15, 9]),
+    "a fall and a rise": ([15, 9, 20], [15, 20]),
+}
+
+
+@pytest.mark.parametrize(("views", "told"), TOTALS.values(), ids=TOTALS)
+def test_totals_that_fell_are_believed_a_day_later(rig: Rig, views: list[int], told: list[int]) -> None:
+    post = rig.sandbox.world.add("posts", views=10, uniqueViews=8, clicks=2)
+    rig.settings = {"metrics": True}
+    rig.sync()
+    for each in views:
+        rig.sandbox.advance(24 * HOUR)
+        rig.sandbox.world.set("posts", post, views=each)
+        rig.sync()
+    assert [m["properties"]["views"] for m in sent(rig, METRICS)] == told
     rig.close()

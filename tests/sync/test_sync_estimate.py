@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
+from connector.domain.state import ChildState, ParentState, Progress, StreamState
 from connector.state.backfills import Range
-from connector.state.progress import ChildState, ParentState, Progress, StreamState
 from connector.sync.backfill.estimate import Estimate, estimate, to_count
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from connector.beamer.streams import CATALOGUE
+from connector.errors import NothingAllowed
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.message import Request
-from tests.harness import Rig, sandbox
+from connector.state import progress
+from tests.harness import Rig, expected, landed, sandbox
 from tests.sync.test_sync_budget import USER, small
 
 JSON = {"Content-Type": "application/json;charset=utf-8"}
@@ -91,6 +94,82 @@ def test_a_key_refused_later_keeps_what_was_read(rig: Rig) -> None:
     assert outcome.report.asked <= 6 + 4
     assert outcome.report.sent > 0
     mend(rig)
+
+
+@pytest.mark.parametrize("at_request", [2, 5, 9])
+def test_one_401_among_good_answers_is_asked_again(rig: Rig, at_request: int) -> None:
+    rig.sandbox.faults.script("beamer", [*["ok"] * (at_request - 1), 401])
+    outcome = rig.sync()
+    assert (outcome.exit, outcome.error) == (0, None)
+    rig.check()
+    rig.close()
+
+
+def test_a_key_that_is_refused_among_good_answers_says_what_was_kept(rig: Rig) -> None:
+    rig.sandbox.faults.script("beamer", ["ok", *[401] * 9])
+    error = rig.sync().error
+    assert error
+    assert error.means == "What was read before is kept; nothing else was tried."
+    mend(rig)
+
+
+@pytest.mark.parametrize("stream", ["nps", "posts", "comments", "feature_requests", "feature_request_votes"])
+def test_what_could_be_read_is_forbidden_only_at_the_second_refusal(rig: Rig, stream: str) -> None:
+    rig.sync()
+    box = rig.sandbox
+    box.switches.may_read.discard(stream)
+    for forbidden, code in (([], 69), ([stream], 0), ([stream], 0)):
+        box.advance(timedelta(hours=1))
+        for parents in ("posts", "feature_requests"):
+            parent = box.world.rows(parents)[0].id
+            box.world.add("comments" if parents == "posts" else "feature_request_votes", parent, **USER)
+        outcome = rig.sync()
+        assert (outcome.exit, outcome.report.forbidden) == (code, forbidden)
+    box.switches.may_read.add(stream)
+    mend(rig)
+
+
+def test_one_403_for_everything_changes_nothing(rig: Rig) -> None:
+    rig.sync()
+    rig.sandbox.advance(timedelta(hours=1))
+    allowed = set(rig.sandbox.switches.may_read)
+    rig.sandbox.switches.may_read.clear()
+    first = rig.sync()
+    assert (first.exit, first.report.forbidden) == (69, [])
+    rig.sandbox.advance(timedelta(hours=1))
+    second = rig.sync()
+    assert (second.exit, type(second.error)) == (77, NothingAllowed)
+    rig.sandbox.switches.may_read |= allowed
+    mend(rig)
+
+
+def test_a_list_that_is_always_forbidden_leaves_its_stream_alone(rig: Rig) -> None:
+    rig.sync()
+    box = rig.sandbox
+    first, second = (row.id for row in box.world.rows("posts")[:2])
+    box.faults.on(at(f"/posts/{first}/comments"), [answer("Forbidden", 403)] * 50)
+    for _ in range(5):
+        box.advance(timedelta(hours=1))
+        for post in (first, second):
+            box.world.add("comments", post, **USER)
+        outcome = rig.sync()
+        assert (outcome.report.forbidden, outcome.report.new["comments"] >= 1) == ([], True)
+    mend(rig)
+
+
+def test_one_403_does_not_hide_segmented_posts_for_longer_than_a_run(rig: Rig) -> None:
+    box = rig.sandbox
+    rig.sync()
+    for _ in range(2):
+        box.advance(timedelta(hours=1))
+        hidden = box.world.add("posts", filter="admins")
+        box.faults.on(lambda seen: "ignoreFilters" in seen.params, [answer("No.", 403)])
+        assert rig.sync().report.segmented_hidden
+        box.advance(timedelta(hours=1))
+        outcome = rig.sync()
+        assert not outcome.report.segmented_hidden
+        assert hidden in {row for event, row in landed(box) if event == "Post Published"}
+    rig.close()
 
 
 @pytest.mark.parametrize("stream", ["nps", "posts", "comments", "feature_requests", "feature_request_votes"])
@@ -331,3 +410,140 @@ def test_one_stream_that_always_fails_costs_a_dozen_requests(rig: Rig) -> None:
     assert outcome.report.requests["comments"] <= 16 + 4
     assert outcome.report.new["feature_request_votes"] == 11
     mend(rig)
+
+
+# --- a post or a request of which no more than the id can be used ---------------------------------------
+
+
+def deep() -> Any:
+    inner: Any = "deep"
+    for _ in range(80):
+        inner = [inner]
+    return inner
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "no date": {"date": None},
+    "no date that can be read": {"date": "yesterday"},
+    "too deep": {"userCustomAttributes": deep()},
+    "no date and no counters": {
+        "date": None,
+        **dict.fromkeys(("feedbacks", "positiveReactions", "commentsCount", "votesCount")),
+    },
+    "no date that is a text": {"date": {"at": "2026-02-20T00:00:00Z"}},
+}
+
+
+def spoil(rig: Rig, parents: set[str], fields: dict[str, Any]) -> Callable[[Request], Any]:
+    """Let these posts and requests be listed with these fields."""
+
+    def answered(request: Request) -> Any:
+        answer = rig.sandbox._perform(request)
+        rows = json.loads(answer.body)
+        if isinstance(rows, list):
+            spoilt = [{**row, **(fields if row["id"] in parents else {})} for row in rows]
+            answer.body = json.dumps(spoilt).encode()
+        return answer
+
+    return answered
+
+
+def lists_of_parents(request: Request) -> bool:
+    return request.api == "beamer" and request.path.endswith(("/posts", "/requests"))
+
+
+def below(rig: Rig, number: int, at_once: int = 25) -> list[str]:
+    """Add so many posts and requests; give the oldest, the newest and one between, each with rows below."""
+    box = rig.sandbox
+    chosen: list[str] = []
+    parents: dict[str, list[str]] = {"posts": [], "feature_requests": []}
+    for index in range(number):
+        date = box.now() - timedelta(days=20 - index * 18 / number)
+        for stream, ids in parents.items():
+            ids.append(box.world.add(stream, date=date, appears=date, **USER))
+    for ids in parents.values():
+        chosen += [ids[0], ids[number // 2], ids[-1]]
+    for stream, ids in parents.items():
+        for name in (child for child, each in CATALOGUE.items() if each.parent == stream):
+            for parent in (ids[0], ids[number // 2], ids[-1]):
+                for _ in range(at_once if parent == ids[0] else 2):
+                    box.world.add(name, parent, **USER)
+    return chosen
+
+
+def arrived(rig: Rig, without: set[str]) -> None:
+    """All has landed once but these posts and requests themselves."""
+    due = {key for key in expected(rig.sandbox, rig.start) if key[1] not in without}
+    found = landed(rig.sandbox)
+    assert due <= set(found)
+    assert set(found.values()) == {1}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_below_a_parent_with_no_more_than_an_id_is_read(odd: Rig, broken: str) -> None:
+    chosen = below(odd, 24)
+    spoilt = set(chosen)
+    odd.sandbox.faults.on(lists_of_parents, [spoil(odd, spoilt, BROKEN[broken])] * 400)
+    outcome = odd.sync()
+    assert (outcome.exit, outcome.report.quarantined.total()) == (0, len(chosen))
+    arrived(odd, spoilt)
+    # What comes later, too, while nothing is doubled or taken for gone.
+    for _ in range(3):
+        odd.sandbox.advance(timedelta(hours=1))
+        for parent in chosen:
+            stream = "comments" if odd.sandbox.world.find("posts", parent) else "feature_request_votes"
+            odd.sandbox.world.add(stream, parent, **USER)
+        assert odd.sync().exit == 0
+        arrived(odd, spoilt)
+    known = progress.load(odd.store, "default", ()).parents
+    assert not [parent.id for parents in known.values() for parent in parents.values() if parent.gone]
+    # The rows are well again, and then a post is gone.
+    odd.sandbox.faults.clear()
+    odd.sandbox.advance(timedelta(hours=1))
+    odd.sync()
+    arrived(odd, set())
+    odd.sandbox.world.delete("posts", chosen[1])
+    odd.sandbox.advance(timedelta(hours=1))
+    odd.sync()
+    after = odd.sync()
+    assert (after.exit, after.report.quarantined.total(), after.report.sent) == (0, 0, 0)
+    assert progress.load(odd.store, "default", ()).parents["posts"][chosen[1]].gone
+    odd.check()
+    odd.close()
+
+
+@pytest.mark.parametrize("broken", ["no date", "too deep", "no date and no counters"])
+def test_a_parent_that_gets_a_row_without_a_date_is_still_asked_for_what_is_below(
+    odd: Rig, broken: str
+) -> None:
+    chosen = below(odd, 12, at_once=3)
+    odd.sync()
+    odd.check()
+    odd.sandbox.faults.on(lists_of_parents, [spoil(odd, set(chosen), BROKEN[broken])] * 400)
+    for parent in chosen:
+        stream = "reactions" if odd.sandbox.world.find("posts", parent) else "feature_request_comments"
+        odd.sandbox.world.add(stream, parent, **USER)
+    odd.sandbox.advance(timedelta(hours=1))
+    odd.sync()
+    odd.check()
+    odd.close()
+
+
+@pytest.mark.parametrize("broken", ["no date", "too deep"])
+def test_a_backfill_reads_what_is_below_a_parent_with_no_more_than_an_id(odd: Rig, broken: str) -> None:
+    odd.start = odd.sandbox.now() - timedelta(days=1)
+    odd.days = 1
+    box, ids = odd.sandbox, []
+    for number in range(24):
+        date = box.now() - timedelta(days=60 - number)
+        ids.append(box.world.add("posts", date=date, appears=date, **USER))
+        box.world.add("comments", ids[-1], date=date + timedelta(hours=1), appears=date, **USER)
+    odd.sync()
+    spoilt = {ids[0], ids[7], ids[23]}
+    box.faults.on(lists_of_parents, [spoil(odd, spoilt, BROKEN[broken])] * 400)
+    assert odd.backfill()[0].exit == 0
+    due = {key for key in expected(box, box.now() - timedelta(days=90)) if key[1] not in spoilt}
+    found = landed(box)
+    assert due <= set(found)
+    assert set(found.values()) == {1}
+    odd.close()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from connector.sandbox import Company
-from connector.state import forgetting, leases, views
-from connector.state.owner import this_process
-from connector.sync.judging.people import user_of_raw
+from connector.state import leases, privacy, queries
+from connector.state.leases import this_process
+from connector.sync.rows.judging import user_of_raw
 from tests.harness import Rig, sandbox
 
 HOUR = timedelta(hours=1)
@@ -26,7 +26,7 @@ def rig(database_url: str) -> Rig:
 def forget(rig: Rig, user: str) -> None:
     now = rig.clock.now()
     fence = leases.acquire(rig.store, rig.name, this_process(), now)
-    forgetting.erase(rig.store, fence, user, lambda raw: user_of_raw(raw) == user, now)
+    privacy.erase(rig.store, fence, user, lambda raw: user_of_raw(raw) == user, now)
     leases.release(rig.store, fence, now)
 
 
@@ -35,7 +35,7 @@ def sent(rig: Rig) -> str:
 
 
 def quarantined(rig: Rig) -> int:
-    return sum(views.quarantined(rig.store, rig.name)["nps"].values())
+    return sum(queries.quarantined(rig.store, rig.name)["nps"].values())
 
 
 def test_rows_of_a_forgotten_person_are_recorded_and_not_sent(rig: Rig) -> None:
@@ -51,7 +51,7 @@ def test_rows_of_a_forgotten_person_are_recorded_and_not_sent(rig: Rig) -> None:
     assert "jane" not in sent(rig)
     # An empty memory of what was seen would judge the row again, and again give nothing.
     assert rig.sync().report.new.total() == 0
-    assert views.sums(rig.store, "default")["comments"]["forgotten"] == 1
+    assert queries.sums(rig.store, "default")["comments"]["forgotten"] == 1
     rig.close()
 
 
@@ -92,6 +92,8 @@ def test_a_change_of_their_feature_request_says_nothing(rig: Rig) -> None:
     rig.sandbox.advance(HOUR)
     for request in (hers, his):
         world.set("feature_requests", request, status="complete")
+    # A change is sent once two checks have shown it.
+    rig.sync()
     rig.sync()
     changes = [m for m in rig.sandbox.segment.messages if m["event"] == "Feature Request Status Changed"]
     assert [m["properties"]["request_id"] for m in changes] == [his]

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.message import Answer, Request
 from connector.state import outbox, schema
 from connector.state.engine import open_store
-from connector.sync.planning.auditing import AuditEverything
+from connector.sync.planning.audit import AuditEverything
 from connector.sync.run import Run
 from tests.harness import EVENT, Rig, expected, landed, sandbox
 from tests.state.times import NOW

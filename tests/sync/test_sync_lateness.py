@@ -8,7 +8,7 @@ import pytest
 
 from connector.sandbox import Company
 from connector.state import runs
-from connector.sync.lateness import DAY, HOUR, MINUTE, UP_TO, Lateness
+from connector.sync.report import DAY, HOUR, MINUTE, UP_TO, Lateness
 from tests.harness import Rig, hold_still
 from tests.harness import sandbox as sandbox_of
 

@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector.beamer.pages import Habits, Order, Seen
-from connector.sync.lists import looks
-from connector.sync.lists.blocks import Block, cut
-from connector.sync.lists.looks import Look, LookStep
+from connector.beamer.pagination import Habits, Order, Seen
+from connector.sync.lists import blocks
+from connector.sync.lists.blocks import Block, Look, LookStep, cut
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 KNOWN = {str(number): BASE + timedelta(hours=number) for number in range(10)}
@@ -28,7 +27,7 @@ def block() -> Block:
 
 
 def after(seen: Seen, habits: Habits = ENDS, *, proving: bool = False, look: Look | None = None) -> LookStep:
-    return looks.after_page(look or looks.begin(block(), proving), seen, set(KNOWN), habits, 10)
+    return blocks.after_page(look or blocks.begin(block(), proving), seen, set(KNOWN), habits, 10)
 
 
 def test_a_full_page_newest_first_with_all_that_is_known_is_a_proof() -> None:
@@ -66,16 +65,16 @@ def test_a_missing_parent_is_looked_for_behind_a_short_page_before_it_is_gone() 
 def test_where_new_ones_do_not_come_first_a_short_page_is_looked_behind(order: Order) -> None:
     """Of ten one may be filtered out, and what is new then stands alone behind nine that are known."""
     few = Block(None, None, tuple(NEWEST[:9]))
-    step = after(page(*NEWEST[:9]), replace(ENDS, order=order), look=looks.begin(few, proving=False))
+    step = after(page(*NEWEST[:9]), replace(ENDS, order=order), look=blocks.begin(few, proving=False))
     assert step.next is not None
     assert step.next.place.page == 1
     assert after(page(NEWEST[9]), replace(ENDS, order=order), look=step.next).habits.short_ends is False
-    assert after(page(*NEWEST[:9]), look=looks.begin(few, proving=False)).next is None
+    assert after(page(*NEWEST[:9]), look=blocks.begin(few, proving=False)).next is None
 
 
 def test_where_short_pages_do_not_end_a_list_a_complete_one_in_order_proves_its_window() -> None:
     few = Block(None, None, tuple(NEWEST[:7]))
-    step = looks.after_page(looks.begin(few, False), page(*NEWEST[:7]), set(KNOWN), OPEN, 10)
+    step = blocks.after_page(blocks.begin(few, False), page(*NEWEST[:7]), set(KNOWN), OPEN, 10)
     assert step.next is None
-    unsure = looks.after_page(looks.begin(few, False), page(*NEWEST[6::-1]), set(KNOWN), OPEN, 10)
+    unsure = blocks.after_page(blocks.begin(few, False), page(*NEWEST[6::-1]), set(KNOWN), OPEN, 10)
     assert unsure.next is not None

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from connector.reporting.quota import Quota, quota
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.faults import Faults
 from connector.sandbox.switches import Switches
-from connector.service.quota import Quota, quota
 from connector.state.ledger import Limits
 from tests.harness import Rig, expected, hold_still, landed, sandbox
 from tests.sync.test_sync_crash import die

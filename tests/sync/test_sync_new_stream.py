@@ -7,14 +7,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from connector.beamer.catalogue import CATALOGUE, USER, Stream
 from connector.beamer.rows import Field, text
+from connector.beamer.streams import CATALOGUE, USER, Stream
+from connector.domain.state import Progress, StreamState
 from connector.sandbox import Company
 from connector.segment.events import EVENTS, Event, Property
-from connector.segment.identity import Naming
-from connector.state.progress import Progress, StreamState
-from connector.sync.planning.picture import Picture
-from connector.sync.planning.rates import Learnt
+from connector.segment.shaping import Naming
+from connector.sync.planning.estimates import Learnt
+from connector.sync.planning.probes import Picture
 from connector.sync.policy import Policy
 from tests.harness import Rig, sandbox
 

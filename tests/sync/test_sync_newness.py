@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from connector.beamer.catalogue import CATALOGUE
 from connector.beamer.rows import Row
-from connector.segment.shape import Naming, Privacy
-from connector.state.verdicts import Verdict
-from connector.sync.judging.newness import judge, unsettled
+from connector.beamer.streams import CATALOGUE
+from connector.domain.verdicts import Verdict
+from connector.segment.shaping import Naming, Privacy
 from connector.sync.policy import Policy
+from connector.sync.rows.judging import judge, unsettled
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 START = NOW - timedelta(days=30)

@@ -132,6 +132,26 @@ def test_retry_after_is_waited_for(rig: Rig) -> None:
     mend(rig)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("wish", ["31", "3600", "86400", "9" * 30, "Thu, 31 Dec 2099 23:59:59 GMT"])
+def test_a_long_retry_after_does_not_keep_beamer_from_being_read(rig: Rig, status: int, wish: str) -> None:
+    busy = ("answer", status, b"{}", {"Retry-After": wish, **TYPE})
+    for read in (250, 251):
+        rig.sandbox.faults.script("segment", [busy])
+        before, tried = rig.clock.slept, len(rig.sandbox.requests)
+        outcome = rig.sync()
+        report = outcome.report
+        assert (outcome.exit, report.sent, report.waiting) == (69, 0, read)
+        assert outcome.error
+        assert "asks to be left alone" in outcome.error.what
+        assert rig.clock.slept - before < 30
+        assert sum(seen.api == "segment" for seen in rig.sandbox.requests[tried:]) == 1
+        rig.sandbox.faults.clear()
+        rig.sandbox.advance(timedelta(hours=1))
+        rig.sandbox.world.add("nps", userId="u", feedback="Good", score=9)
+    mend(rig)
+
+
 def test_a_200_that_does_not_say_success_confirms_nothing(rig: Rig) -> None:
     for body in (b"", b"{}", b'{"success": false}', b"[]", b"<html>"):
         rig.sandbox.faults.script("segment", [("answer", 200, body, TYPE)] * 4)

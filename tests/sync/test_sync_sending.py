@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from connector.domain.state import StreamState
 from connector.sandbox import Company
-from connector.segment.shape import Privacy
+from connector.segment.shaping import Privacy
 from connector.state import progress
-from connector.state.progress import StreamState
-from connector.sync.planning import sending
+from connector.sync.planning import estimates
 from tests.harness import Rig, sandbox
 
 NEW = StreamState(1, "reactions")
@@ -17,7 +17,7 @@ USER = {"userId": "u1"}
 
 def judged(sent: int, held: int, state: StreamState = NEW, times: int = 1) -> StreamState:
     for _ in range(times):
-        state = sending.after(state, sent, held)
+        state = estimates.with_sent(state, sent, held)
     return state
 
 
@@ -32,12 +32,12 @@ def judged(sent: int, held: int, state: StreamState = NEW, times: int = 1) -> St
     ],
 )
 def test_what_is_not_known_better_is_sent(state: StreamState, share: float) -> None:
-    assert sending.share(state) == pytest.approx(share, abs=0.02)
+    assert estimates.sent_share(state) == pytest.approx(share, abs=0.02)
 
 
 def test_the_latest_rows_count_most() -> None:
     """A setting was changed, or users log in from now on."""
-    assert sending.share(judged(1, 0, judged(0, 1, times=2_000), times=300)) > 0.9
+    assert estimates.sent_share(judged(1, 0, judged(0, 1, times=2_000), times=300)) > 0.9
 
 
 def test_a_page_without_new_rows_changes_nothing() -> None:
@@ -52,7 +52,7 @@ def test_a_stream_that_is_off_teaches_nothing(tmp_path: Path) -> None:
         box.world.add("comments", box.world.add("posts"), **USER)
     rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", streams=frozenset({"comments"}))
     rig.sync()
-    assert sending.share(progress.peek(rig.store, "default").streams["posts"]) == 1.0
+    assert estimates.sent_share(progress.peek(rig.store, "default").streams["posts"]) == 1.0
     rig.close()
 
 
@@ -69,8 +69,8 @@ def test_a_sync_learns_what_is_held_back(tmp_path: Path, privacy: Privacy, share
     rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", privacy=privacy)
     rig.sync()
     streams = progress.peek(rig.store, "default").streams
-    assert sending.share(streams["reactions"]) == pytest.approx(share, abs=0.03)
-    assert sending.share(streams["comments"]) == sending.share(streams["posts"]) == 1.0
+    assert estimates.sent_share(streams["reactions"]) == pytest.approx(share, abs=0.03)
+    assert estimates.sent_share(streams["comments"]) == estimates.sent_share(streams["posts"]) == 1.0
     # What is known already is not judged once more.
     box.world.add("reactions", post, **USER)
     rig.sync()

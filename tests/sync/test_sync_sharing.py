@@ -9,10 +9,10 @@ import pytest
 
 from connector.errors import Busy
 from connector.sandbox import Company
-from connector.state import connections, leases, progress, views
-from connector.state.ledger import Ledger, Limits
+from connector.state import connections, leases, progress, queries
+from connector.state.leases import this_process
+from connector.state.ledger import Limits
 from connector.state.outbox import Outbox
-from connector.state.owner import this_process
 from connector.sync.run import Run
 from tests.harness import Rig, sandbox
 
@@ -84,25 +84,24 @@ def test_what_waits_under_a_connections_former_name_goes_out_under_the_new_one(d
     # One of them was refused, and a batch was on its way when the run died.
     fence = leases.acquire(before.store, "default", this_process(), box.now())
     first, *_ = (outbox := Outbox(before.store, fence, "dest")).claim(5, box.now())
-    outbox.bury(first, "no", box.now())
+    outbox.bury(first, "no", box.now(), box.now())
     outcome = after.sync()
     assert (outcome.exit, outcome.report.sent, outcome.report.waiting) == (0, made - 1, 0)
-    assert views.outbox_sizes(after.store, "acme") == {"dead": 1}
-    assert not views.outbox_sizes(after.store, "default")
+    assert queries.outbox_sizes(after.store, "acme") == {"dead": 1}
+    assert not queries.outbox_sizes(after.store, "default")
     before.close()
     after.close()
 
 
-def test_a_run_that_began_under_a_former_account_name_spends_nothing_on_it(database_url: str) -> None:
-    """Between its first look and its lease another process had carried the ledger to the new name."""
+def test_a_run_that_began_with_a_former_destination_spends_nothing(database_url: str) -> None:
+    """Before it had its lease, another process had stored another destination."""
     box, limits = sandbox(company=Company(seed=4, posts=12, days=20, quiet=True)), Limits(1000, 50, 30)
     rig = Rig(box, database_url, limits=limits)
     rig.sync()
     parts, spent = rig.parts(), rig.parts().ledger.balance(box.now()).used
-    connections.rename(rig.store, rig.name, account="new", destination="dest", now=box.now())
+    connections.set_destination(rig.store, rig.name, "new")
     with pytest.raises(Busy, match="other names"):
         Run(parts).go()
-    assert Ledger(rig.store, "acct", rig.name, limits).balance(box.now()).drawn == 0
     assert rig.parts().ledger.balance(box.now()).used == spent
     # Its lease was given back.
     assert rig.sync().exit == 0

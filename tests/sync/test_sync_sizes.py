@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from connector.domain.plans import Limits
 from connector.sandbox import Company
 from connector.sandbox.switches import Switches
+from connector.state import progress
 from tests.harness import Rig, idle_cost, sandbox
 
 HOUR = timedelta(hours=1)
@@ -35,7 +37,8 @@ def test_the_third_sync_costs_a_request_for_ten_parents(
     rig.check()
     second, third = rig.sync(), rig.sync()
     assert second.report.sent == third.report.sent == 0
-    full = posts // 10 + requests // 10 + 1
+    # Behind each full page, and behind a short one of NPS, which has no counter.
+    full = posts // 10 + requests // 10 + 2
     assert third.report.asked <= idle_cost(rig.sandbox) + (0 if order == "newest" else full)
     rig.close()
 
@@ -132,4 +135,58 @@ def test_old_lists_are_read_no_further_back_than_the_start_date(tmp_path: Path) 
     outcome = rig.sync()
     assert outcome.report.sent == 0
     assert outcome.report.requests["comments"] <= 8 + 2
+    rig.close()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.6])
+@pytest.mark.parametrize("stream", ["nps", "posts", "feature_requests", "comments"])
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+def test_pages_may_hold_fewer_rows_from_one_day_on(
+    tmp_path: Path, stream: str, order: str, share: float
+) -> None:
+    """Whatever stands on a smaller page, what is behind it comes with the next run."""
+    rig = account(tmp_path, 8, 8, 60, order=order)
+    box = rig.sandbox
+    parent = box.world.rows("posts")[0].id if stream == "comments" else None
+    rig.sync()
+    rig.sync()
+    box.switches.page_share = share
+    for number in range(25):
+        box.advance(timedelta(minutes=7))
+        box.world.add(stream, parent, date=box.now() - timedelta(minutes=number % 3), **USER)
+    rig.sync()
+    rig.check()
+    rig.close()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.35])
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+@pytest.mark.parametrize("stream", ["nps", "posts", "feature_requests"])
+def test_a_list_that_was_empty_may_begin_with_smaller_pages(
+    tmp_path: Path, stream: str, order: str, share: float
+) -> None:
+    rig = account(tmp_path, 0, 0, 0, order=order)
+    rig.sync()
+    rig.sync()
+    rig.sandbox.switches.page_share = share
+    for _ in range(40):
+        rig.sandbox.advance(timedelta(minutes=7))
+        rig.sandbox.world.add(stream, **USER)
+    rig.sandbox.advance(HOUR)
+    rig.sync()
+    rig.check()
+    rig.close()
+
+
+@pytest.mark.parametrize("stream", ["posts", "feature_requests"])
+def test_a_large_account_on_a_small_quota_is_no_list_without_end(tmp_path: Path, stream: str) -> None:
+    """Of 330 posts the oldest ones were left at the bound of a run, as if they had failed: 600 hours late."""
+    counts = {"posts": 0, "feature_requests": 0} | {stream: 330}
+    rig = account(tmp_path, counts["posts"], counts["feature_requests"], 0)
+    rig.limits = Limits(1_000, 0, 30)
+    for _ in range(4):
+        assert rig.sync().report.troubles == []
+        rig.sandbox.advance(HOUR)
+    assert progress.peek(rig.store, rig.name).streams[stream].complete
+    rig.check()
     rig.close()

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from connector.beamer.catalogue import CATALOGUE
+from connector.beamer.streams import CATALOGUE
+from connector.domain.verdicts import Verdict
 from connector.sandbox import Company
-from connector.segment.shape import Privacy
+from connector.segment.shaping import Privacy
 from connector.state.progress import peek
 from connector.state.tables import rows
-from connector.state.verdicts import Verdict
 from connector.sync.planning import candidates
 from tests.harness import ALL, Rig, sandbox
 
@@ -94,7 +94,7 @@ def test_the_plan_of_a_dry_run(tmp_path: Path) -> None:
     progress, policy = peek(rig.store, "default"), rig.parts().policy
     probes = candidates.first_probes(rig.catalogue, policy, progress, None, rig.clock.now())
     assert candidates.cost(probes) == {"nps": 1, "posts": 1, "feature_requests": 1}
-    assert candidates.waiting_children(rig.catalogue, policy, progress, None) == []
+    assert candidates.waiting_children(rig.catalogue, policy, progress, None, rig.clock.now()) == []
     rig.close()
 
 

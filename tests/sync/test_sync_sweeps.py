@@ -3,9 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from connector.beamer.pages import Habits, Order, Place, Seen
-from connector.sync.lists import resuming, sweeps
-from connector.sync.lists.sweeps import Sweep, SweepStep, SweptPage
+import pytest
+
+from connector.beamer.pagination import Habits, Order, Place, Seen
+from connector.sync.lists import passes
+from connector.sync.lists.passes import Sweep, SweepStep, SweptPage
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 LOW = BASE + timedelta(hours=50)
@@ -21,11 +23,11 @@ def page(*hours: int, fresh: int = 0, cap: int = 10) -> SweptPage:
 
 
 def child(counter: str, swept: str | None, habits: Habits = NEWEST, surplus: int = 0) -> Sweep:
-    return sweeps.begin_child(counter, swept, surplus, LOW, habits, 10)
+    return passes.begin_child(counter, swept, surplus, LOW, habits, 10)
 
 
 def after(sweep: Sweep, seen: SweptPage, habits: Habits = NEWEST) -> SweepStep:
-    return sweeps.after_page(sweep, seen, habits, 10)
+    return passes.after_page(sweep, seen, habits, 10)
 
 
 def test_a_list_that_fits_on_a_page_is_read_whole() -> None:
@@ -68,10 +70,10 @@ def test_a_counter_that_never_matches_ends_all_the_same() -> None:
 def test_rows_that_a_counter_has_still_to_show_are_not_expected_again() -> None:
     first = after(child("3", None), page(58, 57, 56, 55, fresh=4))
     assert first.done
-    assert sweeps.surplus_after(first.sweep, None, 0) == 1
+    assert passes.surplus_after(first.sweep, None, 0) == 1
     again = child("4", "3", surplus=1)
     assert again.expected == 0
-    assert sweeps.surplus_after(after(again, page(58, 57)).sweep, "3", 1) == 0
+    assert passes.surplus_after(after(again, page(58, 57)).sweep, "3", 1) == 0
 
 
 def test_out_of_order_the_trust_is_gone() -> None:
@@ -84,43 +86,43 @@ def test_out_of_order_the_trust_is_gone() -> None:
 def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> None:
     newest, waits, now = (BASE + timedelta(hours=hour) for hour in (5, 3, 4))
     sweep = Sweep(child("1", None).place, None, newest=newest, waits=waits)
-    assert sweeps.watermark_after(sweep, None, now) == waits
-    assert sweeps.watermark_after(sweep, newest, now) == newest
-    assert sweeps.watermark_after(Sweep(sweep.place, None, newest=newest), None, now) == now
-    assert sweeps.watermark_after(Sweep(sweep.place, None), None, now) is None
+    assert passes.watermark_after(sweep, None, now) == waits
+    assert passes.watermark_after(sweep, newest, now) == newest
+    assert passes.watermark_after(Sweep(sweep.place, None, newest=newest), None, now) == now
+    assert passes.watermark_after(Sweep(sweep.place, None), None, now) is None
 
 
 def test_the_watermark_stops_where_a_sweep_began_that_was_taken_up_again() -> None:
     """In a list without order, what came in between stands on a page that was read before."""
     begun, newest, now = (BASE + timedelta(hours=hour) for hour in (1, 30, 31))
     sweep = Sweep(child("1", None).place, None, newest=newest, begun=begun)
-    assert sweeps.watermark_after(sweep, None, now) == newest
-    again = resuming.resumed(resuming.restore(resuming.dump(sweep)), NONE)
-    assert sweeps.watermark_after(again, None, now) == begun
+    assert passes.watermark_after(sweep, None, now) == newest
+    again = passes.resumed(passes.restore(passes.dump(sweep)), NONE)
+    assert passes.watermark_after(again, None, now) == begun
 
 
 def test_a_sweep_survives_the_store() -> None:
     step = after(child("40", "30"), page(*range(69, 59, -1), fresh=1))
     sweep = replace(step.sweep, begun=BASE)
-    assert resuming.restore(resuming.dump(sweep)) == sweep
+    assert passes.restore(passes.dump(sweep)) == sweep
 
 
 def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
     numbered = Sweep(Place(page=3, last=("1",)), None, reached=BASE)
-    newest, oldest = resuming.resumed(numbered, NEWEST).place, resuming.resumed(numbered, OLDEST).place
+    newest, oldest = passes.resumed(numbered, NEWEST).place, passes.resumed(numbered, OLDEST).place
     assert (newest.page, newest.until) == (0, BASE + timedelta(seconds=1))
     assert (oldest.page, oldest.since) == (0, BASE - timedelta(seconds=1))
-    assert resuming.resumed(numbered, NONE).place == numbered.place
+    assert passes.resumed(numbered, NONE).place == numbered.place
 
 
 def test_a_look_behind_a_short_page_is_resumed_as_it_was() -> None:
     behind = Sweep(Place(page=1, last=("1",), behind_short=True), None, reached=BASE)
-    assert resuming.resumed(behind, NEWEST).place == behind.place
+    assert passes.resumed(behind, NEWEST).place == behind.place
 
 
 def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:
     for young in (True, False):
-        sweep = sweeps.begin_child("14", None, 0, LOW, NEWEST, 10, young=young)
+        sweep = passes.begin_child("14", None, 0, LOW, NEWEST, 10, young=young)
         step = after(sweep, page(58, 57, 56, 55, 54, 53, 52, fresh=7))
         assert not step.done
         assert step.sweep.place.behind_short
@@ -132,11 +134,11 @@ def test_behind_a_short_page_is_looked_for_what_the_counter_says() -> None:
     """Ten are shown in all, and one of the first page is not: nine would have made a whole list."""
     nine = page(*range(58, 49, -1), fresh=9)
     assert after(child("10", None), nine).sweep.place.behind_short
-    assert after(sweeps.begin_audit("24", BASE, young=True), replace(nine, fresh=0)).sweep.place.behind_short
+    assert after(passes.begin_audit("24", BASE, young=True), replace(nine, fresh=0)).sweep.place.behind_short
     # Most of what an older parent's counter says came before the start date.
-    assert after(sweeps.begin_audit("24", BASE, young=False), replace(nine, fresh=0)).done
+    assert after(passes.begin_audit("24", BASE, young=False), replace(nine, fresh=0)).done
     assert after(child("9", None), nine).done
-    assert after(sweeps.begin_audit("9", BASE, young=True), replace(nine, fresh=0)).done
+    assert after(passes.begin_audit("9", BASE, young=True), replace(nine, fresh=0)).done
 
 
 def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
@@ -145,7 +147,7 @@ def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
     three = page(58, 57, 56, fresh=1)
 
     def sure(counter: str, swept: str | None) -> Sweep:
-        return sweeps.begin_child(counter, swept, 0, LOW, NEWEST, 10, sure=True)
+        return passes.begin_child(counter, swept, 0, LOW, NEWEST, 10, sure=True)
 
     assert after(sure("3", "2"), three, doubting).done
     assert not after(sure("4", "3"), three, doubting).done
@@ -156,7 +158,7 @@ def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
     assert not after(sure("3", "2"), three, unknown).done
     assert not after(child("3", "2"), three, doubting).done
     assert not after(replace(sure("3", "2"), resumed=True), three, doubting).done
-    assert not after(sweeps.begin_audit("3", BASE, young=True), three, doubting).done
+    assert not after(passes.begin_audit("3", BASE, young=True), three, doubting).done
 
 
 def test_a_second_pass_keeps_to_the_bounds() -> None:
@@ -173,25 +175,93 @@ def test_an_old_parents_rows_before_the_start_date_are_not_looked_for() -> None:
 
 def test_lookback() -> None:
     start, mark = BASE, BASE + timedelta(days=9)
-    assert sweeps.lowest(start, None, timedelta(hours=72)) == start
-    assert sweeps.lowest(start, mark, timedelta(hours=72)) == mark - timedelta(hours=72)
-    assert sweeps.lowest(start, BASE + timedelta(hours=1), timedelta(hours=72)) == start
+    assert passes.lowest(start, None, timedelta(hours=72)) == start
+    assert passes.lowest(start, mark, timedelta(hours=72)) == mark - timedelta(hours=72)
+    assert passes.lowest(start, BASE + timedelta(hours=1), timedelta(hours=72)) == start
 
 
 def unusable(read: SweptPage, count: int) -> SweptPage:
-    return replace(read, unusable=count)
+    return replace(read, unusable=count, bad=count)
 
 
 def test_rows_that_cannot_be_used_may_be_what_the_counter_promised() -> None:
     step = after(child("40", "39"), unusable(page(*range(58, 48, -1)), 1))
     assert (step.done, step.sweep.found) == (True, 0)
-    assert sweeps.surplus_after(step.sweep, "39", 0) == 0
+    # It may have been shown half-made, and is asked for again.
+    assert passes.surplus_after(step.sweep, "39", 0) == -1
     # What was found before its counter moved is due still.
-    assert sweeps.surplus_after(step.sweep, "39", 3) == 2
+    assert passes.surplus_after(step.sweep, "39", 3) == 2
+
+
+@pytest.mark.parametrize(
+    ("counter", "swept", "surplus", "fresh", "bad", "left"),
+    [
+        # New in quarantine, in a list that is read whole; there still; whole now; deleted.
+        ("4", "3", 0, 0, 1, -1),
+        ("4", "4", -1, 0, 1, -1),
+        ("4", "4", -1, 1, 0, 0),
+        ("4", "4", -1, 0, 0, 0),
+        # One of several, and one that a first reading shows.
+        ("4", "1", 0, 2, 1, -1),
+        ("4", "4", -3, 1, 2, -2),
+        ("4", None, 0, 3, 1, -1),
+        # Asked for long enough, it is not missed again when another comes.
+        ("4", "3", 0, 1, 1, 0),
+        ("4", "4", 0, 0, 1, 0),
+    ],
+)
+def test_what_is_in_quarantine_counts_as_not_shown_yet(
+    counter: str, swept: str | None, surplus: int, fresh: int, bad: int, left: int
+) -> None:
+    step = after(child(counter, swept), replace(page(58, 57, 56, 55, fresh=fresh), bad=bad))
+    assert passes.surplus_after(step.sweep, swept, surplus) == left
 
 
 def test_rows_that_cannot_be_used_never_came_without_a_word() -> None:
     again = after(child("4", "4"), unusable(page(58, 57, 56, 55), 2))
-    assert (again.done, sweeps.surplus_after(again.sweep, "4", 0)) == (True, 0)
+    assert (again.done, passes.surplus_after(again.sweep, "4", 0)) == (True, 0)
     first = after(child("3", None), unusable(page(58, 57, 56, 55, fresh=3), 1))
-    assert (first.done, sweeps.surplus_after(first.sweep, None, 0)) == (True, 0)
+    assert (first.done, passes.surplus_after(first.sweep, None, 0)) == (True, 0)
+
+
+# --- pages that hold fewer rows than before -----------------------------------------------------------------
+
+
+def test_a_short_page_of_new_rows_alone_does_not_end_a_list_whose_rows_are_known() -> None:
+    for sweep in (
+        passes.begin_dated(LOW, NEWEST, first=False, bound=BASE),
+        passes.begin_dated(LOW, OLDEST, first=False),
+        passes.begin_child("40", "30", 0, LOW, NEWEST, 10),
+    ):
+        step = after(sweep, page(69, 68, 67, 66, 65, fresh=5))
+        assert not step.done
+        behind = after(step.sweep, page(64, 63, 62, 61, 60, fresh=5), step.habits)
+        assert (behind.habits.page_rows, behind.habits.short_ends) == (5, False)
+        assert not behind.done
+
+
+def test_a_page_with_a_row_that_is_known_or_older_ends_it_as_before() -> None:
+    known = passes.begin_dated(LOW, NEWEST, first=False, bound=BASE)
+    assert after(known, page(69, 68, 67, fresh=2)).done
+    assert after(known, page(69, 68, 40, fresh=3)).done
+    assert after(known, SweptPage(Seen((), (), 0), 0)).done
+    assert after(passes.begin_dated(LOW, OLDEST, first=True), page(67, 68, 69, fresh=3), OLDEST).done
+
+
+def test_a_larger_page_than_those_lately_seen_raises_the_size() -> None:
+    small = replace(NEWEST, short_ends=False, page_rows=5)
+    sweep = passes.begin_dated(LOW, small, first=False, bound=BASE)
+    assert after(sweep, page(69, 68, 67, 66, 65, fresh=5), small).habits.page_rows == 5
+    assert after(sweep, page(69, 68, 67, 66, 65, 64, 63, fresh=7), small).habits.page_rows == 7
+    assert after(sweep, page(*range(69, 59, -1), fresh=10), small).habits.page_rows is None
+
+
+def test_behind_a_full_page_only_a_count_tells_that_an_error_is_the_end() -> None:
+    full = Place(page=1, last=("1",))
+    window, whole = Sweep(full, LOW, expected=1, found=9), Sweep(full, None, began="20", read=10)
+    assert not passes.may_be_over(window)
+    assert not passes.may_be_over(whole)
+    assert passes.may_be_over(replace(whole, read=20))
+    assert passes.may_be_over(replace(window, counted=10, read=10))
+    assert passes.may_be_over(replace(window, place=replace(full, behind_short=True)))
+    assert not passes.may_be_over(replace(window, place=Place()))

@@ -7,18 +7,17 @@ from pathlib import Path
 from threading import Event, Thread, Timer, get_ident
 from typing import Any
 
-from connector.beamer.asking import Answer
-from connector.beamer.door import Beamer
+from connector.beamer.client import Beamer
+from connector.beamer.request import Answer
+from connector.cli.exit_codes import stopping
 from connector.clock import SystemClock, timer
-from connector.ending import stopping
 from connector.sandbox import Company, Sandbox
-from connector.sandbox.served import Served
-from connector.segment.door import Segment
+from connector.sandbox.server import Served
+from connector.segment.client import Segment
 from connector.state.ledger import Limits
-from connector.sync.courier import ThreadCourier
-from connector.sync.pool import ThreadPool
-from connector.sync.run import Run
-from connector.sync.running import Outcome
+from connector.sync.delivery import ThreadCourier
+from connector.sync.run import Outcome, Run
+from connector.sync.threads import ThreadPool
 from tests.harness import Rig, sandbox
 
 

@@ -1,20 +1,26 @@
 """Clocks that are off or set; months that end; dates of every form: nothing is lost or doubled over it."""
 
+import gzip
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from connector.errors import Exit
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.message import Answer, Request
+from connector.state import outbox, progress
 from connector.state.ledger import Limits
-from tests.harness import Rig, hold_still, landed
+from tests.harness import EVENT, ID, Rig, hold_still, landed
 from tests.harness import sandbox as sandbox_of
 
 ROOT = Path(__file__).parents[2]
@@ -185,3 +191,210 @@ def test_wherever_this_machine_stands(zone: str) -> None:
         text=True,
     )
     assert ended.returncode == 0, ended.stdout[-3_000:]
+
+
+# --- what an answer says that the time is -----------------------------------------------------------------
+
+
+class Dated(httpx.BaseTransport):
+    """Beamer behind something that changes its answers' dates: `told` gives the headers of the n-th one."""
+
+    def __init__(self, box: Sandbox, told: Callable[[int, datetime], list[tuple[str, str]]]) -> None:
+        self.box = box
+        self.way = box.beamer_transport()
+        self.told = told
+        self.count = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self.way.handle_request(request)
+        others = [(name, value) for name, value in response.headers.multi_items() if name != "date"]
+        now = self.box.now()
+        response.headers = httpx.Headers([*others, *self.told(self.count, now)])
+        self.count += 1
+        return response
+
+
+def date(moment: datetime) -> tuple[str, str]:
+    return "Date", format_datetime(moment.replace(microsecond=0), usegmt=True)
+
+
+Told = Callable[[int, datetime], list[tuple[str, str]]]
+WRONG: dict[str, Callable[[datetime], list[tuple[str, str]]]] = {
+    "1970": lambda _: [date(datetime(1970, 1, 1, tzinfo=UTC))],
+    "2099": lambda _: [date(datetime(2099, 1, 1, tzinfo=UTC))],
+    "an hour ahead": lambda now: [date(now + HOUR)],
+    "a day ahead": lambda now: [date(now + DAY)],
+    "a month ahead": lambda now: [date(now + 31 * DAY)],
+    "a day ago": lambda now: [date(now - DAY)],
+    "in a cache": lambda now: [date(now - 5 * HOUR), ("Age", str(5 * 3600))],
+    "missing": lambda _: [],
+    "malformed": lambda _: [("Date", "2026-03-01T00:00:00Z and more")],
+    "two": lambda now: [date(now), date(now + DAY)],
+    "an age that is none": lambda now: [date(now), ("Age", "a while")],
+}
+WHEN: dict[str, Callable[[int], bool]] = {
+    "first": lambda number: number == 0,
+    "in the middle": lambda number: number == 5,
+    "every fourth": lambda number: number % 4 == 3,
+}
+
+
+def behind(rig: Rig, told: Told) -> Rig:
+    rig.transport = Dated(rig.sandbox, told)
+    return rig
+
+
+def judged_by(rig: Rig) -> None:
+    """No event, no mark and no look lies in the future, and no event has another time than its row."""
+    now = rig.sandbox.now()
+    rows = {(EVENT[stream], row.id): row for stream in rig.streams for row in rig.sandbox.world.rows(stream)}
+    for message in rig.sandbox.segment.messages:
+        if message["event"] in ID:
+            row = rows[message["event"], message["properties"][ID[message["event"]]]]
+            assert datetime.fromisoformat(message["timestamp"]) == row.date, message["event"]
+    state = progress.peek(rig.store, rig.name)
+    lists = [child for each in state.children.values() for child in each.values()]
+    parents = [parent for each in state.parents.values() for parent in each.values()]
+    moments = [
+        moment
+        for each in (*state.streams.values(), *lists, *parents)
+        for name in ("watermark", "complete_through", "looked_at", "swept_at", "proved_at", "known_at")
+        if (moment := getattr(each, name, None))
+    ]
+    assert max(moments) <= now + MINUTE
+    assert min(moments) > now - 60 * DAY
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("when", WHEN)
+def test_one_answer_with_another_date_moves_nothing(tmp_path: Path, wrong: str, when: str) -> None:
+    rig = Rig(lively(), f"sqlite:///{tmp_path / 'state.sqlite'}")
+    behind(rig, lambda number, now: WRONG[wrong](now) if WHEN[when](number) else [date(now)])
+    for _ in range(2):
+        assert rig.sync().exit == 0
+        judged_by(rig)
+        rig.sandbox.advance(HOUR)
+    rig.transport = None
+    settle(rig)
+
+
+@pytest.mark.parametrize("wrong", ["1970", "2099", "missing", "malformed", "two", "in a cache"])
+def test_dates_that_are_none_leave_it_to_this_machines_clock(tmp_path: Path, wrong: str) -> None:
+    rig = behind(Rig(lively(), f"sqlite:///{tmp_path / 'state.sqlite'}"), lambda _, now: WRONG[wrong](now))
+    for _ in range(2):
+        assert rig.sync().exit == 0
+        judged_by(rig)
+        rig.sandbox.advance(HOUR)
+    rig.transport = None
+    settle(rig)
+
+
+@pytest.mark.parametrize("wrong", ["an hour ahead", "a day ahead", "a day ago", "a month ahead"])
+@pytest.mark.slow
+def test_a_wrong_date_that_stays_loses_nothing(tmp_path: Path, wrong: str) -> None:
+    rig = behind(Rig(lively(), f"sqlite:///{tmp_path / 'state.sqlite'}"), lambda _, now: WRONG[wrong](now))
+    for _ in range(3):
+        assert rig.sync().exit == 0
+        rig.sandbox.advance(HOUR)
+    rig.transport = None
+    settle(rig)
+
+
+@pytest.mark.parametrize("ahead", [5 * HOUR, -7 * HOUR, 40 * DAY, -40 * DAY], ids=str)
+def test_a_machine_whose_clock_is_wrong_goes_by_beamers(tmp_path: Path, ahead: timedelta) -> None:
+    """What is sent of the rows to come is none before its time, and what is there is sent."""
+    rig = Rig(lively(), f"sqlite:///{tmp_path / 'state.sqlite'}")
+    assert rig.sync().exit == 0
+    rig.clock._ahead = ahead
+    for _ in range(3):
+        rig.sandbox.advance(3 * HOUR)
+        assert rig.sync().exit == 0
+    now = rig.sandbox.now()
+    assert all(message["timestamp"] <= now.isoformat() for message in rig.sandbox.segment.messages)
+    rig.clock._ahead = timedelta(0)
+    settle(rig)
+
+
+@pytest.mark.parametrize(("off", "ahead"), [(HOUR, 0 * HOUR), (2 * HOUR, 3 * HOUR), (HOUR, -3 * HOUR)])
+def test_a_row_is_dated_back_only_where_both_clocks_call_it_future(
+    tmp_path: Path, off: timedelta, ahead: timedelta
+) -> None:
+    box = sandbox_of(company=Company.empty())
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", ahead=ahead)
+    dated = box.now() + off
+    row = {"id": "1" * 24, "date": dated.isoformat(), "score": 9, "feedback": "Good", "userId": "u"}
+    box.faults.on(lambda request: request.path.endswith("/nps"), [_page([row]), _page([])] * 2)
+    assert rig.sync().exit == 0
+    (message,) = box.segment.messages
+    wanted = min(dated, max(box.now(), rig.clock.now()))
+    assert abs(datetime.fromisoformat(message["timestamp"]) - wanted) < MINUTE
+    rig.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite_url", "postgres_url"])
+@pytest.mark.parametrize(
+    ("refused_by", "then", "away"),
+    [(-40, 0, False), (-200, 0, False), (0, 40, True), (0, 200, True), (-40, 40, True), (40, 0, False)],
+)
+def test_a_dead_letter_is_kept_for_its_time_whatever_a_clock_shows(
+    request: pytest.FixtureRequest, url: str, refused_by: int, then: int, away: bool
+) -> None:
+    """Stamped by a clock that was behind, or looked at by one ahead, it was deleted at once."""
+    rig = Rig(lively(), request.getfixturevalue(url))
+    assert rig.sync().exit == 0
+    rig.sandbox.advance(HOUR)
+    bad, *_ = (rig.sandbox.world.add("nps", score=9, userId="u").encode() for _ in range(4))
+    rig.sandbox.advance(HOUR)
+    rig.sandbox.faults.on(
+        lambda seen: seen.api == "segment" and bad in gzip.decompress(seen.body), [400] * 99
+    )
+    rig.clock._ahead = refused_by * DAY
+    assert rig.sync().exit == 0
+    (dead,) = outbox.listed(rig.store, None, "dead", 9)
+    rig.sandbox.faults.clear()
+    rig.sandbox.advance(2 * HOUR)
+    rig.clock._ahead = then * DAY
+    if away:
+        rig.sandbox.faults.script("beamer", [503] * 99)
+    assert rig.sync().exit == (Exit.UNREACHABLE if away else Exit.DONE)
+    assert [letter["id"] for letter in outbox.listed(rig.store, None, "dead", 9)] == [dead["id"]]
+    rig.sandbox.faults.clear()
+    rig.clock._ahead = timedelta(0)
+    rig.sandbox.advance(31 * DAY + max(0, refused_by) * DAY)
+    assert rig.sync().exit == 0
+    assert not outbox.listed(rig.store, None, "dead", 9), "and no longer than that"
+    rig.close()
+
+
+@pytest.mark.parametrize("off", [DAY, 21 * HOUR, -21 * HOUR, 40 * DAY, -40 * DAY], ids=str)
+def test_totals_of_a_post_go_once_a_day_whatever_the_clock_shows(tmp_path: Path, off: timedelta) -> None:
+    rig = Rig(lively(), f"sqlite:///{tmp_path / 'state.sqlite'}", settings={"metrics": True})
+    for number in range(30):
+        rig.clock._ahead = off if number % 5 == 3 else timedelta(0)
+        assert rig.sync().exit == 0
+        rig.sandbox.advance(3 * HOUR)
+    days = Counter(
+        (message["properties"]["post_id"], message["timestamp"][:10])
+        for message in rig.sandbox.segment.messages
+        if message["event"] == "Post Metrics Updated"
+    )
+    assert len({day for _, day in days}) >= 3
+    assert set(days.values()) == {1}
+    rig.close()
+
+
+@pytest.mark.parametrize("ahead", [20 * MINUTE, 3 * HOUR, 20 * HOUR], ids=str)
+def test_a_first_sync_by_a_clock_ahead_sends_no_score_before_it_is_settled(
+    tmp_path: Path, ahead: timedelta
+) -> None:
+    """Its first answer alone tells that the clock is ahead: of two that differ, the one behind counts."""
+    box = sandbox_of(company=Company.empty())
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", ahead=ahead)
+    box.world.add("nps", score=9, userId="u")
+    box.advance(10 * MINUTE)
+    assert rig.sync().exit == 0
+    assert not box.segment.messages
+    box.advance(10 * MINUTE)
+    assert rig.sync().exit == 0
+    assert len(box.segment.messages) == 1
+    rig.close()

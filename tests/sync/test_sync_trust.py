@@ -1,14 +1,14 @@
 """Whether counters are believed, by sums over time."""
 
-from connector.beamer.pages import Place
-from connector.state.progress import ChildState, StreamState
-from connector.sync.lists import sweeps, trust
+from connector.beamer.pagination import Place
+from connector.domain.state import ChildState, StreamState
+from connector.sync.lists import passes, shortfall
 
 
 def read(state: StreamState, found: int, surplus: int, before: int = 0) -> StreamState:
-    sweep = sweeps.Sweep(Place(), None, "9", found=found)
+    sweep = passes.Sweep(Place(), None, "9", found=found)
     child = ChildState(1, "p", "9", "9", surplus=before)
-    return trust.after_sweep(state, sweep, child, ChildState(1, "p", "9", "9", surplus=surplus))
+    return shortfall.after_sweep(state, sweep, child, ChildState(1, "p", "9", "9", surplus=surplus))
 
 
 def times(state: StreamState, number: int, found: int, surplus: int, before: int = 0) -> StreamState:

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from connector.beamer.catalogue import Stream
+from connector.beamer.streams import Stream
+from connector.domain.state import Progress
 from connector.state.backfills import Range
-from connector.state.progress import Progress
-from connector.sync.backfill import deciding
+from connector.sync.backfill import decisions
 from connector.sync.lists import counters
 
 # A full page by date shows a row of the page before it once more.
@@ -42,9 +42,9 @@ def to_count(
 ) -> list[tuple[Stream, datetime | None, datetime | None]]:
     """The lists of which a count has to be asked for, each with its range: those not known from syncs."""
     found = []
-    for reading in deciding.first_readings(catalogue, wanted, deciding.redated(progress.parents, wanted)):
+    for reading in decisions.first_readings(catalogue, wanted, decisions.redated(progress.parents, wanted)):
         state = progress.streams.get(reading.stream)
-        below = deciding.read_for(catalogue, wanted.streams, catalogue[reading.stream])
+        below = decisions.read_for(catalogue, wanted.streams, catalogue[reading.stream])
         if not below or state is None or not state.complete:
             found.append((catalogue[reading.stream], reading.since, reading.until))
     return found
@@ -54,10 +54,10 @@ def estimate(
     catalogue: Mapping[str, Stream], wanted: Range, progress: Progress, counted: Mapping[str, int]
 ) -> Estimate:
     """Estimate a backfill; `counted` are rows by stream, as Beamer's counts tell them."""
-    found, moved = Estimate(), deciding.redated(progress.parents, wanted)
-    for reading in deciding.first_readings(catalogue, wanted, moved):
+    found, moved = Estimate(), decisions.redated(progress.parents, wanted)
+    for reading in decisions.first_readings(catalogue, wanted, moved):
         _add_list(found, catalogue[reading.stream], wanted, reading.until, progress, counted)
-        for child in deciding.read_for(catalogue, wanted.streams, catalogue[reading.stream]):
+        for child in decisions.read_for(catalogue, wanted.streams, catalogue[reading.stream]):
             _add_children(found, child, wanted, progress, moved.get(reading.stream, {}))
     return found
 

@@ -5,23 +5,25 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from connector.errors import Busy, ConnectorError
-from connector.segment.batches import MOST
-from connector.state import backfills, forgetting, leases, progress
+from connector.segment.messages import MOST_MESSAGES
+from connector.state import backfills, leases, progress
+from connector.state import privacy as forgetting
 from connector.state.backfills import Backfill, HistoryIntake, Range
 from connector.state.leases import BACKFILL, Fence
 from connector.state.outbox import Outbox
 from connector.state.spending import ALLOWANCE
-from connector.sync.backfill import deciding
-from connector.sync.backfill.answers import HistoryAnswers
-from connector.sync.courier import Courier, InlineCourier
-from connector.sync.delivery import Delivery
-from connector.sync.parts import Parts
+from connector.sync.backfill import decisions
+from connector.sync.backfill.handler import HistoryAnswers
+from connector.sync.backfill.verifying import Verifying
+from connector.sync.context import Parts, Work
+from connector.sync.delivery import Courier, Delivery, InlineCourier
+from connector.sync.fetch.loop import Fetching
 from connector.sync.policy import Policy
-from connector.sync.reading.fetching import Fetching
-from connector.sync.reading.work import Work
 from connector.sync.report import Report
-from connector.sync.running import Outcome, under_lease
+from connector.sync.run import Outcome, under_lease
 
 # While Segment takes them, no more messages than these wait: reading is held back rather.
 ENOUGH = 5_000
@@ -30,6 +32,8 @@ SHARE_OF_WAITING = 0.5
 PAUSE = 0.02
 # While it waits for Segment its lease is kept: what it holds of answers was paid for.
 RENEWED = timedelta(seconds=20)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +76,38 @@ class BackfillRun:
 
     def go(self) -> tuple[Outcome, Backfill]:
         """Read and deliver; give how it ended, and the backfill as it stands then."""
-        outcome = under_lease(self._parts, "backfill", self._report, self._work, work=BACKFILL)
+        asks = self._order.most_requests != 0
+        outcome = under_lease(self._parts, "backfill", self._report, self._work, work=BACKFILL, asks=asks)
         found = backfills.find(self._parts.store, self._parts.identity.name, self._order.wanted)
         assert found is not None  # noqa: S101 - the run has begun it
         return outcome, found
 
-    def _redated(self) -> deciding.Redated:
+    def _redated(self) -> decisions.Redated:
         until = self._order.wanted.until
         return self._moved(until) if until else {}
 
-    def _found(self, fence: Fence, now: datetime, redated: deciding.Redated) -> Backfill:
+    def _found(self, fence: Fence, now: datetime, redated: decisions.Redated) -> Backfill:
         """The backfill of this range, which is begun where there is none."""
         parts, order = self._parts, self._order
         found = backfills.find(parts.store, parts.identity.name, order.wanted)
+        lists = backfills.lists(parts.store, found.id) if found else []
+        if found and not {each.stream for each in lists} <= {*parts.catalogue}:
+            log.warning(
+                "state_damaged",
+                table="reading",
+                key=f"backfill={found.id}",
+                column="stream",
+                now="it begins anew",
+            )
+            backfills.abandon(parts.store, fence, found.id, now)
+            found = None
         if found and not (found.finished_at and order.again):
             return found
         return backfills.begin(
             parts.store,
             fence,
             order.wanted,
-            deciding.first_readings(parts.catalogue, order.wanted, redated),
+            decisions.first_readings(parts.catalogue, order.wanted, redated),
             integrations=order.integrations,
             expected=order.expected,
             now=now,
@@ -102,22 +118,12 @@ class BackfillRun:
         of = self._found(fence, started, redated)
         if of.began_at < started:
             redated = self._moved(min(of.began_at, of.wanted.until or of.began_at))
-        outbox = Outbox(parts.store, fence, parts.identity.destination)
-        intake = HistoryIntake(
-            parts.store, fence, parts.identity.destination, number, of.id, resend=of.wanted.resend
-        )
+        outbox = Outbox(parts.store, fence, parts.identity.destination, parts.write_key)
+        intake = self._intake(fence, number, of)
         state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue), lists=False)
         work = Work.begun(replace(parts, policy=self._policy(of)), state, intake, report)
         answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
-        delivery = Delivery(
-            outbox,
-            parts.segment,
-            parts.clock,
-            report,
-            segment_now=lambda: work.beamer_now,
-            lanes=self._lanes,
-            full=self._full,
-        )
+        delivery = self._delivery(outbox, work)
         report.waiting = outbox.waiting()
         courier = self._courier_of(delivery)
         fetching = Fetching(
@@ -137,7 +143,17 @@ class BackfillRun:
         error: ConnectorError | None = None
         try:
             if not of.finished_at:
-                self._read(fetching, answers, of)
+                verifying = Verifying(
+                    work,
+                    answers,
+                    intake,
+                    of,
+                    beamer=parts.beamer,
+                    fence=fence,
+                    most_requests=self._order.most_requests,
+                    dates=self._dates(),
+                )
+                self._read(fetching, answers, verifying, of)
         except Busy:
             raise
         except ConnectorError as stopped:
@@ -145,10 +161,36 @@ class BackfillRun:
         finally:
             if self._order.deliver:
                 courier.finish()
-        if not of.finished_at and not error and not answers.left and not report.stopped:
+        read = not answers.left and not answers.ended
+        if not of.finished_at and not error and read and not report.stopped:
             backfills.finish(parts.store, fence, of.id, parts.clock.now())
         report.waiting = outbox.waiting()
         return error or _raised(courier.error)
+
+    def _intake(self, fence: Fence, number: int, of: Backfill) -> HistoryIntake:
+        parts = self._parts
+        return HistoryIntake(
+            parts.store,
+            fence,
+            parts.identity.destination,
+            number,
+            of.id,
+            resend=of.wanted.resend,
+            write_key=parts.write_key,
+        )
+
+    def _delivery(self, outbox: Outbox, work: Work) -> Delivery:
+        parts = self._parts
+        return Delivery(
+            outbox,
+            parts.segment,
+            parts.clock,
+            self._report,
+            segment_now=lambda: work.beamer_now,
+            latest=parts.ledger.latest,
+            lanes=self._lanes,
+            full=self._full,
+        )
 
     def _policy(self, of: Backfill) -> Policy:
         parts = self._parts
@@ -159,19 +201,32 @@ class BackfillRun:
         known = forgetting.load(parts.store, parts.identity.name)
         return replace(parts.policy, start=of.wanted.since, privacy=privacy, forgotten=known)
 
-    def _read(self, fetching: Fetching, answers: HistoryAnswers, of: Backfill) -> None:
+    def _dates(self) -> dict[str, dict[str, datetime]]:
+        """The dates of the parents that syncs know."""
+        known = progress.peek(self._parts.store, self._parts.identity.name).parents
+        return {
+            stream: {name: each.date for name, each in parents.items() if not each.gone}
+            for stream, parents in known.items()
+        }
+
+    def _read(self, fetching: Fetching, answers: HistoryAnswers, verifying: Verifying, of: Backfill) -> None:
         parts, report = self._parts, self._report
         balance = parts.ledger.balance(parts.clock.now())
         lists = backfills.lists(parts.store, of.id)
         answers.take_up(lists)
         self._ask(fetching, answers, refused=balance.refused)
         # A list of parents that is read over several runs passes by those that are put on top meanwhile.
-        moved = {} if answers.left else deciding.passed_by(parts.catalogue, self._moved(of.began_at), lists)
+        begun = [each for each in lists if not each.to_verify]
+        moved = {} if answers.left else decisions.passed_by(parts.catalogue, self._moved(of.began_at), begun)
         while moved and not report.stopped and answers.follow_up(moved):
             self._ask(fetching, answers, refused=False)
             last = max(date for names in moved.values() for date in names.values())
-            moved = {} if answers.left else deciding.later(self._moved(of.began_at), last)
+            moved = {} if answers.left else decisions.later(self._moved(of.began_at), last)
         fetching.check_permissions()
+        while not answers.left and not report.stopped and verifying.look_again():
+            self._ask(fetching, answers, refused=False)
+        if not answers.left and not report.stopped:
+            verifying.conclude()
 
     def _ask(self, fetching: Fetching, answers: HistoryAnswers, *, refused: bool) -> None:
         fetching.run(refused=refused)
@@ -179,10 +234,10 @@ class BackfillRun:
         while answers.feed() and not self._report.stopped:
             fetching.run(refused=False)
 
-    def _moved(self, since: datetime) -> deciding.Redated:
+    def _moved(self, since: datetime) -> decisions.Redated:
         """The parents that syncs have seen before the date that they have now, which is later than that."""
         known = progress.peek(self._parts.store, self._parts.identity.name).parents
-        return deciding.moved_to(known, since.replace(microsecond=0))
+        return decisions.moved_to(known, since.replace(microsecond=0))
 
     @property
     def _most(self) -> float:
@@ -192,7 +247,7 @@ class BackfillRun:
     @property
     def _full(self) -> int:
         """How many messages are sent together while reading goes on."""
-        return max(1, int(min(MOST, self._most)))
+        return max(1, int(min(MOST_MESSAGES, self._most)))
 
     def _accepted(self, work: Work, fence: Fence, courier: Courier, of: Backfill) -> None:
         """Deliver while reading; read no faster than that, nor much while Segment is away."""

@@ -1,12 +1,125 @@
-"""Blocks of some ten parents that tile all time, each looked at with one request."""
+"""Blocks of parents, and the requests that check their counters; the parts of a list that failed."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from operator import itemgetter
 
+from connector.beamer.pagination import Habits, Order, Place, Seen, Way, turn
 from connector.clock import SECOND, within
+
+# The first failure may be chance; from the second on, the part is cut in two by date.
+CUT_FROM = 2
+# Under a monthly limit, a part that lasts no longer is made smaller ever more rarely.
+SMALL, MOST_WHILE_LARGE = timedelta(minutes=20), 6
+FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=7)
+# Nothing is gained by cutting less than this: bounds are to the second, and each is asked a second wider.
+NARROW = timedelta(seconds=6)
+# How far below the newest row of a part it is cut first, where the pages before it tell nothing.
+FIRST_STEP = timedelta(hours=1)
+STEP_GROWS = 4
+# More parts than that are not kept: neighbours become one again.
+MOST_PARTS = 40
+# Stands in a stream's trouble between what went wrong and the dates of the rows that are unread for it.
+IN_PART = "; some rows are unread, dated "
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a list that is still to be read.
+
+    `low`: rows older than this are not looked for. `failures` in a row, the last one at `failed_at`. `step`:
+    the next cut is made so many seconds below the newest row, or in the middle without it.
+    """
+
+    place: Place
+    low: datetime | None = None
+    failures: int = 0
+    failed_at: datetime | None = None
+    step: float | None = None
+
+    def ready(self, now: datetime) -> bool:
+        """Whether it is not left alone for now."""
+        # A clock that was set back must not make anything rest for longer.
+        at = self.failed_at
+        return at is None or not at <= now < at + wait_after(self.failures)
+
+
+def wait_after(failures: int) -> timedelta:
+    """Return how long to leave alone a part that has failed so many times in a row."""
+    if failures < CUT_FROM:
+        return timedelta(0)
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(failures - CUT_FROM, 10)))
+
+
+def in_order(parts: Iterable[Part], now: datetime) -> tuple[Part, ...]:
+    """Return the parts in the order in which they are read: those left alone last, then the least failed."""
+    return tuple(sorted(parts, key=lambda part: (not part.ready(now), part.failures, _newest_first(part))))
+
+
+def _newest_first(part: Part) -> float:
+    return -part.place.until.timestamp() if part.place.until else float("-inf")
+
+
+def edge(parts: Iterable[Part]) -> datetime | None:
+    """Return the newest date that lies in one of the parts."""
+    return max((part.place.until for part in parts if part.place.until), default=None)
+
+
+def failed(part: Part, now: datetime, floor: datetime, *, patient: bool) -> tuple[Part, ...]:
+    """Return what takes the place of a part that failed once more.
+
+    `floor`: nothing older is of interest. `patient`: requests are limited, so that the newer half, which most
+    likely fails, too, is left alone for a while.
+    """
+    until = part.place.until or now + SECOND
+    part = replace(part, failures=part.failures + 1, failed_at=now, place=replace(part.place, until=until))
+    if part.failures < CUT_FROM or part.place.behind_short:
+        return (part,)
+    since = part.place.since or min(floor, until - 2 * FIRST_STEP)
+    if until - since <= NARROW:
+        return (part,)
+    middle = since + (until - since) / 2
+    # It grows without end, and dates do not.
+    step = None if part.step is None else min(part.step, (until - since).total_seconds())
+    if step is not None:
+        middle = max(middle, until - timedelta(seconds=step))
+    middle = middle.replace(microsecond=0)
+    # Under a limit the waits grow from cut to cut, up to a day's while a part may hold many rows.
+    failures = CUT_FROM - 1
+    if patient:
+        failures = min(part.failures, MOST_WHILE_LARGE) if until - since > SMALL else part.failures
+    newer = Part(Place(middle - SECOND, until), middle, failures, now if patient else None)
+    older = replace(
+        part,
+        failures=failures,
+        place=Place(part.place.since, middle + SECOND),
+        failed_at=None,
+        step=None if step is None else step * STEP_GROWS,
+    )
+    return newer, older
+
+
+def grown(part: Part, now: datetime) -> Part:
+    """Return a part with the newest rows, which fail like those in it.
+
+    Most likely all of the list does. It is not cut for that: nothing tells where it fails, and each half
+    would cost a request when the list is back. Nor does it wait long then.
+    """
+    place = Place(part.place.since, now + SECOND)
+    return replace(part, place=place, failures=min(part.failures, CUT_FROM), failed_at=now)
+
+
+def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """Return the parts, neighbours made one where there are too many: outages must not pile them up."""
+    newest_first = sorted(parts, key=_newest_first)
+    while len(newest_first) > MOST_PARTS:
+        newer, older = newest_first[-2], newest_first[-1]
+        place = Place(older.place.since, newer.place.until)
+        newest_first[-2:] = [replace(newer, place=place, low=older.low, step=None)]
+    return tuple(newest_first)
+
 
 SIZE = 10
 # Far enough below a block's oldest row that a window asked a second wider does not show it.
@@ -55,3 +168,98 @@ def _bound(older: Sequence[tuple[datetime, str]], newer: Sequence[tuple[datetime
     """
     below, above = older[-1][0], newer[0][0]
     return max(below + SECOND, above - MARGIN)
+
+
+# Where a new row need not come before those that are known.
+UNORDERED = (Order.NONE, Order.OLDEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a look stands; `found` are the ids that its pages showed.
+
+    `proving` reads the window to its end whatever the first page shows: when the list was never read to
+    its far end, and from time to time to make sure. `part`: it reads again what failed before.
+    `spans`: how many seconds lie between the first row of its last page and the last.
+    """
+
+    block: Block
+    place: Place
+    proving: bool
+    found: frozenset[str] = frozenset()
+    part: Part | None = None
+    spans: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookStep:
+    """What follows from a page: the look goes on, or is done (`next` is None)."""
+
+    habits: Habits
+    next: Look | None
+    missing: frozenset[str] = frozenset()
+
+
+def begin(block: Block, proving: bool) -> Look:
+    return Look(block, Place.around(block.since, block.until), proving)
+
+
+def again(part: Part, members: Iterable[tuple[datetime, str]]) -> Look:
+    """Return the look at a part of the list that failed before; `members` are all parents that are known."""
+    place = part.place
+    here = sorted(each for each in members if within(each[0], place.since, place.until))
+    block = Block(place.since, place.until, tuple(name for _, name in here))
+    return Look(block, Place(place.since, place.until), proving=True, part=part)
+
+
+def left_of(look: Look) -> Part:
+    """Return what of a look's window its next page was to show, or the whole of it."""
+    if look.part and not look.found:
+        return look.part
+    block, place = look.block, look.place
+    shown = place.last and not place.page
+    since = place.since if shown and place.since else block.since
+    until = place.until if shown and place.until else block.until
+    return Part(Place(since, until), failures=look.part.failures if look.part else 0, step=look.spans)
+
+
+def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, cap: int) -> LookStep:
+    """Judge a page of parents; `known` are all parents known before this page.
+
+    A page with more behind it proves its window only newest first with every known id on it and no
+    other: what could hide behind it is as old as its last row. A page that is not full proves it where
+    such pages were seen to be the last, unless a known id is missing, or what is new may stand behind it:
+    where rows are filtered after the page was cut, nine of ten known ones make a short page, too.
+    """
+    turned = turn(look.place, page, habits, Way(cap, by_date=True))
+    cap = turned.habits.full(cap)
+    if turned.next is not None and turned.repeat:
+        return LookStep(turned.habits, replace(look, place=turned.next))
+    spans = abs((page.dates[0] - page.dates[-1]).total_seconds()) if page.dates else 0.0
+    look = replace(look, found=look.found | set(page.ids), spans=spans or look.spans)
+    missing = frozenset(look.block.members) - look.found
+    first = look.place.page == 0 and not look.place.last
+    more = page.count == cap or habits.short_ends is False
+    if first and more and not look.proving and not missing and _proves(page, known, habits, cap):
+        return LookStep(turned.habits, None)
+    # Of a window that was empty no known row can be missing.
+    behind = look.proving or not look.block.members or turned.habits.order in UNORDERED
+    if turned.next is None and first and (missing or (page.count and behind)):
+        place = replace(look.place, page=1, last=page.ids, behind_short=True)
+        return LookStep(turned.habits, replace(look, place=place))
+    if turned.next is None:
+        return LookStep(turned.habits, None, missing)
+    return LookStep(turned.habits, replace(look, place=turned.next))
+
+
+def may_be_over(look: Look) -> bool:
+    """Return whether the page that is asked next may lie behind the last one, by its number."""
+    if not look.place.page or look.place.behind_short:
+        return look.place.page > 0
+    return look.found.issuperset(look.block.members)
+
+
+def _proves(page: Seen, known: Collection[str], habits: Habits, cap: int) -> bool:
+    alone = page.count < min(2, cap)
+    ordered = page.order is Order.NEWEST or (alone and habits.order is Order.NEWEST)
+    return ordered and all(found in known for found in page.ids)

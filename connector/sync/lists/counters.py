@@ -16,8 +16,11 @@ def read(raw: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def counted(body: Any) -> int | None:
-    """How many rows the answer to a `/count` tells of, read as leniently; None if it is no count."""
-    return _number(body.get("count")) if isinstance(body, dict) else None
+    """How many rows the answer to a `/count` tells of, read as leniently; None if it is no count.
+
+    Some of Beamer's clients take a bare number, too.
+    """
+    return _number(body.get("count") if isinstance(body, dict) else body)
 
 
 def _number(value: Any) -> int | None:
@@ -44,9 +47,12 @@ def moved(counter: str, swept: str | None) -> bool:
 
 
 def risen(counter: str, swept: str) -> int:
-    """How many new rows the counters show at the least."""
-    pairs = zip(_numbers(counter), _numbers(swept), strict=False)
-    return sum(max(0, now - before) for now, before in pairs)
+    """How many new rows the counters show at the least; a part that was unknown shows none."""
+    if UNKNOWN not in counter and UNKNOWN not in swept:
+        pairs = zip(_numbers(counter), _numbers(swept), strict=False)
+        return sum(max(0, now - before) for now, before in pairs)
+    parts = zip(counter.split(","), swept.split(","), strict=False)
+    return sum(max(0, int(now) - int(before)) for now, before in parts if UNKNOWN not in (now, before))
 
 
 def lowered(swept: str, counter: str) -> str:
@@ -61,7 +67,7 @@ def lowered(swept: str, counter: str) -> str:
 
 def waiting(counter: str, swept: str, surplus: int) -> int:
     """How many new rows wait at the least, less those that came before their counter moved."""
-    return max(0, risen(counter, swept) - surplus)
+    return max(0, risen(counter, swept) - max(0, surplus))
 
 
 @lru_cache(maxsize=65_536)

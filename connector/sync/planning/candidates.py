@@ -1,23 +1,29 @@
 """What there is to ask, from what is known; without I/O. In which order is for the planner to say."""
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from connector.beamer.catalogue import Stream, children
-from connector.beamer.pages import Habits, Order, Place
-from connector.clock import SECOND
-from connector.state.progress import ChildState, ParentState, Progress, StreamState
-from connector.sync.lists import looks, resuming, sweeps
-from connector.sync.lists.blocks import Block, cut
+from connector.beamer.pagination import Habits, Order, Place
+from connector.beamer.streams import Stream, children
+from connector.clock import SECOND, within
+from connector.domain.state import ChildState, ParentState, Progress, StreamState
+from connector.sync.lists import blocks as looks
+from connector.sync.lists import passes, shortfall
+from connector.sync.lists.blocks import SIZE, Block, Part, cut, in_order
+from connector.sync.lists.count_windows import Left, Window
 from connector.sync.lists.counters import UNKNOWN, moved, waiting
-from connector.sync.lists.sweeps import Sweep
-from connector.sync.lists.windows import Left, Window
-from connector.sync.planning.picture import Picture
-from connector.sync.planning.probes import Probe
+from connector.sync.lists.passes import Sweep
+from connector.sync.planning.probes import NO_PARENT, Picture, Probe
 from connector.sync.policy import Policy
 
 # Under a monthly limit, a list is read back over its whole lookback no oftener than this.
 DEEP_EVERY = timedelta(days=1)
+GO_ON = "go on where the last run stopped"
+HOLE = "some of its rows could not be read"
+# A list that was cut short is asked for what is new only: its lookback is read meanwhile.
+NEW_ONLY = timedelta(minutes=1)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 # How long a full page's proof that nothing hides behind it is believed.
 PROOF_LASTS = timedelta(days=7)
 
@@ -46,7 +52,7 @@ def first_probes(
         if children(catalogue, stream.name):
             probes += block_probes(stream, progress, now)
         else:
-            probes.insert(0, dated_probe(stream, progress.streams[stream.name], policy, first_page))
+            probes.insert(0, dated_probe(stream, progress.streams[stream.name], policy, first_page, now))
     return probes
 
 
@@ -56,8 +62,11 @@ def block_probes(
     """One probe for each block, newest block first."""
     state = progress.streams[stream.name]
     known = progress.parents.get(stream.name, {})
-    blocks = cut((parent.date, parent.id) for parent in known.values() if not parent.gone)
-    if not state.complete:
+    alive = [(parent.date, parent.id) for parent in known.values() if not parent.gone]
+    holes = passes.parts_of(state.place)
+    # A block is what a page shows.
+    blocks = _around(alive, holes, min(SIZE, state.page_rows or SIZE))
+    if not state.complete and blocks and blocks[-1].since is None:
         # A first reading cut short goes on where it stopped, or it would start again for ever.
         blocks.insert(0, blocks.pop())
     probes = []
@@ -65,7 +74,37 @@ def block_probes(
         far_end = block.since is None and not state.complete
         look = looks.begin(block, proving=far_end or doubted(block, known, now - proof_lasts))
         probes.append(Probe(stream, _why(block, look.proving), look=look))
-    return probes
+    ready = (part for part in holes if part.ready(now))
+    return probes + [Probe(stream, HOLE, look=looks.again(part, alive)) for part in ready]
+
+
+def _around(alive: Sequence[tuple[datetime, str]], holes: Iterable[Part], size: int) -> list[Block]:
+    """Cut parents into blocks, newest block first, none of which reaches into a part that failed."""
+    blocks: list[Block] = []
+    since: datetime | None = None
+    first = True
+    for part in sorted(holes, key=lambda part: part.place.since or BEGINNING):
+        if part.place.since and (first or (since and since < part.place.since)):
+            blocks = _between(alive, since, part.place.since, first, size) + blocks
+        since, first = max(filter(None, (since, part.place.until)), default=None), False
+    return _between(alive, since, None, first or since is not None, size) + blocks
+
+
+def _between(
+    alive: Sequence[tuple[datetime, str]],
+    since: datetime | None,
+    until: datetime | None,
+    empty: bool,
+    size: int,
+) -> list[Block]:
+    """The blocks between two parts that failed; `empty`: one is wanted although no parent is known there."""
+    here = [each for each in alive if within(each[0], since, until)]
+    if not (here or empty):
+        return []
+    found = cut(here, size)
+    found[0] = replace(found[0], until=until)
+    found[-1] = replace(found[-1], since=since)
+    return found
 
 
 def doubted(block: Block, known: Mapping[str, ParentState], since: datetime) -> bool:
@@ -81,6 +120,17 @@ def asks(child: ChildState) -> bool:
     return child.place is not None or moved(child.counter, child.swept)
 
 
+def due(child: ChildState, now: datetime) -> bool:
+    """Return whether there is something to ask of a list now.
+
+    Parts of it that failed, and rows that its counter announced earlier, wait their turn.
+    """
+    if child.place is None or shortfall.due(child, now):
+        return asks(child) or shortfall.due(child, now)
+    stored = passes.restore(child.place)
+    return not stored.hole or stored.part.ready(now) or asks(replace(child, place=None))
+
+
 def is_history(child: ChildState) -> bool:
     """A list that was never read, and that has not moved since: what is new there, a look shows."""
     return child.swept is None and not child.recent
@@ -92,21 +142,44 @@ def _why(block: Block, proving: bool) -> str:
     return "make sure that nothing hides behind full pages" if proving else "have counters moved?"
 
 
-def dated_probe(stream: Stream, state: StreamState, policy: Policy, first_page: int | None) -> Probe:
+def dated_probe(
+    stream: Stream, state: StreamState, policy: Policy, first_page: int | None, now: datetime
+) -> Probe:
     """A list without parents and counters, such as NPS: back to the lookback before its watermark."""
-    if state.place:
-        sweep = resuming.resumed(resuming.restore(state.place), habits_of(state, first_page))
-        return Probe(stream, "go on where the last run stopped", sweep=sweep)
-    low = sweeps.lowest(policy.start, state.watermark, policy.lookback)
-    habits = habits_of(state, first_page)
-    first = state.watermark is None
-    bound = policy.start - SECOND
-    sweep = sweeps.begin_dated(low, habits, first=first, bound=bound)
-    return Probe(stream, "is there anything new?", sweep=sweep)
+    habits, why = habits_of(state, first_page), "is there anything new?"
+    stored = passes.restore(state.place) if state.place else None
+    mark, lookback = state.watermark, policy.lookback
+    if stored and not stored.hole:
+        mark, lookback = _read_through(stored), NEW_ONLY
+    low = passes.lowest(policy.start, mark, lookback)
+    # A list that was empty has no mark, and was read: what is there now is new, however short the page.
+    first = mark is None and not state.complete
+    sweep = passes.begin_dated(low, habits, first=first, bound=policy.start - SECOND)
+    if stored is None:
+        return Probe(stream, why, sweep=sweep)
+    if stored.hole:
+        return Probe(stream, why, sweep=passes.beside(sweep, stored.unread))
+    front = passes.wants_front(stored, habits, now, moved=True)
+    sweep = passes.taken_up(stored, habits, now, sweep if front else None)
+    return Probe(stream, GO_ON, sweep=sweep)
+
+
+def _read_through(stored: Sweep) -> datetime | None:
+    """Return the newest date up to which a list was read that was cut short, but for what it left."""
+    return min(filter(None, (stored.newest or stored.begun, stored.waits, stored.begun)), default=None)
+
+
+def hole_probe(stream: Stream, place: str, parent: str = NO_PARENT) -> Probe:
+    """What could not be read of a list, once more; `place` is what is kept of it."""
+    return Probe(stream, HOLE, parent, sweep=passes.restore(place))
 
 
 def waiting_children(
-    catalogue: Mapping[str, Stream], policy: Policy, progress: Progress, first_page: int | None
+    catalogue: Mapping[str, Stream],
+    policy: Policy,
+    progress: Progress,
+    first_page: int | None,
+    now: datetime,
 ) -> list[Probe]:
     """Child lists whose counters had moved already when the last run stopped, youngest parents first."""
     found: list[tuple[datetime, Probe]] = []
@@ -116,9 +189,9 @@ def waiting_children(
         parents = progress.parents.get(stream.parent, {})
         for child in progress.children.get(stream.name, {}).values():
             parent = parents.get(child.parent)
-            if parent and not parent.gone and asks(child):
+            if parent and not parent.gone and due(child, now):
                 state = progress.streams[stream.name]
-                probe = child_probe(stream, child, parent.date, state, policy, first_page)
+                probe = child_probe(stream, child, parent.date, state, policy, first_page, now)
                 found.append((parent.date, probe))
     return [probe for _, probe in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
@@ -130,28 +203,51 @@ def child_probe(
     state: StreamState,
     policy: Policy,
     first_page: int | None,
+    now: datetime,
     *,
     thrifty: bool = False,
 ) -> Probe:
     """A child list whose counter has moved; `thrifty`, it is read no further than the counter asks."""
-    if child.place:
-        sweep = resuming.resumed(resuming.restore(child.place), habits_of(state, first_page))
-        return Probe(stream, "go on where the last run stopped", child.parent, sweep=sweep)
-    if child.swept == child.counter and not child.fell:
+    habits = habits_of(state, first_page)
+    stored = passes.restore(child.place) if child.place else None
+    moved_on = asks(replace(child, place=None)) or state.distrusted or shortfall.due(child, now)
+    if stored and stored.hole and not moved_on:
+        return hole_probe(stream, child.place or "", child.parent)
+    short = shortfall.rows(child)
+    if child.swept == child.counter and not child.fell and stored is None and not short:
         return audit_probe(stream, child, policy, parent_date)
-    sweep = sweeps.begin_child(
+    mark, lookback = child.watermark, policy.lookback
+    if stored and not stored.hole:
+        mark, lookback = _read_through(stored), NEW_ONLY
+    low, oldest = passes.lowest(policy.start, mark, lookback), shortfall.oldest(child, policy.lookback)
+    sweep = passes.begin_child(
         child.counter,
         child.swept,
         child.surplus,
-        sweeps.lowest(policy.start, child.watermark, policy.lookback),
-        habits_of(state, first_page),
+        min(low, max(policy.start, oldest)) if oldest else low,
+        habits,
         stream.cap,
         young=parent_date >= policy.start,
-        thrifty=thrifty and not state.distrusted,
+        thrifty=thrifty and not state.distrusted and not short,
         sure=not state.distrusted,
     )
-    reason = "its rows were never read" if child.swept is None else f"counter {child.swept} → {child.counter}"
-    return Probe(stream, reason, child.parent, sweep=sweep)
+    if stored and stored.hole:
+        left = in_order(stored.unread, now)
+        return Probe(stream, "some of its rows wait", child.parent, sweep=passes.beside(sweep, left))
+    if stored:
+        moved_on = child.counter != stored.began or UNKNOWN in child.counter or state.distrusted
+        front = passes.wants_front(stored, habits, now, moved=moved_on)
+        taken = passes.taken_up(stored, habits, now, sweep if front else None)
+        return Probe(stream, GO_ON, child.parent, sweep=taken)
+    return Probe(stream, _why_read(child), child.parent, sweep=sweep)
+
+
+def _why_read(child: ChildState) -> str:
+    if child.swept is None:
+        return "its rows were never read"
+    if child.swept == child.counter and shortfall.rows(child):
+        return f"{shortfall.rows(child)} rows that its counter announced were not there, or of no use"
+    return f"counter {child.swept} → {child.counter}"
 
 
 def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Probe:
@@ -165,6 +261,7 @@ def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetim
         state,
         picture.policy,
         picture.first_page,
+        now,
         # Once a day the whole lookback is read: a row that came late may be behind known ones.
         thrifty=picture.per_day is not None
         and child.deep_at is not None
@@ -176,7 +273,7 @@ def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: 
     """A child list that is read whole, whether or not its counter has moved, to compare its ids."""
     announced = 0 if child.swept is None else waiting(child.counter, child.swept, child.surplus)
     young = parent_date >= policy.start
-    sweep = sweeps.begin_audit(child.counter, policy.start, young=young, expected=announced)
+    sweep = passes.begin_audit(child.counter, policy.start, young=young, expected=announced)
     return Probe(stream, "does it hold what is known of it?", child.parent, sweep=sweep)
 
 
@@ -222,7 +319,7 @@ def window_probe(stream: Stream, window: Window, count: int) -> Probe:
 
 
 def habits_of(state: StreamState, first_page: int | None) -> Habits:
-    return Habits(Order(state.list_order), first_page, state.short_ends)
+    return Habits(Order(state.list_order), first_page, state.short_ends, state.page_rows)
 
 
 def cost(probes: Iterable[Probe]) -> dict[str, int]:

@@ -11,19 +11,19 @@ from heapq import nlargest
 from math import ceil, inf
 from typing import Protocol
 
-from connector.beamer.catalogue import Stream, children
-from connector.beamer.pages import EMPTY_PAGES_THAT_END
-from connector.state.bucket import GATHERS
-from connector.state.progress import ChildState, ParentState, StreamState
-from connector.sync.lists import counters, looks, resting
+from connector.beamer.pagination import EMPTY_PAGES_THAT_END
+from connector.beamer.streams import Stream, children
+from connector.domain.state import ChildState, ParentState, StreamState
+from connector.state.budget import GATHERS
+from connector.sync.lists import backoff, counters, shortfall
+from connector.sync.lists import blocks as looks
 from connector.sync.lists.blocks import SIZE
-from connector.sync.planning import candidates, curves, worth
-from connector.sync.planning.auditing import audits
-from connector.sync.planning.curves import HOUR
-from connector.sync.planning.picture import Picture
-from connector.sync.planning.probes import Probe, Turn
-from connector.sync.planning.rates import Learnt, Rates
-from connector.sync.planning.worth import NOTHING, Expected
+from connector.sync.planning import arrival, candidates, estimates
+from connector.sync.planning.arrival import HOUR
+from connector.sync.planning.audit import audits
+from connector.sync.planning.estimates import NOTHING, Expected, Learnt, Rates
+from connector.sync.planning.probes import Picture, Probe, Turn
+from connector.sync.planning.queue import ANNOUNCED
 
 # Making sure that nothing hides behind full pages costs a page more for each block: no oftener than this
 # under a monthly limit, and no more than this share of the budget.
@@ -55,14 +55,20 @@ class Planner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """What a probe is worth, in row-hours per request, and when its turn comes; `overdue` in hours."""
+    """What a probe is worth, in row-hours per request, and when its turn comes; `overdue` in hours.
+
+    `announced`: see `Probe`.
+    """
 
     worth: float
     turn: Turn = Turn.WORTH
     overdue: float = 0.0
+    announced: bool = False
 
     @property
     def place(self) -> float:
+        if self.announced:
+            return ANNOUNCED + self.overdue
         return self.overdue if self.turn is Turn.OVERDUE else self.worth
 
     def by_age(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
@@ -70,8 +76,14 @@ class Rank:
         over = now - since - picture.policy.max_age
         return Rank(self.worth, Turn.OVERDUE, over / HOUR) if over > timedelta(0) else self
 
+    def announced_at(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
+        """What a counter showed longer ago than `max_age` comes before anything else."""
+        over = now - since - picture.policy.max_age
+        return replace(self, overdue=over / HOUR, announced=True) if over > timedelta(0) else self
+
     def given(self, probe: Probe) -> Probe:
         probe.worth, probe.turn, probe.overdue = self.worth, self.turn, self.overdue
+        probe.announced = self.announced
         return probe
 
 
@@ -82,14 +94,19 @@ class MostWorth:
         self._told = known_rates
         # Set as a run begins.
         self._rates: Rates
+        self._known_since: Mapping[str, datetime]
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         self._rates = self._told or Learnt(picture, now)
+        self._known_since = {
+            name: min((parent.known_at for parent in known.values() if parent.known_at), default=now)
+            for name, known in picture.progress.parents.items()
+        }
         probes: list[Probe] = []
         lists: list[tuple[Rank, Stream, ChildState]] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             state = picture.progress.streams[stream.name]
-            if resting.left_alone(picture.progress, stream, now):
+            if backoff.left_alone(picture.progress, stream, now):
                 continue
             if stream.parent is not None:
                 lists += self._lists(picture, stream, state, now)
@@ -100,7 +117,7 @@ class MostWorth:
                     if blocks
                     else [self._dated(picture, stream, state, now)]
                 )
-                last = resting.passed_over(picture.progress, state)
+                last = backoff.passed_over(picture.progress, state)
                 probes += [
                     replace(probe, worth=0.0) if last or self._passed_over(picture, probe) else probe
                     for probe in own
@@ -115,9 +132,9 @@ class MostWorth:
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
-        if child is None or not candidates.asks(child) or resting.rests(child, now):
+        if child is None or not candidates.due(child, now) or backoff.rests(child, now):
             return None
-        if resting.left_alone(picture.progress, stream, now):
+        if backoff.left_alone(picture.progress, stream, now):
             return None
         return self._rank(picture, stream, child, now).given(
             candidates.list_probe(picture, stream, child, now)
@@ -135,8 +152,8 @@ class MostWorth:
         if probe.look is None or not probe.look.block.members:
             return False
         known = picture.progress.parents[probe.stream.name]
-        block = resting.of_block(known[name] for name in probe.look.block.members)
-        return block is not None and resting.passed_over(picture.progress, block)
+        block = backoff.of_block(known[name] for name in probe.look.block.members)
+        return block is not None and backoff.passed_over(picture.progress, block)
 
     def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterable[Probe]:
         known = picture.progress.parents.get(stream.name, {})
@@ -153,7 +170,16 @@ class MostWorth:
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
             look = probe.block_look
             members = [known[name] for name in look.block.members]
-            if (block := resting.of_block(members)) and resting.rests(block, now):
+            if look.part:
+                # While nothing of the list is shown, its newest rows tell when it is back.
+                if state.failures > backoff.FREE:
+                    continue
+                # How much is there, nobody knows; it rests after each failure.
+                probe.worth = UNKNOWN_HOURS
+                _save_up(probe, to_the_end, to_the_end, most)
+                yield probe
+                continue
+            if (block := backoff.of_block(members)) and backoff.rests(block, now):
                 continue
             # A list that was read to its end and is empty was looked at, too.
             looks_at = {parent.looked_at or parent.date for parent in members}
@@ -169,7 +195,7 @@ class MostWorth:
                 yield probe
             else:
                 guess = inf
-                if look.block.until is not None:
+                if look.block.until is not None and members:
                     guess = self._guess(members[0], looked, [child for child, _ in below], now) * len(members)
                 # One that the last look did not show is looked for behind a short page.
                 both = unordered or len(looks_at) > 1 or look.proving
@@ -182,7 +208,7 @@ class MostWorth:
                 value, lists = self._look(picture, stream, probe, members, below, now)
             Rank(value).by_age(looked, picture, now).given(probe)
             # On the smallest budgets a day's worth has to do.
-            wanted = min(pages + worth.lists_moved(lists), max(pages, picture.per_day or 1.0))
+            wanted = min(pages + estimates.lists_moved(lists), max(pages, picture.per_day or 1.0))
             _save_up(probe, pages, wanted, most)
             yield probe
 
@@ -211,7 +237,7 @@ class MostWorth:
         if probe.block_look.block.until is None:
             before = picture.progress.streams[stream.name].looked_at or now
             unlooked = now - max((parent.looked_at or parent.date for parent in members), default=before)
-            own = worth.steady(self._rates.births(stream), unlooked).times(1.0, self._rates.sent(stream))
+            own = estimates.steady(self._rates.births(stream), unlooked).times(1.0, self._rates.sent(stream))
             hours = unlooked / HOUR
             for child_stream, _ in below:
                 # The mean over the ages that a parent born since may have (Simpson).
@@ -221,7 +247,7 @@ class MostWorth:
                 lists.append(Expected(rows, row_hours).times(own.rows / 6))
             if stream.name not in picture.policy.streams:
                 own = NOTHING
-        return worth.of_look(own, lists, 2.0 if probe.block_look.proving else 1.0), lists
+        return estimates.of_look(own, lists, 2.0 if probe.block_look.proving else 1.0), lists
 
     def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
         """A page of parents that were never seen, older than those that were."""
@@ -234,7 +260,7 @@ class MostWorth:
             lists += [Expected(rows, self._rates.sent(child) * rows * UNKNOWN_HOURS)] * SIZE
         own = Expected(SIZE, self._rates.sent(stream) * SIZE * UNKNOWN_HOURS) if since <= 0 else NOTHING
         # Before it was seen, nothing at all is known of it: it is worth a look sooner or later.
-        return max(worth.of_look(own, lists), UNKNOWN_HOURS)
+        return max(estimates.of_look(own, lists), UNKNOWN_HOURS)
 
     def _lists(
         self, picture: Picture, stream: Stream, state: StreamState, now: datetime
@@ -242,11 +268,11 @@ class MostWorth:
         parents = picture.progress.parents.get(stream.parent or "", {})
         for child in picture.progress.children.get(stream.name, {}).values():
             # Of very many lists most stand still: that is asked first.
-            if not (state.distrusted or candidates.asks(child)) or resting.rests(child, now):
+            if not (state.distrusted or candidates.due(child, now)) or backoff.rests(child, now):
                 continue
             parent = parents.get(child.parent)
             if parent and not parent.gone:
-                last = resting.passed_over(picture.progress, child)
+                last = backoff.passed_over(picture.progress, child)
                 rank = Rank(0.0) if last else self._rank(picture, stream, child, now)
                 yield rank, stream, child
 
@@ -257,26 +283,39 @@ class MostWorth:
         if not candidates.asks(child):
             since = child.swept_at or known
             value = self._rates.unseen(stream, parent, child, since).row_hours
+            if short := shortfall.rows(child):
+                # As a list that is polled: each hour since the last reading counts for what may have come.
+                share = max(picture.progress.streams[stream.name].late_share, estimates.HIDDEN_ROW)
+                value += self._rates.sent(stream) * short * share * (now - since) / HOUR
+                since = child.short_since or since
             return Rank(value).by_age(since, picture, now)
         unseen, sent = self._rates.unseen(stream, parent, child, looked), self._rates.sent(stream)
         if candidates.is_history(child):
             history = self._history(picture, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
             young = parent.date >= picture.policy.start
-            value = sent * history * (worth.HISTORY if young else worth.OLD_HISTORY) / pages
-            return Rank(value, Turn.HISTORY)
+            value = sent * history * (estimates.HISTORY if young else estimates.OLD_HISTORY) / pages
+            rank = Rank(value, Turn.HISTORY)
+            if parent.date <= self._known_since.get(stream.parent or "", now):
+                return rank
+            # All its rows are newer than the connection: they are announced, and no history.
+            return rank.announced_at(known, picture, now)
         if child.swept is None:
-            waiting = curves.faded(child.recent, child.recent_at, now)
+            waiting = arrival.faded(child.recent, child.recent_at, now)
         else:
             waiting = counters.waiting(child.counter, child.swept, child.surplus)
             waiting = max(1, waiting) if child.waits_since else 0
+        if child.place and child.swept == child.counter and not waiting:
+            # Parts of it could not be read: how much is there, nobody knows.
+            return Rank(UNKNOWN_HOURS)
         coming = self._rates.coming(stream, parent, child)
         if waiting:
             pages = max(1, ceil(waiting / stream.cap))
-            value = sent * worth.of_waiting(waiting + unseen.rows, coming, pages)
+            value = sent * estimates.of_waiting(waiting + unseen.rows, coming, pages)
         else:
-            value = unseen.row_hours + sent * worth.HIDDEN_ROW * (now - looked) / HOUR
-        return Rank(value).by_age(child.waits_since or looked, picture, now)
+            value = unseen.row_hours + sent * estimates.HIDDEN_ROW * (now - looked) / HOUR
+        rank = Rank(value).by_age(child.waits_since or looked, picture, now)
+        return rank.announced_at(child.waits_since or looked, picture, now) if waiting else rank
 
     def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
         """How many rows of a list never read are of interest: those since the start date."""
@@ -289,14 +328,15 @@ class MostWorth:
         return count * self._rates.typical(stream, since, age).rows / whole if whole else 0.0
 
     def _dated(self, picture: Picture, stream: Stream, state: StreamState, now: datetime) -> Probe:
-        probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page)
-        if state.looked_at is None or state.place:
+        probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
+        left = state.place and not any(part.failures for part in probe.list_sweep.unread)
+        if state.looked_at is None or left:
             # Up to a hundred rows for one request.
             probe.worth = inf
             return probe
         unlooked = now - state.looked_at
         pages = max(1, ceil(self._rates.births(stream) * (unlooked / HOUR) / stream.cap))
-        value = self._rates.sent(stream) * worth.of_polling(self._rates.births(stream), unlooked, pages)
+        value = self._rates.sent(stream) * estimates.of_polling(self._rates.births(stream), unlooked, pages)
         return Rank(value).by_age(state.looked_at, picture, now).given(probe)
 
 

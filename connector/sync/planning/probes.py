@@ -1,15 +1,19 @@
-"""A probe: one thing worth asking Beamer for, which may take several pages."""
+"""Probes: candidates for the next request, and what planning them needs to know."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from connector.beamer.asking import Ask
-from connector.beamer.catalogue import Stream
-from connector.beamer.pages import Habits, Place, iso, params_of
-from connector.sync.lists.looks import Look
-from connector.sync.lists.sweeps import Sweep
-from connector.sync.lists.windows import Window
+from connector.beamer.pagination import Habits, Place, iso, params_of
+from connector.beamer.request import Ask
+from connector.beamer.streams import Stream, children
+from connector.domain.state import Progress
+from connector.sync.lists import blocks, passes
+from connector.sync.lists.blocks import Look
+from connector.sync.lists.count_windows import Window
+from connector.sync.lists.passes import Sweep
+from connector.sync.policy import Policy
 
 NO_PARENT = "0"
 
@@ -31,11 +35,14 @@ class Probe:
     window that an audit begins with, and a `thorough` one reads every window and list whole, whatever counts
     and counters say.
 
+    `tries`: how many parts of the list have failed in this run; `shown`: how many pages it has had there.
+
     `of` is the number of the list that a backfill reads with it.
 
     `worth` is in row-hours per request, `overdue` in hours; `needs` is how
     many requests should be at hand before it is asked, and `kept` how many of those are for its further pages
-    once it is `going_on`. An `unseen` one reads pages of parents that were never seen before.
+    once it is `going_on`. An `unseen` one reads pages of parents that were never seen before. An `announced`
+    one reads a list whose counter showed more than `max_age` ago that rows wait there: it comes first.
     """
 
     stream: Stream
@@ -53,7 +60,10 @@ class Probe:
     needs: float = 1.0
     kept: int = 0
     going_on: bool = False
+    tries: int = 0
+    shown: int = 0
     unseen: bool = False
+    announced: bool = False
     audit: bool = False
     window: Window | None = None
     whole: bool = False
@@ -91,6 +101,19 @@ class Probe:
             raise ValueError("a probe reads a block or a list")
         return reading.place
 
+    @property
+    def begun(self) -> bool:
+        """Whether it reads a list of which a page was shown, and no newer rows are asked for first."""
+        sweep = self.sweep
+        return sweep is not None and not sweep.front and bool(sweep.pages or sweep.hole or sweep.resumed)
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether the page that is asked next may lie behind the list's last one."""
+        if self.look:
+            return blocks.may_be_over(self.look)
+        return self.sweep is not None and passes.may_be_over(self.sweep)
+
 
 def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:
     """The request for a probe's next page, with documented parameters only."""
@@ -102,3 +125,25 @@ def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:
     if stream.filtered and ignore_filters:
         params["ignoreFilters"] = "true"
     return Ask(stream.path_for(probe.parent), tuple(params.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a plan is made from.
+
+    `at_hand` requests may be spent at once and `per_day` come in; None without a limit. A run that may spend
+    a few only has no more at hand.
+    """
+
+    catalogue: Mapping[str, Stream]
+    policy: Policy
+    progress: Progress
+    first_page: int | None
+    per_day: float | None = None
+    at_hand: float | None = None
+
+    def below(self, stream: Stream) -> tuple[Stream, ...]:
+        """The child streams of a stream that are sent."""
+        return tuple(
+            child for child in children(self.catalogue, stream.name) if child.name in self.policy.streams
+        )

@@ -1,0 +1,241 @@
+"""Paging through a list: where a page ends, what its order shows, whether it is the last one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import pairwise
+
+from connector.clock import SECOND
+from connector.errors import BadAnswer
+
+# So many different dates on a page of ten stand in order by chance once in 720 pages, or less often.
+CLEAR = 4
+
+
+class Order(StrEnum):
+    """The order of dates on a page; UNKNOWN where it shows fewer than two."""
+
+    UNKNOWN = "unknown"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How this account's lists were seen to answer; None where it was not seen yet.
+
+    `page_rows`: how many rows a full page holds, where that was seen to be fewer than the reference says.
+    """
+
+    order: Order = Order.UNKNOWN
+    first_page: int | None = None
+    short_ends: bool | None = None
+    page_rows: int | None = None
+
+    def full(self, cap: int) -> int:
+        """Return how many rows a full page holds, of `cap` by the reference."""
+        return min(cap, self.page_rows or cap)
+
+    @property
+    def second_page(self) -> int:
+        """The number of the page behind the first; 1 until it was seen to be the first once more."""
+        return 2 if self.first_page == 1 else 1
+
+
+def order_of(dates: Sequence[datetime]) -> Order:
+    if len(set(dates)) < 2:
+        return Order.UNKNOWN
+    pairs = list(pairwise(dates))
+    if all(a >= b for a, b in pairs):
+        return Order.NEWEST
+    if all(a <= b for a, b in pairs):
+        return Order.OLDEST
+    return Order.NONE
+
+
+def clear_order(dates: Sequence[datetime]) -> Order:
+    """The order of dates where chance can hardly have made it, else UNKNOWN."""
+    return order_of(dates) if len(set(dates)) >= CLEAR else Order.UNKNOWN
+
+
+def with_order(habits: Habits, seen: Order) -> Habits:
+    """Two rows stand in some order by chance, so one page out of order outweighs all that were in order."""
+    if seen in (Order.UNKNOWN, habits.order) or habits.order is Order.NONE:
+        return habits
+    return replace(habits, order=seen if habits.order is Order.UNKNOWN else Order.NONE)
+
+
+def with_short_end(habits: Habits, *, ended: bool) -> Habits:
+    """One row behind a short page outweighs all short pages that had nothing behind them."""
+    return habits if habits.short_ends is False else replace(habits, short_ends=ended)
+
+
+def with_page_rows(habits: Habits, count: int, before: int | None, cap: int) -> Habits:
+    """Learn how many rows a page holds; `before` is how many a short page held that others stood behind.
+
+    A larger page than the largest one lately seen outweighs that.
+    """
+    if before and count <= before < habits.full(cap):
+        return replace(habits, page_rows=before)
+    if habits.page_rows is not None and count > habits.page_rows:
+        return replace(habits, page_rows=count if count < cap else None)
+    return habits
+
+
+def with_first_page(habits: Habits, first: int) -> Habits:
+    return replace(habits, first_page=first) if habits.first_page is None else habits
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a reading stands: the next request's window and page, and what the page before held.
+
+    `page` is the number that is asked for; 0 is asked without one. `behind_short` marks a request that
+    only looks behind a page that was not full. `again` counts how often the page before was shown again.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    page: int = 0
+    last: tuple[str, ...] = ()
+    behind_short: bool = False
+    empty: int = 0
+    again: int = 0
+
+    @classmethod
+    def around(cls, since: datetime | None, until: datetime | None = None) -> "Place":
+        """The first page of a range, asked a second wider: `dateFrom` and `dateTo` may be exclusive."""
+        return cls(since and since - SECOND, until and until + SECOND)
+
+
+def asked(place: Place, habits: Habits) -> Place:
+    """A place kept from before it was known that page 1 is the first goes on behind it."""
+    return replace(place, page=habits.second_page) if place.page == 1 else place
+
+
+def params_of(place: Place, habits: Habits, cap: int) -> dict[str, str]:
+    """The query parameters that ask for a place; `page` is left out for the first page."""
+    params = {"maxResults": str(cap)}
+    if place.since:
+        params["dateFrom"] = iso(place.since)
+    if place.until:
+        params["dateTo"] = iso(place.until)
+    if place.page:
+        params["page"] = str(asked(place, habits).page)
+    return params
+
+
+def iso(moment: datetime) -> str:
+    """A date as the reference writes it, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+__all__ = ["Habits", "Order", "Place", "Seen", "Turn", "Way", "iso", "order_of", "params_of", "turn"]
+
+# Where rows are filtered after a page is cut, an empty page may stand in the middle of a list.
+EMPTY_PAGES_THAT_END = 3
+# So often a page may come again before the list counts as one that has no other.
+MOST_REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A page as paging sees it: one entry per raw row, usable or not."""
+
+    ids: tuple[str, ...]
+    dates: tuple[datetime, ...]
+    count: int
+
+    @property
+    def order(self) -> Order:
+        return order_of(self.dates)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to read on: `cap` rows a page; by date each page overlaps the one before by a known row."""
+
+    cap: int
+    by_date: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What follows from a page: the next place, or None at the end of the list.
+
+    `repeat` says that the page was the one before it once more and that its rows do not count.
+    """
+
+    habits: Habits
+    next: Place | None
+    repeat: bool = False
+
+
+def turn(place: Place, page: Seen, habits: Habits, way: Way) -> Turn:
+    """Judge one page on its raw rows.
+
+    Raises BadAnswer when the list keeps showing one page.
+    """
+    place = asked(place, habits)
+    if page.count and page.ids == place.last:
+        return Turn(habits, _past_repeat(place, page, habits, way), repeat=True)
+    learnt = _learnt(place, page, habits, way.cap)
+    if page.count >= learnt.full(way.cap):
+        return Turn(learnt, _by_date(place, page, learnt) if way.by_date else _next_page(place, page, learnt))
+    return _after_short(place, page, learnt)
+
+
+def _past_repeat(place: Place, page: Seen, habits: Habits, way: Way) -> Place:
+    """Go past a page that comes twice: counting starts at 1, or a whole page of rows came in between.
+
+    Which of the two, the first page tells when it is asked once more. It matters: a wrong 1 would skip
+    the second page of every list without a sign.
+    """
+    if place.page == 0 and place.again == 1:
+        return replace(place, page=2, again=2)
+    if place.page == 0 or place.again >= MOST_REPEATS:
+        raise BadAnswer("a page repeats the one before it")
+    if place.page == 1 and habits.first_page is None and page.count >= way.cap:
+        return replace(place, page=0, again=1)
+    return replace(place, page=place.page + 1, again=place.again + 1)
+
+
+def _learnt(place: Place, page: Seen, habits: Habits, cap: int) -> Habits:
+    learnt = with_order(habits, page.order)
+    behind = place.behind_short and page.count and not place.empty
+    learnt = with_page_rows(learnt, page.count, len(place.last) if behind else None, cap)
+    if place.behind_short:
+        learnt = with_short_end(learnt, ended=page.count == 0)
+    if place.page == 1 and place.last and not set(page.ids) & set(place.last):
+        return with_first_page(learnt, 0)
+    if place.page == 2 and place.again == 2 and page.count:
+        return with_first_page(learnt, 1)
+    return learnt
+
+
+def _after_short(place: Place, page: Seen, habits: Habits) -> Turn:
+    empty = place.empty + 1 if page.count == 0 else 0
+    if habits.short_ends is True or empty >= EMPTY_PAGES_THAT_END:
+        return Turn(habits, None)
+    return Turn(habits, replace(_next_page(place, page, habits), behind_short=True, empty=empty))
+
+
+def _next_page(place: Place, page: Seen, habits: Habits) -> Place:
+    number = place.page + 1 if place.page else habits.second_page
+    return Place(place.since, place.until, number, page.ids)
+
+
+def _by_date(place: Place, page: Seen, habits: Habits) -> Place:
+    """Go on by date, a second wider than the last row, as far as that gets anywhere.
+
+    Deletions shift pages but not dates, so a row cannot slip past. Where a whole page shares a second, or
+    the list may have no order, there is no way on by date, and the next page is asked for by number.
+    """
+    order = Order.NONE if habits.order is Order.NONE else clear_order(page.dates)
+    if order is Order.NEWEST and (bound := page.dates[-1] + SECOND) < page.dates[0]:
+        return Place(place.since, bound, last=page.ids)
+    if order is Order.OLDEST and (bound := page.dates[-1] - SECOND) > page.dates[0]:
+        return Place(bound, place.until, last=page.ids)
+    return _next_page(place, page, habits)

@@ -1,0 +1,184 @@
+"""The seven streams: where each is read, what its rows hold, which counters count them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector.beamer.rows import Field, Unreadable, flag, integer, mapping, storable, text
+
+
+def _all(value: Any) -> list[Mapping[str, Any]]:
+    # The reference's schema names one translation, its examples show a list of them.
+    items = [value] if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        raise Unreadable("not a list")
+    return [each for each in items if isinstance(each, dict)]
+
+
+def _first(value: Any, name: str) -> str | None:
+    found = next(iter(_all(value)), {}).get(name)
+    if isinstance(found, list):
+        # Some of Beamer's clients read links as lists.
+        found = next((each for each in found if isinstance(each, str) and each), None)
+    return storable(found) if isinstance(found, str) and found else None
+
+
+def title(value: Any) -> str | None:
+    return _first(value, "title")
+
+
+def link_url(value: Any) -> str | None:
+    return _first(value, "linkUrl")
+
+
+def permalink(value: Any) -> str | None:
+    return _first(value, "permalink")
+
+
+def languages(value: Any) -> list[str]:
+    """The language codes as Beamer writes them, in its order."""
+    return [storable(each["language"]) for each in _all(value) if isinstance(each.get("language"), str)]
+
+
+USER = {
+    "user_id": Field(text, ("userId",)),
+    "email": Field(text, ("userEmail",), optional=True),
+    # Feature requests spell it with a lower n (observed-facts.md).
+    "first_name": Field(text, ("userFirstName", "userFirstname"), optional=True),
+    "last_name": Field(text, ("userLastName", "userLastname"), optional=True),
+    "attributes": Field(mapping, ("userCustomAttributes",), optional=True),
+    "url": Field(text, ("url",), optional=True),
+}
+TEAM = {
+    "internal": Field(text, ("internalUserEmail", "internalUserFirstname", "internalUserLastname"), True),
+    "visible": Field(flag, ("visible",), optional=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One collection of Beamer's.
+
+    `cap` is the most rows a page holds; `counters` are the fields of the parent's row that count this
+    stream's rows; `params` go with every request; `settles` marks rows whose text may come later;
+    `filtered` lists hide segmented rows unless asked with `ignoreFilters`.
+    """
+
+    name: str
+    kind: str
+    path: str
+    fields: Mapping[str, Field]
+    cap: int = 10
+    parent: str | None = None
+    counters: tuple[str, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    by_user: bool = True
+    settles: bool = False
+    filtered: bool = False
+
+    def path_for(self, parent: str) -> str:
+        return self.path.format(parent=parent)
+
+
+POSTS = Stream(
+    "posts",
+    "post",
+    "/posts",
+    {
+        "title": Field(title, ("translations",), optional=True),
+        "languages": Field(languages, ("translations",), optional=True),
+        "link_url": Field(link_url, ("translations",), optional=True),
+        "category": Field(text, ("category",), optional=True),
+        "published": Field(flag, ("published",), optional=True),
+        "pinned": Field(flag, ("pinned",), optional=True),
+        "views": Field(integer, ("views",), optional=True),
+        "unique_views": Field(integer, ("uniqueViews",), optional=True),
+        "clicks": Field(integer, ("clicks",), optional=True),
+    },
+    # A listed post counts as viewed unless told otherwise, and by-id reads cannot be told (reference).
+    params={"saveViews": "false", "ignoreRequestDetails": "true"},
+    by_user=False,
+    filtered=True,
+)
+COMMENTS = Stream(
+    "comments",
+    "comment",
+    "/posts/{parent}/comments",
+    {"title": Field(text, ("postTitle",), optional=True), "text": Field(text, ("text",)), **USER},
+    parent="posts",
+    counters=("feedbacks",),
+)
+REACTIONS = Stream(
+    "reactions",
+    "reaction",
+    "/posts/{parent}/reactions",
+    {"title": Field(text, ("postTitle",), optional=True), "reaction": Field(text, ("reaction",)), **USER},
+    parent="posts",
+    counters=("positiveReactions", "neutralReactions", "negativeReactions"),
+)
+NPS = Stream(
+    "nps",
+    "nps",
+    "/nps",
+    {
+        "score": Field(integer, ("score",)),
+        "text": Field(text, ("feedback",)),
+        "ref_url": Field(text, ("refUrl",), optional=True),
+        **USER,
+    },
+    cap=100,
+    settles=True,
+)
+FEATURE_REQUESTS = Stream(
+    "feature_requests",
+    "request",
+    "/requests",
+    {
+        "title": Field(title, ("translations",), optional=True),
+        "permalink": Field(permalink, ("translations",), optional=True),
+        "category": Field(text, ("category",), optional=True),
+        "status": Field(text, ("status",), optional=True),
+        **USER,
+        **TEAM,
+    },
+)
+FEATURE_REQUEST_COMMENTS = Stream(
+    "feature_request_comments",
+    "requestcomment",
+    "/requests/{parent}/comments",
+    {
+        "title": Field(text, ("featureRequestTitle",), optional=True),
+        "text": Field(text, ("text",)),
+        "automatic": Field(flag, ("actionComment",), optional=True),
+        **USER,
+        **TEAM,
+    },
+    parent="feature_requests",
+    counters=("commentsCount",),
+)
+FEATURE_REQUEST_VOTES = Stream(
+    "feature_request_votes",
+    "vote",
+    "/requests/{parent}/votes",
+    {"title": Field(text, ("featureRequestTitle",), optional=True), **USER},
+    parent="feature_requests",
+    counters=("votesCount",),
+)
+
+CATALOGUE: Mapping[str, Stream] = {
+    stream.name: stream
+    for stream in (
+        POSTS,
+        COMMENTS,
+        REACTIONS,
+        NPS,
+        FEATURE_REQUESTS,
+        FEATURE_REQUEST_COMMENTS,
+        FEATURE_REQUEST_VOTES,
+    )
+}
+
+
+def children(catalogue: Mapping[str, Stream], parent: str) -> tuple[Stream, ...]:
+    """The streams whose rows belong to rows of `parent`."""
+    return tuple(stream for stream in catalogue.values() if stream.parent == parent)

@@ -1,0 +1,353 @@
+"""`backfill`: history, estimated first, then brought as far as it may go."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+from typing import Annotated, Any
+
+import typer
+
+from connector import compose, heap
+from connector.beamer.streams import CATALOGUE
+from connector.cli.connection_run import narrowed, note_outcome, open_run
+from connector.cli.context import Session, open_session
+from connector.cli.exit_codes import stopping
+from connector.cli.options import (
+    ConfigFile,
+    ConnectionName,
+    EnvFile,
+    MostRequests,
+    NewStore,
+    OutputFormat,
+    parsed,
+    stream_names,
+)
+from connector.cli.output import Output, Reporter, Result, echo_err, progress_bar, render
+from connector.config import Connection, values
+from connector.errors import ConnectorError, Exit
+from connector.reporting import summary
+from connector.reporting.status_json import backfill_dict
+from connector.state import backfills
+from connector.state.backfills import Backfill, Range
+from connector.state.engine import Store
+from connector.state.ledger import Balance
+from connector.sync.backfill.counting import counted_estimate
+from connector.sync.backfill.estimate import Estimate
+from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
+from connector.sync.context import Parts
+from connector.sync.delivery import ThreadCourier
+from connector.sync.report import Report
+from connector.sync.run import Outcome
+
+app = typer.Typer(rich_markup_mode=None)
+
+# Segment answers in about 100 ms: with four batches in flight, delivery keeps up with reading.
+LANES = 4
+# Freed memory is given back to the system after so many pages.
+TRIM_EVERY = 200
+HOLDS_SOMETHING = "Give a range that holds something; without --until it ends now."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillOptions:
+    """What the command line asked for. `share` is of the requests that are left of the month."""
+
+    since: datetime
+    until: datetime | None
+    streams: tuple[str, ...]
+    max_requests: int | None
+    share: float | None
+    resend: bool
+    again: bool
+    integrations: dict[str, Any] | None
+    dry_run: bool
+    yes: bool
+
+
+class Unclear(ConnectorError):
+    """The options of a backfill leave open what it has to know."""
+
+    code = "BS-064"
+    exit = Exit.USAGE
+    default_means = "Nothing was read or sent."
+
+
+@app.command()
+def backfill(
+    since: Annotated[str, typer.Option("--since", help="The first date, such as 2024-01-01 (UTC).")],
+    until: Annotated[
+        str | None, typer.Option("--until", help="The date before which it ends.", show_default="now")
+    ] = None,
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option("--stream", help="Only this stream; may be repeated.", autocompletion=stream_names),
+    ] = None,
+    max_requests: MostRequests = None,
+    share: Annotated[
+        str | None,
+        typer.Option("--share", help="Spend at most this share of what is left of the month: 50%."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate what it costs, with a few counts at most.")
+    ] = False,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="Send again what was sent, under the same messageId.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read a range once more that was brought already.")
+    ] = False,
+    integrations: Annotated[
+        str | None,
+        typer.Option("--integrations", help='Where history may go: \'{"All": false, "Amplitude": true}\'.'),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Send to every destination without asking whether that is meant.")
+    ] = False,
+    output: OutputFormat = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Bring history: rows older than the syncs' start date, with their own timestamps.
+
+    It can be stopped at any time; the same command goes on where it stood, on any machine with the store.
+
+    Example: beamer-segment backfill --since 2024-01-01 --max-requests 300
+    """
+    options = BackfillOptions(
+        since=parsed(values.moment, since, "--since"),
+        until=parsed(values.moment, until, "--until"),
+        streams=tuple(stream or ()),
+        max_requests=max_requests,
+        share=parsed(values.share, share, "--share"),
+        resend=resend,
+        again=again,
+        integrations=parsed(values.json_object, integrations, "--integrations"),
+        dry_run=dry_run,
+        yes=yes,
+    )
+    session, reporter = open_session(config, env_file), Reporter(output)
+    chosen = session.settings.connection(connection)
+    with session.store(new_store) as store, stopping(session.clock) as signalled:
+        done = bring_history(session, store, chosen, options, typer.confirm, reporter)
+    result = Result({"connections": [done]}, exit=signalled() or done["exit"])
+    raise typer.Exit(render("backfill", result, output))
+
+
+def bring_history(
+    session: Session,
+    store: Store,
+    connection: Connection,
+    options: BackfillOptions,
+    confirm: Callable[[str], bool],
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Estimate, ask for confirmation, and read; `confirm` asks a question at the terminal."""
+    heap.keep_small()
+    with open_run(session, store, connection, tries=not options.dry_run) as opened:
+        return _backfill(session, opened.parts, connection, options, confirm, reporter)
+
+
+def _backfill(
+    session: Session,
+    parts: Parts,
+    connection: Connection,
+    options: BackfillOptions,
+    confirm: Callable[[str], bool],
+    reporter: Reporter,
+) -> dict[str, Any]:
+    wanted = _range(parts, connection, options)
+    earlier = backfills.find(parts.store, connection.name, wanted)
+    if earlier and earlier.finished_at and not options.again:
+        reporter.summary([_finished(connection.name, earlier)])
+        return {"connection": connection.name, "exit": 0, "backfill": backfill_dict(earlier)}
+    unfinished = earlier if earlier and not earlier.finished_at else None
+    estimated = None if unfinished else counted_estimate(parts, wanted)
+    reporter.summary(_before(connection.name, wanted, unfinished, estimated, parts))
+    data = {"connection": connection.name, "estimate": estimated and estimated.as_dict()}
+    if options.dry_run:
+        return {**data, "exit": 0, "backfill": unfinished and backfill_dict(unfinished)}
+    allowance = _allowance(parts, options)
+    where = options.integrations if options.integrations is not None else connection.backfill_integrations
+    if where is None and not unfinished:
+        _confirm_destinations(options, confirm)
+    # With lists that no sync has seen, the estimate is a lower bound: the bar shows no end then.
+    expected = estimated.most_requests if estimated and not estimated.unknown else None
+    order = BackfillOrder(wanted, where, allowance, expected, again=options.again)
+    outcome, history = _go(parts, order)
+    return {**data, **_ended(session, parts, connection, outcome, history, reporter)}
+
+
+def _go(parts: Parts, order: BackfillOrder) -> tuple[Outcome, Backfill]:
+    trimmed = 0
+    with progress_bar(f"{parts.identity.name}: backfill") as update:
+
+        def on_progress(report: Report, history: Backfill) -> None:
+            nonlocal trimmed
+            update(history.requests + report.asked, history.expected, report)
+            if report.asked - trimmed >= TRIM_EVERY:
+                trimmed = report.asked
+                heap.give_back()
+
+        return BackfillRun(parts, order, courier=ThreadCourier, lanes=LANES, on_progress=on_progress).go()
+
+
+def _range(parts: Parts, connection: Connection, options: BackfillOptions) -> Range:
+    now = parts.clock.now()
+    for option, date in (("--since", options.since), ("--until", options.until or now)):
+        try:
+            values.believable(date, now)
+        except ValueError as error:
+            raise Unclear(f"{option}: {error}.", todo=HOLDS_SOMETHING) from None
+    if (options.until or now) <= options.since:
+        end = "--until" if options.until else "Now"
+        raise Unclear(f"{end} is not later than --since.", todo=HOLDS_SOMETHING)
+    narrowed(connection, options.streams)
+    chosen = options.streams or connection.streams
+    names = tuple(name for name in CATALOGUE if name in chosen)
+    return Range(options.since, options.until, names, judging(parts.policy), options.resend)
+
+
+def _finished(name: str, earlier: Backfill) -> str:
+    return (
+        f"{name}: this range was brought already, by {earlier.finished_at:%Y-%m-%d %H:%M} UTC, "
+        f"with {earlier.requests:,} requests; --again reads it once more"
+    )
+
+
+# --- before -------------------------------------------------------------------------------------------
+
+
+def _before(
+    name: str, wanted: Range, unfinished: Backfill | None, estimated: Estimate | None, parts: Parts
+) -> list[str]:
+    until = f"{wanted.until:%Y-%m-%d %H:%M} UTC" if wanted.until else "now"
+    title = f"{name}: history from {wanted.since:%Y-%m-%d %H:%M} UTC until {until}"
+    if unfinished:
+        of = "" if unfinished.expected is None else f" of about {unfinished.expected:,}"
+        return [f"{title}: going on after {unfinished.requests:,}{of} requests, {unfinished.rows:,} rows"]
+    if estimated is None:
+        return [title]
+    requests, rows = (
+        _span(estimated.requests, estimated.most_requests),
+        _span(estimated.rows, estimated.most_rows),
+    )
+    lines = [
+        title,
+        f"  about {requests} requests: {_how_long(estimated.most_requests, parts)}",
+        f"  {rows} rows, of at most {estimated.users:,} different users; "
+        "each whom Segment has not seen this month counts as a monthly tracked user",
+    ]
+    if estimated.unknown:
+        lines.append(
+            f"  not counted: {', '.join(estimated.unknown)}; no sync has looked yet, "
+            "and each list that is not empty adds a request or more"
+        )
+    if wanted.resend:
+        lines.append(
+            "  what was sent before is sent once more under the same messageId: Segment drops what it got "
+            "within a day, but destinations may see older events twice"
+        )
+    return lines
+
+
+def _span(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _how_long(requests: int, parts: Parts) -> str:
+    """Say how long so many requests take, by the rate limit or by what is left of the month."""
+    balance, limits = parts.ledger.balance(parts.clock.now()), parts.ledger.limits
+    if balance.closed_until:
+        return f"none can be made before {balance.closed_until:%Y-%m-%d %H:%M} UTC (429)"
+    if balance.left is None or requests <= balance.left:
+        return f"{_lasts(requests / limits.per_second)} at {limits.per_second:g} a second"
+    left = f"{balance.left:,} are left of the month" if balance.left else "none is left of the month"
+    again = f" until {balance.again:%Y-%m-%d %H:%M} UTC" if balance.again and not balance.left else ""
+    whole = f"; it takes {ceil(requests / limits.usable)} months' whole quota" if limits.usable else ""
+    return f"{left}{again}{whole}"
+
+
+def _lasts(seconds: float) -> str:
+    if seconds < 120:
+        return f"{ceil(seconds)} s"
+    return f"{ceil(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _allowance(parts: Parts, options: BackfillOptions) -> int | None:
+    """Return how many requests the backfill may spend; None without a limit."""
+    left = parts.ledger.balance(parts.clock.now()).left
+    if left is None:
+        return options.max_requests
+    if options.max_requests is None and options.share is None:
+        raise Unclear(
+            f"This plan has a monthly limit, and {left:,} requests are left of it.",
+            todo="Say how many of them history may take: --max-requests 300, or --share 50%.",
+        )
+    allowed = left if options.share is None else int(left * options.share)
+    return min(allowed, left if options.max_requests is None else options.max_requests)
+
+
+def _confirm_destinations(options: BackfillOptions, confirm: Callable[[str], bool]) -> None:
+    echo_err(
+        "History goes to every destination of the Segment source: some take no old data, some act on each "
+        'event.\nTo choose: --integrations \'{"All": false, "Amplitude": true}\''
+    )
+    if options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise Unclear("Nobody can be asked whether that is meant.", todo="Say so: --yes.")
+    if not confirm("Send it to all of them?"):
+        raise Unclear("It was not meant.", todo="Choose with --integrations.")
+
+
+# --- after --------------------------------------------------------------------------------------------
+
+
+def _ended(
+    session: Session,
+    parts: Parts,
+    connection: Connection,
+    outcome: Outcome,
+    history: Backfill,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    now = session.clock.now()
+    note_outcome(parts.store, connection, outcome, now)
+    balance = parts.ledger.balance(now)
+    differs = any(not difference.settled for difference in outcome.report.differences)
+    lines = [
+        *summary.lines(connection.name, outcome, balance, connection.limit_text),
+        f"  {_how_far(history, balance, parts.ledger.limits.usable, differs=differs)}",
+    ]
+    reporter.summary(lines, error=outcome.error and compose.of_connection(outcome.error, connection))
+    return {
+        **summary.as_dict(connection.name, outcome, balance, connection.limit_text),
+        "exit": int(outcome.exit),
+        "backfill": backfill_dict(history),
+    }
+
+
+def _how_far(history: Backfill, balance: Balance, usable: int | None, *, differs: bool) -> str:
+    """Say what remains, and how much quota it takes."""
+    if history.finished_at:
+        did = f"{history.requests:,} requests, {history.rows:,} rows, {history.events:,} events"
+        return f"backfill complete: {did} in all"
+    left = max(1, history.expected - history.requests) if history.expected else None
+    said = f"backfill not complete after {history.requests:,} requests"
+    if differs:
+        return (
+            f"{said}: Beamer counts more rows than its lists show; the same command looks again, and "
+            f"believes the lists where they show the same after an hour"
+        )
+    if left is None:
+        return f"{said}; the same command goes on"
+    said = f"{said}; about {left:,} remain, and the same command goes on"
+    if balance.left is None or usable is None or not usable:
+        return said
+    if left <= balance.left:
+        return f"{said} (as many are left this month)"
+    return f"{said} (that is {ceil(left / usable)} months' whole quota)"

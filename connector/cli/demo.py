@@ -1,0 +1,162 @@
+"""`demo` and `sandbox`: the whole way on this machine, with a made-up Beamer account and Segment."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+
+from connector import compose
+from connector.beamer.streams import CATALOGUE
+from connector.cli.exit_codes import stopping
+from connector.cli.options import OutputFormat
+from connector.cli.output import Output, Reporter, Result, render, spinner, table_lines
+from connector.clock import SystemClock
+from connector.config import Settings, load
+from connector.errors import ConfigurationError
+from connector.logs import Redaction, set_up
+from connector.sandbox import Company, Sandbox
+from connector.sandbox.sandbox import environment
+from connector.sandbox.switches import MONTHLY
+from connector.state import schema
+from connector.state.engine import Store, open_store
+from connector.sync.run import Outcome, Run
+
+app = typer.Typer(rich_markup_mode=None)
+Seed = Annotated[int, typer.Option("--seed", help="Another number makes another company.")]
+
+NAME = "beamer-segment"
+HOURS = 26
+HEAD = (
+    "A made-up Beamer account and a made-up Segment are up on loopback: "
+    "no keys, and nothing leaves this machine."
+)
+NEXT = """Where to go next:
+  {0} sandbox      the same account, to point a sync at from another terminal
+  {0} check        with your own keys in the environment (`init` asks for them)
+  {0} sync         from cron, as often as you like: the month's budget is kept"""
+
+
+class SandboxClock(SystemClock):
+    """This machine's clock, put forward as the demo's time passes."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__()
+        self._sandbox = sandbox
+
+    def now(self) -> datetime:
+        return self._sandbox.now()
+
+
+@app.command()
+def demo(seed: Seed = 7, output: OutputFormat = Output.TEXT) -> None:
+    """Run the whole way on this machine: a made-up Beamer account, three syncs, a made-up Segment."""
+    set_up("WARNING", "auto", Redaction(()))
+    reporter = Reporter(output)
+    made_up = Sandbox(Company(seed=seed), now=SystemClock().now().replace(microsecond=0), speed=1.0)
+    with tempfile.TemporaryDirectory() as folder, made_up.serve() as served:
+        reporter.summary([HEAD])
+        settings = load({**environment(served, made_up), "LOG_LEVEL": "warning"})
+        clock = SandboxClock(made_up)
+        store = open_store(f"sqlite:///{Path(folder) / 'state.sqlite'}")
+        schema.ready(store, clock.now())
+        first = _sync("First sync", settings, store, clock)
+        made_up.advance(timedelta(hours=HOURS))
+        reporter.summary([f"… {HOURS} hours go by: users comment, react, vote and answer surveys …"])
+        second = _sync("Second sync", settings, store, clock)
+        third = _sync("Third sync, at once", settings, store, clock)
+        store.close()
+    outcomes = {"first": first, f"{HOURS} h later": second, "at once": third}
+    messages = made_up.segment.messages
+    code = max(int(outcome.exit) for outcome in outcomes.values())
+    data = {"syncs": [_as_dict(*each) for each in outcomes.items()], "messages": messages}
+    raise typer.Exit(render("demo", Result(data, _lines(outcomes, messages), code), output))
+
+
+def _sync(what: str, settings: Settings, store: Store, clock: SandboxClock) -> Outcome:
+    connection = settings.connection()
+    with compose.working(settings, connection, store, clock) as parts, spinner(what) as show:
+        return Run(
+            parts, on_progress=lambda report: show(f"{report.asked} requests, {report.sent} sent")
+        ).go()
+
+
+def _as_dict(name: str, outcome: Outcome) -> dict[str, Any]:
+    report = outcome.report
+    return {
+        "sync": name,
+        "rows_new": dict(report.new),
+        "sent": report.sent,
+        "requests_spent": report.asked,
+    }
+
+
+def _lines(outcomes: Mapping[str, Outcome], messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    reports = [outcome.report for outcome in outcomes.values()]
+    rows: list[tuple[object, ...]] = [
+        (stream, *(report.new[stream] for report in reports)) for stream in CATALOGUE
+    ]
+    rows += [
+        ("sent to Segment", *(report.sent for report in reports)),
+        ("held back", *(report.held.total() for report in reports)),
+        ("requests spent", *(report.asked for report in reports)),
+    ]
+    yield from table_lines("\nNew rows, and what became of them", ("stream", *outcomes), rows)
+    ids = Counter(message["messageId"] for message in messages)
+    twice = sum(count > 1 for count in ids.values())
+    yield f"\nSegment holds {len(messages)} events, {twice} of them twice. By name:"
+    names = Counter(message["event"] for message in messages)
+    yield from table_lines("", ("event", "count"), sorted(names.items()))
+    comments = [message for message in messages if message["event"] == "Post Commented"]
+    yield "\nOne of them, whole:"
+    yield json.dumps((comments or messages)[-1], indent=2, ensure_ascii=False)
+    yield "\n" + NEXT.format(called(sys.argv[0], shutil.which(NAME)))
+
+
+@app.command()
+def sandbox(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65534, help="Beamer's port; Segment's is the next one.")
+    ] = 8700,
+    seed: Seed = 7,
+    speed: Annotated[float, typer.Option("--speed", min=0, help="Sandbox seconds in a real second.")] = 1.0,
+    plan: Annotated[str, typer.Option("--plan", help="The account's plan.")] = "pro",
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Serve a made-up Beamer account and a made-up Segment on loopback, until interrupted."""
+    if plan not in MONTHLY:
+        raise typer.BadParameter(f"There is no plan {plan!r}; the plans are {', '.join(MONTHLY)}.")
+    clock = SystemClock()
+    made_up = Sandbox(Company(seed=seed), plan=plan, now=clock.now().replace(microsecond=0), speed=speed)
+    try:
+        served = made_up.serve(port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The ports {port} and {port + 1} cannot be served: {error.strerror}.",
+            means="Nothing was started.",
+            todo="Give another one with --port; 0 takes any two that are free.",
+        ) from None
+    with tempfile.TemporaryDirectory(prefix="beamer-segment-") as folder, served, stopping(clock):
+        variables = {
+            # Of its own: pasted beside a database that holds a real account's state, the two would mix.
+            "DATABASE_URL": f"sqlite:///{folder}/state.sqlite",
+            **environment(served, made_up),
+        }
+        lines = [f"export {name}={quote(value)}" for name, value in variables.items()]
+        render("sandbox", Result({"environment": variables}, [*lines, "# Ctrl-C ends it."]), output)
+        while not clock.stopped:
+            clock.sleep(3600)
+
+
+def called(started: str, on_path: str | None) -> str:
+    """How to call another command from where this one was started: from a clone, NAME is not on the PATH."""
+    if on_path:
+        return NAME
+    return quote(started) if Path(started).name == NAME else f"{quote(sys.executable)} -m connector"

@@ -1,0 +1,165 @@
+"""How a command exits: with an exit code and, if JSON was requested, with one JSON object in any case."""
+
+import _thread
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from itertools import pairwise, takewhile
+from pathlib import Path
+from typing import Any
+
+from typer import Abort, BadParameter
+
+from connector.cli.output import echo_err, echo_json, print_error, print_unexpected
+from connector.clock import SystemClock
+from connector.errors import ConnectorError, Exit, Misused, NotConfirmed, OutputFailed
+from connector.terminal import finish
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Several connections exit differently; the command exits with the first of these.
+WORST_FIRST = (78, 1, 69, 77, 65, 75)
+
+# What the parser raises. Newer versions of typer do not depend on click, so it cannot be imported.
+UsageError: Any = BadParameter.__base__
+
+# Standard input, output and error are the files 0, 1 and 2.
+LAST_STANDARD = 2
+
+
+class Signalled(SystemExit):
+    """A signal that ends the process at once; the open transaction is rolled back."""
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code of a command whose parts exited with these."""
+    distinct = set(codes)
+    return next((code for code in WORST_FIRST if code in distinct), max(distinct, default=0))
+
+
+@contextmanager
+def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Callable[[], int]]:
+    """On a signal, finish the current page and batch, and stop; yield a function that returns the exit code.
+
+    `second_at_once`: a second signal ends the process where it stands, as `kill -9` would.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _frame: Any) -> None:
+        received.append(number)
+        if second_at_once and len(received) > 1:
+            os._exit(128 + number)
+        # In a thread: the signal may have come while this one holds the lock inside the clock's event.
+        _thread.start_new_thread(clock.stop, ())
+
+    before = {number: signal.signal(number, stop) for number in _handled()}
+    try:
+        yield lambda: 128 + received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handled() -> list[signal.Signals]:
+    """All signals; without SIGHUP if the process is to outlive its terminal (nohup)."""
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if not (nohup and number is signal.SIGHUP)]
+
+
+def run(command: Callable[[], int | None], words: Sequence[str], groups: Collection[str] = ()) -> None:
+    """Run a command that returns its exit code; print every error as sentences, and exit with its code.
+
+    `words` is the command line; the name of a command in one of `groups` is its first two words.
+    """
+    name = _name(words, groups)
+    _open_closed()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character is no reason to fail.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for number in _handled():
+        signal.signal(number, _raise_signalled)
+    code = _run(command, words, name)
+    if failure := finish():
+        error = OutputFailed(f"Standard output could not be written: {failure}.")
+        print_error(error)
+        code = code or error.exit
+    sys.exit(code)
+
+
+def _run(command: Callable[[], int | None], words: Sequence[str], name: str) -> int:
+    try:
+        return command() or 0
+    except Signalled as signalled:
+        return _end_by(signalled, words, name)
+    except UsageError as error:
+        echo_err(_shown(error))
+        return _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
+    except Abort:
+        unanswered = NotConfirmed("A question was not answered with yes.")
+        if sys.stdin.isatty():
+            echo_err("Aborted!")
+        else:
+            echo_err("")  # the question is still on this line
+            print_error(unanswered)
+        return _end(words, name, unanswered.exit, unanswered.as_dict())
+    except ConnectorError as error:
+        print_error(error)
+        return _end(words, name, error.exit, error.as_dict())
+    except Exception as error:
+        if behind := _signal_behind(error):
+            return _end_by(behind, words, name)
+        print_unexpected(error)
+        return _end(words, name, Exit.UNEXPECTED, unexpected(error))
+
+
+def _shown(error: Any) -> str:
+    """Return what the parser would print: how the command is used, and what is wrong."""
+    lines = StringIO()
+    error.show(lines)
+    return lines.getvalue().rstrip()
+
+
+def _open_closed() -> None:
+    """Open /dev/null in place of a standard stream that was closed (`>&-` in a crontab)."""
+    # Otherwise the database's file gets such a number, and output is written into the database.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD:
+        pass
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def unexpected(error: BaseException) -> dict[str, str]:
+    """Return an unexpected error as JSON, without its own text, which may hold a row or a key."""
+    return {"code": "BS-001", "what": f"unexpected {type(error).__name__}"}
+
+
+def _signal_behind(error: BaseException | None) -> Signalled | None:
+    """Return the signal behind an error: Python wraps what is raised while a class is being created."""
+    while error is not None and not isinstance(error, Signalled):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _end_by(signalled: Signalled, words: Sequence[str], name: str) -> int:
+    echo_err("stopped by a signal")
+    return _end(words, name, int(str(signalled.code)), None)
+
+
+def _name(words: Sequence[str], groups: Collection[str]) -> str:
+    """Return the command's name without its arguments, which may be a person's id."""
+    parts = 2 if words and words[0] in groups else 1
+    return " ".join(takewhile(lambda word: not word.startswith("-"), words[:parts]))
+
+
+def _raise_signalled(number: int, _frame: Any) -> None:
+    raise Signalled(128 + number)
+
+
+def _end(words: Sequence[str], name: str, code: int, error: Mapping[str, str] | None) -> int:
+    if "--output=json" in words or ("--output", "json") in pairwise(words):
+        echo_json({"command": name, "exit": int(code), "error": error})
+    return int(code)

@@ -1,0 +1,84 @@
+"""`forget`: a person is taken out of the store, and kept from coming back."""
+
+from typing import Annotated, Any
+
+import typer
+
+from connector.cli.context import Session, open_session
+from connector.cli.options import ConfigFile, ConnectionName, EnvFile, NewStore, OutputFormat, Yes
+from connector.cli.output import Output, Result, render
+from connector.segment.shaping import user_id
+from connector.state import privacy
+from connector.state.engine import Store
+from connector.state.leases import still, this_process
+from connector.state.privacy import Erased
+from connector.sync.rows.judging import user_of_raw
+
+app = typer.Typer(rich_markup_mode=None)
+
+REMAINS = """What remains, and why:
+  Segment         has what was delivered. Delete it there (Settings > End User Privacy, or a regulation
+                  SUPPRESS_WITH_DELETE by its Public API), and in the destinations it went to.
+  Beamer          has its own rows. Delete the person there, or they stay in the account.
+  this store      ids of rows, without user and text, so that nothing is sent twice; and a keyed digest of
+                  the user id, so that no later sync brings the person back.
+  copies          backups, and files that `db upgrade` left beside a SQLite store (*.before-*). PostgreSQL
+                  keeps deleted rows in its files until it vacuums.
+Rows without this user id cannot be told to be theirs, even if they hold the same address; nor can the title
+of their feature request in a message that waits about somebody else's vote or comment."""
+
+
+@app.command()
+def forget(
+    user: Annotated[str, typer.Option("--user-id", help="The userId that you gave to Beamer.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    yes: Yes = False,
+    output: OutputFormat = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Delete what waits, was refused or is in quarantine of a person, and never send them again.
+
+    Example: beamer-segment forget --user-id 4711
+    """
+    who = user_id(user)
+    if who is None:
+        raise typer.BadParameter("This is no user id; rows without one are never sent under it.")
+    session = open_session(config, env_file, secrets=False)
+    if not yes:
+        typer.confirm("This cannot be undone. Go on?", abort=True, err=True)
+    with session.store(new_store) as store:
+        erased = {name: _erase(session, store, name, who) for name in _names(session, store, connection)}
+    data = {"connections": [_as_dict(name, counts) for name, counts in erased.items()]}
+    lines = [_line(name, counts) for name, counts in erased.items()]
+    render("forget", Result(data, [*lines, REMAINS]), output)
+
+
+def _names(session: Session, store: Store, name: str | None) -> list[str]:
+    """The connection that was named; else every one that is configured or has ever run."""
+    if name is not None:
+        return [session.settings.connection(name).name]
+    configured = [connection.name for connection in session.settings.connections]
+    return list(dict.fromkeys([*configured, *privacy.names(store)]))
+
+
+def _erase(session: Session, store: Store, name: str, user: str) -> Erased:
+    with still(store, name, this_process(), session.clock) as (fence, _):
+        return privacy.erase(store, fence, user, lambda raw: user_of_raw(raw) == user, session.clock.now())
+
+
+def _as_dict(name: str, erased: Erased) -> dict[str, Any]:
+    return {
+        "connection": name,
+        "waiting_deleted": erased.waiting,
+        "refused_deleted": erased.refused,
+        "quarantined_deleted": erased.quarantined,
+    }
+
+
+def _line(name: str, erased: Erased) -> str:
+    return (
+        f"{name}: deleted {erased.waiting} waiting and {erased.refused} refused messages and "
+        f"{erased.quarantined} rows in quarantine; this user's rows are not sent any more."
+    )

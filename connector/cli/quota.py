@@ -1,0 +1,232 @@
+"""`quota`: how the month's budget lasts, and what Beamer's dashboard shows as used."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain
+from math import inf
+from typing import Annotated
+
+import typer
+
+from connector import compose
+from connector.cli.context import Session, open_session
+from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat, parsed
+from connector.cli.output import Output, Result, echo_err, render, table_lines
+from connector.config import Connection, values
+from connector.domain.plans import PLANS
+from connector.errors import ConfigurationError
+from connector.reporting.quota import Offer, Outlook, Quota, quota
+from connector.reporting.status_text import spending_lines, unread_lines
+from connector.state import connections, runs
+from connector.state.engine import Store
+from connector.state.ledger import Balance, Ledger, Limits
+from connector.sync.forecast import Forecast
+from connector.sync.policy import Policy
+
+app = typer.Typer(rich_markup_mode=None)
+quota_app = typer.Typer(invoke_without_command=True)
+app.add_typer(quota_app, name="quota")
+
+EVERY_PLAN = tuple(Connection(plan=plan) for plan in PLANS.values())
+
+
+@quota_app.callback()
+def quota_command(
+    context: typer.Context,
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Show what is spent and left of the month, and how late rows will be; spends no request."""
+    if context.invoked_subcommand is None:
+        _show("quota", open_session(config, env_file, secrets=False), connection, output)
+    elif config or env_file or connection or output is not Output.TEXT:
+        raise typer.BadParameter(f"Put options behind {context.invoked_subcommand}.")
+
+
+@quota_app.command("set-used")
+def set_used(
+    total: Annotated[int, typer.Argument(min=0, help="Requests of this month, by Beamer's dashboard.")],
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            help="The first day that they were counted on (UTC).",
+            show_default="as BEAMER_PERIOD_DAY tells",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Tell how many requests Beamer's dashboard shows as used this month; others spend them, too.
+
+    Unless BEAMER_PERIOD_DAY tells when its count began anew, --since has to, as soon as requests were sent
+    from here on an earlier day: else nobody knows which of them the number holds.
+
+    Example: beamer-segment quota set-used 420 --since 2024-03-15
+    """
+    first = parsed(values.moment, since, "--since")
+    session = open_session(config, env_file, secrets=False)
+    chosen = session.settings.connection(connection)
+    with session.existing() as store:
+        _set_used(session, store, chosen, total, first)
+    _show("quota set-used", session, chosen.name, output)
+
+
+def _set_used(
+    session: Session, store: Store | None, connection: Connection, total: int, since: datetime | None
+) -> None:
+    if store is None:
+        raise ConfigurationError(
+            "There is no state store yet.",
+            means="Nothing was written down.",
+            todo="Run `beamer-segment check --offline`, which makes one, and then this again.",
+        )
+    account = compose.account_of(store, connection)
+    if account is None:
+        raise ConfigurationError(
+            f"Connection '{connection.name}' has not run yet and has no key, which names its account.",
+            means="Nothing was written down.",
+            todo="Set BEAMER_API_KEY or BEAMER_ACCOUNT.",
+        )
+    now, ledger = session.clock.now(), Ledger(store, account, connection.name, compose.limits(connection))
+    own = ledger.set_used(total, now, since)
+    if own > total:
+        first = since or ledger.balance(now).since
+        echo_err(
+            f"More requests than that were sent from here since {first:%Y-%m-%d}, namely {own:,}: these "
+            "count, and none as spent elsewhere."
+        )
+
+
+def _show(command: str, session: Session, name: str | None, output: Output) -> None:
+    """Print the quota of each account that the chosen connections draw on."""
+    now = session.clock.now()
+    names = {connection.name for connection in session.named(name)}
+    with session.existing() as store:
+        quotas = [
+            _quota(store, sharing, now)
+            for sharing in _accounts(store, session.settings.connections)
+            if names & {connection.name for connection in sharing}
+        ]
+    data = {"accounts": [account.as_dict() for account in quotas]}
+    render(command, Result(data, chain.from_iterable(map(_lines, quotas))), output)
+
+
+# --- what is asked for ----------------------------------------------------------------------------------
+
+
+def _accounts(store: Store | None, configured: Sequence[Connection]) -> list[list[Connection]]:
+    """Connections that draw on one account, under the same limits, belong together."""
+    groups: dict[tuple[str | None, str], list[Connection]] = {}
+    for connection in configured:
+        account = compose.account_of(store, connection)
+        groups.setdefault((account, "" if account else connection.name), []).append(connection)
+    return list(groups.values())
+
+
+def _quota(store: Store | None, sharing: Sequence[Connection], now: datetime) -> Quota:
+    first, limits = sharing[0], compose.limits(sharing[0])
+    names = [connection.name for connection in sharing]
+    empty = Quota(compose.account_of(store, first), names, limits, first.limit_text)
+    if store is None:
+        return empty
+    policies: dict[str, Policy] = {}
+    for connection in sharing:
+        identity = connections.known(store, connection.name)
+        if identity and runs.recent(store, connection.name, 1):
+            policies[connection.name] = compose.policy(connection, identity)
+    return quota(store, empty, policies, _offers(limits), now)
+
+
+def _offers(today: Limits) -> list[Offer]:
+    """The plans with other limits than today's; those with the same limit are one offer."""
+    offers: dict[int | None, Offer] = {}
+    for connection in EVERY_PLAN:
+        limits = compose.limits(connection)
+        offer = offers.get(limits.requests, Offer((), limits.requests, limits.usable))
+        offers[limits.requests] = replace(offer, plans=(*offer.plans, connection.plan.name))
+    others = (offer for offer in offers.values() if offer.usable != today.usable)
+    return sorted(others, key=lambda offer: inf if offer.usable is None else offer.usable)
+
+
+# --- for people -----------------------------------------------------------------------------------------
+
+
+def _lines(account: Quota) -> Iterator[str]:
+    names = ", ".join(account.connections)
+    yield f"Account {account.account or 'of a key not yet seen'} (connection {names}) – {account.limit_text}"
+    for line in (*(_budget(account, account.balance) if account.balance else ()), *_outlook(account)):
+        yield f"  {line}"
+    if account.outlook:
+        yield "  how late rows will be on average, if the account's life goes on as it is:"
+        yield from table_lines("", ("plan", "requests", "mean delay"), _rows(account.outlook))
+
+
+def _budget(account: Quota, balance: Balance) -> Iterator[str]:
+    yield from spending_lines(balance)
+    if balance.by_purpose:
+        most_first = sorted(balance.by_purpose.items(), key=lambda item: -item[1])
+        yield "by what: " + ", ".join(f"{what} {count:,}" for what, count in most_first)
+    if balance.assumed:
+        yield f"assumed to be spent before the first run: {balance.assumed:,}; `quota set-used` tells better"
+    if balance.left is None:
+        return
+    limits = account.limits
+    yield f"kept in reserve for people and other tools: {limits.reserve:,} of {limits.requests:,}"
+    if balance.until:
+        yield f"the period ends on {balance.until:%Y-%m-%d}"
+    else:
+        yield "the period's first day is unknown: no 31 days in a row exceed the limit (BEAMER_PERIOD_DAY)"
+    yield f"today's pace: {account.pace:,.1f} a day; " + (
+        f"at this pace the rest is spent on {account.runs_out:%Y-%m-%d}, but syncs are held to what comes in"
+        if account.runs_out
+        else "the rest is not spent before the period ends"
+    )
+
+
+def _outlook(account: Quota) -> Iterator[str]:
+    ahead = account.outlook
+    if ahead is None:
+        yield "never run"
+        return
+    yield from unread_lines(ahead.unread, ahead.read_by)
+    yield (
+        f"looking everywhere takes {ahead.a_pass:,} requests; with the lists that move, once a day takes "
+        f"{ahead.daily:,.0f} a month, once an hour {ahead.hourly:,.0f}"
+    )
+    rows = ", ".join(f"{stream} {number:,.0f}" for stream, number in ahead.rows.items())
+    yield f"rows a month: {sum(ahead.rows.values()):,.0f} ({rows})"
+    if ahead.today.audit_round:
+        yield f"the audit reads every list once in {_lasting(ahead.today.audit_round)}"
+    if ahead.every is None:
+        yield "too few syncs to know how often they come: once an hour is assumed"
+    if account.limits.requests is None:
+        yield "without a limit, rows wait for half the time between syncs"
+
+
+def _rows(ahead: Outlook) -> Iterator[list[str]]:
+    per_day = ahead.today.per_day
+    yield ["today", "no limit" if per_day is None else f"{per_day:,.1f} a day", _late(ahead.today)]
+    for offer, at_budget in ahead.offers:
+        yield ["/".join(offer.plans), _limit(offer.monthly), _late(at_budget)]
+
+
+def _limit(monthly: int | None) -> str:
+    return "no limit" if monthly is None else f"{monthly:,} a month"
+
+
+def _late(at_budget: Forecast) -> str:
+    if not at_budget.keeps_up:
+        return "ever later"
+    return "–" if at_budget.mean is None else _lasting(at_budget.mean)
+
+
+def _lasting(hours: float) -> str:
+    if hours < 1.5:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

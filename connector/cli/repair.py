@@ -1,0 +1,129 @@
+"""`state repair`: what cannot be read in a damaged database is replaced, as far as it can be found out."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Column, select, type_coerce
+from sqlalchemy import Connection as Database
+from sqlalchemy.types import NullType
+
+from connector import compose
+from connector.beamer.streams import CATALOGUE
+from connector.cli.context import Session
+from connector.errors import Busy, ConfigurationError
+from connector.segment.shaping import PREFIX
+from connector.state import damage, leases, progress, tables
+from connector.state import outbox as messages
+from connector.state.columns import DROP, LABEL
+from connector.state.damage import Unreadable
+from connector.state.engine import Store
+from connector.state.leases import this_process
+from connector.state.tables import connections, outbox, streams
+
+UNCHANGED = "Nothing was changed."
+
+
+def repaired(session: Session, store: Store | None, *, dry_run: bool) -> list[dict[str, Any]]:
+    """Replace what cannot be read, or say what that is; raises Busy while a run is at work."""
+    if store is None:
+        return []
+    if dry_run:
+        with store.read() as db:
+            values = damage.looked_up(db, damage.everywhere()) or _strays(db)
+            return [_as_dict(value) for value in values]
+    with store.write() as db:
+        _refuse_at_work(session, db)
+        values = damage.repair(db, lambda db, value: _instead(session, db, value), _strays)
+    return [_as_dict(value) for value in values]
+
+
+def _strays(db: Database) -> list[Unreadable]:
+    return [*progress.strays(db, CATALOGUE), *messages.strays(db)]
+
+
+def _as_dict(value: Unreadable) -> dict[str, Any]:
+    then = "it is replaced"
+    if value.type.instead is DROP:
+        then = "its row is deleted, and made anew"
+    elif value.needed and value.table in (connections, streams, outbox):
+        then = "it is set as the settings say"
+    elif value.needed:
+        then = f"its row is deleted. {damage.todo((value.table.name, value.column))}"
+    return {"table": value.table.name, "key": value.shown_key, "column": value.column, "then": then}
+
+
+def _refuse_at_work(session: Session, db: Database) -> None:
+    for name in _texts(db, tables.leases.c.connection):
+        if leases.at_work(db, name, this_process(), session.clock.now()):
+            raise Busy(
+                f"A run is working on connection '{name}'.",
+                means=UNCHANGED,
+                todo="Let it finish, and repair then.",
+            )
+
+
+def _instead(session: Session, db: Database, value: Unreadable) -> Any:
+    """What is put in place of a value that nothing can stand for; DROP where it has to be told anew."""
+    if value.table is connections:
+        return _of_connection(session, db, value)
+    if value.table is streams:
+        return _of_stream(db, value)
+    if value.table is outbox:
+        return _of_message(db, value)
+    return DROP
+
+
+def _of_connection(session: Session, db: Database, value: Unreadable) -> Any:
+    """What a first sync would settle; but the start date has to be named."""
+    name = value.key["name"]
+    if not isinstance(name, str) or not LABEL.fullmatch(name):
+        configured = {connection.name for connection in session.settings.connections}
+        name = _only(configured - _texts(db, connections.c.name), "which connection it is", value)
+    if value.column == "name":
+        return name
+    connection = session.settings.connection(name)
+    if value.column == "start_date" and connection.start_date is None:
+        raise ConfigurationError(
+            f"The start date of connection '{name}' cannot be read any more.",
+            means=UNCHANGED,
+            todo="Set BEAMER_START_DATE to the day since which its rows are sent, and repair again.",
+        )
+    return getattr(compose.first_sight(None, connection, session.clock.now()), value.column)
+
+
+def _of_stream(db: Database, value: Unreadable) -> str:
+    """By what is left over: its connection has all streams but this one."""
+    mine = streams.c.scope == value.key["scope"]
+    if value.column == "connection":
+        (name,) = _texts(db, streams.c.name, mine) or {""}
+        having = _texts(db, streams.c.connection, streams.c.name == name)
+        return _only(_texts(db, connections.c.name) - having, "of which connection it is", value)
+    (connection,) = _texts(db, streams.c.connection, mine) or {""}
+    taken = _texts(db, streams.c.name, streams.c.connection == connection)
+    return _only(set(CATALOGUE) - taken, "which stream it is", value)
+
+
+def _of_message(db: Database, value: Unreadable) -> str:
+    """By its messageId, which begins with both names; or the only one that there is."""
+    ident = db.execute(select(outbox.c.message_id).where(outbox.c.id == value.key["id"])).scalar_one()
+    names = db.execute(select(connections.c.name, connections.c.account, connections.c.destination)).all()
+    own = [row for row in names if str(ident).startswith(f"{PREFIX}-{row.destination}-{row.account}-")]
+    wanted = "name" if value.column == "connection" else "destination"
+    return _only({getattr(row, wanted) for row in own or names}, f"its {value.column}", value)
+
+
+def _texts(db: Database, column: Column[Any], *where: Any) -> set[str]:
+    """The values of a column that are texts, past its type."""
+    raw: Iterable[Any] = db.execute(select(type_coerce(column, NullType())).where(*where)).scalars()
+    return {value for value in raw if isinstance(value, str) and value}
+
+
+def _only(left: set[str], what: str, value: Unreadable) -> str:
+    if len(left) == 1:
+        return left.pop()
+    raise ConfigurationError(
+        f"Of a damaged row nothing tells {what}: {value.where}.",
+        means=UNCHANGED,
+        todo="Bring the database back from a backup: what was sent since goes out again under the same "
+        "messageIds.",
+    )

@@ -1,0 +1,70 @@
+"""`report`: the page with pictures, into a file or for `schedule` to serve."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from connector.cli.context import Session, open_session
+from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat
+from connector.cli.output import Output, Result, echo, render
+from connector.cli.status import statuses
+from connector.config import Connection
+from connector.errors import OutputFailed
+from connector.files import READABLE_BY_ALL, put
+from connector.reporting.html.gathering import gathered
+from connector.reporting.html.page import page
+from connector.reporting.status_json import as_dict
+from connector.state.engine import Store
+from connector.terminal import Painted
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Option("--html", metavar="FILE", help="The file to write; - prints it.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Write one page with pictures: quota, rows, delays, runs, completeness; spends no request.
+
+    It is one file that needs no network. `schedule` serves the same page.
+
+    Example: beamer-segment report --html report.html
+    """
+    session = open_session(config, env_file, secrets=False)
+    to_stdout = str(file) == "-"
+    if to_stdout and output is Output.JSON:
+        raise typer.BadParameter("--html - and --output json both want standard output.")
+    chosen = session.named(connection)
+    with session.existing() as store:
+        text = html(session, store, chosen)
+    if to_stdout:
+        # What is in it was made printable; its scripts are held by digests.
+        echo(Painted(text))
+        return
+    content = text.encode()
+    try:
+        put(file, content, READABLE_BY_ALL)
+    except OSError as error:
+        raise OutputFailed(
+            f"The report cannot be written to {file}: {error.strerror}.",
+            means="Nothing was changed.",
+            todo="Name a file in a folder that is there and may be written to.",
+        ) from None
+    names = [connection.name for connection in chosen]
+    data = {"file": str(file), "bytes": len(content), "connections": names}
+    render("report", Result(data, [f"Written to {file}: {len(content) / 1000:,.0f} kB."]), output)
+
+
+def html(
+    session: Session, store: Store | None, chosen: Sequence[Connection], links: Iterable[tuple[str, str]] = ()
+) -> str:
+    """Return the page of these connections as of now."""
+    results = [as_dict(status) for status in statuses(session, store, chosen)]
+    now = session.clock.now()
+    return page(gathered(store, results, now), now, links)

@@ -1,0 +1,203 @@
+"""`schedule`: the daemon that runs every connection when it is due."""
+
+import os
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+
+from connector import compose, heap
+from connector.cli.connection_run import SyncOptions, attempted
+from connector.cli.context import Session, open_session
+from connector.cli.exit_codes import stopping
+from connector.cli.options import (
+    ConfigFile,
+    ConnectionName,
+    EnvFile,
+    NewStore,
+    OneShard,
+    OutputFormat,
+    Workers,
+)
+from connector.cli.output import Output, Reporter, Result, render
+from connector.cli.report import html
+from connector.config import Connection
+from connector.daemon.http import Board, pages
+from connector.daemon.scheduler import BEAT_SECONDS, Ended, Kind, Pace, Scheduler
+from connector.errors import ConnectorError, Exit
+from connector.state.engine import Store
+from connector.state.ledger import Limits
+
+app = typer.Typer(rich_markup_mode=None)
+log = structlog.get_logger()
+
+# Runs that have not stopped by then are abandoned: the next start takes them over.
+DRAIN_SECONDS = 20.0
+# Threads besides the workers that read the database: pages, and the loop.
+OTHERS = 3
+
+OPTIONS = {
+    "sync": SyncOptions(),
+    # What waits is delivered first, and no request is sent to Beamer.
+    "deliver": SyncOptions(max_requests=0, command="deliver"),
+    "audit": SyncOptions(command="audit"),
+}
+
+
+@app.command()
+def schedule(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    shard: OneShard = None,
+    workers: Workers = None,
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            "--interval", help="Shortest time between two syncs of a connection.", show_default=False
+        ),
+    ] = None,
+    max_interval: Annotated[
+        str | None, typer.Option("--max-interval", help="Longest time between them.", show_default=False)
+    ] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(
+            "--bind",
+            metavar="HOST:PORT",
+            help="Where status, health and metrics are served; or none.",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputFormat = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Sync every connection again and again, at a pace that its budget allows, until a signal comes.
+
+    Example: beamer-segment schedule --config /etc/beamer-segment
+    """
+    overrides = {
+        "CONNECTOR_WORKERS": workers,
+        "CONNECTOR_INTERVAL": interval,
+        "CONNECTOR_MAX_INTERVAL": max_interval,
+        "CONNECTOR_BIND": bind,
+    }
+    session = open_session(config, env_file, overrides=overrides)
+    chosen = session.chosen(connection, every=connection is None, shard=shard)
+    run_daemon(session, chosen, output, new=new_store)
+
+
+def run_daemon(
+    session: Session, chosen: Sequence[Connection], output: Output = Output.TEXT, *, new: bool = False
+) -> NoReturn:
+    """Run until a signal comes; then finish the runs in progress, and end the process."""
+    clock, settings = session.clock, session.settings
+    heap.keep_small()
+    workers, pace = settings.workers, Pace(settings.interval, settings.max_interval)
+    with session.store(new, workers + OTHERS) as store, stopping(clock, second_at_once=True):
+        limits = {connection.name: compose.limits(connection) for connection in chosen}
+        unlimited = [name for name, limit in limits.items() if limit.usable is None]
+        work = Worker(session, store, chosen)
+        scheduler = Scheduler(limits, unlimited, work.run, store, clock, pace, workers)
+        scheduler.start()
+        with _serving(settings.bind, scheduler, store, session, chosen, limits):
+            while not clock.stopped:
+                clock.sleep(BEAT_SECONDS)
+                scheduler.keep_time()
+            drained = scheduler.drain(DRAIN_SECONDS)
+    log.info("schedule_ended", drained=drained)
+    render("schedule", Result({"drained": drained}), output)
+    # All is written and closed. Neither a thread that hangs (its lease expires) nor the interpreter's own
+    # shutdown, which takes seconds on a busy machine, may delay the exit.
+    os._exit(Exit.DONE)
+
+
+@contextmanager
+def _serving(
+    bind: str,
+    scheduler: Scheduler,
+    store: Store,
+    session: Session,
+    chosen: Sequence[Connection],
+    limits: Mapping[str, Limits],
+) -> Iterator[None]:
+    if bind == "none":
+        yield
+        return
+    by_name = {connection.name: connection for connection in chosen}
+
+    def report(name: str, links: Sequence[tuple[str, str]]) -> str:
+        return html(session, store, [by_name[name]], links)
+
+    with closing(Board(bind, pages(scheduler, store, session.clock, limits, report))):
+        yield
+
+
+class Worker:
+    """Runs one connection for the scheduler, and reports how that ended."""
+
+    def __init__(self, session: Session, store: Store, chosen: Sequence[Connection]) -> None:
+        self._session = session
+        self._store = store
+        self._connections = {connection.name: connection for connection in chosen}
+
+    def run(self, kind: Kind, name: str) -> Ended:
+        result = self._attempted(kind, name)
+        if result["exit"] in (Exit.REFUSED, Exit.CONFIGURATION) and self._has_new_keys(name):
+            result = self._attempted(kind, name)
+        return _ended(result, limited=compose.limits(self._connections[name]).usable is not None)
+
+    def _attempted(self, kind: Kind, name: str) -> dict[str, Any]:
+        connection, reporter = self._connections[name], LogReporter(Output.JSON)
+        return attempted(self._session, self._store, connection, OPTIONS[kind], lambda _: None, reporter)
+
+    def _has_new_keys(self, name: str) -> bool:
+        """Load the settings again: a key in a file may have been replaced."""
+        if self._session.reload is None:
+            return False
+        try:
+            fresh = self._session.reload().connection(name)
+        except ConnectorError as error:
+            log.warning("settings_not_reloaded", connection=name, code=error.code)
+            return False
+        old = self._connections[name]
+        if (fresh.api_key, fresh.write_key) == (old.api_key, old.write_key):
+            return False
+        # Only the keys: other changes apply from the next start of the process.
+        keys = {"api_key": fresh.api_key, "write_key": fresh.write_key}
+        self._connections[name] = old.model_copy(update=keys)
+        log.info("key_replaced", connection=name)
+        return True
+
+
+def _ended(result: dict[str, Any], *, limited: bool) -> Ended:
+    """Return what the scheduler needs of a run's summary."""
+    again = result.get("next_try") or result.get("requests_again_at") if limited else None
+    return Ended(
+        exit=int(result["exit"]),
+        run=result.get("run"),
+        again=datetime.fromisoformat(again) if again else None,
+        waiting=int(result.get("waiting") or 0),
+        stopped=str(result.get("stopped") or "").startswith("asked to stop"),
+    )
+
+
+class LogReporter(Reporter):
+    """Logs what went wrong in a run, and prints nothing: the scheduler logs how each run ended."""
+
+    def summary(self, _: Sequence[str], connection: str = "", error: ConnectorError | None = None) -> None:
+        if error:
+            self.error(error, connection)
+
+    def error(self, error: ConnectorError, connection: str) -> None:
+        log.warning("run_failed", connection=connection, code=error.code, error=error.what)
+
+    def unexpected(self, error: Exception, connection: str) -> None:
+        # Not the error's own text, which may hold a row or a key.
+        frames = traceback.extract_tb(error.__traceback__)[-6:]
+        where = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+        log.error("run_crashed", connection=connection, error=type(error).__name__, where=where)

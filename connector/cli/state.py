@@ -1,0 +1,281 @@
+"""`state` and `db`: a connection's state exported, imported, reset, confirmed or repaired; the schema."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from connector import compose
+from connector.cli.context import Session, open_session
+from connector.cli.options import (
+    ConfigFile,
+    ConnectionName,
+    EnvFile,
+    EveryConnection,
+    NewStore,
+    OutputFormat,
+    Yes,
+    stream_names,
+)
+from connector.cli.output import Output, Result, render
+from connector.config import Connection
+from connector.errors import ConfigurationError
+from connector.state import credentials, progress, schema, transfer
+from connector.state.connections import known
+from connector.state.engine import Store
+from connector.state.leases import still, this_process
+
+app = typer.Typer(rich_markup_mode=None)
+db_app = typer.Typer(no_args_is_help=True, help="The state store's schema.")
+state_app = typer.Typer(
+    no_args_is_help=True,
+    help="A connection's state: moved to another database, reset, or confirmed for new keys.",
+)
+app.add_typer(db_app, name="db")
+app.add_typer(state_app, name="state")
+
+AGAIN = (
+    "They go out under the same messageIds: Segment drops those that it got within a day, a warehouse can "
+    "tell the others by their id, other destinations see them twice."
+)
+
+
+@db_app.command()
+def upgrade(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    output: OutputFormat = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Bring the state store to this version's schema; a SQLite file is copied beside itself first."""
+    session = open_session(config, env_file, secrets=False)
+    store = compose.open_any(session.settings, new=new_store)
+    try:
+        before = schema.version(store)
+        copy = None if before == schema.HEAD else schema.upgrade(store, session.clock.now())
+        after = schema.version(store)
+    finally:
+        store.close()
+    lines = [f"The state store was at revision {before or 'none'} and is at {after}."]
+    if copy:
+        lines.append(f"The old file was kept as {copy}.")
+    data = {"revision_before": before, "revision": after, "copy": copy and str(copy)}
+    render("db upgrade", Result(data, lines), output)
+
+
+@state_app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="A file that is not there yet.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Write a connection's state into a file, to be imported into another database.
+
+    Example: beamer-segment state export default.state
+    """
+    session = open_session(config, env_file, secrets=False)
+    name = session.settings.connection(connection).name
+    with session.existing() as store:
+        data = _exported(session, store, name, file)
+    lines = [
+        _moved(data, "exported"),
+        "  it holds what waits for Segment, texts included: delete it after the import",
+        "  use only one database from now on: they do not share the delivery history",
+    ]
+    render("state export", Result(data, lines), output)
+
+
+def _exported(session: Session, store: Store | None, name: str, file: Path) -> dict[str, Any]:
+    """Write a connection's state into a new file that only its owner reads."""
+    if store is None or known(store, name) is None:
+        raise _unknown(name, "Nothing was exported.")
+    try:
+        number = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be made: {error.strerror}.",
+            means="Nothing was exported.",
+            todo="Name a file that is not there yet, in a folder that this user may write to.",
+        ) from None
+    with still(store, name, this_process(), session.clock), os.fdopen(number, "w", encoding="utf-8") as out:
+        counted = transfer.export(store, name, out)
+    return {"connection": name, "file": str(file), "rows": dict(counted)}
+
+
+@state_app.command("import")
+def import_state(
+    file: Annotated[Path, typer.Argument(help="A file that `state export` has written.")],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    output: OutputFormat = Output.TEXT,
+    new_store: NewStore = False,
+) -> None:
+    """Read an exported state into the database that DATABASE_URL names, all of it or nothing.
+
+    Example: DATABASE_URL=postgresql://user@host/name beamer-segment state import default.state
+    """
+    session = open_session(config, env_file, secrets=False)
+    with session.store(new_store) as store:
+        data = _imported(store, file)
+    render("state import", Result(data, [_moved(data, "imported")]), output)
+
+
+def _imported(store: Store, file: Path) -> dict[str, Any]:
+    """Read an exported state into the store that the settings name."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            name, _ = transfer.verified(lines)
+        with file.open(encoding="utf-8") as lines:
+            counted = transfer.load(store, lines, name)
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigurationError(
+            f"{file} cannot be read: {said}.",
+            means="Nothing was imported.",
+            todo="Name a file that `state export` has written, and that this user may read.",
+        ) from None
+    return {"connection": name, "file": str(file), "rows": dict(counted)}
+
+
+def _moved(data: dict[str, Any], what: str) -> str:
+    rows: Counter[str] = Counter(data["rows"])
+    most = f"{rows['row']:,} seen ids, {rows['outbox']:,} messages"
+    return f"{data['connection']}: {what} {rows.total():,} rows ({most})"
+
+
+@state_app.command()
+def reset(
+    stream: Annotated[
+        str,
+        typer.Option(
+            "--stream",
+            help="Which stream is to be read from the start again.",
+            autocompletion=stream_names,
+        ),
+    ],
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent again, and change nothing.")
+    ] = False,
+    yes: Yes = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Forget what was seen of one stream: the next sync reads it from the start date again.
+
+    Example: beamer-segment state reset --stream nps --dry-run
+    """
+    session = open_session(config, env_file, secrets=False)
+    name = session.settings.connection(connection).name
+    with session.existing() as store:
+        if store is None:
+            raise _unknown(name, "There is nothing to reset.")
+        scope = progress.scope_of(store, name, stream)
+        counted = progress.verdicts(store, scope)
+        if not dry_run:
+            if not yes:
+                question = "Its rows since the start date will be sent again. Go on?"
+                typer.confirm(question, abort=True, err=True)
+            with still(store, name, this_process(), session.clock) as (fence, _):
+                progress.reset(store, fence, scope, session.clock.now())
+    rows, events = counted.total(), counted["event"]
+    would = "would be " if dry_run else ""
+    lines = [
+        f"{name}: {rows:,} rows of {stream} {would}forgotten; the next sync reads it again",
+        f"  up to {events:,} events {would or 'will be '}sent again. {AGAIN}",
+    ]
+    data = {"dry_run": dry_run, "connection": name, "stream": stream, "rows": rows, "events": events}
+    render("state reset", Result(data, lines), output)
+
+
+@state_app.command("accept-keys")
+def accept_keys(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    connection: ConnectionName = None,
+    every: EveryConnection = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Confirm that changed keys and addresses are of the same accounts; spends no request.
+
+    Needed where a sync ends with BS-081, and for messages that wait for a former write key. Run it with the
+    settings of the syncs.
+
+    Example: beamer-segment state accept-keys --env-file /etc/beamer-segment.env
+    """
+    session = open_session(config, env_file)
+    chosen = session.chosen(connection, every)
+    with session.existing() as store:
+        accepted = [accept(session, store, connection) for connection in chosen]
+    lines = chain.from_iterable(map(_accepted_lines, accepted))
+    render("state accept-keys", Result({"connections": accepted}, lines), output)
+
+
+def accept(session: Session, store: Store | None, connection: Connection) -> dict[str, Any]:
+    """Store the keys and addresses of the settings as those that go on with the connection's state."""
+    name = connection.name
+    identity = known(store, name) if store else None
+    if store is None or identity is None:
+        raise _unknown(name, "There is nothing to confirm: a first sync takes any keys.")
+    destination = connection.destination or identity.destination
+    compose.secrets(connection)
+    compose.refuse_other_name(store, connection)
+    with still(store, name, this_process(), session.clock) as (fence, _):
+        change, messages = credentials.accept(
+            store, fence, destination, compose.given(connection), session.clock.now()
+        )
+    return {"connection": name, "changed": sorted(change.changed), "messages": messages}
+
+
+def _accepted_lines(done: dict[str, Any]) -> Iterator[str]:
+    name, changed, messages = done["connection"], done["changed"], done["messages"]
+    if changed:
+        yield f"{name}: {credentials.listed(changed)} confirmed: the next sync goes on with it"
+    elif not messages:
+        yield f"{name}: nothing to confirm, the keys and addresses are those of the last run"
+    if messages:
+        yield f"{name}: {messages:,} messages made for a former write key go to the new one at the next sync"
+
+
+@state_app.command()
+def repair(
+    config: ConfigFile = None,
+    env_file: EnvFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what cannot be read, and change nothing.")
+    ] = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Replace what cannot be read in a damaged database, as far as it can be found out again.
+
+    Example: beamer-segment state repair --dry-run
+    """
+    from connector.cli.repair import repaired
+
+    session = open_session(config, env_file, secrets=not dry_run)
+    with session.existing() as store:
+        unreadable = repaired(session, store, dry_run=dry_run)
+    lines = [
+        f"{value['table']}, {value['key']}: {value['column']} cannot be read; {value['then']}"
+        for value in unreadable
+    ]
+    if not unreadable:
+        lines = ["Every value in the database can be read."]
+    elif dry_run:
+        lines.append("Nothing was changed (--dry-run).")
+    render("state repair", Result({"dry_run": dry_run, "unreadable": unreadable}, lines), output)
+
+
+def _unknown(name: str, means: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"There is no state of connection '{name}'.",
+        means=means,
+        todo="See with `beamer-segment config show` whether DATABASE_URL names the store that you mean.",
+    )

@@ -1,0 +1,1 @@
+"""What people read: status, health, summaries, checks, the report."""

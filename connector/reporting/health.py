@@ -1,0 +1,437 @@
+"""The health of a connection in one word, and its problems, each with what to do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from connector.beamer.pagination import Habits, Place, params_of
+from connector.beamer.request import Ask
+from connector.beamer.streams import Stream
+from connector.errors import (
+    ConnectorError,
+    Forbidden,
+    KeyRefused,
+    NothingAllowed,
+    StateDamaged,
+    Stopped,
+    WriteKeyRefused,
+)
+from connector.reporting.spend_rate import HOUR
+from connector.reporting.status import Status
+from connector.state import suspensions
+from connector.state.credentials import CONFIRM, Verdict, way_out
+from connector.state.credentials import said as said_of_change
+from connector.state.engine import Store
+from connector.state.suspensions import Door, Refusal, Secrets
+from connector.sync.lists.blocks import IN_PART
+
+if TYPE_CHECKING:
+    from connector.sync.context import Parts
+
+# How to come out of it, by the door that refused.
+WAY_OUT = {
+    "beamer": "Replace its Beamer key. If the same key is right again, it is tried again by itself; "
+    "`beamer-segment check` tries it at once and lifts this.",
+    "segment": "Replace its Segment write key. If the same key is right again, it is tried again by itself; "
+    "`beamer-segment check --send-test` tries it at once and lifts this.",
+}
+
+
+UNTRIED = (
+    "the Beamer key was not tried yet, since no request could be made: whether it is right is not known "
+    "(`beamer-segment check` tries it with what is left of the month)"
+)
+
+
+class Suspended(KeyRefused):
+    """The key was refused in an earlier run and is still the same."""
+
+    default_means = "Nothing was asked or sent: a refused key stays refused, and each try may cost a request."
+
+
+def refuse_suspended(
+    store: Store,
+    connection: str,
+    secrets: Secrets,
+    now: datetime | None = None,
+    *,
+    unproved: bool = False,
+) -> Refusal | None:
+    """Raise Suspended where a key that is in use was refused before; give it where it is to be tried again.
+
+    Without `now` no key is tried. `unproved`: a changed key may be of another account; nothing is written.
+    """
+    found = suspensions.standing(store, connection, secrets, unproved=unproved)
+    if found and (now is None or found.rests(now)):
+        raise Suspended(f"{said(found)} It is tried again from {_when(found.again)}.", todo=way_out_of(found))
+    return found
+
+
+def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
+    """Ask Beamer once with a suspended key: an answer ends the suspension, a refusal raises Suspended.
+
+    What is asked changes from try to try, for the key may read one list and not another.
+    """
+    roots: Sequence[Stream] = [stream for stream in parts.catalogue.values() if stream.parent is None]
+    stream = roots[refusal.refused % len(roots)]
+    params = {**stream.params, **params_of(Place(), Habits(), 1)}
+    try:
+        with parts.ledger.taken(stream.name, parts.clock.now()) as at:
+            parts.beamer.get(Ask(stream.path, tuple(params.items())), at)
+    except (KeyRefused, Forbidden) as error:
+        now, key = parts.clock.now(), secrets["beamer"]
+        what = error.what if isinstance(error, KeyRefused) else refusal.what
+        suspensions.remember(parts.store, refusal.connection, "beamer", key, what, now)
+        what = f"{said(refusal)} It was tried again with one request."
+        raise Suspended(what, todo=way_out_of(refusal)) from None
+    except Stopped:
+        raise
+    except ConnectorError as error:
+        what = f"{said(refusal)} It could not be tried again: {error.what}"
+        raise Suspended(what, todo=way_out_of(refusal)) from None
+    suspensions.accept(parts.store, refusal.connection, "beamer", secrets["beamer"], parts.clock.now())
+
+
+def said(refusal: Refusal) -> str:
+    """The refusal in a sentence."""
+    return f"Connection '{refusal.connection}' is suspended since {_when(refusal.since)}: {refusal.what}"
+
+
+def way_out_of(refusal: Refusal) -> str:
+    return WAY_OUT[refusal.door]
+
+
+def note(
+    store: Store,
+    connection: str,
+    secrets: Secrets,
+    error: ConnectorError | None,
+    now: datetime,
+    *,
+    answered: bool = False,
+    delivered: bool = False,
+) -> None:
+    """Write down what a run showed of the keys: Beamer `answered`, Segment took what was `delivered`."""
+    refused: Door | None = None
+    if isinstance(error, KeyRefused) and not isinstance(error, Suspended):
+        refused = "segment" if isinstance(error, WriteKeyRefused) else "beamer"
+    proved: dict[Door, bool] = {"beamer": answered, "segment": delivered}
+    for door, taken in proved.items():
+        if error and door == refused:
+            sure = isinstance(error, NothingAllowed)
+            key = secrets[door]
+            suspensions.remember(store, connection, door, key, error.what, now, answered=taken, sure=sure)
+        elif taken:
+            suspensions.accept(store, connection, door, secrets[door], now)
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+# A sync tries at once what it finds; what has waited longer has been tried in vain, or nobody tries.
+STUCK_AFTER = HOUR
+# One run may be cut short by a new version or a machine that goes down; of more, nothing may come any more.
+CUT_SHORT_IN_VAIN = 2
+# What speaks of the keys, and of their addresses.
+KEYS = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A word for a connection; `grade` is how bad it is: ok, warning or error."""
+
+    word: str
+    grade: str
+    means: str
+
+
+# The worst first: of several the first one counts.
+HEALTH = (
+    Health("damaged", "error", "the database holds what cannot be read; nothing is read or sent"),
+    Health(
+        "mismatched", "error", "the keys may be another account's than the state; nothing is read or sent"
+    ),
+    Health("suspended", "error", "a key was refused; nothing is read or sent until it changes"),
+    Health("stuck", "error", "messages wait for Segment and do not get through"),
+    Health("failing", "error", "the last run ended with an error"),
+    Health("closed", "error", "Beamer answers 429; nothing is asked for a while"),
+    Health("exhausted", "error", "the month's quota is spent"),
+    Health("late", "warning", "no run has ended well for much longer than usual"),
+    Health(
+        "unconfirmed", "warning", "the Beamer key or address was changed; the next sync compares the account"
+    ),
+    Health("partial", "warning", "part of it is not read, or was refused by Segment"),
+    Health("doubtful", "warning", "counters are often wrong; rows may come later than usual"),
+    Health("saving", "ok", "rows are known to wait, until the budget has come in"),
+    Health("never run", "ok", "no sync has begun yet"),
+    Health("healthy", "ok", "all is read, and nothing waits for long"),
+)
+OF_WORD = {health.word: health for health in HEALTH}
+_PLACE = {health.word: place for place, health in enumerate(HEALTH)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ailment:
+    """One thing that is not as it should be; a `word` of None is worth a line and no worry."""
+
+    word: str | None
+    thing: str
+    found: str
+    todo: str
+
+
+def health(status: Status) -> tuple[Health, Ailment | None]:
+    """The worst word that applies, and why."""
+    if status.identity is None and status.damaged is None:
+        return OF_WORD["never run"], None
+    worst = next((each for each in ailments(status) if each.word), None)
+    return OF_WORD[(worst and worst.word) or "healthy"], worst
+
+
+def ailments(status: Status) -> list[Ailment]:
+    """All that is wrong, the worst first, then what is only worth knowing."""
+    if status.damaged:
+        return [of_damage(status.damaged)]
+    if status.identity is None:
+        return []
+    found = [each for look in _LOOKS for each in look(status)]
+    return sorted(found, key=lambda each: _PLACE[each.word] if each.word else len(HEALTH))
+
+
+def of_damage(error: StateDamaged) -> Ailment:
+    """A value that nothing can stand for cannot be read."""
+    return Ailment("damaged", "database", error.what, error.todo)
+
+
+def _account(status: Status) -> Iterator[Ailment]:
+    change, name = status.change, status.name
+    if change.verdict is Verdict.REFUSE:
+        yield Ailment("mismatched", KEYS, said_of_change(change, name), way_out(change))
+    elif change.verdict is Verdict.COMPARE:
+        yield Ailment(
+            "unconfirmed",
+            KEYS,
+            f"Connection '{name}' has other credentials than at its last run: {change.named}.",
+            "The next sync goes on with it if Beamer shows what is known of the account, and ends with 78 if "
+            f"not. {way_out(change)}",
+        )
+
+
+def _key(status: Status) -> Iterator[Ailment]:
+    if status.suspended:
+        again = f"The key is tried again from {_when(status.suspended.again)}."
+        found = f"{said(status.suspended)} {again}"
+        yield Ailment("suspended", "suspension", found, WAY_OUT[status.suspended.door])
+    elif status.untried:
+        yield Ailment(
+            "partial",
+            KEYS,
+            "The Beamer key was not tried yet, since no request could be made: whether it is right is not "
+            "known.",
+            "`beamer-segment check` tries it with what is left of the month; else the next sync that has a "
+            "request at hand.",
+        )
+
+
+def _outbox(status: Status) -> Iterator[Ailment]:
+    own = status.identity.destination if status.identity else ""
+    for each in status.waiting:
+        since = f"the oldest since {_when(each.oldest)}"
+        if each.held:
+            yield Ailment(
+                "stuck",
+                "outbox",
+                f"{each.messages:,} messages wait for a former write key of destination "
+                f"'{each.destination}', {since}; the key of now may be of another Segment source.",
+                f"If it is of the same source, `{CONFIRM}` sends them with it; if not, drop them: "
+                "`beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
+            )
+            continue
+        if each.destination != own:
+            yield Ailment(
+                "stuck",
+                "outbox",
+                f"{each.messages:,} messages wait for destination '{each.destination}', which this "
+                f"connection no longer sends to, {since}.",
+                f"Set SEGMENT_DESTINATION={each.destination} and its write key to send them, or drop them: "
+                "`beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
+            )
+        elif status.now - each.oldest > STUCK_AFTER:
+            yield Ailment(
+                "stuck",
+                "outbox",
+                f"The outbox is stuck: {each.messages:,} messages wait for Segment, {since}.",
+                "See whether Segment is reached: `beamer-segment check --send-test`. Then run a sync: "
+                "it sends them, and says what Segment answers.",
+            )
+
+
+def _runs(status: Status) -> Iterator[Ailment]:
+    if status.suspended:
+        return
+    ended = next((run for run in status.runs if run.finished_at), None)
+    past = status.runs[1:] if status.under_way else status.runs
+    cut = list(takewhile(lambda run: run.finished_at is None or run.outcome == "interrupted", past))
+    if len(cut) >= CUT_SHORT_IN_VAIN:
+        yield Ailment(
+            "failing",
+            "runs",
+            f"The last {len(cut)} runs were killed or interrupted, the newest begun at "
+            f"{_when(cut[0].started_at)}.",
+            "Look for what ends them: memory limits, deadlines, time-outs around the command. Each one "
+            "goes on where the one before it stopped.",
+        )
+    elif ended and ended.outcome == "failed":
+        why = ((status.last_run or {}).get("summary") or {}).get("error") if ended is status.runs[0] else None
+        which = (
+            f"The last run, begun at {_when(cut[0].started_at)}, was killed; the one before" if cut else ""
+        )
+        when = _when(ended.finished_at or ended.started_at)
+        found = f"{which or 'The last run'} ended with {ended.exit} at {when}"
+        yield Ailment(
+            "failing",
+            "last run",
+            f"{found}: {why}" if why else f"{found}.",
+            "The next run goes on where it stopped. If it stays so, see `beamer-segment runs`.",
+        )
+    elif not status.under_way and status.runs:
+        since = status.succeeded or status.runs[-1].started_at
+        if status.now - since > status.patience:
+            last = f"since {_when(since)}" if status.succeeded else "yet"
+            yield Ailment(
+                "late",
+                "runs",
+                f"No run has ended well {last}.",
+                "See whether cron or `beamer-segment schedule` still runs, and `beamer-segment runs`.",
+            )
+
+
+def _budget(status: Status) -> Iterator[Ailment]:
+    balance = status.balance
+    if balance is None:
+        return
+    again = _when(balance.again) if balance.again else None
+    if balance.closed_until or balance.refused:
+        until = balance.closed_until
+        yield Ailment(
+            "closed",
+            "account",
+            f"The account is closed by 429 until {_when(until)}: nothing is asked before that."
+            if until
+            else "429 was Beamer's last answer: the next sync tries with one request.",
+            "Nothing at first: it is tried again by itself. If it stays so, others spend the account's "
+            "quota: `beamer-segment quota set-used` tells how much; compare BEAMER_PLAN with your contract.",
+        )
+    if balance.left == 0:
+        yield Ailment(
+            "exhausted",
+            "quota",
+            f"The quota is spent: no request is left of the month{f', until {again}' if again else ''}.",
+            "Wait, or correct the limit (BEAMER_PLAN, BEAMER_MONTHLY_REQUESTS), the day on which the month "
+            "begins (BEAMER_PERIOD_DAY), or what others used (`beamer-segment quota set-used`).",
+        )
+    elif balance.level is not None and balance.level < 1 and (lists := status.lists_waiting):
+        yield Ailment(
+            "saving",
+            "budget",
+            f"{lists:,} lists hold something new; the budget at hand is spent"
+            f"{f', more comes at {again}' if again else ''}.",
+            "Nothing: the month's quota comes in evenly. `beamer-segment quota` says what another plan "
+            "would change.",
+        )
+
+
+def _start(status: Status) -> Iterator[Ailment]:
+    start = status.identity.start_date if status.identity else status.now
+    if start > status.now:
+        yield Ailment(
+            "partial",
+            "start date",
+            f"The start date lies in the future ({_when(start)}): no row is sent until then.",
+            "Look at this machine's clock and at BEAMER_START_DATE. A date that is more than a day ahead is "
+            "found anew by the next sync; what lies before it, `beamer-segment backfill` brings.",
+        )
+
+
+def _streams(status: Status) -> Iterator[Ailment]:
+    for stream in status.streams:
+        if stream.trouble:
+            forbidden = Forbidden.tells(stream.trouble)
+            unread = "not read in full" if IN_PART in stream.trouble else "not read"
+            yield Ailment(
+                "partial",
+                stream.name,
+                f"{stream.name} is {'forbidden' if forbidden else unread}: {stream.trouble.rstrip('.')}; "
+                "the others go on.",
+                "Give the key the permission in Beamer, or take the stream off BEAMER_STREAMS."
+                if forbidden
+                else "Nothing at first: the next sync tries again. If it stays so, report it.",
+            )
+        if stream.counters_trusted is False:
+            yield Ailment(
+                "doubtful",
+                "counters",
+                f"{stream.name}: counters not trusted: lists are read without them",
+                "Nothing: rows came that the counters had not announced. They are trusted again once they "
+                "are right; until then the lists cost requests of their own.",
+            )
+
+
+def _letters(status: Status) -> Iterator[Ailment]:
+    if dead := status.dead:
+        yield Ailment(
+            "partial",
+            "dead letters",
+            f"{dead:,} messages were refused by Segment; they are kept for 30 days.",
+            "`beamer-segment outbox list --dead` says why; then `outbox retry` or `outbox drop` them.",
+        )
+    if bad := sum(sum(stream.quarantined.values()) for stream in status.streams):
+        reasons = {reason for stream in status.streams for reason in stream.quarantined}
+        yield Ailment(
+            None,
+            "quarantine",
+            f"{bad:,} rows could not be used ({'; '.join(sorted(reasons)[:3])}); they are kept for 30 days.",
+            "Nothing, or report it: the streams go on without them.",
+        )
+
+
+def _database(status: Status) -> Iterator[Ailment]:
+    if where := status.unreadable:
+        more = f", and {len(where) - 1:,} more" if len(where) > 1 else ""
+        yield Ailment(
+            "partial",
+            "database",
+            f"A value in the database cannot be read: {where[0]}{more}.",
+            "Nothing: the next sync makes it anew. If there are more of them, look at the disk.",
+        )
+
+
+def _backfills(status: Status) -> Iterator[Ailment]:
+    if status.at_work("backfill"):
+        return
+    for each in status.backfills:
+        since = f"{each.wanted.since:%Y-%m-%d}"
+        yield Ailment(
+            None,
+            "backfill",
+            f"The backfill since {since} is not finished: {each.rows:,} rows read, {each.requests:,} "
+            f"requests{f' of some {each.expected:,}' if each.expected else ''}.",
+            f"It goes on where it stood: `beamer-segment backfill --since {since}` with its other options.",
+        )
+
+
+_LOOKS: tuple[Callable[[Status], Iterator[Ailment]], ...] = (
+    _account,
+    _key,
+    _outbox,
+    _runs,
+    _budget,
+    _start,
+    _streams,
+    _letters,
+    _database,
+    _backfills,
+)

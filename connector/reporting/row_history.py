@@ -1,0 +1,182 @@
+"""The history of one row: seen, judged, sent, refused or excluded, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from connector.beamer.streams import CATALOGUE
+from connector.domain.period import EPOCH
+from connector.domain.verdicts import Verdict
+from connector.reporting.summary import WHY_HELD
+from connector.segment.events import EVENTS
+from connector.segment.shaping import PREFIX, Fact, Naming, message_id
+from connector.state import queries
+from connector.state.connections import known
+from connector.state.engine import Store
+from connector.state.outbox import DEAD, FLIGHT
+from connector.state.queries import Quarantined, Sighting
+
+KINDS = {stream.kind: stream.name for stream in CATALOGUE.values()}
+PLAIN_PARTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for; of a messageId in words, also where its row belongs."""
+
+    row: str
+    stream: str | None = None
+    parent: str | None = None
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One row's story, as sentences and as data."""
+
+    told: tuple[str, ...]
+    data: Mapping[str, Any]
+
+
+def wanted(word: str) -> Wanted:
+    """Read a row's id or a messageId; one that is a digest names no row."""
+    parts = word.split("-")
+    if parts[0] != PREFIX or len(parts) < PLAIN_PARTS or parts[3] not in KINDS:
+        return Wanted(word, message_id=word if parts[0] == PREFIX else None)
+    return Wanted(parts[5], KINDS[parts[3]], parts[4], word)
+
+
+def stories_of(store: Store, connection: str | None, word: str) -> list[Story]:
+    """The stories of every row that the word may mean."""
+    asked = wanted(word)
+    seen = queries.sightings(store, connection, asked.row, stream=asked.stream, parent=asked.parent)
+    found = [_of_row(store, each) for each in seen]
+    known_already = {(each.connection, each.stream, each.parent) for each in seen}
+    for each in queries.quarantined_rows(store, connection, asked.row):
+        if (each.connection, each.stream, each.parent) not in known_already:
+            found.append(_of_quarantined(each))
+    if not found and asked.message_id and (letter := queries.message(store, asked.message_id)):
+        found.append(_of_message(letter))
+    return found
+
+
+def _of_row(store: Store, seen: Sighting) -> Story:
+    run = queries.run(store, seen.run)
+    name, ident = _event(store, seen)
+    told = [f"{seen.stream} {seen.id}{_under(seen.parent)}, connection '{seen.connection}'"]
+    first = f"first seen by run {seen.run}"
+    told.append(f"{first}, {run['command']} of {_when(run['started_at'])}" if run else f"{first}, long ago")
+    data = {
+        "connection": seen.connection,
+        "stream": seen.stream,
+        "parent": None if seen.parent == "0" else seen.parent,
+        "row": seen.id,
+        "verdict": seen.verdict.label,
+        "first_seen_in_run": seen.run,
+        "first_seen_at": run["started_at"].isoformat() if run else None,
+        "event": name,
+        "message_id": ident,
+    }
+    if seen.verdict is Verdict.EVENT:
+        lines, more = _delivery(store, seen, name, ident)
+        return Story((*told, *lines), {**data, **more})
+    return Story((*told, *_why_not(store, seen)), {**data, "delivery": None})
+
+
+def _event(store: Store, seen: Sighting) -> tuple[str | None, str | None]:
+    identity, stream = known(store, seen.connection), CATALOGUE.get(seen.stream)
+    if identity is None or stream is None or seen.verdict is not Verdict.EVENT:
+        return None, None
+    naming = Naming(identity.destination, identity.account, identity.name)
+    fact = Fact(stream.kind, seen.id, seen.parent, EPOCH, {})
+    return EVENTS[stream.kind].name, message_id(naming, fact)
+
+
+def _delivery(
+    store: Store, seen: Sighting, name: str | None, ident: str | None
+) -> tuple[list[str], dict[str, Any]]:
+    told = [f"judged to be sent: event '{name}', messageId {ident}"]
+    letter = queries.message(store, ident) if ident else None
+    if letter:
+        lines, state = _waiting(letter)
+        return [*told, *lines], {"delivery": state}
+    by = queries.emptied(store, seen.connection, seen.run)
+    when = f", by run {by['run']} at the latest ({_when(by['finished_at'])})" if by else ""
+    told.append(f"delivered: Segment has confirmed it{when}")
+    # Of a message that has left the outbox nothing is kept, whichever way it went.
+    told.append("unless it was dropped by hand (`outbox drop`), or refused more than 30 days ago")
+    at = by["finished_at"].isoformat() if by else None
+    return told, {"delivery": "confirmed", "delivered_by": at}
+
+
+def _waiting(letter: Mapping[str, Any]) -> tuple[list[str], str]:
+    if letter["state"] == DEAD:
+        return [
+            f"refused by Segment on {_when(letter['answered_at'])}: {letter['answer']}",
+            f"to try again: beamer-segment outbox retry {letter['id']}",
+        ], "refused"
+    since = f"waiting for Segment since {_when(letter['made_at'])}"
+    if letter["state"] == FLIGHT:
+        return [f"{since}; on its way, or left there by a run that died: it goes again"], "waiting"
+    tried = f", tried {letter['tries']} times" if letter["tries"] else ""
+    return [f"{since}{tried}; the next sync delivers it"], "waiting"
+
+
+def _why_not(store: Store, seen: Sighting) -> list[str]:
+    if seen.verdict is Verdict.QUARANTINED:
+        here = queries.quarantined_rows(store, seen.connection, seen.id)
+        reasons = {each.reason for each in here} or {"the reason was kept for 30 days"}
+        return [f"not sent: in quarantine – {reason}" for reason in sorted(reasons)]
+    said = [f"not sent: held back – {WHY_HELD[seen.verdict.label]}"]
+    if seen.verdict.held:
+        said.append("after a change of that setting, `beamer-segment backfill` over its date sends it")
+    return said
+
+
+def _of_quarantined(found: Quarantined) -> Story:
+    told = (
+        f"{found.stream} {found.id}{_under(found.parent)}, connection '{found.connection}'",
+        f"not sent: in quarantine since {_when(found.seen_at)} – {found.reason}",
+    )
+    data = {
+        "connection": found.connection,
+        "stream": found.stream,
+        "parent": None if found.parent == "0" else found.parent,
+        "row": found.id,
+        "verdict": Verdict.QUARANTINED.label,
+        "first_seen_at": found.seen_at.isoformat(),
+        "delivery": None,
+    }
+    return Story(told, data)
+
+
+def _of_message(letter: Mapping[str, Any]) -> Story:
+    lines, state = _waiting(letter)
+    told = (f"{letter['event']}, connection '{letter['connection']}'", *lines)
+    data = {
+        "connection": letter["connection"],
+        "stream": letter["stream"],
+        "event": letter["event"],
+        "message_id": letter["message_id"],
+        "delivery": state,
+    }
+    return Story(told, data)
+
+
+def _under(parent: str) -> str:
+    return "" if parent == "0" else f" of {parent}"
+
+
+def _when(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "never"
+
+
+def never_seen(word: str) -> tuple[str, ...]:
+    """What it means that nothing is known of a row."""
+    return (
+        f"nothing is known of {word}: no sync has seen a row of this id",
+        "It may be older than the start date (`backfill` brings it), too young (an NPS response without text "
+        "waits 15 minutes, a scheduled post for its day), in a list that was not read yet (`status`), "
+        "or invisible to the key.",
+    )

@@ -1,0 +1,164 @@
+"""The API of Segment: takes batches, keeps what arrived."""
+
+import base64
+import json
+import zlib
+from binascii import Error as NotBase64
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from connector.sandbox.message import Answer, Request
+from connector.sandbox.row import moment
+from connector.sandbox.server import Limiter
+from connector.sandbox.switches import Switches
+
+Message = dict[str, Any]
+MESSAGE_BYTES = 32 * 1024
+BATCH_BYTES = 500 * 1024
+BATCH_MESSAGES = 2_500
+
+
+class Refused(Exception):
+    """A request that is not taken."""
+
+    def __init__(self, status: int, code: str, text: str) -> None:
+        super().__init__(text)
+        self.status, self.code, self.text = status, code, text
+
+
+def opened(request: Request) -> Message:
+    """The body as an object, unpacked."""
+    data = request.body
+    try:
+        if request.headers.get("content-encoding", "").lower() == "gzip":
+            data = zlib.decompress(data, 31)
+        if len(data) > BATCH_BYTES:
+            raise Refused(400, "invalid_request", "The batch is larger than 500 KB.")
+        body = json.loads(data)
+    except (zlib.error, ValueError):
+        raise Refused(400, "invalid_request", "The body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "invalid_request", "The body is not an object.")
+    return body
+
+
+def write_key_of(request: Request, body: Message) -> str:
+    """The write key, from the header or else the body."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+        except (NotBase64, ValueError):
+            raise Refused(401, "unauthorized", "The authorization header is not valid.") from None
+    if not isinstance(body.get("writeKey"), str) or not body["writeKey"]:
+        raise Refused(401, "unauthorized", "No write key was provided.")
+    return str(body["writeKey"])
+
+
+def messages_of(body: Message) -> list[Message]:
+    """The messages, if they keep to the limits."""
+    batch = body.get("batch")
+    if not isinstance(batch, list) or not all(isinstance(message, dict) for message in batch):
+        raise Refused(400, "invalid_request", "The batch is not a list of objects.")
+    if len(batch) > BATCH_MESSAGES:
+        raise Refused(400, "invalid_request", "The batch has more than 2,500 messages.")
+    for message in batch:
+        if len(json.dumps(message)) > MESSAGE_BYTES:
+            raise Refused(400, "invalid_request", "A message is larger than 32 KB.")
+    return batch
+
+
+def flaw(message: Message) -> str:
+    """Why Segment drops a message without a word."""
+    if not message.get("userId") and not message.get("anonymousId"):
+        return "no userId or anonymousId"
+    if message.get("type") == "track" and not message.get("event"):
+        return "no event name"
+    if message.get("type") not in ("track", "identify", "page", "screen", "group", "alias"):
+        return "unknown type"
+    return "messageId too long" if len(str(message.get("messageId") or "")) > 100 else ""
+
+
+TYPE = {"Content-Type": "application/json"}
+SUCCESS = b'{"success": true}'
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A message in the warehouse of a source."""
+
+    at: datetime
+    write_key: str
+    message: Message
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A message that was answered with success and went nowhere."""
+
+    at: datetime
+    write_key: str
+    message: Message
+    reason: str
+
+
+def refusal(status: int, code: str, text: str) -> Answer:
+    body = {"success": False, "code": code, "message": text}
+    return Answer(status, json.dumps(body).encode(), dict(TYPE))
+
+
+class SegmentApi:
+    """Takes batches for every write key and forgets a message id after a day."""
+
+    def __init__(self, write_key: str, switches: Switches) -> None:
+        self.write_keys = {write_key}
+        self.switches = switches
+        self.received: list[Message] = []
+        self.landed: list[Landed] = []
+        self.dropped: list[Dropped] = []
+        self.doubles: list[Message] = []
+        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._limiter = Limiter()
+
+    @property
+    def messages(self) -> list[Message]:
+        """What lands in a warehouse, in order."""
+        return [landed.message for landed in self.landed]
+
+    def answer(self, request: Request, now: float, tick: float | None) -> Answer:
+        if not request.path.rstrip("/").endswith("/v1/batch"):
+            return refusal(404, "not_found", "Not found.")
+        if request.method != "POST":
+            return refusal(405, "method_not_allowed", "This method is not allowed.")
+        try:
+            body = opened(request)
+            write_key, batch = write_key_of(request, body), messages_of(body)
+        except Refused as refused:
+            return refusal(refused.status, refused.code, refused.text)
+        limit = self.switches.segment_rate_limit
+        if limit is not None and tick is not None and not self._limiter.take(tick, limit, len(batch)):
+            answer = refusal(429, "rate_limited", "Too many events.")
+            answer.headers["Retry-After"] = "1"
+            return answer
+        for message in batch:
+            self._take(write_key, message, now)
+        return Answer(200, SUCCESS, dict(TYPE))
+
+    def _take(self, write_key: str, message: Message, now: float) -> None:
+        self.received.append(message)
+        reason = "unknown write key" if write_key not in self.write_keys else flaw(message)
+        if reason:
+            self.dropped.append(Dropped(moment(now), write_key, message, reason))
+            return
+        horizon = now - self.switches.segment_memory.total_seconds()
+        while self._seen and next(iter(self._seen.values())) <= horizon:
+            self._seen.popitem(last=False)
+        message_id = str(message.get("messageId") or uuid4())
+        if message_id in self._seen:
+            self.doubles.append(message)
+            return
+        self._seen[message_id] = now
+        self.landed.append(Landed(moment(now), write_key, message))

@@ -1,0 +1,203 @@
+"""Both APIs on loopback, with rate limits and monthly limits."""
+
+import os
+import socket
+import struct
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from time import monotonic
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from connector.sandbox.beamer_api import said
+from connector.sandbox.faults import Faults
+from connector.sandbox.message import Answer, Api, Request
+from connector.sandbox.row import moment
+from connector.sandbox.switches import MONTHLY, Switches
+
+MONTHLY_TEXT = (
+    "You have reached your account's monthly requests limit. "
+    "If you think this is wrong, please reach out on our Support chat."
+)
+NO_KEY = "No API key was provided."
+BAD_KEY = "The API key is invalid."
+
+
+class Gate:
+    """Keeps the account's books."""
+
+    def __init__(self, key: str, plan: str, switches: Switches) -> None:
+        self.key = key
+        # Other keys of the same account.
+        self.more_keys: set[str] = set()
+        self.switches = switches
+        self.limit = MONTHLY[plan]
+        self.spent: Counter[str] = Counter()
+        self.used: Counter[str] = Counter()
+        self._limiter = Limiter()
+
+    def month(self, now: float) -> str:
+        """The period of the monthly limit in which a moment lies, by its first day."""
+        at = moment(now)
+        year, month = (at.year, at.month) if at.day >= self.switches.billing_day else (at.year, at.month - 1)
+        return f"{year if month else year - 1}-{month or 12:02d}"
+
+    def refusal(self, request: Request, now: float, tick: float | None) -> Answer | None:
+        """What a request is refused with, if it is."""
+        key = request.headers.get("beamer-api-key")
+        if key != self.key and key not in self.more_keys:
+            return said(401, BAD_KEY if key else NO_KEY)
+        limit = self.switches.rate_limit
+        if limit is not None and tick is not None and not self._limiter.take(tick, limit):
+            return said(429, self.switches.rate_text)
+        if self.limit is not None and self.used[self.month(now)] >= self.limit:
+            return said(429, MONTHLY_TEXT)
+        return None
+
+    def charge(self, status: int, now: float) -> None:
+        """Count a request that got through the gate."""
+        if status < 400 or self.switches.errors_count:
+            self.spent[self.month(now)] += 1
+            self.used[self.month(now)] += 1
+
+
+class Limiter:
+    """A sliding window; what is refused does not count."""
+
+    def __init__(self) -> None:
+        self._taken: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def take(self, at: float, limit: int, count: int = 1) -> bool:
+        """Whether `count` more fit into the second that ends now; one alone always fits."""
+        while self._taken and (self._taken[0][0] <= at - 1 or self._taken[0][0] > at):
+            self._sum -= self._taken.popleft()[1]
+        if self._taken and self._sum + count > limit:
+            return False
+        self._taken.append((at, count))
+        self._sum += count
+        return True
+
+
+Handle = Callable[[Request], Answer]
+HOST = "127.0.0.1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # one packet an answer
+    timeout = 60
+
+    def __init__(self, served: "Served", api: Api, *args: Any) -> None:
+        self._served = served
+        self._api = api
+        super().__init__(*args)
+
+    def _any(self) -> None:
+        arrived = monotonic()
+        url = urlsplit(self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        params = dict(parse_qsl(url.query, keep_blank_values=True))
+        body = self.rfile.read(length)
+        answer = self._served.handle(
+            Request(self._api, self.command, url.path, params, headers, body, arrived)
+        )
+        self._served.closing.wait(answer.delay) if answer.delay else None
+        self._give(answer)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _any  # noqa: N815
+
+    def _give(self, answer: Answer) -> None:
+        if answer.mishap == "hang":
+            self._served.closing.wait(self._served.faults.hang_seconds)
+        if answer.mishap in ("hang", "reset"):
+            self._reset()
+            return
+        self.send_response_only(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if answer.mishap == "trickle":
+            self._trickle(answer.body)
+        elif self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def _trickle(self, body: bytes) -> None:
+        for position in range(len(body)):
+            self.wfile.write(body[position : position + 1])
+            self.wfile.flush()
+            if self._served.closing.wait(self._served.faults.trickle_seconds):
+                break
+        self.close_connection = True
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        # Closing with a linger of zero sends a reset where a plain close would send an orderly end.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the sandbox keeps its own log."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        self.open.discard(request)
+        super().close_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news."""
+
+
+class Served:
+    """Two servers in threads; a context manager."""
+
+    def __init__(self, handle: Handle, faults: Faults, port: int = 0) -> None:
+        self.handle = handle
+        self.faults = faults
+        self.closing = Event()
+        self._servers = [self._start("beamer", port), self._start("segment", port + 1 if port else 0)]
+        self.beamer_url = f"http://{HOST}:{self._servers[0].server_port}/v0"
+        self.segment_url = f"http://{HOST}:{self._servers[1].server_port}"
+
+    def _start(self, api: Api, port: int) -> _Server:
+        server = _Server((HOST, port), partial(_Handler, self, api))
+        # The short poll lets close() return at once.
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True, name=f"sandbox-{api}").start()
+        return server
+
+    def close(self) -> None:
+        """Stop both servers and cut what is still open."""
+        self.closing.set()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+            for connection in list(server.open):
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,308 @@
+"""A row, or a change of one, shaped into an event: whose it is, and its properties."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from sys import float_info
+from typing import Any, Literal
+
+from connector import __version__
+from connector.segment.events import CONNECTION, EVENTS, TRUNCATED, Actor, Event, Property, Type
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that happened in Beamer: a row that is new, or a change of one already known.
+
+    `date` is aware UTC: the row's own date, or for a change the moment it was seen.
+    `fields` holds canonical names (see `events`); an unknown one may be None or absent.
+    """
+
+    kind: str
+    id: str
+    parent: str  # "0" where there is none
+    date: datetime
+    fields: Mapping[str, Any]
+    change: int = 0  # n for the n-th change of a row
+
+
+LONGEST_URL = 2_048
+DEEPEST = 6
+LARGEST = 2**63 - 1  # what a warehouse column holds
+
+_SCRUB = re.compile("[\x00\ud800-\udfff]")
+_AUTHORITY = re.compile(r"^([a-z][a-z0-9+.\-]*:)?//", re.IGNORECASE)
+
+
+def plain(text: str) -> str:
+    """Text without what breaks destinations: NUL goes, half a surrogate pair becomes U+FFFD."""
+    return (
+        text
+        if text.isascii() and "\x00" not in text
+        else _SCRUB.sub(lambda hit: "" if hit[0] == "\x00" else "\ufffd", text)
+    )
+
+
+def typed(value: Any, wanted: Type) -> Any:
+    """The value as its column's type, or None where it is unknown, blank or of no use as that type."""
+    if value is None:
+        return None
+    if wanted == "integer":
+        return _integer(value)
+    if wanted == "boolean":
+        return value if isinstance(value, bool) else None
+    if wanted == "array":
+        return _strings(value)
+    if wanted == "date-time":
+        return value.astimezone(UTC).isoformat(timespec="seconds") if isinstance(value, datetime) else None
+    text = _string(value)
+    # Half an address is worse than none.
+    return None if wanted == "url" and text and len(text) > LONGEST_URL else text
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    whole = isinstance(value, str) or number == value
+    return number if whole and abs(number) <= LARGEST else None
+
+
+def _string(value: Any) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        return None
+    text = plain(value)
+    return text if text.strip() else None
+
+
+def _strings(value: Any) -> list[str] | None:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [text for item in items if (text := _string(item)) is not None] or None
+
+
+def tame(value: Any, depth: int = 0) -> Any:
+    """A custom attribute as plain JSON: no NaN, nothing nested deeper than `DEEPEST`.
+
+    A whole number that no warehouse column holds stays a number, but one with a decimal point.
+    """
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return _number(value)
+    if depth < DEEPEST and isinstance(value, dict):
+        return {plain(str(key)): tame(item, depth + 1) for key, item in value.items()}
+    if depth < DEEPEST and isinstance(value, list | tuple):
+        return [tame(item, depth + 1) for item in value]
+    return None
+
+
+def _number(value: int) -> int | float | None:
+    if abs(value) <= LARGEST:
+        return value
+    return float(value) if abs(value) <= float_info.max else None
+
+
+def bare(url: str) -> str:
+    """An address without query, fragment and userinfo: all three can hold tokens and names."""
+    url = re.split(r"[?#]", url.strip(), maxsplit=1)[0]
+    start = match.end() if (match := _AUTHORITY.match(url)) else 0
+    authority, slash, path = url[start:].partition("/")
+    return url[:start] + authority.rpartition("@")[2] + slash + path
+
+
+Anonymous = Literal["hold", "shared", "send"]
+
+LONGEST_ID = 100
+# Of every messageId: whose it is, and the version of its spelling.
+PREFIX = "bmr1"
+
+# What a page's script hands over when it has no user: accepted, each would merge strangers into one.
+NO_USERS = frozenset({"", "undefined", "null", "none", "nan", "0", "-1", "[object object]"})
+
+# No hyphen: it separates the parts.
+_READABLE = re.compile(r"[A-Za-z0-9_.]+").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """The names that go into ids; `shared_key` where several connections send to one write key."""
+
+    destination: str
+    account: str
+    connection: str
+    shared_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom an event is about, as Segment is told."""
+
+    user: str | None = None
+    anonymous: str | None = None
+    person: bool = True  # false for an id that stands for many
+
+
+def user_of(fact: Fact) -> str | None:
+    """The row's user id, or None where it has none that identifies anybody."""
+    return user_id(fact.fields.get("user_id"))
+
+
+def user_id(value: Any) -> str | None:
+    """A user id in the one form in which it is sent, or None for what identifies nobody."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    user = (typed(value, "string") or "").strip()
+    return None if user.casefold() in NO_USERS else user
+
+
+def message_id(naming: Naming, fact: Fact) -> str:
+    """The id by which Segment drops repeats: the same on every machine and after the state was lost."""
+    parts = [naming.destination, naming.account, fact.kind, fact.parent, fact.id]
+    if fact.change > 0:
+        parts.append(str(fact.change))
+    readable = "-".join([PREFIX, *parts])
+    if len(readable) <= LONGEST_ID and all(map(_READABLE, parts)):
+        return readable
+    return f"{PREFIX}-{_digest(*parts)}"
+
+
+def identity_of(fact: Fact, actor: Actor, naming: Naming, anonymous: Anonymous) -> Identity:
+    """Choose the id that an event goes under; a user's row without a user is a ValueError under "hold"."""
+    connection = Identity(anonymous=f"beamer-{naming.connection}", person=False)
+    if actor == "connection":
+        return connection
+    if user := user_of(fact):
+        return Identity(user=user)
+    if fact.fields.get("team") is True or anonymous == "shared":
+        return connection
+    if anonymous == "send":
+        return Identity(anonymous=_stranger(fact, naming))
+    raise ValueError("a row without a user id is held back before shaping")
+
+
+def _stranger(fact: Fact, naming: Naming) -> str:
+    email = (typed(fact.fields.get("email"), "string") or "").strip().lower()
+    who = ("email", email) if "@" in email else ("row", fact.kind, fact.parent, fact.id)
+    return "bmru-" + _digest(naming.account, *who)[:32]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+Texts = Literal["full", "short", "none"]
+
+# How many characters of a user's text are left by `texts = "short"`.
+SHORT = 140
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What may leave: of whom, under which id, with which traits and how much of the users' texts."""
+
+    anonymous: Anonymous = "hold"
+    traits: Literal["none", "email", "all"] = "none"
+    trait_attributes: tuple[str, ...] = ()
+    ref_url: Literal["bare", "full"] = "bare"
+    integrations: Mapping[str, Any] | None = None
+    texts: Texts = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A message not yet built: `body` holds the arguments of `track`."""
+
+    message_id: str
+    event: str
+    body: dict[str, Any]
+
+
+def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped:
+    """Shape a fact; `now` is Beamer's, and no event is later than it.
+
+    A user's row without a user is the caller's to hold back: here it is a ValueError under "hold".
+    """
+    event = EVENTS.get(fact.kind)
+    if event is None:
+        raise ValueError(f"no event for kind {fact.kind!r}")
+    identity = identity_of(fact, event.actor, naming, privacy.anonymous)
+    ident = message_id(naming, fact)
+    body = {
+        "user_id": identity.user,
+        "anonymous_id": identity.anonymous,
+        "event": event.name,
+        "properties": _properties(fact, event, naming, privacy),
+        "context": _context(fact, identity, privacy),
+        "timestamp": min(fact.date, now).astimezone(UTC),
+        "integrations": dict(privacy.integrations or {}),
+        "message_id": ident,
+    }
+    return Shaped(ident, event.name, body)
+
+
+def _properties(fact: Fact, event: Event, naming: Naming, privacy: Privacy) -> dict[str, Any]:
+    known, truncated = {}, False
+    for p in event.properties:
+        value = _value(fact, p, privacy)
+        out = value if privacy.texts == "full" else _let_out(p, value, privacy.texts)
+        if out is not None or p.in_beamers_source:
+            known[p.name] = out
+        truncated = truncated or (out is not None and out != value)
+    if truncated:
+        known[TRUNCATED.name] = True
+    return known | ({CONNECTION.name: naming.connection} if naming.shared_key else {})
+
+
+def _let_out(p: Property, value: Any, texts: Texts) -> Any:
+    """As much of a value as the setting lets out of what users write."""
+    if texts == "none" and (p.users_words or p.slug):
+        return None
+    return value[:SHORT] if texts == "short" and p.users_words and value else value
+
+
+def _value(fact: Fact, p: Property, privacy: Privacy) -> Any:
+    if p.source == "id":
+        return fact.id
+    if p.source == "parent":
+        return None if fact.parent == "0" else fact.parent
+    value = fact.fields.get(p.source)
+    if p.source == "ref_url" and isinstance(value, str) and privacy.ref_url == "bare":
+        value = bare(value)
+    return typed(value, p.type)
+
+
+def _context(fact: Fact, identity: Identity, privacy: Privacy) -> dict[str, Any]:
+    context: dict[str, Any] = {"integration": {"name": "Beamer", "version": __version__}}
+    # On an id that stands for many, one person's traits would become everybody's.
+    if identity.person and (traits := _traits(fact, privacy)):
+        context["traits"] = traits
+    return context
+
+
+def _traits(fact: Fact, privacy: Privacy) -> dict[str, Any]:
+    if privacy.traits == "none":
+        return {}
+    names = {"email": "email"}
+    if privacy.traits == "all":
+        names |= {"firstName": "first_name", "lastName": "last_name"}
+    own = {trait: typed(fact.fields.get(field), "string") for trait, field in names.items()}
+    allowed = _attributes(fact, privacy) if privacy.traits == "all" else {}
+    return allowed | {trait: value for trait, value in own.items() if value is not None}
+
+
+def _attributes(fact: Fact, privacy: Privacy) -> dict[str, Any]:
+    given = fact.fields.get("attributes")
+    if not isinstance(given, Mapping):
+        return {}
+    return {plain(name): tame(given[name]) for name in privacy.trait_attributes if name in given}

@@ -1,0 +1,272 @@
+"""The keys and addresses that a connection's state was used with: they say which accounts it describes."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Connection, exists, select, update
+
+from connector.errors import Busy, ConfigurationError
+from connector.state import leases
+from connector.state.engine import Store
+from connector.state.leases import Fence, hold, this_process
+from connector.state.suspensions import Door
+from connector.state.tables import connections, credentials, outbox, parents, rows, streams
+from connector.state.upserts import put
+
+DIGITS = 16
+BEAMER_KEY, BASE_URL, WRITE_KEY, HOST = "Beamer key", "Beamer address", "Segment write key", "Segment address"
+KEYS = frozenset({BEAMER_KEY, WRITE_KEY})
+PARTS: Mapping[Door, tuple[str, str]] = {"beamer": (BEAMER_KEY, BASE_URL), "segment": (WRITE_KEY, HOST)}
+SEGMENT = frozenset(PARTS["segment"])
+# In this order they are named.
+DESTINATION = "name of the destination"
+ORDER = (BEAMER_KEY, BASE_URL, WRITE_KEY, HOST, DESTINATION)
+
+CONFIRM = "beamer-segment state accept-keys"
+
+
+class OtherAccount(ConfigurationError):
+    """Keys or addresses that may be those of another account than the one whose state this is."""
+
+    code = "BS-081"
+    default_means = (
+        "This may be another account, so nothing was read, sent or written: in one state, two accounts lose "
+        "rows, and one gets the messages of the other."
+    )
+    default_todo = (
+        "If it is another account, give it another connection name (`name` in a TOML file) or another "
+        f"DATABASE_URL. If it is the same account with new keys, confirm them: `{CONFIRM}`."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key, by its digest, and the address where it is used."""
+
+    digest: str
+    address: str
+
+
+# Those of the settings; `status` may be run without a key.
+Given = Mapping[Door, Credential]
+
+
+class Verdict(Enum):
+    """What is to be done about a change."""
+
+    SAME = "same"
+    ACCEPT = "accept"
+    COMPARE = "compare"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How the keys and addresses of the settings differ from those that the state was last used with.
+
+    `changed` names what differs, `returned` the keys among them that were replaced before. `new`: what was
+    never stored. `moved`: the settings name another destination than the state. `blank`: the state holds
+    nothing of an account yet.
+    """
+
+    changed: frozenset[str] = frozenset()
+    returned: frozenset[str] = frozenset()
+    new: frozenset[Door] = frozenset()
+    moved: bool = False
+    blank: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        if not self.changed:
+            return Verdict.ACCEPT if self.new else Verdict.SAME
+        if self.blank:
+            return Verdict.ACCEPT
+        of_beamer = self.changed - SEGMENT
+        # Another destination has a key and an address of its own, but not another account.
+        together = of_beamer if self.moved else self.changed & KEYS and len(self.changed) > 1
+        if self.returned or together:
+            return Verdict.REFUSE
+        return Verdict.COMPARE if of_beamer else Verdict.ACCEPT
+
+    @property
+    def named(self) -> str:
+        """What was changed, in words."""
+        return listed({*self.changed, *([DESTINATION] if self.moved else [])})
+
+
+def listed(parts: Collection[str]) -> str:
+    """The parts in words: "the Beamer key and the Segment write key"."""
+    *most, last = [f"the {part}" for part in ORDER if part in parts] or ["nothing"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def digest(secret: str) -> str:
+    """What a key is known by, in this database and in any other that its state is moved to."""
+    return hashlib.sha256(f"beamer-segment key {secret}".encode()).hexdigest()[:DIGITS]
+
+
+def compared(store: Store, name: str, destination: str, given: Given) -> Change:
+    """Compare the settings' keys and addresses with those that the connection was last used with."""
+    with store.read() as db:
+        return _compared(db, name, destination, given)
+
+
+def _compared(db: Connection, name: str, destination: str, given: Given) -> Change:
+    stored = db.execute(select(credentials).where(credentials.c.connection == name)).all()
+    before = db.execute(select(connections.c.destination).where(connections.c.name == name)).scalar()
+    changed: set[str] = set()
+    returned: set[str] = set()
+    new: set[Door] = set()
+    for door, credential in given.items():
+        mine = [row for row in stored if row.door == door and row.destination == _of(door, destination)]
+        last = next((row for row in mine if row.current), None)
+        if last is None:
+            new.add(door)
+            there = _of(door, before or "")
+            last = next(
+                (row for row in stored if row.door == door and row.destination == there and row.current), None
+            )
+        key, address = PARTS[door]
+        if last and last.digest != credential.digest:
+            changed.add(key)
+            if any(row.digest == credential.digest and not row.current for row in mine):
+                returned.add(key)
+        if last and last.address != credential.address:
+            changed.add(address)
+    moved = before is not None and before != destination
+    blank = _is_blank(db, name) if changed else True
+    return Change(frozenset(changed), frozenset(returned), frozenset(new), moved, blank)
+
+
+def _of(door: Door, destination: str) -> str:
+    """A destination has write keys of its own; the Beamer key belongs to the connection."""
+    return destination if door == "segment" else ""
+
+
+def _is_blank(db: Connection, name: str) -> bool:
+    scopes = select(streams.c.scope).where(streams.c.connection == name)
+    held = (
+        exists().where(rows.c.scope.in_(scopes)),
+        exists().where(parents.c.scope.in_(scopes)),
+        exists().where(outbox.c.connection == name),
+    )
+    return not any(db.execute(select(each)).scalar() for each in held)
+
+
+def accounts_of(store: Store, given: Given) -> frozenset[str]:
+    """Return the names that stored connections have for the account of a Beamer key."""
+    if (mine := given.get("beamer")) is None:
+        return frozenset()
+    same = (credentials.c.digest == mine.digest) & (credentials.c.address == mine.address)
+    used = (credentials.c.door == "beamer") & credentials.c.current & same
+    query = select(connections.c.account).where(
+        connections.c.name.in_(select(credentials.c.connection).where(used))
+    )
+    with store.read() as db:
+        return frozenset(db.execute(query).scalars())
+
+
+def refuse(change: Change, name: str) -> None:
+    """Raise OtherAccount where the change says by itself that this may be another account."""
+    if change.verdict is Verdict.REFUSE:
+        raise OtherAccount(said(change, name), todo=way_out(change))
+
+
+def said(change: Change, name: str) -> str:
+    """The refusal of a change in a sentence."""
+    if change.returned:
+        which = listed(change.returned)
+        return f"{which[:1].upper()}{which[1:]} of connection '{name}' was replaced before, and is back."
+    return f"{change.named[:1].upper()}{change.named[1:]} of connection '{name}' were changed together."
+
+
+def way_out(change: Change) -> str:
+    """What to do about it; a new Segment source needs no connection of its own."""
+    if not change.changed <= SEGMENT:
+        return OtherAccount.default_todo
+    return (
+        "If it is another Segment source, give it another SEGMENT_DESTINATION, another connection name "
+        "(`name` in a TOML file) or another DATABASE_URL. If it is the same source with a new key, confirm "
+        f"that: `{CONFIRM}`."
+    )
+
+
+def take_over(
+    store: Store,
+    fence: Fence,
+    destination: str,
+    given: Given,
+    expected: Change,
+    now: datetime,
+    *,
+    proved: bool,
+) -> None:
+    """Store changed keys and addresses as those of the connection, under the lease of a run that uses them.
+
+    `expected` is what was decided on; `proved`: a change that had to be compared was. Raises Busy where
+    another process has changed them since, OtherAccount where that makes ours those of another account.
+    """
+    name = fence.connection
+    with store.write() as db:
+        hold(db, fence, now)
+        db.execute(select(connections.c.name).where(connections.c.name == name).with_for_update())
+        change = _compared(db, name, destination, given)
+        refuse(change, name)
+        if change.verdict is Verdict.SAME:
+            return
+        if (change.verdict, change.changed) != (expected.verdict, expected.changed):
+            raise _busy(f"The keys of connection '{name}' were changed by another run while this one began.")
+        if change.verdict is Verdict.COMPARE and not proved:
+            return
+        if change.changed and change.blank and leases.others_at_work(db, fence, this_process(), now):
+            raise _busy(f"A run of connection '{name}' is at work with other keys.")
+        _store(db, name, destination, given, change, now)
+
+
+def _busy(what: str) -> Busy:
+    return Busy(what, means="Nothing was read or sent by this one.", todo="Run it again.")
+
+
+def first(db: Connection, name: str, destination: str, given: Given, now: datetime) -> None:
+    """Store those that a connection begins with, in the caller's transaction."""
+    _store(db, name, destination, given, Change(new=frozenset(given)), now)
+
+
+def accept(store: Store, fence: Fence, destination: str, given: Given, now: datetime) -> tuple[Change, int]:
+    """Somebody confirms that the keys and addresses are those of the connection's accounts.
+
+    What waits for the destination goes to the new write key. Gives what was changed, and how many messages
+    were made for former write keys. The caller holds the leases of all kinds of work.
+    """
+    name = fence.connection
+    with store.write() as db:
+        hold(db, fence, now)
+        change = _compared(db, name, destination, given)
+        _store(db, name, destination, given, change, now)
+        mine = (outbox.c.connection == name) & (outbox.c.destination == destination)
+        key = given["segment"].digest
+        former = mine & (outbox.c.write_key != key)
+        count = db.execute(update(outbox).where(former).values(write_key=key)).rowcount
+    return change, count
+
+
+def _store(db: Connection, name: str, destination: str, given: Given, change: Change, now: datetime) -> None:
+    for door, credential in given.items():
+        if door not in change.new and not change.changed & {*PARTS[door]}:
+            continue
+        here = {"connection": name, "door": door, "destination": _of(door, destination)}
+        others = [credentials.c[column] == value for column, value in here.items()]
+        db.execute(update(credentials).where(*others).values(current=False))
+        value = {"digest": credential.digest, "address": credential.address, "current": True, "since": now}
+        put(db, credentials, [{**here, **value}])
+
+
+def write_keys(db: Connection) -> Mapping[tuple[str, str], str]:
+    """The write keys in use, as digests, by connection and destination."""
+    mine = (credentials.c.door == "segment") & credentials.c.current
+    found: Any = db.execute(select(credentials).where(mine))
+    return {(row.connection, row.destination): row.digest for row in found}

@@ -1,0 +1,48 @@
+"""The heartbeat event `Beamer Sync Completed`: its figures, and that it is made once an hour."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select, update
+
+from connector.domain.changes import Outgoing
+from connector.state.engine import Store
+from connector.state.leases import Fence, hold
+from connector.state.outbox import enqueue
+from connector.state.tables import DEAD, connections, outbox
+
+# A clock that was so far ahead was wrong: what it told of is no measure.
+AMISS = timedelta(days=1)
+
+
+def refused(store: Store, connection: str) -> Mapping[str, int]:
+    """By stream, how many dead letters there are."""
+    count = select(outbox.c.stream, func.count()).where(DEAD & (outbox.c.connection == connection))
+    with store.read() as db:
+        return {row[0]: int(row[1]) for row in db.execute(count.group_by(outbox.c.stream))}
+
+
+def tell(
+    store: Store,
+    fence: Fence,
+    destination: str,
+    event: Outgoing,
+    hour: datetime,
+    now: datetime,
+    *,
+    write_key: str = "",
+) -> bool:
+    """Put the event into the outbox, unless the connection has had one for this hour or a later one.
+
+    A run that got no answer from Beamer goes by this machine's clock, which may have been set back: an hour
+    must not come twice. Where the one told of is a day ahead, it was the clock that was wrong.
+    """
+    told = connections.c.told_for
+    later = or_(told.is_(None), told < hour, told > hour + AMISS)
+    mine = (connections.c.name == fence.connection) & later
+    with store.write() as db:
+        hold(db, fence, now)
+        if db.execute(update(connections).where(mine).values(told_for=hour)).rowcount != 1:
+            return False
+        enqueue(db, fence, destination, [event], now, write_key=write_key)
+    return True

@@ -1,0 +1,274 @@
+"""One page written in one transaction: ids, messages, progress."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from connector.domain.changes import Effects, Judged, Outgoing, Page, Rejected
+from connector.domain.state import ChildState, ParentState, StreamState
+from connector.domain.verdicts import Verdict
+from connector.state.engine import Store
+from connector.state.leases import Fence, hold
+from connector.state.outbox import enqueue
+from connector.state.tables import (
+    children,
+    connections,
+    days,
+    parents,
+    quarantine,
+    rows,
+    streams,
+    tallies,
+)
+from connector.state.upserts import add_new, add_up, put
+
+__all__ = ["Effects", "Intake", "Judged", "Outgoing", "Page", "Rejected"]
+
+_KEY = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"), rows.c.id == bindparam("row"))
+_AHEAD = (
+    update(children)
+    .where(children.c.scope == bindparam("of"), children.c.parent == bindparam("under"))
+    .where(children.c.swept.is_not(None))
+    .values(surplus=children.c.surplus + bindparam("more"))
+)
+_HABITS = (
+    update(streams)
+    .where(streams.c.scope == bindparam("of"))
+    .values(list_order=bindparam("order"), short_ends=bindparam("ends"))
+)
+_HERE = select(rows.c.id).where(
+    rows.c.scope == bindparam("of"),
+    rows.c.parent == bindparam("under"),
+    rows.c.id.in_(bindparam("ids", expanding=True)),
+)
+# Each id is looked for at each parent by the table's key: it has no index by id alone.
+_ELSEWHERE = select(rows.c.id).where(
+    rows.c.scope == bindparam("of"),
+    rows.c.parent.in_(select(children.c.parent).where(children.c.scope == bindparam("of"))),
+    rows.c.parent != bindparam("under"),
+    rows.c.id.in_(bindparam("ids", expanding=True)),
+)
+_AMONG = select(rows.c.id).where(
+    rows.c.scope == bindparam("of"),
+    rows.c.parent.in_(bindparam("among", expanding=True)),
+    rows.c.parent != bindparam("under"),
+    rows.c.id.in_(bindparam("ids", expanding=True)),
+)
+# How many ids stand at two parents, though they were not moved there.
+_AMBIGUOUS = select(func.count() - func.count(rows.c.id.distinct())).where(
+    rows.c.scope == bindparam("of"), rows.c.verdict != int(Verdict.MOVED)
+)
+_GIVE_UP = update(rows).where(*_KEY).values(verdict=int(Verdict.QUARANTINED))
+
+
+class Intake:
+    """Accepts pages for one run of one connection; `resend`: what Segment had refused waits once more.
+
+    `write_key` is the digest of the key that the messages are made for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fence: Fence,
+        destination: str,
+        run: int,
+        *,
+        resend: bool = False,
+        write_key: str = "",
+    ) -> None:
+        self._write_key = write_key
+        self._store = store
+        self._fence = fence
+        self._destination = destination
+        self._run = run
+        self._resend = resend
+
+    def accept(
+        self,
+        page: Page,
+        judged: Sequence[Judged],
+        rejected: Sequence[Rejected],
+        decide: Callable[[set[str], int], Effects],
+        now: datetime,
+    ) -> Effects:
+        """Write a page, all of it or nothing.
+
+        The database says which ids are new, and how many rejected rows; `decide`, which must be pure,
+        is told and gives the rest of what is written.
+        """
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            fresh = self._new_rows(db, page, judged)
+            unusable = self._quarantine(db, page, rejected, now)
+            effects = decide(fresh, unusable)
+            self._write(db, page, effects, now)
+        return effects
+
+    def moved(self, page: Page, ids: Collection[str], among: Collection[str] | None = None) -> set[str]:
+        """Those of the ids that are new at this parent and were judged at another one: they were moved here.
+
+        None where an id was ever seen at two parents otherwise: then it says nothing about which row it is.
+        `among`: the other parents that are looked at; else all of them.
+        """
+        if not ids or (among is not None and not among):
+            return set()
+        here = {"of": page.scope, "under": page.parent}
+        with self._store.read() as db:
+            new = set(ids) - set(db.scalars(_HERE, {**here, "ids": list(ids)}))
+            wanted = {**here, "ids": list(new)}
+            if among is not None:
+                found = set(db.scalars(_AMONG, {**wanted, "among": list(among)})) if new else set()
+            else:
+                found = set(db.scalars(_ELSEWHERE, wanted)) if new else set()
+            if found and db.execute(_AMBIGUOUS, here).scalar_one():
+                return set()
+        return found
+
+    def _write(self, db: Connection, page: Page, effects: Effects, now: datetime) -> None:
+        """In one order always, so that a sync and a backfill never wait for each other."""
+        enqueue(
+            db,
+            self._fence,
+            self._destination,
+            effects.events,
+            now,
+            page.stream,
+            again=self._resend,
+            write_key=self._write_key,
+        )
+        self._give_up(db, page, effects.rejected, now)
+        self._move(db, page, effects)
+        self._count(db, page.stream, effects.tally)
+        by_day = sorted(effects.days.items())
+        add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
+
+    def _new_rows(self, db: Connection, page: Page, judged: Sequence[Judged]) -> set[str]:
+        here = {"scope": page.scope, "parent": page.parent, "run": self._run}
+        # In one order always: on PostgreSQL each waits for the other who inserts the same id.
+        in_order = sorted(judged, key=lambda row: row.id)
+        values = [{**here, "id": row.id, "verdict": int(row.verdict)} for row in in_order]
+        return set(add_new(db, rows, values, rows.c.id))
+
+    def _quarantine(self, db: Connection, page: Page, rejected: Sequence[Rejected], now: datetime) -> int:
+        here = {"connection": self._fence.connection, "stream": page.stream, "parent": page.parent}
+        values = [
+            {
+                **here,
+                "row": row.id,
+                "digest": row.digest,
+                "reason": row.reason,
+                "body": row.body,
+                "seen_at": now,
+            }
+            for row in rejected
+        ]
+        return len(add_new(db, quarantine, values, quarantine.c.id))
+
+    def _give_up(self, db: Connection, page: Page, rejected: Sequence[Rejected], now: datetime) -> None:
+        """New rows of which no message could be made."""
+        self._quarantine(db, page, rejected, now)
+        here = {"of": page.scope, "under": page.parent}
+        if values := [{**here, "row": row.id} for row in rejected]:
+            db.execute(_GIVE_UP, values)
+
+    def _move(self, db: Connection, page: Page, effects: Effects) -> None:
+        put(db, parents, [{"scope": page.scope, **_values(parent)} for parent in effects.parents])
+        _put_children(db, effects.children)
+        if effects.ahead:
+            db.execute(_AHEAD, {"of": page.scope, "under": page.parent, "more": effects.ahead})
+        if effects.stream:
+            _update_stream(db, effects.stream)
+        if effects.habits:
+            order, ends = effects.habits
+            db.execute(_HABITS, {"of": page.scope, "order": order, "ends": ends})
+        if effects.first_page is not None:
+            self._update_connection(db, first_page=effects.first_page)
+
+    def _count(self, db: Connection, stream: str, tally: Counter[str]) -> None:
+        here = {"connection": self._fence.connection, "stream": stream}
+        # In one order always, so that two writers never wait for each other.
+        values = [{**here, "what": what, "count": count} for what, count in sorted(tally.items())]
+        add_up(db, tallies, values, "count")
+
+    def note(
+        self,
+        states: Iterable[StreamState],
+        now: datetime,
+        *,
+        ignore_filters: bool | None = None,
+        doubted: bool = False,
+    ) -> None:
+        """Write what was learnt about streams outside of a page, such as that one is forbidden.
+
+        `ignore_filters`: whether the key may, which is `doubted` after a first refusal.
+        """
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            for state in states:
+                _update_stream(db, state)
+            if ignore_filters is not None:
+                refused_at = now if doubted or not ignore_filters else None
+                self._update_connection(db, ignore_filters=ignore_filters, filters_at=refused_at)
+
+    def settle_start(self, start: datetime, now: datetime) -> None:
+        """Write down from when on rows are sent: for good, since Beamer's clock has told the time."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            self._update_connection(db, start_date=start, provisional=False)
+
+    def gone(self, scope: int) -> list[str]:
+        """The parents that are not shown any more."""
+        with self._store.read() as db:
+            return list(db.scalars(select(parents.c.id).where(parents.c.scope == scope, parents.c.gone)))
+
+    def held(self, scope: int) -> Counter[int]:
+        """How many rows of each UTC day (since the epoch) are held, of a list without parents."""
+        with self._store.read() as db:
+            found = db.execute(select(days.c.day, days.c.rows).where(days.c.scope == scope))
+            return Counter({int(day): int(rows) for day, rows in found})
+
+    def recount(self, scope: int, day: int, rows: int, now: datetime) -> None:
+        """A day was read again: Beamer counts so many rows there, what was deleted is no more among them."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            put(db, days, [{"scope": scope, "day": day, "rows": rows}])
+
+    def settle(self, child: ChildState, now: datetime) -> None:
+        """Write a child list's state outside of a page, when it could not be read."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            _put_children(db, [child])
+
+    def settle_block(self, scope: int, block: Iterable[ParentState], now: datetime) -> None:
+        """Write parents' states outside of a page, when it could not be read."""
+        with self._store.write() as db:
+            hold(db, self._fence, now)
+            put(db, parents, [{"scope": scope, **_values(parent)} for parent in block])
+
+    def _update_connection(self, db: Connection, **values: Any) -> None:
+        mine = connections.c.name == self._fence.connection
+        db.execute(update(connections).where(mine).values(**values))
+
+
+def _put_children(db: Connection, lists: Sequence[ChildState]) -> None:
+    """Write lists as they were taken up, but for their surplus: a backfill beside us adds to that, too."""
+    put(db, children, [{**_values(child), "surplus": 0} for child in lists], without="surplus")
+
+
+def _update_stream(db: Connection, state: StreamState) -> None:
+    db.execute(
+        _UPDATE_STREAM, {"of" if name == "scope" else name: value for name, value in _values(state).items()}
+    )
+
+
+_UPDATE_STREAM = update(streams).where(streams.c.scope == bindparam("of"))
+
+
+def _values(state: StreamState | ParentState | ChildState) -> Mapping[str, Any]:
+    """The fields of a state, which are named as their columns."""
+    return {each.name: getattr(state, each.name) for each in fields(state)}

@@ -1,0 +1,165 @@
+"""Suspended connections: a key that was refused, when it is tried again, and who was notified."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, delete, select, update
+
+from connector.errors import Forbidden
+from connector.state.engine import Store
+from connector.state.tables import mentions, refusals, streams
+from connector.state.upserts import add, digest, key, made, put
+
+KEY = "refused"
+
+# In how many runs a key was refused. One that worked before may be refused once without being suspended:
+# the next run just tries it. One that never worked is suspended at its first refusal.
+UNTRIED, ACCEPTED, REFUSED_ONCE, SUSPENDED = -1, 0, 1, 2
+# A suspended key is tried again after this, and each time after twice as long.
+FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
+
+Door = Literal["beamer", "segment"]
+Secrets = Mapping[Door, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Which API refused a connection's key, what it said, and since when.
+
+    `refused` counts the runs in which it was, the last one at `tried_at`.
+    """
+
+    connection: str
+    door: Door
+    what: str
+    since: datetime
+    refused: int = SUSPENDED
+    tried_at: datetime | None = None
+
+    @property
+    def again(self) -> datetime:
+        """When the key is to be tried again."""
+        doubled = min(max(self.refused - SUSPENDED, 0), 10)
+        waits: timedelta = min(LONGEST_WAIT, FIRST_WAIT * 2**doubled)
+        return (self.tried_at or self.since) + waits
+
+    def rests(self, now: datetime) -> bool:
+        """Whether the key is not to be tried yet; a clock that was set back must not make it longer."""
+        return (self.tried_at or self.since) <= now < self.again
+
+
+def remember(
+    store: Store,
+    connection: str,
+    door: Door,
+    secret: str,
+    what: str,
+    now: datetime,
+    *,
+    answered: bool = False,
+    sure: bool = False,
+) -> None:
+    """A key was refused in a run; `answered`: after it had been accepted in the same run.
+
+    `sure`: no second run has to confirm it.
+    """
+    with store.write() as db:
+        mine = digest(made(db, KEY), secret)
+        found = _row(db, connection, door)
+        known = found is not None and found.digest == mine and found.refused >= ACCEPTED
+        refused = found.refused + 1 if known else SUSPENDED
+        if answered or sure:
+            refused = REFUSED_ONCE if answered else max(refused, SUSPENDED)
+        since = found.since if known and refused > REFUSED_ONCE else now
+        values = {"what": what, "since": since, "refused": refused, "tried_at": now}
+        put(db, refusals, [{"connection": connection, "door": door, "digest": mine, **values}])
+
+
+def accept(store: Store, connection: str, door: Door, secret: str, now: datetime) -> bool:
+    """The key was seen to be taken; tells whether it had been refused."""
+    with store.read() as db:
+        found, mine = _row(db, connection, door), key(db, KEY)
+    if found is not None and found.refused == ACCEPTED and found.digest == digest(mine, secret):
+        return False
+    with store.write() as db:
+        mine = made(db, KEY)
+        values = {"digest": digest(mine, secret), "what": "", "since": now, "tried_at": now}
+        put(db, refusals, [{"connection": connection, "door": door, "refused": ACCEPTED, **values}])
+        if door == "beamer":
+            # What it was not allowed to read while it was refused says nothing of what it may read now.
+            untroubled = {"trouble": None, "trouble_at": None}
+            whose = (streams.c.connection == connection) & (streams.c.trouble == Forbidden.told)
+            if found is not None and found.refused >= SUSPENDED:
+                db.execute(update(streams).where(whose).values(**untroubled))
+    return found is not None and found.refused >= REFUSED_ONCE
+
+
+def lift(store: Store, connection: str, door: Door) -> bool:
+    """Forget what is known of a key; tells whether it had been refused."""
+    mine = (refusals.c.connection == connection) & (refusals.c.door == door)
+    with store.write() as db:
+        found = _row(db, connection, door)
+        db.execute(delete(refusals).where(mine))
+    return found is not None and found.refused >= REFUSED_ONCE
+
+
+def standing(store: Store, connection: str, given: Secrets, *, unproved: bool = False) -> Refusal | None:
+    """The refusal of a key that is still in use; of keys that have changed nothing is known.
+
+    `unproved`: they may be those of another account, and nothing is written.
+    """
+    with store.read() as db:
+        found = db.execute(select(refusals).where(refusals.c.connection == connection)).all()
+        mine = key(db, KEY)
+    changed = {row.door: digest(mine, given.get(row.door, "")) for row in found}
+    changed = {row.door: changed[row.door] for row in found if changed[row.door] != row.digest}
+    if changed and not unproved:
+        untried = {"refused": UNTRIED, "what": ""}
+        with store.write() as db:
+            for door, its in changed.items():
+                here = (refusals.c.connection == connection) & (refusals.c.door == door)
+                db.execute(update(refusals).where(here).values(digest=its, **untried))
+    same = (row for row in found if row.door not in changed and row.refused >= SUSPENDED)
+    return next((_refusal(row) for row in same), None)
+
+
+def tried(store: Store, connection: str) -> bool | None:
+    """Whether the Beamer key was accepted or refused since it is in use; None where nothing is known."""
+    with store.read() as db:
+        found = _row(db, connection, "beamer")
+    return None if found is None else found.refused != UNTRIED
+
+
+def listed(store: Store) -> Mapping[str, Refusal]:
+    """The suspended connections, as of their last runs."""
+    query = select(refusals).where(refusals.c.refused >= SUSPENDED)
+    with store.read() as db:
+        return {row.connection: _refusal(row) for row in db.execute(query)}
+
+
+def _row(db: Connection, connection: str, door: str) -> Any:
+    mine = (refusals.c.connection == connection) & (refusals.c.door == door)
+    return db.execute(select(refusals).where(mine)).one_or_none()
+
+
+def _refusal(row: Any) -> Refusal:
+    return Refusal(row.connection, row.door, row.what, row.since, row.refused, row.tried_at)
+
+
+def unmentioned(store: Store, connection: str, whats: Collection[str]) -> set[str]:
+    """Those that were not spoken of yet. What is over is forgotten, and is news when it comes again."""
+    mine = mentions.c.connection == connection
+    with store.read() as db:
+        known = set(db.execute(select(mentions.c.what).where(mine)).scalars())
+    if over := known.difference(whats):
+        with store.write() as db:
+            db.execute(delete(mentions).where(mine, mentions.c.what.in_(sorted(over))))
+    return set(whats) - known
+
+
+def mention(store: Store, connection: str, whats: Collection[str], now: datetime) -> None:
+    """They have been spoken of."""
+    with store.write() as db:
+        add(db, mentions, [{"connection": connection, "what": each, "since": now} for each in sorted(whats)])

@@ -1,0 +1,220 @@
+"""What a run works with, and its state while it runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from connector.beamer.streams import Stream
+from connector.clock import Clock
+from connector.domain.state import Progress
+from connector.errors import ConfigurationError
+from connector.state.connections import Identity
+from connector.state.credentials import Change, Given
+from connector.state.engine import Store
+from connector.state.ledger import Ledger
+from connector.state.page_writer import Intake
+from connector.sync.planning.arrival import Notebook
+from connector.sync.planning.planner import Planner
+from connector.sync.planning.probes import Picture
+from connector.sync.planning.queue import Agenda
+from connector.sync.policy import Policy
+from connector.sync.report import Report
+from connector.sync.threads import Pool
+
+if TYPE_CHECKING:
+    from connector.beamer.client import Beamer
+    from connector.segment.client import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a run works with, put together in one place."""
+
+    catalogue: Mapping[str, Stream]
+    identity: Identity
+    policy: Policy
+    store: Store
+    beamer: "Beamer"
+    segment: "Segment"
+    ledger: Ledger
+    clock: Clock
+    pool: Pool
+    most_waiting: int = 100_000
+    most_bytes: int = 200_000_000
+    planner: Planner | None = None
+    # The keys and addresses in use, and how they differ from those of the last run.
+    given: Given = field(default_factory=dict)
+    change: Change = field(default_factory=Change)
+
+    @property
+    def write_key(self) -> str:
+        """The digest of the write key that messages are made for."""
+        segment = self.given.get("segment")
+        return segment.digest if segment else ""
+
+
+ALWAYS = datetime.max.replace(tzinfo=UTC)
+log = structlog.get_logger()
+
+# This machine's clock and Beamer's are both right if they are no further apart.
+APART = timedelta(days=1)
+# So many answers in a row say the same before it is believed against this machine's clock.
+ANSWERS = 3
+
+
+@dataclass(slots=True)
+class Work:
+    """The state of one run.
+
+    `ignore_filters`: whether the key may, None while that is unknown; `filters_refused`: that it may was
+    refused in this run, which is written down. `careful`: one request at a time. `per_day` and `at_hand`:
+    the budget's fill, and what of it may be spent, None without a limit. `disagreed`: so many answers were
+    dated more than a day off this machine's clock, at a first sync.
+    """
+
+    catalogue: Mapping[str, Stream]
+    identity: Identity
+    policy: Policy
+    progress: Progress
+    ledger: Ledger
+    intake: Intake
+    clock: Clock
+    report: Report
+    first_page: int | None
+    ignore_filters: bool | None
+    careful: bool = True
+    per_day: float | None = None
+    at_hand: float | None = None
+    agenda: Agenda = field(default_factory=Agenda)
+    notebook: Notebook = field(default_factory=Notebook)
+    troubled: set[str] = field(default_factory=set)
+    disagreed: int = 0
+    filters_refused: bool = False
+
+    @classmethod
+    def begun(cls, parts: Parts, progress: Progress, intake: Intake, report: Report) -> "Work":
+        """A run's work at its beginning; what is told about the API outweighs what was seen of it."""
+        identity, policy = parts.identity, parts.policy
+        told = policy.ignore_filters
+        if identity.first_days and policy.start == identity.start_date:
+            # By Beamer's clock it may turn out to lie earlier: nothing of it may be left out.
+            policy = replace(policy, start=policy.start - APART)
+        return cls(
+            catalogue=parts.catalogue,
+            identity=identity,
+            policy=policy,
+            progress=progress,
+            ledger=parts.ledger,
+            intake=intake,
+            clock=parts.clock,
+            report=report,
+            first_page=identity.first_page if policy.first_page is None else policy.first_page,
+            ignore_filters=identity.ignore_filters if told is None else told,
+        )
+
+    @property
+    def beamer_now(self) -> datetime:
+        """The time by Beamer's clock, as its answers show it: dates of rows are judged by it."""
+        return self.clock.now() + self.ledger.ahead
+
+    @property
+    def earliest(self) -> datetime:
+        """The earliest that it may be at Beamer: a row is old enough only if it is so by this."""
+        return min(self.beamer_now, self.ledger.beamer_now(self.clock.now()))
+
+    @property
+    def latest(self) -> datetime:
+        """What is later than this is in the future by both clocks; while only one was seen, nothing is."""
+        furthest = self.ledger.furthest
+        return ALWAYS if furthest is None else self.clock.now() + furthest
+
+    def hear(self, date: datetime | None) -> bool:
+        """Take the time from an answer; False: ask again before anything is made of it.
+
+        A start date that is not settled yet is settled by it, once for all. Raises ConfigurationError where
+        this machine's clock is too far off for that.
+        """
+        now = self.clock.now()
+        if self.identity.provisional:
+            if date and abs(date - now) > APART:
+                self.disagreed += 1
+                if self.disagreed >= ANSWERS:
+                    raise _apart(date, now)
+                log.warning("clocks_apart", beamer=str(date), here=str(now))
+                return False
+            self._settle_start(date or now)
+        self.ledger.hear(date, now)
+        return True
+
+    def _settle_start(self, beamer_now: datetime) -> None:
+        identity = self.identity
+        start = identity.start_date
+        if identity.first_days:
+            start = beamer_now - identity.first_days
+            # A backfill begins elsewhere, and keeps to that.
+            if self.policy.start == identity.start_date - APART:
+                self.policy = replace(self.policy, start=start)
+        self.intake.settle_start(start, self.clock.now())
+        self.identity = replace(identity, start_date=start, provisional=False)
+
+    @property
+    def picture(self) -> Picture:
+        """What a plan is made from, as it stands now."""
+        return Picture(
+            self.catalogue, self.policy, self.progress, self.first_page, self.per_day, self.at_hand
+        )
+
+    def stop(self, why: str, until: datetime | None = None) -> None:
+        """Send nothing more in this run."""
+        # Each request under way says so for itself.
+        if why != self.report.stopped:
+            log.info("stopping", why=why)
+        self.report.stopped, self.report.next_try = why, until
+
+    def interrupt(self, what: str = "") -> None:
+        """A signal asks for the end before everything is done."""
+        self.report.interrupted = True
+        self.stop(f"asked to stop{what}")
+
+    def filters_settled(self, allowed: bool) -> None:
+        """An answer has shown whether the key may ignore filters.
+
+        What it may do is given up only when it is refused in a second run as well.
+        """
+        self.ignore_filters = allowed
+        identity = self.identity
+        # Of what is set by hand nothing is learnt, and of a refusal once a run.
+        if self.policy.ignore_filters is not None or (self.filters_refused and not allowed):
+            return
+        may = allowed or (identity.ignore_filters is True and identity.filters_at is None)
+        now = self.clock.now()
+        at = None if allowed else now
+        self.filters_refused = not allowed
+        if (may, at) == (identity.ignore_filters, identity.filters_at):
+            return
+        self.intake.note((), now, ignore_filters=may, doubted=not allowed)
+        self.identity = replace(identity, ignore_filters=may, filters_at=at)
+
+    def note_trouble(self, stream: str, what: str) -> None:
+        """Say in the summary, and in the stream's own state, what went wrong."""
+        log.warning("stream_trouble", stream=stream, error=what)
+        self.troubled.add(stream)
+        said = f"{stream}: {what}"
+        if said not in self.report.troubles:
+            self.report.troubles.append(said)
+        state = self.progress.streams[stream]
+        self.progress.streams[stream] = replace(state, trouble=what, trouble_at=self.clock.now())
+
+
+def _apart(date: datetime, now: datetime) -> ConfigurationError:
+    ahead, days = now > date, abs(now - date) / timedelta(days=1)
+    return ConfigurationError(
+        f"This machine's clock is {days:,.1f} days {'ahead of' if ahead else 'behind'} Beamer's: "
+        f"{now:%Y-%m-%d %H:%M} UTC here, {date:%Y-%m-%d %H:%M} UTC there.",
+        means="Nothing was sent, and no start date was settled.",
+        todo="Set this machine's clock, best by NTP, and sync again. If it is right, look at what stands "
+        "between here and Beamer: it changes the Date header of answers.",
+    )

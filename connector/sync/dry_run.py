@@ -1,0 +1,65 @@
+"""What a run would request, from what the database holds: no request is sent, and nothing is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from connector.beamer.streams import Stream
+from connector.domain.period import EPOCH
+from connector.domain.state import Progress, StreamState
+from connector.state import progress, runs
+from connector.state.connections import Identity
+from connector.state.engine import Store
+from connector.state.ledger import Balance, Ledger, Limits
+from connector.sync.fetch import stored
+from connector.sync.planning.audit import AuditEverything
+from connector.sync.planning.probes import Picture
+from connector.sync.planning.start import Rehearsal, agenda_for, at_hand, planner_for, rehearse
+from connector.sync.policy import Policy
+from connector.sync.run import left_to_others
+
+# The budget of an account that no request was ever sent to; the first request opens it.
+UNTOUCHED = Balance(used=0, left=None, closed_until=None, refused=False, by_purpose={}, since=EPOCH)
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would request, and the budget that it would have."""
+
+    plan: Rehearsal
+    balance: Balance
+
+
+def dry_run(
+    store: Store | None,
+    identity: Identity,
+    policy: Policy,
+    catalogue: Mapping[str, Stream],
+    limits: Limits,
+    *,
+    read_since: datetime | None,
+    max_requests: int | None,
+    now: datetime,
+) -> DryRun:
+    """Plan a run; `read_since` makes it an audit of what was not read whole since then."""
+    state = progress.peek(store, identity.name) if store else Progress()
+    for name in catalogue:
+        state.streams.setdefault(name, StreamState(0, name))
+    progress.doubt_future(state, now)
+    stored.readable(state, policy.start)
+    limited = limits.usable is not None
+    balance, last, reserved = UNTOUCHED, None, 0.0
+    if store:
+        balance = Ledger(store, identity.account, identity.name, limits).balance(now)
+        last = runs.last(store, identity.name)
+        if limited:
+            reserved = left_to_others(store, identity.name, identity.account, last, now)
+    before = last.started_at if last else None
+    hand = 0.0 if balance.refusal else at_hand(balance, max_requests)
+    plan = rehearse(
+        AuditEverything(read_since) if read_since else planner_for(limited=limited),
+        Picture(catalogue, policy, state, identity.first_page, balance.per_day, hand),
+        agenda_for(balance, now, before=before, reserved=reserved, most=max_requests),
+        now,
+    )
+    return DryRun(plan, balance)

@@ -1,0 +1,1 @@
+"""Pages are requested, and what each means is decided and written."""

@@ -1,0 +1,102 @@
+"""Up to when each stream is complete."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from connector.beamer.streams import Stream, children
+from connector.domain.state import Progress, StreamState
+from connector.errors import Forbidden
+from connector.sync.context import Work
+from connector.sync.lists import passes, shortfall
+from connector.sync.lists.blocks import IN_PART
+from connector.sync.planning import candidates
+from connector.sync.planning.probes import Picture
+
+log = structlog.get_logger()
+
+
+def write_down(work: Work, *, ended: bool) -> None:
+    """Write what a run learnt about its streams.
+
+    A run that has not `ended` well may have asked for a stream and got no answer: what ails it stays.
+    """
+    wanted, now = candidates.wanted(work.catalogue, work.policy), work.clock.now()
+    for stream in wanted:
+        state = _advanced(work.picture, stream, work.beamer_now)
+        asked = ended and work.report.requests[stream.name]
+        if asked and not {stream.name, stream.parent} & work.troubled:
+            state = replace(state, trouble=None, trouble_at=None)
+        refused = Forbidden.tells(state.trouble or "")
+        if (holes := _holes(work.picture, stream)) and not refused:
+            # What failed rests: it stays to be named although nothing failed in this run.
+            before = work.progress.streams[stream.name]
+            what = (before.trouble or "a page failed").split(IN_PART)[0].rstrip(".")
+            state = replace(state, trouble=what + IN_PART + holes, trouble_at=before.trouble_at or now)
+        work.progress.streams[stream.name] = state
+    read = {stream.name for stream in wanted if stream.filtered} - set(work.report.forbidden)
+    work.report.segmented_hidden = work.ignore_filters is False and bool(read)
+    work.intake.note([work.progress.streams[stream.name] for stream in wanted], work.clock.now())
+    log.debug("collected", **work.report.as_dict())
+
+
+def _holes(picture: Picture, stream: Stream) -> str:
+    """Return which rows of a stream could not be read, by their dates; nothing if all could."""
+    places = [picture.progress.streams[stream.name].place]
+    parents = picture.progress.parents.get(stream.parent or "", {})
+    for child in picture.progress.children.get(stream.name, {}).values():
+        parent = parents.get(child.parent)
+        places.append(child.place if parent and not parent.gone else None)
+    parts = [part for place in places if place for part in passes.restore(place).unread if part.failures]
+    if not parts:
+        return ""
+    until = max((part.place.until for part in parts if part.place.until), default=None)
+    since = min((part.place.since or picture.policy.start for part in parts), default=picture.policy.start)
+    return f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'} UTC"
+
+
+def _advanced(picture: Picture, stream: Stream, now: datetime) -> StreamState:
+    progress = picture.progress
+    state = progress.streams[stream.name]
+    through = complete_through(progress, stream, has_children=bool(children(picture.catalogue, stream.name)))
+    if through is None:
+        return state
+    dates = [parent.date for parent in progress.parents.get(stream.name, {}).values()]
+    mark = max((date for date in dates if date <= now), default=state.watermark)
+    # A list that has just begun to ask again was complete until then: what was once complete stays so.
+    return replace(
+        state, complete_through=max(filter(None, (state.complete_through, through))), watermark=mark
+    )
+
+
+def complete_through(progress: Progress, stream: Stream, *, has_children: bool) -> datetime | None:
+    """The moment up to which all rows that Beamer showed were read; None before everything was once."""
+    state = progress.streams[stream.name]
+    if stream.parent is None and state.place:
+        return None
+    if stream.parent is None and not has_children:
+        return state.looked_at
+    above = progress.parents.get(stream.parent or stream.name, {})
+    alive = [parent for parent in above.values() if not parent.gone]
+    if stream.parent is None:
+        return (
+            min((parent.looked_at for parent in alive if parent.looked_at), default=state.looked_at)
+            if state.complete
+            else None
+        )
+    if not progress.streams[stream.parent].complete or progress.streams[stream.parent].place:
+        return None
+    lists = progress.children.get(stream.name, {})
+    moments = []
+    for parent in alive:
+        child = lists.get(parent.id)
+        behind = child is None or candidates.asks(child) or state.distrusted
+        moment = (child.swept_at if child else None) if behind else parent.looked_at
+        if child and child.place and any(part.failures for part in passes.restore(child.place).unread):
+            return None
+        if moment is None:
+            return None
+        unshown_since = shortfall.complete_until(child) if child else None
+        moments.append(min(moment, unshown_since or moment))
+    return min(moments, default=progress.streams[stream.parent].looked_at)

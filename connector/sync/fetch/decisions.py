@@ -1,0 +1,343 @@
+"""What a page changes: decided from plain data, before anything is written."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from connector.beamer.pagination import Habits
+from connector.beamer.streams import Stream
+from connector.clock import SECOND
+from connector.domain.period import day_of
+from connector.domain.state import ChildState, ParentState, StreamState
+from connector.domain.verdicts import Verdict
+from connector.segment.shaping import Fact, plain
+from connector.state.page_writer import Effects
+from connector.sync.lists import backoff, blocks, counters, passes, shortfall
+from connector.sync.lists.blocks import Look, LookStep
+from connector.sync.lists.passes import SweepStep
+from connector.sync.planning import arrival, estimates
+from connector.sync.planning.arrival import faded
+from connector.sync.planning.probes import NO_PARENT, Probe
+from connector.sync.policy import Policy
+from connector.sync.rows import judging
+from connector.sync.rows.judging import is_forgotten
+from connector.sync.rows.pages import JudgedPage, enqueue, enqueue_changes
+
+METRICS = ("views", "unique_views", "clicks")
+
+
+@dataclass(slots=True)
+class Context:
+    """What deciding needs to know: settings, the stream's state, and Beamer's time.
+
+    `latest`: what is dated later is in the future by this machine's clock, too, and is sent as of then.
+    """
+
+    policy: Policy
+    state: StreamState
+    now: datetime
+    latest: datetime
+
+
+def parent_after(
+    before: ParentState | None, row: Any, context: Context, stream: Stream
+) -> tuple[ParentState, list[Fact]]:
+    status = _status(row)
+    if before is None:
+        now = context.now
+        after = ParentState(
+            row.id, row.date, status, metrics=_metrics(row), known_at=now, looked_at=now, proved_at=now
+        )
+        return after, []
+    after = replace(backoff.well(before), date=row.date, gone=False, looked_at=context.now)
+    facts: list[Fact] = []
+    sent = stream.name in context.policy.streams
+    if status:
+        # Where it is not sent, nothing has to be made sure of.
+        after = judging.after(after, status) if sent else replace(after, status=status)
+        if before.status and before.status != after.status and sent and not is_forgotten(row, context.policy):
+            after = replace(after, changes=after.changes + 1)
+            fields = {**row.fields, "previous_status": before.status}
+            facts.append(Fact("status", row.id, NO_PARENT, context.now, fields, after.changes))
+    if context.policy.metrics and sent and row.date >= context.policy.start:
+        after, more = _metrics_after(after, row, context)
+        facts += more
+    return after, facts
+
+
+def parent_by_id(
+    before: ParentState | None, name: str, date: datetime | None, look: Look, now: datetime
+) -> ParentState:
+    """A parent of which no more than the id can be used: the lists below it are read all the same.
+
+    It keeps the date that it had, as long as its block shows it.
+    """
+    if before is not None and not before.gone:
+        return replace(backoff.well(before), looked_at=now)
+    # On a page without a date, any in the block will do.
+    until = look.block.until
+    date = date or (min(now, until - SECOND) if until else now)
+    if before is None:
+        return ParentState(name, date, known_at=now, looked_at=now, proved_at=now)
+    return replace(backoff.well(before), date=date, gone=False, looked_at=now)
+
+
+def _status(row: Any) -> str | None:
+    # As much of it as the store keeps; PostgreSQL refuses NUL and lone surrogates in text.
+    status = row.fields.get("status")
+    return plain(status)[:100] if status else None
+
+
+def _metrics(row: Any) -> str | None:
+    values = [row.fields.get(name) for name in METRICS]
+    return None if None in values else ",".join(map(str, values))
+
+
+def _metrics_after(before: ParentState, row: Any, context: Context) -> tuple[ParentState, list[Fact]]:
+    """Totals that have moved, at most once per post and UTC day.
+
+    A copy of Beamer's data that lags shows lower ones: they are believed where a whole day lies between.
+    """
+    metrics, day = _metrics(row), context.now.toordinal()
+    if metrics is None or metrics == before.metrics:
+        return before, []
+    # A day after the one of now was told by a clock that was ahead; far ahead, it is not waited for.
+    if before.metrics_day is not None and 0 <= before.metrics_day - day <= 1:
+        return before, []
+    if before.metrics_day is not None and day == before.metrics_day + 1 and _fell(before.metrics, metrics):
+        return before, []
+    after = replace(before, metrics=metrics, metrics_day=day, changes=before.changes + 1)
+    old = dict(zip(METRICS, map(int, before.metrics.split(",")), strict=True)) if before.metrics else {}
+    change = {f"{name}_change": row.fields[name] - old[name] for name in METRICS if name in old}
+    fact = Fact("metrics", row.id, NO_PARENT, context.now, {**row.fields, **change}, after.changes)
+    return after, [fact]
+
+
+def _fell(before: str | None, metrics: str) -> bool:
+    """Whether any of the totals is lower than it was."""
+    pairs = zip((before or metrics).split(","), metrics.split(","), strict=False)
+    return any(int(now) < int(was) for was, now in pairs)
+
+
+def counter_after(
+    child: ChildState | None,
+    scope: int,
+    parent: str,
+    counter: str,
+    before: datetime | None,
+    now: datetime,
+) -> ChildState:
+    """A child list after its parent was seen; `before` is when the parent had been seen last."""
+    if child is None:
+        empty = not counters.moved(counter, None)
+        swept, at = (counter, now) if empty else (None, None)
+        return ChildState(scope, parent, counter, swept=swept, swept_at=at)
+    if child.counter == counter:
+        return child
+    rise = counters.risen(counter, child.counter)
+    lately = faded(child.recent, child.recent_at, now)
+    swept = None if child.swept is None else counters.lowered(child.swept, counter)
+    fell = child.fell or swept != child.swept
+    return replace(
+        child,
+        counter=counter,
+        swept=swept,
+        fell=fell,
+        recent=lately + rise,
+        recent_at=now,
+        waits_since=_waits_since(child, counter, before or now, now),
+    )
+
+
+def _waits_since(child: ChildState, counter: str, before: datetime, now: datetime) -> datetime | None:
+    """The moment at which the first of the rows that wait appeared, about halfway between the two looks.
+
+    None where none waits: the counter only fell, or caught up with rows found since the look before. What
+    it had not caught up with by a look after they were found, it never will: then a row has come.
+    """
+    rise = counters.risen(counter, child.counter)
+    caught_up = child.swept is not None and counters.risen(counter, child.swept) <= child.early
+    if not rise or (caught_up and child.swept_at is not None and child.swept_at >= before):
+        return child.waits_since
+    return child.waits_since or now - (now - before) / 2
+
+
+def gone(
+    step: LookStep, probe: Probe, known: Mapping[str, ParentState], just_seen: set[str]
+) -> list[ParentState]:
+    """Parents that their window no longer shows: deleted, or hidden; they are back as soon as seen again."""
+    missing = [known[name] for name in step.missing if name in known and name not in just_seen]
+    # One whose date was changed is shown by another window.
+    return [replace(parent, gone=True) for parent in missing if probe.block_look.block.covers(parent.date)]
+
+
+def proved(
+    probe: Probe, known: Mapping[str, ParentState], changed: Iterable[ParentState], now: datetime
+) -> list[ParentState]:
+    """The parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
+    look = probe.block_look
+    mine = {name: known[name] for name in {*look.block.members, *look.found} if name in known}
+    mine |= {parent.id: parent for parent in changed}
+    return [replace(parent, proved_at=now) for parent in mine.values()]
+
+
+def tally(page: JudgedPage, fresh: set[str], unusable: int, effects: Effects) -> Counter[str]:
+    """What became of a page's rows; so many `unusable` ones are new in quarantine."""
+    found = Counter(
+        {
+            "rows": len(fresh),
+            "events": len(effects.events),
+            "quarantined": unusable + len(effects.rejected),
+        }
+    )
+    found.update(verdict.label for verdict in page.held(fresh))
+    return +found
+
+
+def first_page_of(habits: Habits, asked: Habits) -> int | None:
+    """The number of a list's first page, where this answer has shown it."""
+    return habits.first_page if asked.first_page is None else None
+
+
+def learnt(
+    state: StreamState, page: JudgedPage, fresh: set[str], habits: Habits, asked: Habits, effects: Effects
+) -> StreamState:
+    """The stream's state with what this page taught: the list's habits, and how many of its rows are sent."""
+    effects.first_page = first_page_of(habits, asked)
+    # Of a stream that is off nothing is known: its rows may be sent as soon as it is on.
+    silent = (Verdict.STREAM_OFF, Verdict.MOVED)
+    told = [verdict for verdict in page.verdicts(fresh) if verdict not in silent]
+    sent = told.count(Verdict.EVENT)
+    state = estimates.with_sent(state, sent, len(told) - sent)
+    return replace(
+        state,
+        list_order=str(habits.order),
+        short_ends=habits.short_ends,
+        page_rows=habits.page_rows,
+    )
+
+
+def decide_list(
+    context: Context,
+    probe: Probe,
+    page: JudgedPage,
+    child: ChildState | None,
+    title: str | None,
+    fresh: set[str],
+    unusable: int,
+) -> tuple[Effects, SweepStep]:
+    """Decide a page of a child list, or of a list without parents."""
+    effects = Effects()
+    enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.latest, title)
+    effects.tally = tally(page, fresh, unusable, effects)
+    seen = passes.SweptPage(page.seen, len(fresh), page.waits, unusable, len(page.rejected))
+    sweep = probe.list_sweep
+    sweep = sweep if sweep.begun else replace(sweep, begun=context.now)
+    step = passes.after_page(sweep, seen, probe.habits, probe.stream.cap, context.now)
+    state = learnt(context.state, page, fresh, step.habits, probe.habits, effects)
+    if child is not None:
+        after = _child_after(child, step, context)
+        effects.children.append(after)
+        effects.ahead = after.surplus - child.surplus
+        if step.done and not step.sweep.hole:
+            state = shortfall.after_sweep(state, step.sweep, child, after)
+            state = shortfall.learnt(state, child, step.sweep)
+        effects.stream = state if state != context.state else None
+        return effects, step
+    effects.days = Counter(day_of(page.rows[name][0].date) for name in fresh)
+    # A day that the audit reads again moves no mark.
+    effects.stream = state if probe.window else _dated_after(state, step, context)
+    return effects, step
+
+
+def _child_after(child: ChildState, step: SweepStep, context: Context) -> ChildState:
+    sweep, now, child = step.sweep, context.now, backoff.well(child)
+    if not step.done:
+        return replace(child, place=passes.dump(sweep))
+    left = passes.left_of(sweep, now)
+    if sweep.hole:
+        return replace(child, place=left)
+    # Nothing older than the start date is of interest.
+    whole = not (sweep.shallow or left) and (sweep.low is None or sweep.low <= context.policy.start)
+    surplus, short_since = shortfall.after_reading(child, sweep, context.state, now)
+    if left or child.place:
+        # Rows of a part that could not be read before are old ones, not ones ahead of their counter.
+        surplus = min(surplus, max(0, child.surplus))
+    announced = shortfall.rows(child) + (counters.risen(sweep.began, child.swept) if child.swept else 0)
+    return replace(
+        child,
+        place=left,
+        swept=sweep.began,
+        surplus=surplus,
+        short_since=short_since,
+        # The lookback counts from where it was read over last: a late row must not slip past shallow ones.
+        watermark=child.watermark if sweep.shallow else passes.watermark_after(sweep, child.watermark, now),
+        swept_at=now,
+        early=0 if child.swept is None else max(0, sweep.found - announced),
+        fell=False,
+        deep_at=child.deep_at if sweep.shallow else now,
+        whole_at=now if whole else child.whole_at,
+        waits_since=None if child.counter == sweep.began else now,
+    )
+
+
+def _dated_after(state: StreamState, step: SweepStep, context: Context) -> StreamState:
+    state = backoff.well(state)
+    if not step.done:
+        return replace(state, place=passes.dump(step.sweep))
+    left = passes.left_of(step.sweep, context.now)
+    if step.sweep.hole:
+        return replace(state, place=left)
+    mark = passes.watermark_after(step.sweep, state.watermark, context.now)
+    if state.looked_at is None:
+        recent = step.sweep.brought * arrival.remembered(context.now - context.policy.start)
+    else:
+        recent = arrival.faded(state.recent, state.looked_at, context.now) + step.sweep.brought
+    return replace(state, place=left, watermark=mark, complete=True, looked_at=context.now, recent=recent)
+
+
+def decide_block(
+    context: Context,
+    probe: Probe,
+    page: JudgedPage,
+    known: Mapping[str, ParentState],
+    lists: Mapping[str, Mapping[str, ChildState]],
+    child_streams: Sequence[tuple[Stream, int]],
+    fresh: set[str],
+    unusable: int,
+) -> tuple[Effects, LookStep]:
+    """Decide a page of parents: `known` parents and their child `lists` as they stood before it."""
+    effects, look = Effects(), probe.block_look
+    enqueue(effects, page.events(fresh), probe.stream, NO_PARENT, context.policy, context.latest)
+    for name, (date, raw) in page.parents.items():
+        before = known.get(name)
+        if name in page.rows:
+            after, facts = parent_after(before, page.rows[name][0], context, probe.stream)
+            enqueue_changes(effects, facts, raw, context.policy, context.latest)
+        else:
+            after = parent_by_id(before, name, date, look, context.now)
+        if after != before:
+            effects.parents.append(after)
+        looked = before.looked_at if before else None
+        for stream, scope in child_streams:
+            child = lists.get(stream.name, {}).get(name)
+            counter = counters.read(raw, stream.counters)
+            moved = counter_after(child, scope, name, counter, looked, context.now)
+            if moved != child:
+                effects.children.append(moved)
+    effects.tally = tally(page, fresh, unusable, effects)
+    alive = {name for name, parent in known.items() if not parent.gone}
+    step = blocks.after_page(look, page.seen, alive, probe.habits, probe.stream.cap)
+    effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
+    if step.next is None and look.proving:
+        effects.parents = proved(probe, known, effects.parents, context.now)
+    state = backoff.well(learnt(context.state, page, fresh, step.habits, probe.habits, effects))
+    state = replace(state, looked_at=context.now)
+    if step.next is None and look.proving and look.block.since is None:
+        state = replace(state, complete=True)
+    if step.next is None and look.part:
+        state = replace(state, place=passes.instead(state.place, look.part, (), context.now))
+    effects.stream = state if state != context.state else None
+    return effects, step

@@ -1,0 +1,408 @@
+"""What a failed request means for its list: retried, stepped past, left for later, or forbidden."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+
+from connector.domain.state import ChildState, ParentState, StreamState
+from connector.errors import (
+    BadAnswer,
+    ConnectorError,
+    Forbidden,
+    KeyRefused,
+    TooMany,
+    Transient,
+    Unreachable,
+)
+from connector.sync.context import Work
+from connector.sync.lists import backoff, blocks, passes
+from connector.sync.lists.backoff import wait_before
+from connector.sync.lists.blocks import CUT_FROM, Look, Part
+from connector.sync.planning import candidates
+from connector.sync.planning.probes import NO_PARENT, Probe
+
+# No list is read further in one run than so many pages; one that never ends must leave the others their turn.
+MOST_PAGES = 500
+# Under a monthly limit, too, an ordinary list fits in: 300 posts are 34 pages.
+MOST_PAGES_LIMITED = 100
+
+
+def most_pages(work: Work) -> int:
+    """Return how many pages of one list a run reads at most."""
+    return MOST_PAGES if work.per_day is None else max(MOST_PAGES_LIMITED, min(MOST_PAGES, int(work.per_day)))
+
+
+def without(work: Work, probe: Probe, *, patient: bool) -> str:
+    """Return what is kept of a list whose next page is left for later; see `parts.failed` for `patient`."""
+    sweep, start = probe.list_sweep, work.policy.start
+    probe.sweep = passes.given_up(sweep, probe.habits, work.beamer_now, start, patient=patient)
+    return passes.dump(probe.sweep)
+
+
+def leave_rows(work: Work, probe: Probe, *, patient: bool) -> None:
+    """Leave the next page of a list for later."""
+    name = probe.stream.name
+    place = without(work, probe, patient=patient)
+    if child := work.progress.children.get(name, {}).get(probe.parent):
+        settle(work, name, replace(child, place=place))
+    else:
+        work.progress.streams[name] = replace(work.progress.streams[name], place=place)
+
+
+def keep_resting(work: Work, probe: Probe) -> None:
+    """Leave alone a part that fails, as long as it was before, where nothing else was answered.
+
+    Nothing tells then whether Beamer is away. But where a run has one request at hand, the part must not be
+    all that is ever asked: of its list, the newest rows come next.
+    """
+    name, now = probe.stream.name, work.beamer_now
+    state, look, sweep = work.progress.streams[name], probe.look, probe.sweep
+    if look and look.part and look.part.failures:
+        place = passes.instead(state.place, look.part, (replace(look.part, failed_at=now),), now)
+        work.progress.streams[name] = replace(state, place=place)
+    elif sweep:
+        sweep = replace(sweep, failures=max(1, sweep.failures), failed_at=now, ahead=False)
+        place = passes.dump(passes.hole(sweep.unread, now) if sweep.hole else sweep)
+        if child := work.progress.children.get(name, {}).get(probe.parent):
+            settle(work, name, replace(child, place=place))
+        else:
+            work.progress.streams[name] = replace(state, place=place)
+
+
+def settle(work: Work, name: str, child: ChildState) -> None:
+    """Write down a child list's state, in the store first."""
+    work.intake.settle(child, work.clock.now())
+    work.progress.children[name][child.parent] = child
+
+
+def leave_parents(work: Work, probe: Probe, part: Part, *, patient: bool) -> tuple[Part, ...]:
+    """Leave a part of a list of parents for later; return the parts that it was cut in."""
+    name, now, look = probe.stream.name, work.beamer_now, probe.block_look
+    state, instead_of, after = work.progress.streams[name], look.part or part, tuple[Part, ...]()
+    for newest in passes.parts_of(state.place):
+        if part.place.since and part.place.since == newest.place.until and part.place.until is None:
+            # The newest rows fail like those next to them.
+            instead_of, after = newest, (blocks.grown(newest, now),)
+    after = after or blocks.failed(part, now, work.policy.start, patient=patient)
+    place = passes.instead(state.place, instead_of, after, now)
+    work.progress.streams[name] = replace(state, place=place)
+    return after
+
+
+def leave_at_bound(work: Work, probe: Probe) -> bool:
+    """Count a page of a list; at the bound of a run, leave the rest of it for later and return True."""
+    probe.shown += 1
+    if probe.shown < most_pages(work):
+        return False
+    work.note_trouble(probe.stream.name, f"a list did not end after {probe.shown:,} pages in one run")
+    work.agenda.release(probe)
+    if probe.look:
+        leave_parents(work, probe, blocks.left_of(probe.look), patient=True)
+    elif not probe.window:
+        leave_rows(work, probe, patient=True)
+    return True
+
+
+log = structlog.get_logger()
+
+# So many probes in a row that fail for good: of one stream, and it is left alone for this run; of
+# several, and Beamer counts as out of reach.
+FAILURES_IN_A_ROW = 3
+# So many parts of one list that fail are tried in a run, where requests are not limited.
+PARTS_TRIED = 8
+# What could be read before is forbidden only when it is refused in a second run as well.
+DOUBTED = "Beamer answered 403, although the key could read it before"
+DOUBTED_IN_PART = "Beamer answered 403 to a part of it"
+
+
+class Troubles:
+    """Counts what fails in one run. `refused`: 429 had closed the account, and nothing was answered since."""
+
+    def __init__(self, work: Work, chance: Callable[[], float], *, refused: bool) -> None:
+        self._work = work
+        self._chance = chance
+        self._refused = refused
+        self._answered = False
+        # Windows of parents that failed, by stream.
+        self._tries: Counter[str] = Counter()
+        self._of_stream: Counter[str] = Counter()
+        self._in_a_row: list[str] = []
+        # What is to be tried once more in this run.
+        self._again: dict[int, tuple[Probe, Transient]] = {}
+        # Streams that were refused (403) although they could be read before, and those read since.
+        self._doubted: dict[str, str | None] = {}
+        self._read: set[str] = set()
+        self._key_refused = False
+
+    def answered(self, probe: Probe) -> None:
+        """Beamer is there, whatever it said: from now on several requests may be on their way at once."""
+        self._again.pop(id(probe), None)
+        self._answered = True
+        self._work.careful = False
+        if self._refused:
+            self._work.ledger.opened()
+            self._refused = False
+
+    def went_well(self, probe: Probe) -> None:
+        self._in_a_row.clear()
+        self._of_stream.pop(probe.stream.name, None)
+        self._read.add(probe.stream.name)
+        self._key_refused = False
+
+    def key_refused(self, probe: Probe, error: KeyRefused) -> None:
+        """401: the key is refused; one answer among good ones is asked for once more."""
+        if not self._work.report.pages:
+            raise error
+        if self._key_refused:
+            means = "What was read before is kept; nothing else was tried."
+            raise KeyRefused(error.what, means=means, todo=error.todo)
+        self._key_refused = self._work.careful = True
+        wait = wait_before(1, Transient(error.what), self._chance())
+        self._retry(probe, error, wait or 0.0)
+
+    def forbidden(self, probe: Probe) -> None:
+        """403: the other collections go on. It may be the parameter that is forbidden, not the list."""
+        work, name = self._work, probe.stream.name
+        if probe.counts:
+            self.not_counted(probe)
+            return
+        if probe.ignore_filters:
+            work.ignore_filters = False
+            work.agenda.first(probe)
+            return
+        work.agenda.release(probe)
+        if name in self._read or self._could_be_read(name):
+            self._doubt(probe)
+            return
+        self._forbid(name)
+
+    def _could_be_read(self, name: str) -> bool:
+        """Whether a stream was ever read, as far as what was learnt of it tells."""
+        state = self._work.progress.streams[name]
+        if Forbidden.tells(state.trouble or ""):
+            return False
+        return bool(state.complete or state.watermark or state.short_ends is not None or state.judged)
+
+    def _doubt(self, probe: Probe) -> None:
+        """One list is refused: the others of the stream go on, unless it is refused again and again."""
+        name = probe.stream.name
+        self._doubted.setdefault(name, self._work.progress.streams[name].trouble)
+        self._again.pop(id(probe), None)
+        self._note_failure(probe)
+        self._of_stream[name] += 1
+        if self._of_stream[name] >= FAILURES_IN_A_ROW or (probe.parent == NO_PARENT and not probe.look):
+            self._work.agenda.drop(name)
+
+    def settle_doubts(self) -> None:
+        """Say at the end of a run what came of the streams that were refused in it."""
+        for name, before in self._doubted.items():
+            if name in self._read:
+                self._work.note_trouble(name, DOUBTED_IN_PART)
+            elif (before or "").startswith(DOUBTED):
+                self._forbid(name)
+            else:
+                self._work.note_trouble(name, DOUBTED)
+        self._doubted.clear()
+
+    def _forbid(self, name: str) -> None:
+        work = self._work
+        if name not in work.report.forbidden:
+            work.report.forbidden.append(name)
+        work.note_trouble(name, Forbidden.told)
+        work.agenda.drop(name)
+        self._again = {key: each for key, each in self._again.items() if each[0].stream.name != name}
+
+    def too_many(self, probe: Probe, error: TooMany) -> None:
+        """Somebody else spends, too: slow down; after a few more, close the account for a while."""
+        work = self._work
+        if work.report.stopped:
+            return
+        work.careful = True
+        wait = None if self._refused else wait_before(probe.failures + 1, error, self._chance())
+        if wait is not None:
+            self._retry(probe, error, wait)
+            return
+        until = work.ledger.close(work.clock.now())
+        work.stop("Beamer keeps answering 429: the account is closed for now", until)
+
+    def transient(self, probe: Probe, error: Transient) -> None:
+        if self._work.clock.stopped:
+            # An answer was waited for no longer, which is no failure of Beamer's.
+            self._work.interrupt()
+            return
+        wait = wait_before(probe.failures + 1, error, self._chance())
+        # What failed in the runs before, too, is worth one request of a limited month now and then.
+        before = self._work.per_day is not None and self._state(probe).failures > backoff.FREE
+        if wait is None or before or self._failed_before(probe):
+            self.give_up(probe, error)
+        else:
+            self._again[id(probe)] = (probe, error)
+            self._retry(probe, error, wait)
+
+    def cut_short(self) -> None:
+        """The run ends before what failed could be tried again: that is no less of a failure."""
+        for probe, error in self._again.values():
+            self._work.note_trouble(probe.stream.name, error.what)
+            self._note_failure(probe)
+
+    def not_counted(self, probe: Probe) -> None:
+        """A key that may list rows need not be allowed to count them: the audit does without."""
+        work, name = self._work, probe.stream.name
+        log.warning("audit_without_counts", stream=name)
+        done = replace(work.progress.streams[name], audited_at=work.beamer_now, windows=None)
+        work.progress.streams[name] = done
+        work.agenda.close(probe)
+
+    def not_known(self, probe: Probe) -> None:
+        if probe.counts:
+            self.not_counted(probe)
+            return
+        self.give_up(probe, BadAnswer("Beamer does not know this list (404)"))
+
+    def give_up(self, probe: Probe, error: ConnectorError) -> None:
+        """Leave a probe for the next run; the others go on, unless nothing gets through any more."""
+        shown = probe.begun or bool(probe.look and (probe.look.part or probe.look.found))
+        name, part = probe.stream.name, shown and self._answered and not probe.of
+        alone = self._may_always_fail(probe)
+        self._work.agenda.release(probe)
+        self._work.note_trouble(name, error.what)
+        self._again.pop(id(probe), None)
+        self._note_failure(probe)
+        # A part of a list is not the stream, nor is it Beamer: the list itself has just been shown.
+        if part or not isinstance(error, Transient):
+            return
+        self._of_stream[name] += 1
+        self._in_a_row.append(name)
+        everywhere = len(self._in_a_row) >= FAILURES_IN_A_ROW and len(set(self._in_a_row)) > 1
+        if everywhere or not (self._answered or alone):
+            raise Unreachable(f"Beamer cannot be reached: {error.what}")
+        if self._of_stream[name] >= FAILURES_IN_A_ROW:
+            self._work.agenda.drop(name)
+
+    def _may_always_fail(self, probe: Probe) -> bool:
+        """Whether it may be the first that is asked in every run: then another one tells if Beamer is away.
+
+        A backfill keeps where its lists stand, and not that they failed: it tries one more.
+        """
+        if probe.of:
+            return not self._in_a_row
+        if self._failed_before(probe):
+            return {*self._in_a_row} <= {probe.stream.name}
+        return self._state(probe).failures > backoff.FREE and {*self._in_a_row} <= {probe.stream.name}
+
+    def _failed_before(self, probe: Probe) -> bool:
+        """Whether what is asked is a part of a list that has failed in an earlier run."""
+        if probe.look:
+            return probe.look.part is not None and not probe.look.found
+        return probe.begun and probe.list_sweep.failures > 0
+
+    def _block(self, probe: Probe) -> list[ParentState]:
+        """The parents that are known in the block which a probe reads."""
+        known = self._work.progress.parents.get(probe.stream.name, {})
+        return [known[name] for name in probe.look.block.members if name in known] if probe.look else []
+
+    def _state(self, probe: Probe) -> StreamState | ParentState | ChildState:
+        """That of the list or the block which a probe reads, or else of its stream."""
+        progress, name = self._work.progress, probe.stream.name
+        if block := backoff.of_block(self._block(probe)):
+            return block
+        return progress.children.get(name, {}).get(probe.parent) or progress.streams[name]
+
+    def _note_failure(self, probe: Probe) -> None:
+        """Write down that a list failed, so that the runs to come leave it alone for a while."""
+        if probe.window or probe.of:
+            # Counts have a share of their own, and a backfill keeps where it stands itself.
+            return
+        work, name, now = self._work, probe.stream.name, self._work.beamer_now
+        state, limited = self._state(probe), work.per_day is not None
+        if probe.begun:
+            self._give_up_part(probe)
+            return
+        answered = self._answered or backoff.answered_since(work.progress, state.failed_at)
+        if isinstance(state, ChildState):
+            child = backoff.failed(state, now, answered=answered)
+            if answered and child.failures >= CUT_FROM:
+                child = replace(child, place=without(work, probe, patient=limited))
+            settle(work, name, child)
+            return
+        block = self._block(probe)
+        if probe.look and self._give_up_window(probe, probe.look, answered=answered):
+            stream = work.progress.streams[name]
+            if _all_fails(probe.look, block, stream):
+                work.progress.streams[name] = backoff.failed(stream, now, answered=answered)
+            return
+        stream = work.progress.streams[name]
+        if block:
+            after = [backoff.failed(parent, now, answered=answered) for parent in block]
+            work.intake.settle_block(stream.scope, after, work.clock.now())
+            work.progress.parents[name].update((parent.id, parent) for parent in after)
+        # One block that always fails is not the stream, whose others are still to be looked at.
+        counts = not block or not state.failures or stream.failures > backoff.FREE
+        if probe.stream.parent is None and counts:
+            stream = backoff.failed(stream, now, answered=answered)
+            if answered and probe.sweep and stream.failures >= CUT_FROM:
+                stream = replace(stream, place=without(work, probe, patient=limited))
+            work.progress.streams[name] = stream
+
+    def _give_up_window(self, probe: Probe, look: Look, *, answered: bool) -> bool:
+        """Leave out a window of parents that fails again and again, or one of which a page was shown."""
+        work, name, now = self._work, probe.stream.name, self._work.beamer_now
+        state, limited = work.progress.streams[name], work.per_day is not None
+        block = backoff.of_block(self._block(probe))
+        before = block.failures if block else state.failures
+        if look.part and not (self._answered or backoff.answered_since(work.progress, look.part.failed_at)):
+            keep_resting(work, probe)
+            return True
+        if look.part and state.failures and limited:
+            # Nothing of the list was shown since it failed itself: no smaller part of it would be.
+            keep_resting(work, probe)
+            return True
+        if not (answered or look.part) or not (look.part or look.found or before + 1 >= CUT_FROM):
+            return False
+        part = blocks.left_of(look)
+        if not (look.part or look.found):
+            part = replace(part, failures=CUT_FROM - 1)
+        after = leave_parents(work, probe, part, patient=limited)
+        self._tries[name] += 1
+        if limited or self._tries[name] >= PARTS_TRIED or not part.failures:
+            return True
+        known = work.progress.parents.get(name, {}).values()
+        alive = [(parent.date, parent.id) for parent in known if not parent.gone]
+        for each in after:
+            if each.ready(now):
+                work.agenda.add(Probe(probe.stream, candidates.HOLE, look=blocks.again(each, alive)))
+        return True
+
+    def _give_up_part(self, probe: Probe) -> None:
+        """Leave out a page of a list whose first one was answered, and go on with the rest of it."""
+        work = self._work
+        since = backoff.answered_since(work.progress, probe.list_sweep.failed_at)
+        if not (self._answered or since):
+            keep_resting(work, probe)
+            return
+        failed_before = probe.list_sweep.failures > 0
+        leave_rows(work, probe, patient=self._work.per_day is not None)
+        probe.tries += 1
+        ready = probe.list_sweep.part.ready(work.beamer_now)
+        if work.per_day is None and ready and failed_before and probe.tries < PARTS_TRIED:
+            probe.failures, probe.not_before = 0, None
+            work.agenda.first(probe)
+
+    def _retry(self, probe: Probe, error: ConnectorError, wait: float) -> None:
+        log.info("retry", stream=probe.stream.name, error=error.what, seconds=round(wait, 1))
+        probe.failures += 1
+        probe.not_before = self._work.clock.now() + timedelta(seconds=wait)
+        self._work.agenda.first(probe)
+
+
+def _all_fails(look: Look, block: list[ParentState], stream: StreamState) -> bool:
+    """Whether it is the list that fails, and no part of it: nothing was shown since it failed before.
+
+    The newest rows, of which none is known yet, stand for the list.
+    """
+    if look.part:
+        return stream.failures > 0
+    return not look.found and (not block or stream.failures > backoff.FREE)

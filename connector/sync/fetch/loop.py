@@ -1,0 +1,364 @@
+"""The loop of a run: take the next probe, request its page, handle the answer."""
+
+import random
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from connector.beamer.client import Beamer
+from connector.beamer.request import Answer
+from connector.beamer.streams import CATALOGUE
+from connector.domain.state import Progress
+from connector.errors import (
+    BadAnswer,
+    ConnectorError,
+    Declined,
+    Forbidden,
+    Gone,
+    KeyRefused,
+    NoBudget,
+    NothingAllowed,
+    NotSent,
+    Stopped,
+    StoreUnreachable,
+    TooMany,
+    Transient,
+    Unreachable,
+)
+from connector.state.engine import Store
+from connector.state.leases import Fence
+from connector.state.ledger import Charge
+from connector.state.page_writer import Intake
+from connector.sync.context import Parts, Work
+from connector.sync.fetch import completeness
+from connector.sync.fetch.failures import Troubles
+from connector.sync.fetch.handler import Answers
+from connector.sync.lists import passes
+from connector.sync.planning import candidates
+from connector.sync.planning.probes import Probe, ask
+from connector.sync.planning.start import agenda_for, at_hand, planner_for
+from connector.sync.report import Report
+from connector.sync.threads import Pool
+
+log = structlog.get_logger()
+
+
+class Answering(Protocol):
+    """What makes something of the answers."""
+
+    def accept(self, probe: Probe, answer: Answer) -> None:
+        """Accept one page; raises Transient, or BadAnswer, where it is none."""
+
+    def skip(self, probe: Probe) -> bool:
+        """404: the parent was deleted while its children were waiting to be read. False if it has none."""
+
+    def plan_again(self, probe: Probe) -> None:
+        """Change a probe by what was learnt since it was put on the agenda."""
+
+
+class Fetching:
+    """Asks what is on the agenda of one run, several requests at a time, until all is answered.
+
+    `allowance`: under this purpose the requests come out of the month, not out of what has gathered in
+    the bucket. `grouped`: what lands together is accepted together, and requests are taken out of the budget
+    together, by one commit in this store: a crash may cost more of them.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        answers: Answering,
+        *,
+        beamer: Beamer,
+        fence: Fence,
+        pool: Pool,
+        most_requests: int | None = None,
+        allowance: str | None = None,
+        grouped: Store | None = None,
+        accepted: Callable[[Report], None] = lambda _: None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._work = work
+        self._answers = answers
+        self._beamer = beamer
+        self._fence = fence
+        self._pool = pool
+        self._most = most_requests
+        self._allowance = allowance
+        self._accepted = accepted
+        self._chance = chance
+        self._store = grouped
+        # What the requests on their way cost, by their probes.
+        self._charges: dict[int, Charge] = {}
+
+    def _together(self) -> AbstractContextManager[None]:
+        return self._store.together() if self._store else nullcontext()
+
+    def run(self, *, refused: bool) -> None:
+        """Ask until all is answered, the budget ends, or a stop is asked for; `refused`: see `Troubles`.
+
+        Raises KeyRefused or Unreachable when it makes no sense to go on, Busy when the lease is lost.
+        """
+        self._troubles = Troubles(self._work, self._chance, refused=refused)
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._troubles.settle_doubts()
+        if not self._work.report.interrupted:
+            self._troubles.cut_short()
+
+    def check_permissions(self) -> None:
+        """One forbidden collection is reported and the others go on; if all are, the key is refused.
+
+        All that the connection reads, that is: a run may have asked for one of them only.
+        """
+        report = self._work.report
+        known = {**CATALOGUE, **self._work.catalogue}
+        roots = {known[name].parent or name for name in self._work.policy.streams}
+        read = report.pages or not roots <= {*report.forbidden}
+        if not read and not report.stopped and not report.incomplete:
+            raise NothingAllowed(
+                "The Beamer key may read none of the collections asked for (403).",
+                means="Nothing was read.",
+                todo="Give it read permissions under Settings > API in Beamer, or use another key.",
+            )
+
+    def _turn(self) -> bool:
+        """One round: send what may be sent, then settle what has landed."""
+        agenda, report = self._work.agenda, self._work.report
+        self._dispatch()
+        if not agenda.flights:
+            return False
+        landed = self._pool.landed(agenda.flights, 3600)
+        if not landed:
+            log.warning("requests_abandoned", requests=len(agenda.flights))
+            self._work.interrupt("; requests in flight were abandoned")
+            return False
+        before, error = report.pages, None
+        with self._together():
+            try:
+                for flight, probe in agenda.land(landed):
+                    self._settle(probe, flight)
+            except StoreUnreachable:
+                raise
+            except (KeyRefused, Unreachable) as final:
+                # What was accepted before it stays.
+                error = final
+        if error:
+            raise error
+        if report.pages > before:
+            self._accepted(report)
+        return True
+
+    def _dispatch(self) -> None:
+        """Send requests, once the store has that they are taken out of the budget."""
+        while self._may_send() and (taken := self._take()):
+            for standing_in, fetch in taken:
+                self._work.agenda.launched(standing_in, self._pool.submit(fetch))
+
+    def _take(self) -> list[tuple[Future[Answer], Callable[[], Answer]]]:
+        taken: list[tuple[Future[Answer], Callable[[], Answer]]] = []
+        with self._together():
+            while self._may_send() and (ready := self._next()):
+                taken.append(ready)
+                if not self._store:
+                    break
+        return taken
+
+    def _next(self) -> tuple[Future[Answer], Callable[[], Answer]] | None:
+        """Take the next request out of the budget, if there is one and the other."""
+        work = self._work
+        probe = work.agenda.next(self._alone)
+        if probe is None:
+            return None
+        self._answers.plan_again(probe)
+        probe.habits = candidates.habits_of(work.progress.streams[probe.stream.name], work.first_page)
+        probe.ignore_filters = probe.stream.filtered and work.ignore_filters is not False
+        request = ask(probe, probe.habits, ignore_filters=probe.ignore_filters)
+        try:
+            charge = self._taken(probe)
+        except NoBudget as none:
+            work.stop(none.what, none.until)
+            return None
+        self._charges[id(probe)] = charge
+        work.report.requests[probe.stream.name] += 1
+        due = max(filter(None, (charge.at, probe.not_before)))
+        params = dict(request.params)
+        log.debug(
+            "request",
+            stream=probe.stream.name,
+            parent=probe.parent,
+            page=params.get("page"),
+            date_to=params.get("dateTo"),
+            reason=probe.reason,
+        )
+        standing_in: Future[Answer] = Future()
+        work.agenda.fly(standing_in, probe)
+        return standing_in, partial(self._beamer.get, request, due)
+
+    def _taken(self, probe: Probe) -> Charge:
+        """Take a request out of the budget."""
+        ledger, now = self._work.ledger, self._work.clock.now()
+        return ledger.take(self._allowance or probe.purpose, now, self._fence)
+
+    def _may_send(self) -> bool:
+        work = self._work
+        if work.report.stopped or not work.agenda.waits:
+            return False
+        if work.clock.stopped:
+            work.interrupt()
+            return False
+        if self._most is not None and work.report.asked >= self._most:
+            work.stop(f"--max-requests {self._most} reached")
+            return False
+        # A refused key stops everything: until the first answer nothing else is tried.
+        return len(work.agenda.flights) < (1 if work.careful else self._pool.size)
+
+    def _alone(self, probe: Probe) -> bool:
+        untried = probe.stream.filtered and self._work.ignore_filters is None
+        return untried or self._work.progress.streams[probe.stream.name].short_ends is None
+
+    def _result(self, probe: Probe, flight: Future[Answer]) -> Answer:
+        """What came of a request; one that never left this machine goes back into the budget."""
+        charge = self._charges.pop(id(probe))
+        try:
+            return flight.result()
+        except (NotSent, Stopped):
+            self._work.ledger.give_back(charge)
+            self._work.report.requests[probe.stream.name] -= 1
+            self._work.agenda.not_asked()
+            raise
+        except (Gone, BadAnswer, Transient) as error:
+            if not _over(probe, error):
+                raise
+            return Answer([], None)
+
+    def _settle(self, probe: Probe, flight: Future[Answer]) -> None:
+        troubles = self._troubles
+        try:
+            answer = self._result(probe, flight)
+            if not self._work.hear(answer.date):
+                self._work.agenda.first(probe)
+                return
+            troubles.answered(probe)
+            self._answers.accept(probe, answer)
+            troubles.went_well(probe)
+        except Stopped:
+            self._work.interrupt()
+        except Gone:
+            troubles.answered(probe)
+            if not self._answers.skip(probe):
+                troubles.not_known(probe)
+        except KeyRefused as error:
+            troubles.key_refused(probe, error)
+        except Forbidden:
+            troubles.answered(probe)
+            troubles.forbidden(probe)
+        except TooMany as error:
+            troubles.too_many(probe, error)
+        except Transient as error:
+            troubles.transient(probe, error)
+        except BadAnswer as error:
+            troubles.give_up(probe, error)
+        else:
+            self._work.report.pages += 1
+
+
+def _over(probe: Probe, error: ConnectorError) -> bool:
+    """Return whether a failure says that nothing is there: 404 or 400 for a page behind the last one.
+
+    Some servers answer nothing but errors there: what was tried before is not waited for for ever.
+    """
+    if isinstance(error, Gone | Declined):
+        return probe.may_be_over
+    return probe.sweep is not None and passes.fails_behind(probe.sweep) and not isinstance(error, TooMany)
+
+
+# A permission that a key did not have is asked about again.
+FILTERS_TRIED_AGAIN = timedelta(days=7)
+
+
+class Collector:
+    """Collects what is new for one connection, in one run."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        progress: Progress,
+        intake: Intake,
+        fence: Fence,
+        report: Report,
+        *,
+        most_requests: int | None = None,
+        before: datetime | None = None,
+        reserved: float = 0.0,
+        accepted: Callable[[Report], None] = lambda _: None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._planner = parts.planner or planner_for(limited=parts.ledger.limits.usable is not None)
+        self._work = Work.begun(parts, progress, intake, report)
+        self._before = before
+        self._reserved = reserved
+        self._most = most_requests
+        self._fetching = Fetching(
+            self._work,
+            Answers(self._work, self._planner),
+            beamer=parts.beamer,
+            fence=fence,
+            pool=parts.pool,
+            most_requests=most_requests,
+            accepted=accepted,
+            chance=chance,
+        )
+
+    @property
+    def beamer_now(self) -> datetime:
+        return self._work.beamer_now
+
+    def run(self, started: datetime) -> None:
+        """Ask everything there is to ask, until all is answered, the budget ends, or a stop is asked for.
+
+        Raises KeyRefused or Unreachable when it makes no sense to go on, Busy when the lease is lost.
+        """
+        work = self._work
+        balance = work.ledger.balance(started)
+        work.per_day, work.at_hand = balance.per_day, at_hand(balance, self._most)
+        work.agenda = agenda_for(
+            balance, started, before=self._before, reserved=self._reserved, most=self._most
+        )
+        self._doubt_filters(started)
+        for probe in self._planner.begin(work.picture, started):
+            work.agenda.add(probe)
+        ended = False
+        try:
+            self._fetching.run(refused=balance.refused)
+            self._fetching.check_permissions()
+            self._say_what_is_saved_for()
+            ended = True
+        finally:
+            work.notebook.learn(work.picture, work.beamer_now)
+            completeness.write_down(work, ended=ended)
+
+    # --- before and after ---
+
+    def _doubt_filters(self, started: datetime) -> None:
+        """A key that might not ignore filters may have been allowed to since."""
+        work = self._work
+        if work.policy.ignore_filters is None and work.ignore_filters is False:
+            tried = work.identity.filters_at
+            if tried is None or started - tried > FILTERS_TRIED_AGAIN:
+                work.ignore_filters = None
+
+    def _say_what_is_saved_for(self) -> None:
+        """When enough will have gathered for the look that is worth most."""
+        work = self._work
+        short = work.agenda.saving
+        work.report.saving = work.agenda.saves_for
+        if short and work.per_day and not work.report.stopped:
+            work.report.next_try = work.clock.now() + timedelta(days=short / work.per_day)

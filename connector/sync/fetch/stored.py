@@ -1,0 +1,36 @@
+"""What is stored of passes, windows and curves, as far as it can be read.
+
+Without the log: `status` loads it, and answers within a second.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from connector.domain.state import ChildState, Progress, StreamState
+from connector.state import damage, tables
+from connector.sync.lists import count_windows, passes
+from connector.sync.planning import arrival
+
+
+def readable(progress: Progress, start: datetime) -> Progress:
+    """The progress without the readings, windows and curves that are of no shape that is known here."""
+    for state, column in _unreadable(progress, start):
+        table, key = tables.streams, f"scope={state.scope}"
+        if isinstance(state, ChildState):
+            table, key = tables.children, f"{key}, parent={state.parent}"
+        damage.warn(table, key, column)
+        setattr(state, column, None)
+    return progress
+
+
+def _unreadable(progress: Progress, start: datetime) -> Iterator[tuple[StreamState | ChildState, str]]:
+    states: list[StreamState | ChildState] = [*progress.streams.values()]
+    states += (child for each in progress.children.values() for child in each.values())
+    for state in states:
+        if state.place and passes.restored(state.place) is None:
+            yield state, "place"
+    for stream in progress.streams.values():
+        if stream.windows and count_windows.restored(stream.windows, start) is None:
+            yield stream, "windows"
+        if stream.curve and arrival.restored(stream.curve) is None:
+            yield stream, "curve"

@@ -1,0 +1,224 @@
+"""How late rows will be on a request budget, and what was not read yet; without I/O.
+
+The model: every block and every list without a counter is checked at one interval, and each list that moved
+meanwhile is read. The interval is the shortest that the budget pays for. A row waits half of it on average.
+The planner checks busy blocks more often than quiet ones, which the model leaves out. Times are in hours.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import ceil, exp, inf, sqrt
+
+from connector.beamer.streams import Stream, children
+from connector.domain.state import ChildState, ParentState, StreamState
+from connector.state.ledger import Balance
+from connector.sync.lists import counters
+from connector.sync.lists.blocks import cut
+from connector.sync.planning import candidates
+from connector.sync.planning.arrival import HOUR
+from connector.sync.planning.audit import AUDIT_AFTER, AUDITS
+from connector.sync.planning.estimates import Learnt, Rates
+from connector.sync.planning.planner import PROOF_LASTS_LIMITED, PROOF_SHARE
+from connector.sync.planning.probes import Picture, Turn
+from connector.sync.planning.queue import TURNS
+from connector.sync.planning.start import AUDIT_SHARE
+
+DAY, MONTH = 24.0, 365.25 / 12 * 24
+# Nothing is reckoned to take longer, and so many halvings are enough.
+LONGEST, HALVINGS = 1e5, 40
+
+
+@dataclass(slots=True)
+class Activity:
+    """What is watched for some connections of one account, and how many rows come.
+
+    `checks` requests check everything once, `blocks` of them blocks of parents. `lists` counts the lists
+    that are read when their counter moved, by rows an hour and rows a page; reading all of these takes
+    `pages`. `rows` is how many rows each stream has in a month.
+    """
+
+    checks: int = 0
+    blocks: int = 0
+    lists: Counter[tuple[float, int]] = field(default_factory=Counter)
+    pages: Counter[tuple[float, int]] = field(default_factory=Counter)
+    rows: dict[str, float] = field(default_factory=dict)
+
+    def expect(self, stream: Stream, per_hour: float) -> None:
+        """Add rows that come at a stream."""
+        self.rows[stream.name] = self.rows.get(stream.name, 0.0) + per_hour * MONTH
+
+    def requests(self, interval: float) -> float:
+        """Return the requests an hour that it takes to check everything at this interval."""
+        reads = (
+            number * max(_reads(rate, interval), rate / cap) for (rate, cap), number in self.lists.items()
+        )
+        return self.checks / interval + sum(reads)
+
+    def left_to_audit(self, hours: float, interval: float) -> float:
+        """Return how many pages hold lists that were not read in so many hours, checked at this interval."""
+        return sum(pages * exp(-hours * _reads(rate, interval)) for (rate, _), pages in self.pages.items())
+
+
+def _reads(rate: float, interval: float) -> float:
+    """Return how often an hour a list is found to have moved, if rows come at this rate."""
+    return (1 - exp(-rate * interval)) / interval
+
+
+def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | None = None) -> Activity:
+    """Return what is watched and how many rows come, by what is known of each connection."""
+    found = Activity()
+    for picture in map(with_every_stream, pictures):
+        rates = known_rates or Learnt(picture, now)
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            if stream.parent is None:
+                found.expect(stream, rates.births(stream) * (stream.name in picture.policy.streams))
+                blocks = _blocks(picture, stream) if children(picture.catalogue, stream.name) else 0
+                found.blocks += blocks
+                found.checks += blocks or 1
+                continue
+            state = picture.progress.streams[stream.name]
+            parents = picture.progress.parents.get(stream.parent, {})
+            for child in picture.progress.children.get(stream.name, {}).values():
+                parent = parents.get(child.parent)
+                if parent is None or parent.gone:
+                    continue
+                rate = rates.coming(stream, parent, child)
+                found.expect(stream, rate)
+                if state.distrusted or counters.UNKNOWN in child.counter:
+                    found.checks += 1
+                    continue
+                # Rates that are nearly the same are counted together.
+                alike = float(f"{rate:.1e}"), stream.cap
+                found.lists[alike] += 1
+                found.pages[alike] += ceil(counters.total(child.counter) / stream.cap)
+    return found
+
+
+def _blocks(picture: Picture, stream: Stream) -> int:
+    parents = picture.progress.parents.get(stream.name, {}).values()
+    return len(list(cut((parent.date, parent.id) for parent in parents if not parent.gone)))
+
+
+def with_every_stream(picture: Picture) -> Picture:
+    """Return the picture with a state for every stream, also before the first run."""
+    blank = {name: StreamState(0, name) for name in picture.catalogue}
+    streams = {**blank, **picture.progress.streams}
+    return replace(picture, progress=replace(picture.progress, streams=streams))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How late rows will be on average, in hours; None where none will come.
+
+    `keeps_up` is False where more rows come than the budget can read: they will be ever later.
+    `audit_round`: hours in which every list is read once, whether or not its counter moves; None where
+    there is none to read.
+    """
+
+    per_day: float | None
+    keeps_up: bool
+    mean: float | None
+    audit_round: float | None
+
+
+def share(turn: Turn) -> float:
+    """Return the share of all requests that is kept for what has this turn."""
+    every, _ = TURNS[turn]
+    return 1 / every
+
+
+def forecast(found: Activity, shortest: float, per_day: float | None, unread: int = 0) -> Forecast:
+    """Return what a budget of so many requests a day leads to; None: no limit but the runs.
+
+    `shortest` hours lie between runs. `unread`: requests that reading takes what was there at first sight.
+    """
+    week = AUDIT_AFTER / HOUR
+    weekly = found.pages.total() / week
+    interval, keeps_up = shortest, True
+    if per_day is None:
+        audit = min(weekly, min(AUDITS, ceil(found.checks * AUDIT_SHARE)) / shortest)
+    else:
+        per_hour = per_day / DAY
+        proofs = min(found.blocks / (PROOF_LASTS_LIMITED / HOUR), PROOF_SHARE * per_hour)
+        history = min(unread / MONTH, per_hour * share(Turn.HISTORY))
+        audit = min(weekly, per_hour * share(Turn.AUDIT))
+        budget = per_hour - proofs - history - audit
+        interval = _least(lambda hours: found.requests(hours) <= budget, shortest)
+        keeps_up = found.requests(interval) <= budget
+        audit = min(weekly, audit + max(0.0, budget - found.requests(interval)))
+    rows = sum(found.rows.values())
+    return Forecast(
+        per_day,
+        keeps_up,
+        interval / 2 if rows and keeps_up else None,
+        _least(lambda hours: found.left_to_audit(hours, interval) <= audit * hours, week)
+        if audit and keeps_up
+        else None,
+    )
+
+
+def _least(enough: Callable[[float], bool], least: float) -> float:
+    """Return the fewest hours that are enough, of those between `least` and the longest."""
+    low, high = least, LONGEST
+    if enough(low):
+        return low
+    for _ in range(HALVINGS):
+        hours = sqrt(low * high)
+        low, high = (low, hours) if enough(hours) else (hours, high)
+    return high
+
+
+# --- what was not read yet ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FirstReads:
+    """How many lists of each stream held rows at first sight and were not read, and the requests that takes.
+
+    `discovering`: the streams not yet listed to their far end, so that more may follow.
+    """
+
+    lists: Mapping[str, int]
+    requests: int
+    discovering: Sequence[str]
+
+
+def first_reads(pictures: Sequence[Picture]) -> FirstReads:
+    """What was there before the account was known, and was not read yet."""
+    lists: Counter[str] = Counter()
+    requests, discovering = 0, []
+    for picture in map(with_every_stream, pictures):
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            if stream.parent is None:
+                if (
+                    children(picture.catalogue, stream.name)
+                    and not picture.progress.streams[stream.name].complete
+                ):
+                    discovering.append(stream.name)
+                continue
+            parents = picture.progress.parents.get(stream.parent, {})
+            for child in picture.progress.children.get(stream.name, {}).values():
+                parent = parents.get(child.parent)
+                # A list that was seen to move since its parent is known waits like any other.
+                unread = candidates.is_history(child) and candidates.asks(child)
+                if parent and not parent.gone and unread:
+                    lists[stream.name] += 1
+                    requests += _pages(picture, stream, parent, child)
+    return FirstReads(lists, requests, tuple(dict.fromkeys(discovering)))
+
+
+def _pages(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> int:
+    """A list of a parent older than the start date is not read further back than that."""
+    young = parent.date >= picture.policy.start
+    return max(1, ceil(counters.total(child.counter) / stream.cap)) if young else 1
+
+
+def read_by(first: FirstReads, now: datetime, balance: Balance) -> datetime | None:
+    """When all this will have been read at the latest; None if not within a year."""
+    if balance.level is None or first.requests <= balance.level:
+        return now
+    per_day = (balance.per_day or 0.0) * share(Turn.HISTORY)
+    days = (first.requests - balance.level) / per_day if per_day else inf
+    return now + timedelta(days=days) if days < 366 else None

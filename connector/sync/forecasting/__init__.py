@@ -1,1 +1,0 @@
-"""How late rows will be on a budget; without I/O."""

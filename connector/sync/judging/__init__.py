@@ -1,1 +1,0 @@
-"""What becomes of a row; without I/O."""

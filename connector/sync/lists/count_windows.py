@@ -1,0 +1,97 @@
+"""Windows of days whose rows are counted: the audit of lists without counters; without I/O."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from connector.clock import SECOND
+from connector.domain.period import EPOCH, day_of
+
+DAY = timedelta(days=1)
+# In days since the epoch, as far as dates go; and no list has as many rows.
+LAST_DAY, MOST = 2_900_000, 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The days from `first` up to, not including, `end`, since the epoch; nothing before `start` counts."""
+
+    first: int
+    end: int
+    start: datetime
+
+    @property
+    def since(self) -> datetime:
+        return max(self.start, EPOCH + self.first * DAY)
+
+    @property
+    def until(self) -> datetime:
+        """The last second: whether Beamer's bounds are inclusive is unknown, and most likely they are."""
+        return EPOCH + self.end * DAY - SECOND
+
+    @property
+    def single(self) -> bool:
+        return self.end - self.first <= 1
+
+    def halves(self) -> "tuple[Window, Window]":
+        middle = (self.first + self.end) // 2
+        return Window(self.first, middle, self.start), Window(middle, self.end, self.start)
+
+    def holds(self, held: Mapping[int, int]) -> int:
+        """How many of the rows that are held lie in it."""
+        return sum(rows for day, rows in held.items() if self.first <= day < self.end)
+
+
+def whole_days(start: datetime, now: datetime) -> Window | None:
+    """From the start date to the end of yesterday: today's rows are still coming in."""
+    first, end = day_of(start), day_of(now)
+    return Window(first, end, start) if first < end else None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A window that an audit has still to count, or to read where Beamer's `count` is known."""
+
+    window: Window
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What is left of an audit, kept in the store: on a small budget a run asks for one window or two."""
+
+    left: tuple[Left, ...] = ()
+    thorough: bool = False
+
+    def after(self, done: Window, more: Iterable[Left]) -> "Round":
+        """One window was counted or read, and others follow from it."""
+        others = tuple(each for each in self.left if each.window != done)
+        return Round((*others, *more), self.thorough)
+
+    def dump(self) -> str | None:
+        """As text; None at the round's end."""
+        left = [[each.window.first, each.window.end, each.count] for each in self.left]
+        return json.dumps({"left": left, "thorough": self.thorough}) if left else None
+
+
+def restore(text: str | None, start: datetime) -> Round:
+    """A round as it was kept; one that cannot be read, or is of another version, begins anew."""
+    return Round() if text is None else restored(text, start) or Round()
+
+
+def restored(text: str, start: datetime) -> Round | None:
+    """A round as it was kept; None where that cannot be read."""
+    try:
+        said = json.loads(text)
+        left = tuple(Left(Window(first, end, start), count) for first, end, count in said["left"])
+        thorough = said["thorough"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    whole = [n for each in left for n in (each.window.first, each.window.end, each.count) if n is not None]
+    days = all(isinstance(n, int) and 0 <= n < MOST for n in whole)
+    known = all(each.window.first is not None and each.window.end is not None for each in left)
+    if not (days and known and isinstance(thorough, bool)):
+        return None
+    ordered = all(each.window.first < each.window.end <= LAST_DAY for each in left)
+    return Round(left, thorough) if ordered else None

@@ -1,0 +1,102 @@
+"""Rows that a counter announced and its list did not show; whether counters are trusted; without I/O."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from connector.domain.state import ChildState, StreamState
+from connector.sync.lists.passes import Sweep, surplus_after
+
+# So long after a list first showed too few rows it is read again.
+READ_AGAIN_AFTER = (
+    timedelta(minutes=5),
+    timedelta(hours=1),
+    timedelta(hours=6),
+    timedelta(days=1),
+    timedelta(days=2),
+)
+# No list is behind its counter for longer.
+LONGEST = READ_AGAIN_AFTER[-1]
+# How much one such reading changes what is believed of the next.
+LEARNT = 0.1
+# Below this share of rows that came later, a new announcement does not make the older ones wait longer.
+IN_VAIN = 0.1
+
+
+def rows(child: ChildState) -> int:
+    """How many rows the counter announced and the list did not show, or not in a form that can be used."""
+    return max(0, -child.surplus)
+
+
+def due(child: ChildState, now: datetime) -> bool:
+    """Whether it is time to read the list again for their sake."""
+    since, read = child.short_since, child.swept_at
+    if not rows(child) or since is None or read is None:
+        return False
+    return any(read < since + wait <= now for wait in READ_AGAIN_AFTER)
+
+
+def oldest(child: ChildState, lookback: timedelta) -> datetime | None:
+    """The oldest date that such a row may have; None if there is none."""
+    if not rows(child) or child.short_since is None:
+        return None
+    return child.short_since - LONGEST - lookback
+
+
+def complete_until(child: ChildState) -> datetime | None:
+    """Up to when the list is complete although its counter announced more; None if it showed all."""
+    return child.short_since - LONGEST if rows(child) and child.short_since else None
+
+
+def after_reading(
+    child: ChildState, sweep: Sweep, state: StreamState, now: datetime
+) -> tuple[int, datetime | None]:
+    """The surplus after a list was read to its end, and since when it is short.
+
+    Newly announced rows start the time anew, since nothing tells which of them are not there.
+    """
+    surplus = surplus_after(sweep, child.swept, child.surplus)
+    if surplus >= 0:
+        return surplus, None
+    anew = -surplus > rows(child) or (sweep.expected and state.late_share >= IN_VAIN)
+    if anew or child.short_since is None:
+        return surplus, now
+    return (0, None) if now >= child.short_since + LONGEST else (surplus, child.short_since)
+
+
+def learnt(state: StreamState, child: ChildState, sweep: Sweep) -> StreamState:
+    """The stream after a list was read again: what share of the rows that were not there has come."""
+    before = rows(child)
+    if not before or sweep.expected:
+        return state
+    left = min(before, max(0, -surplus_after(sweep, child.swept, child.surplus)))
+    came = (before - left) / before
+    return replace(state, late_share=state.late_share + LEARNT * (came - state.late_share))
+
+
+# Each row found makes what is known count a little less: some fifty rows are remembered.
+REMEMBERED = 0.98
+# Distrusted from so many silent rows and such a share of all on; trusted again below the other share.
+SILENT_ROWS = 5.0
+SILENT_SHARE = 0.25
+FORGIVEN_SHARE = 0.1
+
+
+def after_sweep(state: StreamState, sweep: Sweep, before: ChildState, after: ChildState) -> StreamState:
+    """The stream after one of its lists was read to the end."""
+    change = max(0, after.surplus) - max(0, before.surplus)
+    heard = max(0, sweep.found - max(0, change))
+    if not change and not heard:
+        return state
+    fading = REMEMBERED**sweep.found
+    silent = max(0.0, state.silent * fading + change)
+    announced = state.announced * fading + heard
+    return replace(
+        state, silent=silent, announced=announced, distrusted=_distrusted(state, silent, announced)
+    )
+
+
+def _distrusted(state: StreamState, silent: float, announced: float) -> bool:
+    share = silent / (silent + announced) if silent else 0.0
+    if state.distrusted:
+        return share > FORGIVEN_SHARE
+    return silent >= SILENT_ROWS and share > SILENT_SHARE

@@ -1,0 +1,272 @@
+"""How rows arrive as a post grows older, learnt from what came."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import pairwise
+from json import dumps, loads
+
+from connector.beamer.streams import Stream
+from connector.domain.state import ChildState, ParentState
+from connector.sync.lists import counters
+from connector.sync.planning import candidates
+from connector.sync.planning.probes import Picture
+
+EDGES = (0.0, 3.0, 8.0, 24.0, 48.0, 96.0, 192.0, 384.0, 768.0, 1536.0, 3072.0)
+# Of the shape only: its height is that of the account's own counters.
+PRIOR = (0.12, 0.12, 0.11, 0.09, 0.06, 0.03, 0.012, 0.004, 0.002, 0.0015, 0.001)
+# So many hours in each bin the prior weighs.
+PRIOR_HOURS = 24.0
+ROUNDS = 12
+# A day later the record counts so much less: its half-life is some two months.
+KEPT_A_DAY = 0.989
+# A fit needs no more parents than this; of more, every n-th is taken.
+MOST_FITTED = 2_000
+# Lists differ: so many expected rows weigh as much as the belief that a list is like the others.
+ALIKE = 2.0
+RECENT_ALIKE = 3.0
+# After so many hours what came at a list counts half.
+FORGETTING = 14 * 24.0
+FORGOTTEN = 8 * FORGETTING
+# Which is as if only what came in so many hours counted (the half-life over ln 2).
+REMEMBERED = FORGETTING * 1.4427
+HOUR = timedelta(hours=1)
+# Of what is learnt nothing is as large.
+MOST = 1e12
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rows an hour at an average parent, by its age: one rate for each bin that begins at EDGES."""
+
+    rates: tuple[float, ...]
+
+    @cached_property
+    def _sums(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        rows, moments = [0.0], [0.0]
+        for rate, (start, end) in zip(self.rates, pairwise(EDGES), strict=False):
+            rows.append(rows[-1] + rate * (end - start))
+            moments.append(moments[-1] + rate * (end * end - start * start) / 2)
+        return tuple(rows), tuple(moments)
+
+    def total(self, age: float) -> float:
+        """Rows expected from birth to an age."""
+        if age <= 0:
+            return 0.0
+        bin_ = bisect_right(EDGES, age) - 1
+        return self._sums[0][bin_] + self.rates[bin_] * (age - EDGES[bin_])
+
+    def arrivals(self, since: float, until: float) -> tuple[float, float]:
+        """Rows expected between two ages, and the row-hours they have waited at the later one."""
+        if until <= 0 or until <= since:
+            return 0.0, 0.0
+        rows, moments = self._sums
+        last = bisect_right(EDGES, until) - 1
+        edge, rate = EDGES[last], self.rates[last]
+        came = rows[last] + rate * (until - edge)
+        moment = moments[last] + rate * (until * until - edge * edge) / 2
+        if since > 0:
+            first = bisect_right(EDGES, since) - 1
+            edge, rate = EDGES[first], self.rates[first]
+            came -= rows[first] + rate * (since - edge)
+            moment -= moments[first] + rate * (since * since - edge * edge) / 2
+        return came, max(0.0, until * came - moment)
+
+
+PRIOR_CURVE = Curve(PRIOR)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A curve, and the record beside it: by bin, rows that came between looks, and hours looked over."""
+
+    curve: Curve = PRIOR_CURVE
+    rows: tuple[float, ...] = (0.0,) * len(EDGES)
+    hours: tuple[float, ...] = (0.0,) * len(EDGES)
+
+    def observed(self, looks: Iterable[tuple[float, float, int]]) -> "Learning":
+        """Each look: two ages at which a parent was looked at, and the rows that came in between."""
+        rows, hours = list(self.rows), list(self.hours)
+        # A run on a big account brings tens of thousands, most of which lie within one bin.
+        for since, until, came in looks:
+            spans = list(_bins(max(since, 0.0), until))
+            whole = sum(self.curve.rates[bin_] * span for bin_, span in spans) or 1.0
+            for bin_, span in spans:
+                rows[bin_] += came * self.curve.rates[bin_] * span / whole
+                hours[bin_] += span
+        return Learning(self.curve, tuple(rows), tuple(hours))
+
+    def refitted(self, parents: Sequence[tuple[float, int]]) -> "Learning":
+        """The curve fitted anew, a day later."""
+        curve = fit(parents, self)
+        return Learning(
+            curve,
+            tuple(rows * KEPT_A_DAY for rows in self.rows),
+            tuple(hours * KEPT_A_DAY for hours in self.hours),
+        )
+
+    def dump(self) -> str:
+        parts = (self.curve.rates, self.rows, self.hours)
+        return dumps([[round(value, 8) for value in part] for part in parts])
+
+
+def restore(text: str | None) -> Learning:
+    """What was learnt, as it was stored; the prior where there is none, or none that can be read."""
+    return (restored(text) if text else None) or Learning()
+
+
+def restored(text: str) -> Learning | None:
+    """What was learnt, as it was stored; None where that cannot be read, or is of other bins."""
+    try:
+        rates, rows, hours = (tuple(map(float, part)) for part in loads(text))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    if any(len(part) != len(EDGES) for part in (rates, rows, hours)):
+        return None
+    known = all(0 <= value < MOST for part in (rates, rows, hours) for value in part)
+    return Learning(Curve(rates), rows, hours) if known and any(rates) else None
+
+
+def _bins(since: float, until: float) -> Iterator[tuple[int, float]]:
+    """The bins in which a parent was between two ages, and for how long."""
+    bin_ = bisect_right(EDGES, since) - 1
+    while since < until:
+        end = min(until, EDGES[bin_ + 1]) if bin_ + 1 < len(EDGES) else until
+        yield bin_, end - since
+        bin_, since = bin_ + 1, end
+
+
+def fit(parents: Sequence[tuple[float, int]], known: Learning = Learning()) -> Curve:
+    """Fit a curve to (age, counter) of parents and to a record, beginning from the curve as it was."""
+    step = -(-len(parents) // MOST_FITTED) or 1
+    lived = [(age, count) for age, count in parents[::step] if age > 0]
+    expected = sum(PRIOR_CURVE.total(age) for age, _ in lived)
+    if not expected:
+        return PRIOR_CURVE
+    # As if there were one parent more that is like the prior: an account without rows is not without rate.
+    scale = (sum(count for _, count in lived) + 1) / (expected + 1)
+    prior = [rate * scale for rate in PRIOR]
+    spans = [(_spans(age), count) for age, count in lived]
+    fixed = [rate * PRIOR_HOURS + rows for rate, rows in zip(prior, known.rows, strict=True)]
+    hours = [
+        PRIOR_HOURS + looked + sum(span[i] for span, _ in spans if i < len(span))
+        for i, looked in enumerate(known.hours)
+    ]
+    rates = prior if known.curve is PRIOR_CURVE else list(known.curve.rates)
+    for _ in range(ROUNDS):
+        rates = _round(spans, rates, fixed, hours)
+    return Curve(tuple(rates))
+
+
+def _spans(age: float) -> tuple[float, ...]:
+    """How long a parent of this age was in each bin."""
+    ends = (*EDGES[1:], age)
+    return tuple(min(age, end) - start for start, end in zip(EDGES, ends, strict=True) if age > start)
+
+
+def _round(
+    spans: Iterable[tuple[tuple[float, ...], int]],
+    rates: Sequence[float],
+    fixed: Sequence[float],
+    hours: Sequence[float],
+) -> list[float]:
+    rows = list(fixed)
+    for span, count in spans:
+        if not count:
+            continue
+        shares = [rate * hours for rate, hours in zip(rates, span, strict=False)]
+        whole = sum(shares)
+        for bin_, share in enumerate(shares):
+            rows[bin_] += count * share / whole
+    return [came / total for came, total in zip(rows, hours, strict=True)]
+
+
+def pace(count: int, usual: float, recent: float, lately: float) -> float:
+    """How much faster than the curve rows come at one list.
+
+    `count` rows came at it in all where `usual` would have been usual, and `recent` where `lately` would.
+    """
+    ever = (ALIKE + count) / (ALIKE + usual)
+    return (RECENT_ALIKE * ever + recent) / (RECENT_ALIKE + lately)
+
+
+def faded(recent: float, since: datetime | None, now: datetime) -> float:
+    """What is left of a count of recent rows after a while."""
+    if since is None or not recent:
+        return 0.0
+    return recent * halved(max(0.0, (now - since) / HOUR) / FORGETTING)
+
+
+def remembered(span: timedelta) -> float:
+    """What share of the rows of a span is recent at its end, if they came evenly."""
+    hours = span / HOUR
+    return min(1.0, REMEMBERED * (1 - halved(hours / FORGETTING)) / hours) if hours > 0 else 1.0
+
+
+def halved(times: float) -> float:
+    """What is left of one after so many halvings."""
+    return float(2.0**-times)
+
+
+def births(dates: Iterable[datetime], now: datetime) -> float:
+    """Parents that come an hour, from the dates of those known, the recent ones counted most."""
+    weight, oldest, horizon = 0.0, now, now - timedelta(hours=FORGOTTEN)
+    for date in dates:
+        if horizon < date <= now:
+            weight += halved((now - date) / HOUR / FORGETTING)
+        oldest = min(oldest, date)
+    lived = REMEMBERED * (1 - halved((now - oldest) / HOUR / FORGETTING))
+    return (weight + 0.5) / (lived + 7 * 24)
+
+
+def steady_pace(recent: float, watched: float) -> float:
+    """Rows an hour of a list that was watched for so many hours, the recent rows counted most."""
+    return (recent + 0.5) / (REMEMBERED * (1 - halved(max(0.0, watched) / FORGETTING)) + 24)
+
+
+# The curves change slowly.
+REFITTED = timedelta(days=1)
+
+
+class Notebook:
+    """What the looks of one run showed: rows that came at a parent between two ages."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+
+    def note(
+        self, stream: str, parent: ParentState, before: ChildState, after: ChildState, now: datetime
+    ) -> None:
+        """A child list was seen again: `parent` and `before` are as they were before this look."""
+        if parent.looked_at:
+            ages = (parent.looked_at - parent.date) / HOUR, (now - parent.date) / HOUR
+            self._seen[stream].append((*ages, counters.risen(after.counter, before.counter)))
+
+    def learn(self, picture: Picture, now: datetime) -> None:
+        """Put down what was seen, and fit the curves of the child streams anew, once a day."""
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            state = picture.progress.streams[stream.name]
+            if stream.parent is None:
+                continue
+            due = state.fitted_at is None or now - state.fitted_at >= REFITTED
+            sample = _sample(picture, stream) if due else []
+            if not sample and not self._seen[stream.name]:
+                continue
+            known = restore(state.curve).observed(self._seen[stream.name])
+            fitted_at = state.fitted_at
+            if sample:
+                known, fitted_at = known.refitted(sample), now
+            picture.progress.streams[stream.name] = replace(state, curve=known.dump(), fitted_at=fitted_at)
+
+
+def _sample(picture: Picture, stream: Stream) -> list[tuple[float, int]]:
+    parents = picture.progress.parents.get(stream.parent or "", {})
+    lists = picture.progress.children.get(stream.name, {})
+    return [
+        ((parent.looked_at - parent.date) / HOUR, counters.total(lists[parent.id].counter))
+        for parent in parents.values()
+        if parent.looked_at and parent.id in lists and not parent.gone
+    ]

@@ -1,0 +1,168 @@
+"""The audit: which lists are read again although nothing announced a change."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
+from math import inf
+
+from connector.beamer.streams import Stream, children
+from connector.domain.state import ChildState, ParentState
+from connector.sync.lists import backoff, counters, shortfall
+from connector.sync.lists.count_windows import restore, whole_days
+from connector.sync.planning import candidates
+from connector.sync.planning.arrival import HOUR
+from connector.sync.planning.estimates import Learnt, Rates
+from connector.sync.planning.probes import Picture, Probe, Turn
+
+# A list that was read so lately needs no audit; and so many are considered at a time.
+AUDIT_AFTER = timedelta(days=7)
+AUDITS = 20
+BEFORE = datetime.min.replace(tzinfo=UTC)
+# One row in so many is deleted, and hides one that comes between the same two looks.
+DELETED_SHARE = 0.01
+
+
+def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
+    """The lists that were read longest ago, though no counter has moved since."""
+    due = nsmallest(AUDITS, _due(picture, now), key=_longest_ago)
+    guess = known_rates or (Learnt(picture, now) if due else None)
+    probes = _counts(picture, now)
+    for stream, parent, child in due:
+        probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
+        probe.turn, probe.audit = Turn.AUDIT, True
+        if guess and child.swept_at:
+            # From one look to the next a deletion has time to cancel a row out.
+            between = (now - (parent.looked_at or now)) / HOUR
+            hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
+            probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
+        probes.append(probe)
+    return probes
+
+
+def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
+    """The lists that are not empty and were not read whole lately, though no counter has moved."""
+    lately = now - AUDIT_AFTER
+    for stream in candidates.wanted(picture.catalogue, picture.policy):
+        parents = picture.progress.parents.get(stream.parent or "", {})
+        if backoff.left_alone(picture.progress, stream, now):
+            continue
+        for child in picture.progress.children.get(stream.name, {}).values():
+            whole = child.whole_at
+            if (
+                (whole and whole >= lately)
+                or not child.swept_at
+                or child.swept != child.counter
+                or child.place
+            ):
+                continue
+            if shortfall.rows(child):
+                # It is read again for these.
+                continue
+            parent = parents.get(child.parent)
+            if not parent or parent.gone or (whole or parent.known_at or BEFORE) >= lately:
+                continue
+            if counters.total(child.counter) and not backoff.rests(child, now):
+                yield stream, parent, child
+
+
+def _longest_ago(due: tuple[Stream, ParentState, ChildState]) -> tuple[datetime, str]:
+    """By when a list was last read as a whole; partly read ones come first."""
+    _, _, child = due
+    return child.whole_at or BEFORE, child.parent
+
+
+def _counts(picture: Picture, now: datetime) -> list[Probe]:
+    """The lists without parents and counters whose counts were not compared for a while."""
+    probes = []
+    for stream in candidates.wanted(picture.catalogue, picture.policy):
+        if stream.parent is None and not children(picture.catalogue, stream.name):
+            state = picture.progress.streams[stream.name]
+            last = state.audited_at or picture.policy.start
+            if state.windows or now - last >= AUDIT_AFTER:
+                probes += _count(picture, stream, now)
+    for probe in probes:
+        probe.turn = Turn.AUDIT
+    return probes
+
+
+def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = False) -> list[Probe]:
+    """The count that an audit of a list begins with, or what it has left; none while it is being read."""
+    state, window = picture.progress.streams[stream.name], whole_days(picture.policy.start, now)
+    if window is None or not state.complete or state.place:
+        return []
+    kept = restore(state.windows, picture.policy.start)
+    if kept.left and (kept.thorough or not thorough):
+        return [candidates.left_probe(stream, each, thorough=kept.thorough) for each in kept.left]
+    probe = candidates.count_probe(stream, window, thorough=thorough)
+    probe.whole = True
+    return [probe]
+
+
+class AuditEverything:
+    """Read each window of parents to its end, each list that is not empty whole, and count the rest.
+
+    The lists read longest ago come first, so that an audit that the budget cuts short goes on at the next.
+    """
+
+    def __init__(self, since: datetime) -> None:
+        self._since = since
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        probes: list[Probe] = []
+        for stream in candidates.wanted(picture.catalogue, picture.policy):
+            if stream.parent is not None:
+                probes += self._lists(picture, stream, now)
+            elif children(picture.catalogue, stream.name):
+                known = candidates.block_probes(stream, picture.progress, now)
+                probes += [_proving(probe) for probe in known if self._due(picture, probe)]
+            else:
+                probes += self._counts(picture, stream, now)
+        return probes
+
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        """What a block shows to have moved is read as in a sync."""
+        child = picture.progress.children.get(stream.name, {}).get(parent)
+        return (
+            candidates.list_probe(picture, stream, child, now)
+            if child and candidates.due(child, now)
+            else None
+        )
+
+    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
+        return replace(probe, worth=inf)
+
+    def _due(self, picture: Picture, probe: Probe) -> bool:
+        known = picture.progress.parents.get(probe.stream.name, {})
+        block = probe.block_look.block
+        return not block.members or candidates.doubted(block, known, self._since)
+
+    def _lists(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
+        parents = picture.progress.parents.get(stream.parent or "", {})
+        found = []
+        for child in picture.progress.children.get(stream.name, {}).values():
+            parent = parents.get(child.parent)
+            done = child.whole_at is not None and child.whole_at >= self._since
+            if parent is None or parent.gone or done or not counters.total(child.counter):
+                continue
+            # One that was never read, or is half read, is read whole as it is.
+            if child.place or child.swept is None:
+                probe = candidates.list_probe(picture, stream, child, now)
+            else:
+                probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
+                # What its counter has announced was not missing.
+                announced = candidates.asks(child) or shortfall.rows(child)
+                probe.audit, probe.thorough = not announced, True
+            probe.worth = (now - (child.whole_at or parent.date)).total_seconds()
+            found.append(probe)
+        return found
+
+    def _counts(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
+        state = picture.progress.streams[stream.name]
+        dated = candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
+        done = state.audited_at is not None and state.audited_at >= self._since and not state.windows
+        return [dated, *([] if done else _count(picture, stream, now, thorough=True))]
+
+
+def _proving(probe: Probe) -> Probe:
+    return replace(probe, look=replace(probe.block_look, proving=True), audit=True, worth=inf)

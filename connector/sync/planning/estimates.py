@@ -1,0 +1,221 @@
+"""What a request is expected to bring: rows, and the hours they have waited."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from math import exp, log
+from typing import NamedTuple, Protocol
+
+from connector.beamer.streams import Stream, children
+from connector.domain.state import ChildState, ParentState, StreamState
+from connector.sync.lists import counters
+from connector.sync.planning import arrival
+from connector.sync.planning.arrival import HOUR
+from connector.sync.planning.probes import Picture
+
+# Each row makes what is known count a little less: some hundred rows are remembered.
+REMEMBERED = 0.99
+# So many rows weigh as much as the belief that all are sent.
+ALIKE = 10.0
+
+
+def with_sent(state: StreamState, sent: int, held: int) -> StreamState:
+    """The stream after so many new rows."""
+    fading = REMEMBERED ** (sent + held)
+    return replace(state, judged=state.judged * fading + sent + held, wanted=state.wanted * fading + sent)
+
+
+def sent_share(state: StreamState) -> float:
+    """What share of the rows to come will be sent."""
+    return (ALIKE + state.wanted) / (ALIKE + state.judged)
+
+
+# A row that is older than the connection is worth next to nothing beside what is said today, or it would
+# keep the connector from it for weeks: history is read by its own share of the requests.
+HISTORY = 0.01
+# At posts older than the start date there is little of it: that is left to the share alone.
+OLD_HISTORY = 1e-6
+# How many rows are behind a move without a rise, or one by rows that were found before their counter moved:
+# a deletion may hide one that came.
+HIDDEN_ROW = 0.02
+# No list is taken to be so quiet that nothing comes in this many hours.
+QUIET_HOURS = 24.0 * 365
+
+
+class Expected(NamedTuple):
+    """Rows that have come at one list, as far as can be guessed, and the hours they have waited together.
+
+    Only the hours of those that will be sent count (see `sent_share`).
+    """
+
+    rows: float
+    row_hours: float
+
+    def times(self, factor: float, sent: float = 1.0) -> "Expected":
+        """So many times as many rows, of which a share is sent."""
+        return Expected(factor * self.rows, factor * sent * self.row_hours)
+
+
+NOTHING = Expected(0.0, 0.0)
+
+
+def of_look(own: Expected, below: Iterable[Expected], requests: float = 1.0) -> float:
+    """The worth of looking at a block of parents, and of reading the lists that are then worth it.
+
+    A list that moved costs a request of its own. Of a list's rows, the first would cost one at any time; only
+    those that share a read save something by waiting, and only as far as that counts against looking now.
+    """
+    cleared = own.row_hours
+    lists = []
+    for rows, row_hours in below:
+        if rows > 0:
+            shared = 1.0 - exp(-rows) * (1.0 + rows)
+            lists.append((row_hours / (shared + 1e-12), row_hours, shared))
+    lists.sort(reverse=True)
+    for ratio, row_hours, shared in lists:
+        if ratio * requests <= cleared:
+            break
+        cleared += row_hours
+        requests += shared
+    return cleared / requests
+
+
+def lists_moved(below: Iterable[Expected]) -> float:
+    """How many lists a look is expected to show to have moved."""
+    return sum(1.0 - exp(-rows) for rows, _ in below if rows > 0)
+
+
+def of_waiting(rows: float, per_hour: float, pages: int = 1) -> float:
+    """The worth of reading a list in which so many rows wait, while more come at a rate."""
+    return rows * (rows + 1.0) / 2.0 / max(per_hour, 1.0 / QUIET_HOURS) / pages
+
+
+def of_polling(per_hour: float, unlooked: timedelta, pages: int = 1) -> float:
+    """The worth of reading a list of which nothing shows whether something has come."""
+    return steady(per_hour, unlooked).row_hours / pages
+
+
+def steady(per_hour: float, unlooked: timedelta) -> Expected:
+    """Rows that come at an even rate."""
+    hours = max(0.0, unlooked / HOUR)
+    return Expected(per_hour * hours, per_hour * hours * hours / 2)
+
+
+# Ages that differ by less than one part in so many count as the same.
+NEAR = 50
+# So far ahead a list's rate is looked at.
+AHEAD = timedelta(hours=48)
+
+
+class Rates(Protocol):
+    """How often rows come."""
+
+    def births(self, stream: Stream) -> float:
+        """Rows an hour of a stream without a parent."""
+
+    def sent(self, stream: Stream) -> float:
+        """What share of a stream's rows is sent; the row-hours below are those of that share."""
+
+    def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:
+        """What has come at a child list since a moment."""
+
+    def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:
+        """Rows an hour that will come at a child list in the hours ahead."""
+
+    def typical(self, stream: Stream, since: float, until: float) -> Expected:
+        """What has come at a parent like the others between two ages in hours."""
+
+
+class Ages(NamedTuple):
+    """Hours of a parent's life: all of it, since a look, since the last look, watched before that one."""
+
+    age: float
+    unseen: float
+    unlooked: float
+    known: float
+    near: tuple[int, ...]
+
+
+class Shape(NamedTuple):
+    """What a curve gives a list of some age: rows in all, rows lately, what is unseen, rows an hour ahead."""
+
+    usual: float
+    lately: float
+    rows: float
+    row_hours: float
+    ahead: float
+
+
+class Learnt:
+    """Rates from what the store knows of the account."""
+
+    def __init__(self, picture: Picture, now: datetime) -> None:
+        self._catalogue = picture.catalogue
+        self._progress, self._now, self._start = picture.progress, now, picture.policy.start
+        streams = picture.progress.streams
+        self._curves = {name: arrival.restore(state.curve).curve for name, state in streams.items()}
+        self._sent = {name: sent_share(state) for name, state in streams.items()}
+        self._shapes: dict[str, dict[object, Shape]] = {name: {} for name in streams}
+        self._of: tuple[ParentState | None, datetime | None, Ages] = (None, None, Ages(0, 0, 0, 0, ()))
+
+    def births(self, stream: Stream) -> float:
+        if not children(self._catalogue, stream.name):
+            state = self._progress.streams[stream.name]
+            seen = state.looked_at or self._now
+            return arrival.steady_pace(
+                arrival.faded(state.recent, state.looked_at, self._now), (seen - self._start) / HOUR
+            )
+        parents = self._progress.parents.get(stream.name, {}).values()
+        return arrival.births((parent.date for parent in parents), self._now)
+
+    def sent(self, stream: Stream) -> float:
+        return self._sent[stream.name]
+
+    def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:
+        shape = self._shape_of(stream.name, parent, since)
+        pace = self._pace(child, shape)
+        return Expected(pace * shape.rows, pace * self._sent[stream.name] * shape.row_hours)
+
+    def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:
+        shape = self._shape_of(stream.name, parent, parent.looked_at or self._now)
+        return self._pace(child, shape) * shape.ahead
+
+    def _pace(self, child: ChildState, shape: Shape) -> float:
+        recent = arrival.faded(child.recent, child.recent_at, self._now) if child.recent else 0.0
+        return arrival.pace(counters.total(child.counter), shape.usual, recent, shape.lately)
+
+    def _shape_of(self, name: str, parent: ParentState, since: datetime) -> Shape:
+        """What the curve gives at a list; ages that are nearly the same are reckoned once."""
+        if parent is not self._of[0] or since is not self._of[1]:
+            # The lists of one parent are asked for one after the other.
+            self._of = (parent, since, self._ages(parent, since))
+        ages = self._of[2]
+        shape = self._shapes[name].get(ages.near)
+        if shape is None:
+            shape = self._shapes[name][ages.near] = self._shape(self._curves[name], ages)
+        return shape
+
+    def _ages(self, parent: ParentState, since: datetime) -> Ages:
+        now, looked = self._now, parent.looked_at or self._now
+        # A scheduled post lies ahead: nothing has come at it.
+        age, unseen = (now - parent.date) / HOUR, (now - since) / HOUR
+        unlooked, known = (now - looked) / HOUR, (looked - (parent.known_at or looked)) / HOUR
+        near = (
+            int(log(max(age, 0.01)) * NEAR),
+            int(log(max(unseen, 0.01)) * NEAR),
+            int(unlooked),
+            int(known) // 24,
+        )
+        return Ages(age, unseen, unlooked, known, near)
+
+    def _shape(self, curve: arrival.Curve, ages: Ages) -> Shape:
+        looked = ages.age - ages.unlooked
+        lately, _ = curve.arrivals(looked - min(ages.known, arrival.REMEMBERED), looked)
+        rows, row_hours = curve.arrivals(ages.age - ages.unseen, ages.age)
+        hours = AHEAD / HOUR
+        ahead = curve.arrivals(ages.age, ages.age + hours)[0] / hours
+        return Shape(curve.total(looked), lately, rows, row_hours, ahead)
+
+    def typical(self, stream: Stream, since: float, until: float) -> Expected:
+        arrived = Expected(*self._curves[stream.name].arrivals(since, until))
+        return arrived.times(1.0, self._sent[stream.name])

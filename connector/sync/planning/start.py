@@ -1,0 +1,114 @@
+"""How a run starts: everything without a monthly limit, what has priority with one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import ceil, inf
+
+from connector.beamer.streams import Stream
+from connector.state.ledger import Balance
+from connector.sync.planning import candidates
+from connector.sync.planning.audit import BEFORE, audits
+from connector.sync.planning.planner import MostWorth, Planner
+from connector.sync.planning.probes import Picture, Probe, Turn
+from connector.sync.planning.queue import Agenda
+
+
+def planner_for(*, limited: bool) -> Planner:
+    """The plan with a monthly limit, and the one without."""
+    return MostWorth() if limited else LookEverywhere()
+
+
+def at_hand(balance: Balance, most: int | None) -> float | None:
+    """How many requests a run may spend that was told to spend so many at most; None without either."""
+    if most is None or balance.level is None:
+        return balance.level if most is None else float(most)
+    return min(balance.level, most)
+
+
+def agenda_for(
+    balance: Balance,
+    started: datetime,
+    *,
+    before: datetime | None = None,
+    reserved: float = 0.0,
+    most: int | None = None,
+) -> Agenda:
+    """The agenda of a run that begins with this balance; the one `before` it began then."""
+    per_run = 0.0
+    if before and balance.per_day:
+        per_run = balance.per_day * ((started - before) / timedelta(days=1))
+    return Agenda(balance.drawn, balance.level, per_run=per_run, reserved=reserved, most=most)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a run would ask before it has seen a page, and how many probes it would leave for later.
+
+    `saving`: how many requests are lacking for what is worth most, where the run would save up for it.
+    """
+
+    probes: Sequence[Probe]
+    later: int
+    saving: float
+
+
+def rehearse(planner: Planner, picture: Picture, agenda: Agenda, now: datetime) -> Rehearsal:
+    """Go through the beginning of a run without asking anybody."""
+    for probe in planner.begin(picture, now):
+        agenda.add(probe)
+    if picture.at_hand is None:
+        # With nothing to weigh, a list that waits is read when its parent's page has been.
+        for waiting in candidates.waiting_children(
+            picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+        ):
+            agenda.add(waiting)
+    probes: list[Probe] = []
+    most = float("inf") if picture.at_hand is None else picture.at_hand
+    while len(probes) + 1 <= most and (next_one := agenda.next(lambda _: False)):
+        probes.append(next_one)
+    return Rehearsal(probes, agenda.ready, agenda.saving)
+
+
+# So much of what a run asks anyway may be added for audits.
+AUDIT_SHARE = 0.05
+
+
+class LookEverywhere:
+    """Ask every block, and every list whose counter has moved: there is no limit but the rate."""
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        probes = candidates.first_probes(
+            picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+        )
+        if picture.at_hand is not None:
+            # A run that may spend a few requests only goes on where the ones before it ended, and reads what
+            # they saw.
+            probes.sort(key=lambda probe: _looked_at(picture, probe) or BEFORE)
+            probes[:0] = candidates.waiting_children(
+                picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+            )
+        due = audits(picture, now)
+        # A small share of all requests, after everything else; -1 comes behind what is worth nothing.
+        few = ceil(len(probes) * AUDIT_SHARE)
+        return probes + [replace(audit, turn=Turn.WORTH, worth=-1.0) for audit in due[:few]]
+
+    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        child = picture.progress.children.get(stream.name, {}).get(parent)
+        if child is None:
+            return None
+        state = picture.progress.streams[stream.name]
+        if not candidates.due(child, now) and not state.distrusted:
+            return None
+        return candidates.list_probe(picture, stream, child, now)
+
+    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
+        return replace(probe, worth=inf)
+
+
+def _looked_at(picture: Picture, probe: Probe) -> datetime | None:
+    """When a probe was last asked; of a block, the parent that was looked at longest ago."""
+    if probe.look is None:
+        return picture.progress.streams[probe.stream.name].looked_at
+    known = picture.progress.parents.get(probe.stream.name, {})
+    return min((known[name].looked_at or BEFORE for name in probe.look.block.members), default=None)

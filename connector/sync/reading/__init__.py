@@ -1,1 +1,0 @@
-"""What is planned being asked: requests out, pages in, each written as a whole."""

@@ -1,0 +1,133 @@
+"""A changed Beamer key or address is of the same account if Beamer shows what is known of it."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from connector.beamer.pagination import Habits, Place, params_of
+from connector.beamer.request import Answer, Ask
+from connector.beamer.rows import Row, parse
+from connector.beamer.streams import CATALOGUE, Stream
+from connector.errors import (
+    BadAnswer,
+    Forbidden,
+    Gone,
+    KeyRefused,
+    NoBudget,
+    NotSent,
+    Stopped,
+    Transient,
+    Unreachable,
+)
+from connector.state import credentials
+from connector.state.connections import Identity
+from connector.state.credentials import Change, OtherAccount, Verdict
+from connector.state.engine import Store
+from connector.state.landmarks import Landmark, landmarks, recognized
+from connector.sync.context import Parts
+from connector.sync.lists.backoff import wait_before
+from connector.sync.planning import candidates
+from connector.sync.policy import Policy
+from connector.sync.report import Report
+
+log = structlog.get_logger()
+
+UNCLEAR = "Beamer's answer does not show which account the key belongs to"
+
+# Gives the answer to a request that is charged to a stream.
+Get = Callable[[str, Ask], Answer]
+
+
+def prove(parts: Parts, report: Report, chance: Callable[[], float] = random.random) -> bool:
+    """Make sure that a changed key or address is of the connection's account, where that has to be seen.
+
+    Gives whether it was seen. Raises OtherAccount where it is of another one, and what keeps Beamer from
+    being asked. Nothing is written but the requests in the ledger.
+    """
+    if parts.change.verdict is not Verdict.COMPARE:
+        return True
+
+    def get(stream: str, ask: Ask) -> Answer:
+        failures = 0
+        while True:
+            try:
+                with parts.ledger.taken(stream, parts.clock.now(), beyond_bucket=True) as at:
+                    report.requests[stream] += 1
+                    return parts.beamer.get(ask, at)
+            except Stopped:
+                report.requests[stream] -= 1
+                raise
+            except Transient as error:
+                report.requests[stream] -= isinstance(error, NotSent)
+                failures += 1
+                wait = wait_before(failures, error, chance())
+                if wait is None or parts.clock.stopped:
+                    raise Unreachable(f"Beamer cannot be reached: {error.what}") from None
+                parts.clock.sleep(wait)
+
+    try:
+        recognize(parts.store, parts.identity, parts.policy, parts.change, get)
+    except NoBudget as error:
+        # What waits for Segment is sent meanwhile.
+        report.stopped = f"{error.what.rstrip('.')}, and the changed key was not compared yet"
+        report.next_try = error.until
+        return False
+    log.info("key_recognized", changed=parts.change.named)
+    return True
+
+
+def recognize(store: Store, identity: Identity, policy: Policy, change: Change, get: Get) -> None:
+    """Ask for what is known of the account's lists, until one shows something of it.
+
+    Raises OtherAccount where none does.
+    """
+    wanted = {stream.name for stream in candidates.wanted(CATALOGUE, policy)}
+    known = sorted(landmarks(store, identity.name), key=lambda each: each.stream not in wanted)
+    compared, forbidden = [], []
+    for landmark in known:
+        try:
+            answer = _asked(CATALOGUE[landmark.stream], landmark, identity, get)
+        except Forbidden:
+            forbidden.append(landmark.stream)
+            continue
+        compared.append(landmark.stream)
+        if recognized(store, landmark, _shown(answer.body)):
+            return
+    if not compared and forbidden:
+        raise KeyRefused(
+            f"The Beamer key may read none of the collections that would show its account "
+            f"({', '.join(forbidden)}: 403).",
+            means="Nothing was read.",
+            todo="Give it read permissions under Settings > API in Beamer, or use another key.",
+        )
+    if known:
+        raise OtherAccount(
+            f"With {change.named} that connection '{identity.name}' has now, Beamer shows nothing of what is "
+            f"known of its {' and '.join(compared)}.",
+            todo=credentials.way_out(change),
+        )
+
+
+def _asked(stream: Stream, landmark: Landmark, identity: Identity, get: Get) -> Answer:
+    place = Place.around(landmark.since, landmark.until)
+    params = {**stream.params, **params_of(place, Habits(first_page=identity.first_page), stream.cap)}
+    try:
+        if stream.filtered and identity.ignore_filters:
+            with suppress(Forbidden):
+                return get(stream.name, Ask(stream.path, (*params.items(), ("ignoreFilters", "true"))))
+        return get(stream.name, Ask(stream.path, tuple(params.items())))
+    except (BadAnswer, Gone) as error:
+        raise Unreachable(
+            f"Beamer's answer does not show which account the key belongs to: {error.what}"
+        ) from None
+
+
+def _shown(body: Any) -> dict[str, datetime]:
+    if not isinstance(body, list):
+        raise Unreachable(f"{UNCLEAR}: it is no list.")
+    found = (parse(raw, {}) for raw in body)
+    return {row.id: row.date for row in found if isinstance(row, Row)}

@@ -1,0 +1,158 @@
+"""A page with a verdict on each row, and the messages of those that are sent."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from connector.beamer.pagination import Seen
+from connector.beamer.rows import Row, Unusable, date_of, parse
+from connector.beamer.streams import Stream
+from connector.domain.verdicts import Verdict
+from connector.segment.messages import Unshapeable, build
+from connector.segment.shaping import Fact, shape
+from connector.state.page_writer import Effects, Judged, Outgoing, Rejected
+from connector.sync.policy import Policy
+from connector.sync.rows.judging import fact_of, judge, unsettled, user_of_raw
+
+
+def outgoing(fact: Fact, policy: Policy, now: datetime) -> Outgoing:
+    """The finished message of a fact; raises Unshapeable."""
+    message = build(shape(fact, policy.naming, policy.privacy, now))
+    return Outgoing(message.message_id, message.event, message.text, message.size)
+
+
+def enqueue(
+    effects: Effects,
+    rows: Iterable[tuple[Row, Any]],
+    stream: Stream,
+    parent: str,
+    policy: Policy,
+    now: datetime,
+    title: str | None = None,
+) -> None:
+    """Add the events of new rows to a page's effects; what cannot be shaped is quarantined."""
+    for row, raw in rows:
+        try:
+            effects.events.append(outgoing(fact_of(row, stream, parent, title), policy, now))
+        except Unshapeable as error:
+            effects.rejected.append(Rejected(error.reason, body_of(raw), row.id))
+
+
+def enqueue_changes(
+    effects: Effects, changes: Iterable[Fact], raw: Any, policy: Policy, now: datetime
+) -> None:
+    """Add the events of what changed about a row; the row itself stays as it was judged."""
+    for change in changes:
+        try:
+            effects.events.append(outgoing(change, policy, now))
+        except Unshapeable as error:
+            effects.rejected.append(Rejected(error.reason, body_of(raw)))
+
+
+def rejected(unusable: Unusable) -> Rejected:
+    return Rejected(unusable.reason, body_of(unusable.raw), unusable.id)
+
+
+def body_of(raw: Any) -> str:
+    """The row as it came, in ASCII: PostgreSQL refuses NUL and lone surrogates in text."""
+    return json.dumps(raw, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPage:
+    """The rows that can be used, by id, each with its raw form; and what becomes of them.
+
+    `parents`: the ids of a list of parents, each with its raw row. It holds rows that cannot be used, too,
+    for an id is enough to read the lists below them, with their own date or else that of a row beside them.
+    """
+
+    seen: Seen
+    rows: Mapping[str, tuple[Row, Any]]
+    judged: Sequence[Judged]
+    rejected: Sequence[Rejected]
+    waits: datetime | None
+    parents: Mapping[str, tuple[datetime | None, Any]]
+
+    def events(self, fresh: set[str]) -> list[tuple[Row, Any]]:
+        """The new rows that are to be sent, oldest first."""
+        sent = [self.rows[row.id] for row in self.judged if row.id in fresh and row.verdict is Verdict.EVENT]
+        return sorted(sent, key=lambda pair: pair[0].date)
+
+    def dated_before(self, date: datetime) -> set[str]:
+        """The rows that are older."""
+        return {name for name, (row, _) in self.rows.items() if row.date < date}
+
+    def without(self, moved: set[str]) -> "JudgedPage":
+        """The page, with rows that were judged before at another parent: they are not sent again."""
+        if not moved:
+            return self
+        judged = [replace(row, verdict=Verdict.MOVED) if row.id in moved else row for row in self.judged]
+        return replace(self, judged=judged)
+
+    def verdicts(self, fresh: set[str]) -> list[Verdict]:
+        """What was decided about the new rows."""
+        return [row.verdict for row in self.judged if row.id in fresh]
+
+    def held(self, fresh: set[str]) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts(fresh) if verdict is not Verdict.EVENT]
+
+
+def judged_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetime) -> JudgedPage:
+    """Parse and judge a page; `now` is Beamer's."""
+    parsed = [(parse(raw, stream.fields), raw) for raw in body]
+    rows = {row.id: (row, raw) for row, raw in parsed if isinstance(row, Row)}
+    judged = []
+    for row, _ in rows.values():
+        verdict = judge(row, stream, policy, now)
+        if verdict is not None:
+            judged.append(Judged(row.id, verdict))
+    waiting = [row.date for row, _ in rows.values() if unsettled(row, stream, policy, now)]
+    return JudgedPage(
+        seen_of(parsed),
+        rows,
+        judged,
+        [
+            rejected(row)
+            for row, raw in parsed
+            # Quarantine keeps a row as it came: nothing of a forgotten person may get there.
+            if isinstance(row, Unusable) and user_of_raw(raw) not in policy.forgotten
+        ],
+        min(waiting, default=None),
+        _parents(parsed, rows) if stream.parent is None else {},
+    )
+
+
+def _parents(
+    parsed: Sequence[tuple[Row | Unusable, Any]], rows: Mapping[str, tuple[Row, Any]]
+) -> Mapping[str, tuple[datetime | None, Any]]:
+    """Every id of a page, with a date and its raw row.
+
+    A row without a date gets the older one of those beside it: time is cut into blocks so that what stands
+    between two parents falls to the older one.
+    """
+    own = [row.date if isinstance(row, Row) else date_of(raw) for row, raw in parsed]
+    # Pinned rows come first, whatever their date.
+    dates = [
+        None if isinstance(row, Row) and row.fields.get("pinned") else date
+        for (row, _), date in zip(parsed, own, strict=True)
+    ]
+    found: dict[str, tuple[datetime | None, Any]] = {}
+    for number, (row, raw) in enumerate(parsed):
+        if row.id is None or (row.id in rows and not isinstance(row, Row)):
+            continue
+        before = next((date for date in reversed(dates[:number]) if date), None)
+        after = next((date for date in dates[number + 1 :] if date), None)
+        beside = min((date for date in (before, after) if date), default=None)
+        found[row.id] = own[number] or beside, raw
+    return found
+
+
+def seen_of(parsed: Sequence[tuple[Row | Unusable, Any]]) -> Seen:
+    """The page as paging judges it: by its raw rows. Pinned ones come first and say nothing of the order."""
+    ids = tuple(row.id or hashlib.sha256(body_of(raw).encode()).hexdigest() for row, raw in parsed)
+    usable = [row for row, _ in parsed if isinstance(row, Row)]
+    dates = tuple(row.date for row in usable if not row.fields.get("pinned"))
+    return Seen(ids, dates, len(parsed))

@@ -1,0 +1,196 @@
+"""The loop itself: timers, turns between processes, and what becomes of failures. Time runs fast here."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from threading import Event, Lock
+
+import pytest
+
+from connector.clock import SystemClock
+from connector.daemon.scheduler import Ended, Kind, Pace, Scheduler
+from connector.errors import StoreUnreachable
+from connector.state import runs, schedule, schema
+from connector.state.engine import Store, open_store
+from connector.state.schedule import Due
+from tests.cli.process import until
+from tests.soak.clock import FastClock
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+# An hour of the clock is six seconds.
+SPEED = 600.0
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    store = open_store(database_url, workers=4)
+    schema.ready(store, START)
+    yield store
+    store.close()
+
+
+class Jobs:
+    """Work that only counts; `does` says how each ends."""
+
+    def __init__(self, does: Callable[[Kind, str], Ended] = lambda _kind, _name: Ended(0)) -> None:
+        self.done: Counter[tuple[str, str]] = Counter()
+        self.at_once: Counter[str] = Counter()
+        self.most = 0
+        self._does = does
+        self._lock = Lock()
+
+    def __call__(self, kind: Kind, name: str) -> Ended:
+        with self._lock:
+            self.at_once[name] += 1
+            self.most = max(self.most, self.at_once.total())
+            assert self.at_once[name] == 1
+        try:
+            return self._does(kind, name)
+        finally:
+            with self._lock:
+                self.done[kind, name] += 1
+                self.at_once[name] -= 1
+
+
+@contextmanager
+def going(
+    store: Store,
+    jobs: Jobs,
+    names: tuple[str, ...] = ("a",),
+    *,
+    clock: SystemClock | None = None,
+    audited: tuple[str, ...] = (),
+    workers: int = 4,
+    least: timedelta = 5 * MINUTE,
+) -> Iterator[Scheduler]:
+    clock = clock or FastClock(START, SPEED)
+    pace = Pace(least, 60 * MINUTE)
+    scheduler = Scheduler(names, audited, jobs, store, clock, pace, workers, chance=lambda: 0.5)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        clock.stop()
+        assert scheduler.drain(10)
+
+
+def test_each_is_synced_at_its_pace(store: Store) -> None:
+    jobs = Jobs()
+    with going(store, jobs, ("a", "b")):
+        until(lambda: jobs.done["sync", "a"] >= 3 and jobs.done["sync", "b"] >= 3)
+    assert abs(jobs.done["sync", "a"] - jobs.done["sync", "b"]) <= 1
+
+
+def test_a_job_that_fails_or_breaks_goes_on_ever_later(store: Store) -> None:
+    def breaks(_kind: Kind, name: str) -> Ended:
+        if name == "breaks":
+            raise StoreUnreachable("gone") if jobs.done["sync", name] % 2 else ValueError("odd")
+        return Ended(69)
+
+    jobs = Jobs(breaks)
+    with going(store, jobs, ("fails", "breaks")) as scheduler:
+        until(lambda: jobs.done["sync", "fails"] >= 3 and jobs.done["sync", "breaks"] >= 3)
+        assert scheduler.silence < 10
+    due = schedule.of(store, "fails")
+    assert due is not None
+    assert due.failures >= 3
+
+
+def test_the_number_of_workers_is_kept(store: Store) -> None:
+    free = Event()
+
+    def waits(_kind: Kind, _name: str) -> Ended:
+        free.wait(10)
+        return Ended(0)
+
+    jobs = Jobs(waits)
+    with going(store, jobs, tuple("abcdef"), workers=2):
+        until(lambda: jobs.at_once.total() == 2)
+        free.set()
+        until(lambda: len(jobs.done) == 6)
+    assert jobs.most == 2
+
+
+def test_two_share_the_work(store: Store) -> None:
+    """Each connection once a turn, whoever does it: never twice within the least time between two."""
+    clock, names = FastClock(START, SPEED), tuple(f"c{number}" for number in range(12))
+    begun: list[tuple[str, datetime]] = []
+
+    def noted(_kind: Kind, name: str) -> Ended:
+        begun.append((name, clock.now()))
+        return Ended(0)
+
+    one, other = Jobs(noted), Jobs(noted)
+    with going(store, one, names, clock=clock), going(store, other, names, clock=clock):
+        until(lambda: min((one.done + other.done)["sync", name] for name in names) >= 3)
+    for name in names:
+        moments = sorted(at for each, at in begun if each == name)
+        gaps = [later - earlier for earlier, later in pairwise(moments)]
+        assert min(gaps) >= 5 * MINUTE
+    assert one.done
+    assert other.done
+
+
+def test_what_waits_for_segment_is_delivered_between_syncs(store: Store) -> None:
+    ends = {"sync": Ended(69, waiting=7), "deliver": Ended(69, waiting=7)}
+    jobs = Jobs(lambda kind, _name: ends[kind])
+    with going(store, jobs, least=30 * MINUTE):
+        until(lambda: jobs.done["deliver", "a"] == 2)
+        assert jobs.done["sync", "a"] == 1
+        ends["deliver"] = Ended(0)
+        until(lambda: jobs.done["deliver", "a"] == 3)
+        ends["sync"] = Ended(0)
+        until(lambda: jobs.done["sync", "a"] == 3)
+    assert jobs.done["deliver", "a"] == 3
+
+
+def test_an_audit_once_a_week_where_it_was_wanted(store: Store) -> None:
+    clock = FastClock(START, SPEED * 400)
+    for name, days in (("late", 8), ("lately", 1)):
+        runs.begin(store, name, "audit", START - timedelta(days=days))
+    jobs = Jobs()
+    names = ("late", "lately", "limited")
+    with going(store, jobs, names, clock=clock, audited=("late", "lately"), least=timedelta(days=2)):
+        until(lambda: jobs.done["audit", "late"] >= 2)
+    assert 0 < jobs.done["audit", "lately"] <= jobs.done["audit", "late"]
+    assert jobs.done["audit", "limited"] == 0
+
+
+def test_what_was_stopped_is_due_at_the_next_start(store: Store) -> None:
+    stopped = Jobs(lambda _kind, _name: Ended(0, stopped=True))
+    clock = FastClock(START, SPEED)
+    with going(store, stopped, clock=clock):
+        until(lambda: bool(stopped.done))
+    jobs = Jobs()
+    with going(store, jobs, clock=FastClock(clock.now(), SPEED)):
+        until(lambda: bool(jobs.done), 5)
+
+
+def test_a_clock_set_back_does_not_stop_it_for_ever(store: Store) -> None:
+    schedule.save(store, "a", Due(START + timedelta(days=300)))
+    jobs = Jobs()
+    with going(store, jobs):
+        until(lambda: bool(jobs.done))
+
+
+class AheadClock(SystemClock):
+    """This machine's, as it is until somebody sets it right."""
+
+    ahead = timedelta(hours=8)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+def test_a_clock_set_back_while_it_runs_delays_nothing(store: Store) -> None:
+    """Such as one that came from a machine's battery, in local time, before the network's was known."""
+    clock, jobs = AheadClock(), Jobs()
+    with going(store, jobs, ("a", "b"), clock=clock) as scheduler:
+        scheduler.keep_time()
+        assert not jobs.done
+        clock.ahead = timedelta(0)
+        scheduler.keep_time()
+        until(lambda: len(jobs.done) == 2, 5)

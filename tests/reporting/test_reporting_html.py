@@ -1,0 +1,470 @@
+"""The page with pictures: what is added up, what is said, and that it is one file that asks for nothing."""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.daemon.http import pages
+from connector.domain.period import day_of
+from connector.files import READABLE_BY_ALL, put
+from connector.reporting.html import charts, days
+from connector.reporting.html import page as html
+from connector.reporting.html.days import BACKFILL, Days, Spending, added_up, spending
+from connector.reporting.html.gathering import Subject, gathered
+from connector.state import queries
+from connector.state.engine import Store, open_store
+from connector.state.ledger import Ledger, Limits
+from connector.state.queries import Past
+from tests.browser.planted import planted
+from tests.cli.process import Machine, made_up
+
+NOW = datetime(2026, 3, 20, 15, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+FREE = Limits(1_000, 50, 30)
+KILOBYTE = 1_000
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    found = open_store(database_url)
+    planted(found, NOW)
+    yield found
+    found.close()
+
+
+def status(**more: Any) -> dict[str, Any]:
+    """What `status --output json` says of a connection on a plan of 1,000, less the reserve."""
+    return {
+        "connection": "default",
+        "health": "healthy",
+        "grade": "ok",
+        "why": None,
+        "account": "acct.default",
+        "limit": "plan free",
+        "newest": None,
+        "last_success": None,
+        "requests_used": 200,
+        "requests_left": 750,
+        "requests_usable": 950,
+        "requests_even": 100.0,
+        "requests_at_hand": 12.5,
+        "requests_since": (NOW - 32 * DAY).replace(hour=0).isoformat(),
+        "requests_until": None,
+        "outbox": {},
+        "held_back": {},
+        "at_work": [],
+        "streams": [],
+        **more,
+    }
+
+
+# --- from the store ---------------------------------------------------------------------------------------
+
+
+def test_the_pictures_of_a_store(store: Store) -> None:
+    balance = Ledger(store, "acct.default", "default", FREE).balance(NOW)
+    assert balance.left is not None
+    looked = status(
+        requests_used=balance.used, requests_left=balance.left, requests_since=balance.since.isoformat()
+    )
+    (subject,) = gathered(store, [looked], NOW)
+    found = {chart.name: chart for chart in subject.charts}
+    assert list(found) == ["quota", "rows", "delay", "runs", "purposes", "completeness"]
+    assert found["quota"].series[0].values[-1] == balance.left
+    spent = found["purposes"]
+    assert sum(value or 0 for series in spent.series for value in series.values) == balance.used
+    for purpose, requests in balance.by_purpose.items():
+        assert f"{purpose} {requests:,} (" in spent.caption
+    begun = [run for run in queries.runs_since(store, "default", NOW - 40 * DAY) if run.started_at < NOW]
+    shown = sum(value or 0 for series in found["runs"].series for value in series.values)
+    assert shown == sum(run.started_at >= datetime(2026, 2, 19, tzinfo=UTC) for run in begun)
+
+
+def test_no_picture_before_the_first_run(store: Store) -> None:
+    never = status(account=None, requests_left=None)
+    assert gathered(store, [never], NOW)[0].charts == gathered(None, [status()], NOW)[0].charts == ()
+    page = html.page([Subject("default", never)], NOW)
+    assert "It has not run yet." in page
+
+
+def test_it_is_fast_with_ten_thousand_runs(sqlite_url: str) -> None:
+    store = open_store(sqlite_url)
+    planted(store, NOW, every=timedelta(minutes=4.3))
+    before = time.process_time()
+    found = gathered(store, [status()], NOW)
+    page = html.page(found, NOW)
+    assert time.process_time() - before < 15  # a busy machine takes ten times as long as a quiet one
+    store.close()
+    assert len(page.encode()) < 400 * KILOBYTE
+    runs = next(chart for chart in found[0].charts if chart.name == "runs")
+    assert sum(value or 0 for series in runs.series for value in series.values) > 9_500
+
+
+# --- added up ---------------------------------------------------------------------------------------------
+
+
+def ran(began: datetime, outcome: str | None = "done", command: str = "sync", **did: Any) -> Past:
+    return Past(command, began, began + HOUR if outcome else None, outcome, did)
+
+
+def test_runs_are_added_up_by_day() -> None:
+    past = [
+        ran(NOW, rows_new={"nps": 2}, audited={"nps": 3}, missing_found={"nps": 1}),
+        ran(NOW - HOUR, "failed", rows_new={"nps": 1, "comments": 4}),
+        ran(NOW - DAY, rows_new={"nps": 5}, audited={"nps": 1}),
+    ]
+    found = added_up(past, NOW - 5 * DAY, NOW, 100)
+    today, yesterday = NOW.date(), NOW.date() - DAY
+    assert found.rows == {"nps": {today: 3, yesterday: 5}, "comments": {today: 4}}
+    assert found.outcomes == {"done": {today: 1, yesterday: 1}, "failed": {today: 1}}
+    assert found.audits["nps"] == days.Audited(4, 1, today)
+    assert found.all[0] == found.first == today - 5 * DAY
+
+
+def test_a_backfill_is_a_run_whose_rows_are_not_news() -> None:
+    found = added_up([ran(NOW, command=BACKFILL, rows_new={"nps": 900})], NOW - DAY, NOW, 100)
+    assert (found.rows, found.outcomes) == ({}, {"done": {NOW.date(): 1}})
+
+
+def test_only_the_newest_run_of_a_kind_is_under_way() -> None:
+    past = [ran(NOW, None), ran(NOW - HOUR, None), ran(NOW - 2 * HOUR, None, BACKFILL)]
+    working = added_up(past, NOW - DAY, NOW, 100, at_work=["sync"])
+    assert {name: count.total() for name, count in working.outcomes.items()} == {"under way": 1, "killed": 2}
+    assert added_up(past, NOW - DAY, NOW, 100).outcomes["killed"].total() == 3
+
+
+def test_where_runs_were_left_out_their_oldest_day_is_too() -> None:
+    past = [ran(NOW - each * 6 * HOUR, rows_new={"nps": 1}) for each in range(10)]
+    found = added_up(past, NOW - 9 * DAY, NOW, 10)
+    assert found.first == (NOW - 54 * HOUR).date() + DAY
+    assert found.rows["nps"].total() == found.outcomes["done"].total() == 7
+    assert min(found.rows["nps"]) == found.first
+
+
+def test_days_to_come_count_for_today() -> None:
+    ahead = spending([(day_of(NOW) + 3, "nps", 4), (day_of(NOW), "nps", 1)], NOW.date() - DAY, NOW)
+    assert ahead.totals == {"nps": 5}
+    assert ahead.on(NOW.date()) == 5
+    late = added_up([ran(NOW + 3 * DAY, rows_new={"nps": 2})], NOW - DAY, NOW, 100)
+    assert late.rows["nps"][NOW.date()] == 2
+
+
+# --- what is said -----------------------------------------------------------------------------------------
+
+
+def used(**by_day: int) -> Spending:
+    """Requests of some days of March."""
+    counts = Counter({date(2026, 3, int(day[1:])): requests for day, requests in by_day.items()})
+    return Spending(date(2026, 3, 1), NOW.date(), {"posts": counts})
+
+
+def test_the_quota_is_reckoned_back_from_what_is_left() -> None:
+    month = status(requests_since="2026-03-01T00:00:00+00:00", requests_until="2026-04-01T00:00:00+00:00")
+    chart = charts.burn_down(month, used(d5=50, d18=100, d20=50), None)
+    left, even = (series.values for series in chart.series)
+    assert chart.labels[0] == "2026-03-01"
+    assert chart.labels[-1] == "2026-03-31"
+    assert [left[day - 1] for day in (1, 4, 5, 17, 18, 19, 20)] == [950, 950, 900, 900, 800, 800, 750]
+    assert set(left[20:]) == {None}
+    assert even[0] == pytest.approx(950 * 30 / 31)
+    assert even[-1] == 0
+    assert chart.caption == (
+        "750 of the 950 requests until 2026-04-01 are left; at an even pace 850 would be. "
+        "So 100 fewer are left than by the even line."
+    )
+
+
+@pytest.mark.parametrize(("began", "first"), [(NOW - 3 * DAY, "2026-03-17"), (NOW - 90 * DAY, "2026-02-16")])
+def test_without_a_told_month_it_is_the_31_days_before_or_those_since_the_account_began(
+    began: datetime, first: str
+) -> None:
+    chart = charts.burn_down(status(), used(d18=200), began)
+    assert chart.labels[0] == first
+    assert len(chart.labels) in (32, 33)
+    assert "of 31 days in a row" in chart.caption
+    known = [value for value in chart.series[0].values if value is not None]
+    assert known[-1] == 750
+    assert known[0] == 950
+
+
+def test_without_a_limit_there_is_no_line_to_keep_to() -> None:
+    free = status(requests_left=None, requests_usable=None, requests_used=7)
+    chart = charts.burn_down(free, used(d18=7), None)
+    assert [series.name for series in chart.series] == ["requests"]
+    assert "Without a monthly limit; 7 requests" in chart.caption
+
+
+def test_what_is_rare_is_told_apart_in_words_only() -> None:
+    many = {f"p{place}": Counter({NOW.date(): 10 - place}) for place in range(9)}
+    chart = charts.purposes(Spending(NOW.date(), NOW.date(), many))
+    assert [series.name for series in chart.series] == ["p0", "p1", "p2", "p3", "p4", "p5", "others"]
+    assert chart.series[-1].values == [4 + 3 + 2]
+    assert "p8 2 (4%)" in chart.caption
+
+
+def test_completeness_is_what_audits_found() -> None:
+    found = Days(NOW.date() - DAY, NOW.date())
+    found.audits["nps"] = days.Audited(12, 3, NOW.date())
+    held = [
+        {"stream": "nps", "counts": {"rows": 300}},
+        {"stream": "comments", "counts": {"rows": 50}},
+    ]
+    chart = charts.completeness(status(streams=held), found)
+    assert (chart.labels, chart.series[0].values) == (["nps"], [99.0])
+    assert "nps: 3 missing in 12 lists and counts, last on 2026-03-20" in chart.caption
+    nothing = charts.completeness(status(streams=held), Days(NOW.date(), NOW.date()))
+    assert nothing.empty
+    assert nothing.caption.startswith("No audit has looked")
+
+
+def test_a_month_without_anything_still_says_so() -> None:
+    empty = Days(NOW.date() - DAY, NOW.date())
+    spent = Spending(NOW.date(), NOW.date(), {})
+    for chart in (
+        *(make(empty) for make in (charts.rows, charts.delay, charts.runs)),
+        charts.purposes(spent),
+        charts.completeness(status(), empty),
+    ):
+        assert chart.empty, chart.name
+        assert chart.caption.startswith("No"), chart.name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(90, "1.5 minutes"), (7_200, "2.0 hours"), (3 * 86_400, "3.0 days")]
+)
+def test_times_are_in_the_unit_that_fits(seconds: float, said: str) -> None:
+    assert charts.lasting(seconds) == said
+
+
+# --- the file ---------------------------------------------------------------------------------------------
+
+# A browser fetches what stands in one of these.
+FETCHED = re.compile(
+    r"<[^>]+\s(?:src|href|action|data|poster|srcset)\s*=|url\(|@import|import\("
+    r"|<(?:link|base|iframe|object)\b"
+)
+LIBRARY = Path(str(files("connector.reporting.html"))) / "assets"
+
+
+def test_nothing_in_it_is_fetched(store: Store) -> None:
+    page = html.page(gathered(store, [status()], NOW), NOW)
+    ours = page.replace((LIBRARY / html.LIBRARY).read_text().splitlines()[6], "")
+    assert FETCHED.findall(ours) == []
+    assert "sourceMappingURL" not in page
+    assert page.count("<script") == 4
+    assert len(page.encode()) < 400 * KILOBYTE
+
+
+def test_its_policy_lets_in_its_own_scripts_only(store: Store) -> None:
+    policy = html.policy()
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    page = html.page(gathered(store, [status()], NOW), NOW)
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert [html._digest(script) in policy for script in scripts] == [True, True]
+
+
+def test_the_library_is_the_one_that_was_published_with_its_licence() -> None:
+    # Of chart.js 4.6.1 as npm has it.
+    text = (LIBRARY / html.LIBRARY).read_bytes()
+    assert b"Chart.js v4.6.1" in text[:40]
+    assert hashlib.sha256(text).hexdigest() == SHA256
+    assert "MIT" in (LIBRARY / "chart.LICENSE.md").read_text()
+
+
+SHA256 = "87364cc2b2a76a6684929e7d6b80b18a897794db38400caff1fcf1791c6925d2"
+
+NASTY = "</script><img src=x onerror=alert(1)>&\"'<!--"
+
+
+def test_names_and_words_are_text(store: Store) -> None:
+    looked = status(
+        health=NASTY,
+        grade="error",
+        why=NASTY,
+        limit=NASTY,
+        held_back={NASTY: 3},
+        streams=[
+            {
+                "stream": NASTY,
+                "complete_through": None,
+                "newest": None,
+                "counts": {},
+                "lists_waiting": 0,
+                "quarantined": {},
+                "counters_trusted": None,
+                "trouble": NASTY,
+            }
+        ],
+    )
+    (subject,) = gathered(store, [looked], NOW)
+    page = html.page([Subject(NASTY, looked, subject.charts)], NOW, [(NASTY, NASTY)])
+    assert "<img" not in page
+    assert "<!--" not in page
+    assert page.count("</script>") == 4
+    inside = re.search(r'<script type="application/json" id="status">(.*?)</script>', page)
+    assert inside
+    assert json.loads(inside[1]) == [looked]
+
+
+# --- served and written -----------------------------------------------------------------------------------
+
+
+class Still:
+    """A scheduler and a clock of which nothing is asked."""
+
+    stopped = False
+    silence = 0.0
+
+    def now(self) -> datetime:
+        return NOW
+
+    def samples(self) -> list[Any]:
+        return []
+
+
+def test_alone_it_stands_at_the_root_and_is_kept_for_a_moment(store: Store) -> None:
+    made: list[str] = []
+
+    def report(name: str, links: Any) -> str:
+        made.append(name)
+        return html.page(gathered(store, [status()], NOW), NOW, links)
+
+    still: Any = Still()
+    found = pages(still, store, still, {"default": FREE}, report)
+    page = found["/"]()
+    assert page == found["/report/default"]()
+    assert made == ["default"]
+    assert page.policy == html.policy()
+    assert b'<a href="/metrics">' in page.body
+    assert b'<a href="/report/default">default</a>' in found["/connections"]().body
+
+
+def test_of_several_the_root_leads_to_each(store: Store) -> None:
+    still: Any = Still()
+    found = pages(still, store, still, {"a": FREE, "b": FREE}, lambda name, _: f"report of {name}")
+    for name in "ab":
+        assert f'href="/report/{name}"'.encode() in found["/"]().body
+        assert found[f"/report/{name}"]().body == f"report of {name}".encode()
+    assert "'unsafe-inline'" in found["/"]().policy
+    assert "/report/c" not in found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    sandbox = made_up()
+    with sandbox.serve() as served:
+        yield Machine(sandbox, served, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command(machine: Machine) -> None:
+    file = machine.here / "report.html"
+    before = machine.run("report", "--html", str(file))
+    assert (before.code, "It has not run yet." in file.read_text()) == (0, True), before.err
+    assert machine.run("sync").code == 0
+    asked = machine.asked()
+    done = machine.run("report", "--html", str(file), "--output", "json")
+    assert (done.code, done.json["bytes"], done.json["connections"]) == (0, file.stat().st_size, ["default"])
+    assert machine.asked() == asked
+    page = file.read_text()
+    assert "new rows were read since" in page
+    assert [
+        each for each in ("@", machine.sandbox.api_key, machine.sandbox.write_key) if each in body(page)
+    ] == []
+    printed = machine.run("report", "--html", "-")
+    assert printed.out.rstrip().endswith("</html>")
+    (machine.here / "file").touch()
+    for wrong in (machine.here / "none" / "x.html", machine.here / "file" / "x.html", Path("/proc/x.html")):
+        nowhere = machine.run("report", "--html", str(wrong), "--output", "json")
+        assert (nowhere.code, nowhere.json["error"]["code"]) == (1, "BS-074"), wrong
+        assert f"cannot be written to {wrong}" in nowhere.err
+    assert machine.run("report").code == 2
+    assert not list(machine.here.glob(".report.html.*"))
+
+
+def body(page: str) -> str:
+    """What is ours, without the library and the style."""
+    return re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("way", "refused"),
+    [
+        ("a link in a folder of everybody", False),
+        ("a link to a link there", False),
+        ("a link to nothing", False),
+        ("a link to a pipe", False),
+        ("another user's link", False),
+        ("a folder that is such a link", True),
+    ],
+)
+def test_a_link_that_may_be_planted_is_not_followed(tmp_path: Path, way: str, refused: bool) -> None:
+    folder, kept = tmp_path / "folder", tmp_path / "kept"
+    folder.mkdir()
+    kept.mkdir()
+    victim, target = kept / "victim", folder / "figures.prom"
+    victim.write_text("mine")
+    match way:
+        case "another user's link":
+            if os.geteuid():
+                pytest.skip("only root can make one")
+            target.symlink_to(victim)
+            os.lchown(target, 12_345, 12_345)
+        case "a folder that is such a link":
+            (folder / "x").symlink_to(kept)
+            target = folder / "x" / "victim"
+        case "a link to a link there":
+            (folder / "second").symlink_to(victim)
+            (kept / "first").symlink_to(folder / "second")
+            target = kept / "first"
+        case "a link to nothing":
+            target.symlink_to(kept / "new")
+        case "a link to a pipe":
+            os.mkfifo(kept / "pipe")
+            target.symlink_to(kept / "pipe")
+        case _:
+            target.symlink_to(victim)
+    if way != "another user's link":
+        folder.chmod(0o777)
+    before = sorted(each.name for each in kept.iterdir())
+    if refused:
+        with pytest.raises(OSError, match="somebody else"):
+            put(target, b"figures", READABLE_BY_ALL)
+    else:
+        put(target, b"figures", READABLE_BY_ALL)
+        assert target.read_bytes() == b"figures"
+    assert victim.read_text() == "mine"
+    assert sorted(each.name for each in kept.iterdir()) == before
+
+
+def test_links_that_lead_round(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="symbolic links"):
+        put(tmp_path / "a", b"", READABLE_BY_ALL)
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    """As a device is, in whose place root would find a file."""
+    file, link, pipe = tmp_path / "kept" / "report.html", tmp_path / "linked.html", tmp_path / "pipe"
+    file.parent.mkdir()
+    link.symlink_to(file)
+    put(link, b"a report", READABLE_BY_ALL)
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"a report")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    put(pipe, b"a report", READABLE_BY_ALL)
+    assert (pipe.is_fifo(), os.read(reader, 100)) == (True, b"a report")
+    os.close(reader)
