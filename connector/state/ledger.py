@@ -42,6 +42,8 @@ NOTHING_NOTED = "Nothing was written down."
 NOT_AT_HAND = "The budget at hand is spent."
 # So often a run writes down what time it is at Beamer.
 TOLD_EVERY = timedelta(minutes=10)
+# A process that made a request is taken to go on for so long: the whole rate is free again a little later.
+STILL_THERE = timedelta(seconds=10)
 # While this machine's clock shows what is over, nothing comes in: one request may ask what time it is.
 MOST_OWED = -1.0
 
@@ -142,6 +144,10 @@ class Ledger:
         # What was charged since the last answer, by day and purpose; and for whom.
         self._charged: Counter[tuple[int, str]] = Counter()
         self._fence: Fence | None = None
+        # What was drawn here and by others, and when others were last seen to draw.
+        self._own = 0
+        self._others: int | None = None
+        self._others_at: datetime | None = None
 
     def take(
         self, purpose: str, now: datetime, fence: Fence | None = None, *, beyond_bucket: bool = False
@@ -155,7 +161,7 @@ class Ledger:
         with self._store.write() as db:
             if fence:
                 hold(db, fence, now)
-            pause = gap(self.limits.per_second)
+            pause = gap(self.limits.per_second, shared=self._shared(now))
             # From here on the account's row is locked until the commit.
             values = {"who": self.account, "now": now, "at": micros(now), "gap": pause}
             account = db.execute(pacing(db.dialect.name), values).one()
@@ -171,9 +177,22 @@ class Ledger:
             add_up(db, spends, [{**spend, "purpose": purpose, "requests": 1}], "requests")
             slot = EPOCH + (int(account.next_at) - pause) * MICROSECOND
             at = min(slot, now) if account.burst >= 0 else slot
+            self._look_out(int(account.drawn), now)
         self._charged[day, purpose] += 1
         self._fence = fence
         return Charge(at, day, purpose, drawn)
+
+    def _shared(self, now: datetime) -> bool:
+        """Whether other processes are making requests at this time."""
+        return self._others_at is not None and abs(now - self._others_at) < STILL_THERE
+
+    def _look_out(self, drawn: int, now: datetime) -> None:
+        """See by the account's number of requests whether somebody else made one since."""
+        self._own += 1
+        others = drawn - self._own
+        if self._others is not None and others > self._others:
+            self._others_at = now
+        self._others = others
 
     @property
     def ahead(self) -> timedelta:

@@ -122,17 +122,19 @@ def tell(db: Connection, account: str, after: int, day: int, total: int, *, of_a
     db.execute(insert(spends), [row])
 
 
-# A share of the rate is left unused, so that jitter on the way bunches no 31st request into a second.
+# A share of the rate is left unused, so that jitter on the way bunches no 31st request into a second. One
+# process keeps the rate by what it sent; several know of each other's requests only when they were due.
 USED_SHARE_OF_RATE = 0.98
+SHARED_SHARE_OF_RATE = 0.8
 SECOND, MINUTE = 1_000_000, 60_000_000
 # A short run need not wait for each of its moments: after an idle second so many go at once, and the
 # next one when it would have been due anyway. No second holds more requests for it.
 BURST = 10
 
 
-def gap(per_second: float) -> int:
-    """Microseconds between two requests."""
-    return int(SECOND / (per_second * USED_SHARE_OF_RATE))
+def gap(per_second: float, *, shared: bool = False) -> int:
+    """Microseconds between two requests; `shared`: another process is making requests, too."""
+    return int(SECOND / (per_second * (SHARED_SHARE_OF_RATE if shared else USED_SHARE_OF_RATE)))
 
 
 @cache

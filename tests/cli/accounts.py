@@ -1,6 +1,7 @@
 """Several connections to one sandbox: each its own Beamer account by its name and its key."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from tests.cli.conftest import Make
 from tests.cli.process import Machine
@@ -16,7 +17,7 @@ write_key_env = "WRITE"
 
 
 def accounts(
-    make: Make, names: Iterable[str], *, above: str = "", account: str = "", **options: str
+    make: Make, names: Iterable[str], *, above: str = "", account: str = "", **options: Any
 ) -> Machine:
     """A machine with these connections in its configuration; `account` is one that all of them share."""
     names = tuple(names)
