@@ -18,26 +18,26 @@ COMMANDS = {
         "init": "Ask for keys and settings, check them, and write an env file.",
         "check": "Check settings, database, key, clock and destination.",
         "sync": "Read what is new in Beamer and send it to Segment.",
-        "audit": "Read everything again, and fetch what is missing.",
-        "schedule": "Sync every connection again and again, as its budget allows.",
-        "backfill": "Bring history: rows older than the start date.",
-        "status": "Show how each connection does, on one screen.",
-        "explain": "Tell what became of one row.",
-        "report": "Write one page with pictures.",
+        "audit": "Read all lists again, and send missing rows.",
+        "schedule": "Sync every connection repeatedly, as its request budget allows.",
+        "backfill": "Send history: rows older than the start date.",
+        "status": "Show each connection's health, on one screen.",
+        "explain": "Show what happened to one row.",
+        "report": "Write an HTML report with charts.",
         "runs": "List past runs, newest first, with what they did.",
-        "quota": "Show what is spent and left of the month.",
-        "outbox": "Show what waits for Segment, and what it refused.",
+        "quota": "Show the requests used and left this month.",
+        "outbox": "Show messages that wait for Segment or were refused.",
     },
     "Try it": {
-        "demo": "Run the whole way on this machine; needs no keys.",
+        "demo": "Run a complete example on this machine; needs no keys.",
         "sandbox": "Serve a made-up Beamer and a made-up Segment.",
     },
-    "The rest": {
+    "More": {
         "events": "Describe every event and its properties.",
-        "forget": "Delete a person's messages, and never send them again.",
+        "forget": "Delete a person's messages, and never send their rows again.",
         "db": "Upgrade the database to this version.",
         "state": "Export, import, reset or repair a connection's state.",
-        "config": "Show the settings in force.",
+        "config": "Show the settings in use.",
     },
 }
 FILES = {"audit": "sync", "sandbox": "demo", "db": "state"}
@@ -77,7 +77,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     name="beamer-segment",
-    help="Brings what users say in Beamer into Segment: complete, early, and cheaply.",
+    help="Reads what users say in Beamer and sends it to Segment as events.",
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -78,7 +78,7 @@ class Unclear(ConnectorError):
 def backfill(
     since: Annotated[str, typer.Option("--since", help="The first date, such as 2024-01-01 (UTC).")],
     until: Annotated[
-        str | None, typer.Option("--until", help="The date before which it ends.", show_default="now")
+        str | None, typer.Option("--until", help="Send rows before this date.", show_default="now")
     ] = None,
     config: ConfigFile = None,
     env_file: EnvFile = None,
@@ -90,30 +90,30 @@ def backfill(
     max_requests: MostRequests = None,
     share: Annotated[
         str | None,
-        typer.Option("--share", help="Spend at most this share of what is left of the month: 50%."),
+        typer.Option("--share", help="Send at most this share of the requests left this month, such as 50%."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate what it costs, with a few counts at most.")
+        bool, typer.Option("--dry-run", help="Print an estimate only; it takes at most three requests.")
     ] = False,
     resend: Annotated[
-        bool, typer.Option("--resend", help="Send again what was sent, under the same messageId.")
+        bool, typer.Option("--resend", help="Also send rows that were sent before, with the same messageIds.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Read a range once more that was brought already.")
+        bool, typer.Option("--again", help="Read a range again that is complete already.")
     ] = False,
     integrations: Annotated[
         str | None,
-        typer.Option("--integrations", help='Where history may go: \'{"All": false, "Amplitude": true}\'.'),
+        typer.Option(
+            "--integrations", help='Destinations of history: \'{"All": false, "Amplitude": true}\'.'
+        ),
     ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Send to every destination without asking whether that is meant.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send to every destination without asking.")] = False,
     output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:
-    """Bring history: rows older than the syncs' start date, with their own timestamps.
+    """Send history: rows older than the start date, with their own timestamps.
 
-    It can be stopped at any time; the same command goes on where it stood, on any machine with the store.
+    You can stop it at any time. The same command continues it, on any machine with the same database.
 
     Example: beamer-segment backfill --since 2024-01-01 --max-requests 300
     """

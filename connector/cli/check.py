@@ -32,14 +32,14 @@ def check(
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody anything.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Send no request.")] = False,
     send_test: Annotated[
-        bool, typer.Option("--send-test", help="Send one test event, to be looked for in Segment.")
+        bool, typer.Option("--send-test", help="Send one test event; then look for it in Segment.")
     ] = False,
     output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:
-    """Go through configuration, store, key, permissions, clock and destination, and say what to do.
+    """Check configuration, database, keys, permissions, clock and destination, and print what to do.
 
     Example: beamer-segment check --send-test
     """

@@ -8,13 +8,13 @@ from connector.cli.output import Output, Result, echo_err, render, table_lines
 from connector.config import redacted
 
 app = typer.Typer(rich_markup_mode=None)
-config_app = typer.Typer(no_args_is_help=True, help="The settings in force.")
+config_app = typer.Typer(no_args_is_help=True, help="The settings in use.")
 app.add_typer(config_app, name="config")
 
 
 @config_app.command()
 def show(config: ConfigFile = None, env_file: EnvFile = None, output: OutputFormat = Output.TEXT) -> None:
-    """Show the settings in force and where each came from; keys are not shown."""
+    """Show the settings in use and where each comes from; keys are not shown."""
     settings = open_session(config, env_file, secrets=False).settings
     shown = [(setting.name, setting.value, setting.source) for setting in redacted(settings)]
     data = {

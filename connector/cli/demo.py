@@ -30,7 +30,7 @@ from connector.state.engine import Store, open_store
 from connector.sync.run import Outcome, Run
 
 app = typer.Typer(rich_markup_mode=None)
-Seed = Annotated[int, typer.Option("--seed", help="Another number makes another company.")]
+Seed = Annotated[int, typer.Option("--seed", help="Another number creates another company.")]
 
 NAME = "beamer-segment"
 HOURS = 26
@@ -57,7 +57,7 @@ class SandboxClock(SystemClock):
 
 @app.command()
 def demo(seed: Seed = 7, output: OutputFormat = Output.TEXT) -> None:
-    """Run the whole way on this machine: a made-up Beamer account, three syncs, a made-up Segment."""
+    """Run a complete example on this machine: a made-up Beamer account, three syncs, a made-up Segment."""
     set_up("WARNING", "auto", Redaction(()))
     reporter = Reporter(output)
     made_up = Sandbox(Company(seed=seed), now=SystemClock().now().replace(microsecond=0), speed=1.0)
@@ -126,7 +126,7 @@ def sandbox(
         int, typer.Option("--port", min=0, max=65534, help="Beamer's port; Segment's is the next one.")
     ] = 8700,
     seed: Seed = 7,
-    speed: Annotated[float, typer.Option("--speed", min=0, help="Sandbox seconds in a real second.")] = 1.0,
+    speed: Annotated[float, typer.Option("--speed", min=0, help="Sandbox seconds per real second.")] = 1.0,
     plan: Annotated[str, typer.Option("--plan", help="The account's plan.")] = "pro",
     output: OutputFormat = Output.TEXT,
 ) -> None:

@@ -21,7 +21,7 @@ def explain(
     connection: ConnectionName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Tell what became of one row: when it was seen, how it was judged, whether it was delivered.
+    """Show what happened to one row: when it was first seen, its verdict, whether it was delivered.
 
     Example: beamer-segment explain bmr1-6dcd4ce2-9b871512-comment-123-1234
     """

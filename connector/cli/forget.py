@@ -38,7 +38,7 @@ def forget(
     output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:
-    """Delete what waits, was refused or is in quarantine of a person, and never send them again.
+    """Delete a person's waiting, refused and quarantined rows, and never send their rows again.
 
     Example: beamer-segment forget --user-id 4711
     """

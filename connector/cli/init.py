@@ -95,9 +95,9 @@ QUESTIONS = (
 def init(
     env_file: Annotated[
         Path | None,
-        typer.Option("--env-file", help="What it writes.", show_default="~/beamer-segment.env"),
+        typer.Option("--env-file", help="The file to write.", show_default="~/beamer-segment.env"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:

@@ -16,21 +16,21 @@ def stream_names(incomplete: str) -> list[str]:
 
 
 ConfigFile = Annotated[
-    Path | None, Option("--config", help="A TOML file, or a directory of them.", show_default=False)
+    Path | None, Option("--config", help="A TOML file, or a directory of TOML files.", show_default=False)
 ]
 EnvFile = Annotated[
-    Path | None, Option("--env-file", help="A file of KEY=VALUE lines, for cron.", show_default=False)
+    Path | None, Option("--env-file", help="A file with KEY=VALUE lines.", show_default=False)
 ]
 ConnectionName = Annotated[
-    str | None, Option("--connection", help="Which of several connections.", show_default=False)
+    str | None, Option("--connection", help="Use only this connection.", show_default=False)
 ]
-EveryConnection = Annotated[bool, Option("--all", help="Every connection, side by side.")]
+EveryConnection = Annotated[bool, Option("--all", help="Use every connection, several at once.")]
 OneShard = Annotated[
     str | None,
     Option(
         "--shard",
         metavar="INDEX/COUNT",
-        help="Only this share of the connections, such as 0/5.",
+        help="Use only this share of the connections, such as 0/5.",
         show_default=False,
     ),
 ]
@@ -41,17 +41,19 @@ Workers = Annotated[
 StreamNames = Annotated[
     list[str] | None,
     Option(
-        "--stream", help="Only this stream and its parents; may be repeated.", autocompletion=stream_names
+        "--stream",
+        help="Read only this stream and its parents; may be repeated.",
+        autocompletion=stream_names,
     ),
 ]
 MostRequests = Annotated[
-    int | None, Option("--max-requests", min=0, help="Spend at most this many requests.")
+    int | None, Option("--max-requests", min=0, help="Send at most this many requests to Beamer.")
 ]
 NewStore = Annotated[
-    bool, Option("--new-store", help="Make a store on a local disk also in a pod or an Airflow task.")
+    bool, Option("--new-store", help="Create the database on a local disk, also in a pod or an Airflow task.")
 ]
 Yes = Annotated[bool, Option("--yes", help="Do not ask.")]
-OutputFormat = Annotated[Output, Option("--output", help="json ends with one object on the last line.")]
+OutputFormat = Annotated[Output, Option("--output", help="json prints one JSON object on the last line.")]
 
 
 def parsed(parse: Callable[[str], Any], word: str | None, option: str) -> Any:

@@ -15,7 +15,9 @@ from connector.state.credentials import CONFIRM
 from connector.terminal import one_line
 
 app = typer.Typer(rich_markup_mode=None)
-outbox_app = typer.Typer(no_args_is_help=True, help="What waits for Segment, and what it refused.")
+outbox_app = typer.Typer(
+    no_args_is_help=True, help="Messages that wait for Segment, and messages that it refused."
+)
 app.add_typer(outbox_app, name="outbox")
 
 COLUMNS = ("number", "state", "event", "messageId", "bytes", "tries", "answer")
@@ -27,11 +29,11 @@ def list_messages(
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
-    dead: Annotated[bool, typer.Option("--dead", help="Only what Segment refused for good.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many.")] = 50,
+    dead: Annotated[bool, typer.Option("--dead", help="List only refused messages (dead letters).")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many messages to list.")] = 50,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """List what waits for Segment and what it refused, oldest first, without texts."""
+    """List messages that wait for Segment or that it refused, oldest first, without their texts."""
     session = look(config, env_file)
     with session.existing() as store:
         name = session.known(connection)
@@ -67,7 +69,7 @@ def show(
     env_file: EnvFile = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Print one message exactly as it is sent, and the answer it got."""
+    """Print one message exactly as it is sent, and Segment's answer."""
     session = look(config, env_file)
     with session.existing() as store:
         row = outbox.shown(store, which) if store else None
@@ -90,13 +92,13 @@ def show(
 @outbox_app.command()
 def retry(
     which: Messages = None,
-    every: Annotated[bool, typer.Option("--all", help="Everything that Segment refused.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All refused messages.")] = False,
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Let refused messages wait again; the next sync sends them."""
+    """Put refused messages back into the outbox; the next sync sends them."""
     messages = _named(which, every)
     session = open_session(config, env_file, secrets=False)
     name = session.known(connection)
@@ -111,14 +113,14 @@ def retry(
 @outbox_app.command()
 def drop(
     which: Messages = None,
-    every: Annotated[bool, typer.Option("--all", help="Everything that is not in flight.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All messages that are not being sent.")] = False,
     yes: Yes = False,
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Delete messages unsent. Their rows count as seen and are not sent again."""
+    """Delete messages without sending them. Syncs do not send their rows again."""
     messages = _named(which, every)
     session = open_session(config, env_file, secrets=False)
     name = session.known(connection)

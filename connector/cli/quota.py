@@ -39,7 +39,7 @@ def quota_command(
     connection: ConnectionName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Show what is spent and left of the month, and how late rows will be; spends no request."""
+    """Show the requests used and left this month, and how late rows will be; sends no request."""
     if context.invoked_subcommand is None:
         _show("quota", open_session(config, env_file, secrets=False), connection, output)
     elif config or env_file or connection or output is not Output.TEXT:
@@ -48,13 +48,15 @@ def quota_command(
 
 @quota_app.command("set-used")
 def set_used(
-    total: Annotated[int, typer.Argument(min=0, help="Requests of this month, by Beamer's dashboard.")],
+    total: Annotated[
+        int, typer.Argument(min=0, help="Requests used this month, as Beamer's dashboard shows them.")
+    ],
     since: Annotated[
         str | None,
         typer.Option(
             "--since",
-            help="The first day that they were counted on (UTC).",
-            show_default="as BEAMER_PERIOD_DAY tells",
+            help="The first day of Beamer's count (UTC).",
+            show_default="set by BEAMER_PERIOD_DAY",
         ),
     ] = None,
     config: ConfigFile = None,
@@ -62,10 +64,10 @@ def set_used(
     connection: ConnectionName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Tell how many requests Beamer's dashboard shows as used this month; others spend them, too.
+    """Enter how many requests Beamer's dashboard shows as used this month.
 
-    Unless BEAMER_PERIOD_DAY tells when its count began anew, --since has to, as soon as requests were sent
-    from here on an earlier day: else nobody knows which of them the number holds.
+    Beamer's number includes requests of other tools. If BEAMER_PERIOD_DAY is not set and this connector sent
+    requests on earlier days, also give --since: it says which of these requests the number includes.
 
     Example: beamer-segment quota set-used 420 --since 2024-03-15
     """

@@ -30,7 +30,7 @@ def report(
     connection: ConnectionName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Write one page with pictures: quota, rows, delays, runs, completeness; spends no request.
+    """Write an HTML report with charts: quota, rows, delays, runs, completeness; sends no request.
 
     It is one file that needs no network. `schedule` serves the same page.
 

@@ -26,7 +26,7 @@ def runs(
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
-    last: Annotated[int, typer.Option("--last", min=1, help="How many.")] = 20,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many runs to list.")] = 20,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """List past runs, newest first, with what they did."""

@@ -62,21 +62,24 @@ def schedule(
         ),
     ] = None,
     max_interval: Annotated[
-        str | None, typer.Option("--max-interval", help="Longest time between them.", show_default=False)
+        str | None,
+        typer.Option(
+            "--max-interval", help="Longest time between two syncs of a connection.", show_default=False
+        ),
     ] = None,
     bind: Annotated[
         str | None,
         typer.Option(
             "--bind",
             metavar="HOST:PORT",
-            help="Where status, health and metrics are served; or none.",
+            help="Serve status, health and metrics here; or none.",
             show_default=False,
         ),
     ] = None,
     output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:
-    """Sync every connection again and again, at a pace that its budget allows, until a signal comes.
+    """Sync every connection repeatedly, as its request budget allows, until a signal stops it.
 
     Example: beamer-segment schedule --config /etc/beamer-segment
     """

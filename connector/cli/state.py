@@ -30,10 +30,10 @@ from connector.state.engine import Store
 from connector.state.leases import still, this_process
 
 app = typer.Typer(rich_markup_mode=None)
-db_app = typer.Typer(no_args_is_help=True, help="The state store's schema.")
+db_app = typer.Typer(no_args_is_help=True, help="The database schema.")
 state_app = typer.Typer(
     no_args_is_help=True,
-    help="A connection's state: moved to another database, reset, or confirmed for new keys.",
+    help="Export, import, reset or repair a connection's state, or confirm its new keys.",
 )
 app.add_typer(db_app, name="db")
 app.add_typer(state_app, name="state")
@@ -51,7 +51,7 @@ def upgrade(
     output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:
-    """Bring the state store to this version's schema; a SQLite file is copied beside itself first."""
+    """Upgrade the database to this version's schema; a SQLite file is copied first."""
     session = open_session(config, env_file, secrets=False)
     store = compose.open_any(session.settings, new=new_store)
     try:
@@ -69,7 +69,7 @@ def upgrade(
 
 @state_app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="A file that is not there yet.")],
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
@@ -110,13 +110,13 @@ def _exported(session: Session, store: Store | None, name: str, file: Path) -> d
 
 @state_app.command("import")
 def import_state(
-    file: Annotated[Path, typer.Argument(help="A file that `state export` has written.")],
+    file: Annotated[Path, typer.Argument(help="The file that `state export` wrote.")],
     config: ConfigFile = None,
     env_file: EnvFile = None,
     output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
 ) -> None:
-    """Read an exported state into the database that DATABASE_URL names, all of it or nothing.
+    """Import an exported state into the database that DATABASE_URL names, completely or not at all.
 
     Example: DATABASE_URL=postgresql://user@host/name beamer-segment state import default.state
     """
@@ -155,7 +155,7 @@ def reset(
         str,
         typer.Option(
             "--stream",
-            help="Which stream is to be read from the start again.",
+            help="The stream to read again.",
             autocompletion=stream_names,
         ),
     ],
@@ -163,12 +163,12 @@ def reset(
     env_file: EnvFile = None,
     connection: ConnectionName = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be sent again, and change nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be sent again; change nothing.")
     ] = False,
     yes: Yes = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Forget what was seen of one stream: the next sync reads it from the start date again.
+    """Delete the state of one stream; the next sync reads it again from the start date.
 
     Example: beamer-segment state reset --stream nps --dry-run
     """
@@ -203,10 +203,10 @@ def accept_keys(
     every: EveryConnection = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Confirm that changed keys and addresses are of the same accounts; spends no request.
+    """Confirm that changed keys and addresses belong to the same accounts; sends no request.
 
-    Needed where a sync ends with BS-081, and for messages that wait for a former write key. Run it with the
-    settings of the syncs.
+    Use it after a sync stopped with BS-081, and for messages that wait for a former write key. Run it with
+    the same settings as the syncs.
 
     Example: beamer-segment state accept-keys --env-file /etc/beamer-segment.env
     """
@@ -249,11 +249,11 @@ def repair(
     config: ConfigFile = None,
     env_file: EnvFile = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what cannot be read, and change nothing.")
+        bool, typer.Option("--dry-run", help="Print what cannot be read; change nothing.")
     ] = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Replace what cannot be read in a damaged database, as far as it can be found out again.
+    """Replace unreadable values in a damaged database, as far as they can be restored.
 
     Example: beamer-segment state repair --dry-run
     """

@@ -30,7 +30,7 @@ def status(
     connection: ConnectionName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Show how each connection does, in one word and on one screen; spends no request.
+    """Show each connection's health in one word, and the details on one screen; sends no request.
 
     Example: beamer-segment status --output json
     """

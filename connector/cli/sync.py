@@ -29,9 +29,7 @@ from connector.config import Connection, values
 
 app = typer.Typer(rich_markup_mode=None)
 
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the probes and their cost; ask nobody anything.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the planned requests; send none.")]
 
 
 @app.command()
@@ -45,32 +43,36 @@ def sync(
     stream: StreamNames = None,
     max_requests: MostRequests = None,
     dry_run: DryRun = False,
-    no_deliver: Annotated[bool, typer.Option("--no-deliver", help="Collect into the outbox only.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 65 when rows went into quarantine.")] = False,
+    no_deliver: Annotated[
+        bool, typer.Option("--no-deliver", help="Store events in the outbox; send nothing to Segment.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 65 if rows went into quarantine.")
+    ] = False,
     skip_exit_code: Annotated[
         int | None,
         typer.Option(
             "--skip-exit-code",
             min=0,
             max=255,
-            help="Replaces 75, and 0 where no request could be sent (Airflow: 99).",
+            help="Exit with this code in place of 75, and of 0 if no request could be sent (Airflow: 99).",
         ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print nothing while all is well; report each new problem once.")
+        bool, typer.Option("--quiet", help="Print nothing if all is well; print each new problem once.")
     ] = False,
     ping_url: Annotated[
         str | None,
         typer.Option(
             "--ping-url",
-            help="A dead man's switch: call it at the end, /fail behind it if need be.",
+            help="Call this URL after the run, with /fail appended if the run failed.",
             show_default=False,
         ),
     ] = None,
     metrics_file: Annotated[
         Path | None,
         typer.Option(
-            "--metrics-file", help="Write figures for node-exporter's textfiles.", show_default=False
+            "--metrics-file", help="Write metrics for node-exporter's textfile collector.", show_default=False
         ),
     ] = None,
     output: OutputFormat = Output.TEXT,
@@ -102,9 +104,10 @@ def audit(
     dry_run: DryRun = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Read everything again that was not read whole within a day, compare ids, and fetch what is missing.
+    """Read every list again that was not read completely within the last day, and send missing rows.
 
-    It spends what the budget has at hand, beginning with what was read longest ago; the next goes on there.
+    An audit sends the requests that are available now. It starts with the lists that were read longest ago;
+    the next audit continues there.
 
     Example: beamer-segment audit --max-requests 100
     """
