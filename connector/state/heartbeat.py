@@ -11,7 +11,7 @@ from connector.state.leases import Fence, hold
 from connector.state.outbox import enqueue
 from connector.state.tables import DEAD, connections, outbox
 
-# A clock that was so far ahead was wrong: what it told of is no measure.
+# An hour that is so far ahead of both clocks was made by a wrong one, and does not count.
 AMISS = timedelta(days=1)
 
 
@@ -34,11 +34,11 @@ def tell(
 ) -> bool:
     """Put the event into the outbox, unless the connection has had one for this hour or a later one.
 
-    A run that got no answer from Beamer goes by this machine's clock, which may have been set back: an hour
-    must not come twice. Where the one told of is a day ahead, it was the clock that was wrong.
+    `now` is the time by this machine's clock. The clock that `hour` was taken from may have been set back: no
+    hour must come twice. Only an hour that is a day ahead of both clocks is overwritten.
     """
     told = connections.c.told_for
-    later = or_(told.is_(None), told < hour, told > hour + AMISS)
+    later = or_(told.is_(None), told < hour, told > max(hour, now) + AMISS)
     mine = (connections.c.name == fence.connection) & later
     with store.write() as db:
         hold(db, fence, now)

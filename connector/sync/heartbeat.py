@@ -29,9 +29,12 @@ def tell(
     *,
     write_key: str = "",
 ) -> bool:
-    """Put the event into the outbox, at most once an hour; say whether it was."""
+    """Put the event into the outbox, at most once an hour; say whether it was.
+
+    The hour is that of the clock that is behind: one that is ahead would use up later hours.
+    """
     fields: dict[str, Any] = {"waiting": waiting, **_figures(store, fence.connection, policy, states)}
-    hour = beamer_now.replace(minute=0, second=0, microsecond=0)
+    hour = min(beamer_now, now).replace(minute=0, second=0, microsecond=0)
     # The connection stands where a row's parent would: two may share account and destination.
     fact = Fact("sync", f"{hour:%Y%m%dT%H}", fence.connection, beamer_now, fields)
     made = outgoing(fact, policy, beamer_now)

@@ -122,3 +122,12 @@ def test_it_is_off_by_default_and_goes_by_beamers_clock(rig: Rig) -> None:
     (message,) = told(rig)
     assert datetime.fromisoformat(message["timestamp"]) <= rig.sandbox.now().astimezone(UTC)
     rig.close()
+
+
+@pytest.mark.parametrize("behind", [timedelta(0), timedelta(hours=5), timedelta(days=2)])
+def test_no_hour_is_used_up_before_it_has_come_by_both_clocks(rig: Rig, behind: timedelta) -> None:
+    rig.clock = SandboxClock(rig.sandbox, -behind)
+    rig.sync()
+    (message,) = told(rig)
+    assert message["messageId"].endswith(f"-{rig.sandbox.now() - behind:%Y%m%dT%H}")
+    rig.close()
