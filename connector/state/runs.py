@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from connector.state.engine import Store
+from connector.state.leases import Fence, hold
 from connector.state.tables import DEAD, connections, outbox, quarantine, runs
 from connector.state.upserts import EMPTIED, IN_QUARANTINE
 
@@ -45,7 +46,7 @@ _OTHERS = select(connections.c.name).where(
 )
 _LAST_OF = _LAST.where(runs.c.command == bindparam("of"))
 _FINISH = update(runs).where(runs.c.id == bindparam("number"))
-_TIDY = (
+_DELETE_OLD = (
     delete(runs).where(runs.c.started_at < bindparam("old")),
     # The row stays, by its digest and without its text: seen again, it is nothing new.
     update(quarantine).where(IN_QUARANTINE & (quarantine.c.seen_at < bindparam("old"))).values(body=EMPTIED),
@@ -147,16 +148,21 @@ def finish(
     outcome: str,
     exit_code: int,
     summary: Mapping[str, Any],
-    old: datetime | None = None,
 ) -> None:
-    """Write down how a run ended, and delete what is kept for 30 days only and from before `old`, if given.
-
-    That is runs, the texts of quarantined rows, and the dead letters' messages.
-    """
+    """Write down how a run ended."""
     values = {"finished_at": now, "outcome": outcome, "exit": exit_code, "summary": json.dumps(summary)}
     with store.write() as db:
         db.execute(_FINISH, {**values, "number": run})
-        for statement in _TIDY if old else ():
+
+
+def delete_old(store: Store, fence: Fence, now: datetime, old: datetime) -> None:
+    """Delete what is kept for 30 days only and is from before `old`; raises Busy where the lease is lost.
+
+    That is runs, the texts of quarantined rows, and the dead letters' messages.
+    """
+    with store.write() as db:
+        hold(db, fence, now)
+        for statement in _DELETE_OLD:
             db.execute(statement, {"old": old})
 
 

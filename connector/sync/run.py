@@ -89,7 +89,7 @@ def under_lease(
             outcome = Outcome(number, report, _known(error))
             raise
         finally:
-            _write_down(parts, outcome)
+            _write_down(parts, outcome, fence)
             structlog.contextvars.unbind_contextvars("run", "connection")
     return outcome
 
@@ -111,14 +111,15 @@ def _known(error: Exception) -> ConnectorError:
     )
 
 
-def _write_down(parts: Parts, outcome: Outcome) -> None:
+def _write_down(parts: Parts, outcome: Outcome, fence: Fence) -> None:
     now = parts.clock.now()
-    # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
-    told = parts.ledger.furthest is not None
-    old = min(now, parts.ledger.beamer_now(now)) - runs.KEPT if told else None
     error = outcome.error.what if outcome.error else None
     summary = {**outcome.report.as_dict(), "error": error}
-    runs.finish(parts.store, outcome.run, now, outcome.label, int(outcome.exit), summary, old)
+    runs.finish(parts.store, outcome.run, now, outcome.label, int(outcome.exit), summary)
+    # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
+    if parts.ledger.furthest is not None:
+        with suppress(Busy):
+            runs.delete_old(parts.store, fence, now, min(now, parts.ledger.beamer_now(now)) - runs.KEPT)
 
 
 # Who has not run for so long saves for nothing any more.

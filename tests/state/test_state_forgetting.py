@@ -58,7 +58,7 @@ def test_what_was_quarantined_long_ago_has_no_text_left_to_tell_whose_it_was(
     store: Store, fence: Fence
 ) -> None:
     rejected(store, {"userId": JANE})
-    runs.finish(store, 0, NOW + 31 * DAY, "done", 0, {}, NOW + DAY)
+    runs.delete_old(store, fence, NOW + 31 * DAY, NOW + DAY)
     assert privacy.erase(store, fence, JANE, theirs, NOW) == Erased(0, 0, 0)
 
 
