@@ -11,7 +11,7 @@ import httpx
 from connector.beamer.client import Beamer
 from connector.beamer.request import Answer
 from connector.beamer.streams import CATALOGUE, Stream
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.segment.client import Segment
 from connector.segment.shaping import Naming, Privacy
 from connector.state import connections, schema
@@ -24,6 +24,7 @@ from connector.sync.context import Parts
 from connector.sync.policy import Policy
 from connector.sync.run import Outcome, Run
 from tests.events.recording import keep
+from tests.sandbox import Sandbox
 
 ALL = frozenset(CATALOGUE)
 

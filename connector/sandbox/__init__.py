@@ -1,8 +1,7 @@
 """A Beamer API and a Segment API on loopback, with a made-up company behind them."""
 
 from connector.sandbox.company import Company
-from connector.sandbox.faults import Faults
-from connector.sandbox.message import Answer, Request, RequestSeen
+from connector.sandbox.message import Answer, Request
 from connector.sandbox.sandbox import Sandbox
 from connector.sandbox.server import Served
 from connector.sandbox.switches import STREAMS, Switches
@@ -11,9 +10,7 @@ __all__ = [
     "STREAMS",
     "Answer",
     "Company",
-    "Faults",
     "Request",
-    "RequestSeen",
     "Sandbox",
     "Served",
     "Switches",

@@ -1,6 +1,5 @@
 """What a sandbox may do: its plan, and everything that the API leaves open."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -60,8 +59,6 @@ class Switches:
     billing_day: int = 1
     rate_limit: int | None = 30
     rate_text: str = "Too many requests. Please slow down."
-    limiter_clock: Callable[[], float] | None = None
-    """Seconds by which both limiters go, when neither real nor sandbox time will do."""
     segment_rate_limit: int | None = 1000
     """Events a second."""
     segment_memory: timedelta = timedelta(hours=24)

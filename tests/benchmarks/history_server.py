@@ -11,9 +11,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from connector.sandbox import Company, Faults, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.sandbox import environment
 from connector.sandbox.switches import Switches
+from tests.sandbox import Faults, Sandbox
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -17,7 +17,6 @@ from time import monotonic
 
 import structlog
 
-from connector.sandbox import Sandbox
 from connector.sync.planning.planner import MostWorth, Planner
 from tests.benchmarks import quota_table
 from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS, TUNING_SEEDS, Account
@@ -25,6 +24,7 @@ from tests.benchmarks.quota_methods import EveryParent, FixedInterval
 from tests.benchmarks.quota_month import Make, run_month
 from tests.benchmarks.quota_results import Result, Results
 from tests.benchmarks.quota_truth import Truth
+from tests.sandbox import Sandbox
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 from time import process_time
 
-from connector.sandbox import Sandbox
 from connector.sandbox.row import Row
 from connector.state import connections
 from connector.sync.context import Parts
@@ -19,6 +18,7 @@ from connector.sync.run import Run
 from tests import harness
 from tests.benchmarks.quota_accounts import Account
 from tests.benchmarks.quota_methods import Passes
+from tests.sandbox import Sandbox
 
 MONTH = timedelta(days=31)
 HISTORY = 30  # days before the first sync that the settings send by default

@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from tests.cli.process import Machine
+from tests.sandbox import Sandbox
 
 RUNS = 10
 SYNC_LIMIT = 1.5

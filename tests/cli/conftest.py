@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Sandbox
 from tests.cli.process import Machine, made_up
+from tests.sandbox import Sandbox
 
 Make = Callable[..., Machine]
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from connector.sandbox import Company, Sandbox, Served
+from connector.sandbox import Company, Served
 from connector.sandbox.sandbox import environment
 from connector.state.engine import Store, open_store
 from tests.events.recording import keep
 from tests.harness import expected, landed
+from tests.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 SMALL = Company(posts=12, requests=6, days=40, activity=0.4, nps_per_day=1.0)

@@ -23,13 +23,13 @@ from connector.clock import SystemClock
 from connector.compose import open_ready
 from connector.config import load
 from connector.errors import ConnectorError
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.message import Answer, Request
-from connector.sandbox.server import Served
 from connector.state import outbox
 from connector.state.engine import Store
 from connector.state.tables import accounts, metadata, spends
 from tests.cli.process import SMALL, Machine, made_up
+from tests.sandbox import FaultyServed, Sandbox
 
 KEY, SAME, FOREIGN = "acme-key", "acme-new-key", "bolt-key"
 WRITE, OTHER_WRITE = "acme-write-key", "bolt-write-key"
@@ -54,8 +54,8 @@ class Place:
         self.second_is: Sandbox | None = None
         # What happens before a request to Beamer is answered.
         self.before: Callable[[Request], object] = lambda _: None
-        self.first = stack.enter_context(Served(self._handle, self.acme.faults, 0))
-        self.second = stack.enter_context(Served(self._handle_second, self.acme.faults, 0))
+        self.first = stack.enter_context(FaultyServed(self._handle, self.acme.faults))
+        self.second = stack.enter_context(FaultyServed(self._handle_second, self.acme.faults))
         self.folder = folder
 
     def _handle(self, request: Request) -> Answer:

@@ -5,9 +5,9 @@ from contextlib import closing
 
 import pytest
 
-from connector.sandbox import Sandbox
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
+from tests.sandbox import Sandbox
 
 
 def cancel_out(box: Sandbox) -> str:

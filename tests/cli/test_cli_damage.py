@@ -16,7 +16,7 @@ from sqlalchemy import Table, text
 
 from connector import cli
 from connector.errors import ConnectorError, StateDamaged
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.state import leases, privacy, schedule, suspensions
 from connector.state.columns import NEEDED, Checked, Real, Whole
 from connector.state.leases import this_process
@@ -25,6 +25,7 @@ from connector.state.schedule import Due
 from connector.state.tables import PREFIX, metadata
 from tests.cli.process import Machine
 from tests.harness import Rig, sandbox
+from tests.sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
 

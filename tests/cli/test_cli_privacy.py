@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from connector.config import STREAMS
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.state import leases
 from connector.state.leases import BACKFILL, SYNC, this_process
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
 from tests.harness import expected
+from tests.sandbox import Sandbox
 
 PERSONAL = re.compile(r"(?i)user(id|email|firstname|lastname|custom)|^(text|feedback|title|content|notes)$")
 EVERYTHING = {

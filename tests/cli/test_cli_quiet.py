@@ -6,9 +6,9 @@ from threading import Thread
 
 import pytest
 
-from connector.sandbox.faults import Step
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, until
+from tests.sandbox import Step
 
 # Each of these is a handful of processes.
 pytestmark = pytest.mark.slow

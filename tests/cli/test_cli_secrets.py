@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import make_url
 
-from connector.sandbox import Sandbox
-from connector.sandbox.faults import Step
 from connector.sandbox.message import Answer
 from connector.sandbox.segment_api import opened
 from tests.cli.conftest import Make
 from tests.cli.process import SMALL, Ended, Machine, made_up
+from tests.sandbox import Sandbox, Step
 
 # Each of these is a handful of processes.
 pytestmark = pytest.mark.slow

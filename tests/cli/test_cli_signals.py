@@ -10,9 +10,9 @@ from time import monotonic
 
 import pytest
 
-from connector.sandbox.faults import Step
 from tests.cli.conftest import Make
 from tests.cli.process import ROOT, Ended, Machine, until
+from tests.sandbox import Step
 
 # Five seconds are promised, on a machine that has time for it; without care it would be fifteen and more.
 SOON = 10.0

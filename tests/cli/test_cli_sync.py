@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy import update
 
 from connector.beamer.streams import CATALOGUE
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.state.tables import connections
 from connector.sync.planning.probes import NO_PARENT
 from tests.cli.conftest import Make
 from tests.cli.process import SMALL, Machine, made_up
 from tests.harness import expected, landed
+from tests.sandbox import Sandbox
 
 
 def quiet_requests(machine: Machine) -> int:

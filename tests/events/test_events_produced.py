@@ -5,12 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from connector.reporting.checks import hello_message
-from connector.sandbox import Sandbox
 from connector.segment.events import EVENTS
 from connector.segment.shaping import Privacy
 from tests.events.judging import flaws
 from tests.events.recording import keep
 from tests.harness import Rig
+from tests.sandbox import Sandbox
 
 
 def test_every_event_of_the_demo_fits_its_schema(tmp_path: Path) -> None:

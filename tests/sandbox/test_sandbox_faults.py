@@ -7,7 +7,8 @@ import pytest
 import requests
 from segment.analytics.request import APIError
 
-from connector.sandbox import Answer, Company, Faults, Request, Sandbox
+from connector.sandbox import Answer, Company, Request
+from tests.sandbox import Faults, Sandbox
 
 MESSAGE = {"type": "track", "event": "E", "userId": "u", "messageId": "m"}
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from connector.sandbox import Company, Sandbox, Switches
+from connector.sandbox import Company, Switches
 from connector.sandbox.sandbox import environment
+from tests.sandbox import Sandbox
 
 
 def client(sandbox: Sandbox, key: str = "sandbox-key") -> httpx.Client:
@@ -83,7 +84,7 @@ def test_errors_may_be_free() -> None:
 
 def test_thirty_a_second_by_whatever_clock() -> None:
     tick = [100.0]
-    sandbox = Sandbox(Company.empty(), switches=Switches(limiter_clock=lambda: tick[0]))
+    sandbox = Sandbox(Company.empty(), limiter_clock=lambda: tick[0])
     api = client(sandbox)
     assert [api.get("/nps").status_code for _ in range(32)] == [200] * 30 + [429] * 2
     assert "monthly" not in api.get("/nps").json()

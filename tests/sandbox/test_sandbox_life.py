@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import STREAMS, Company, Sandbox
+from connector.sandbox import STREAMS, Company
 from connector.sandbox.row import Row
+from tests.sandbox import Sandbox
 
 NOW = datetime(2026, 3, 1, 7, 30, tzinfo=UTC)
 COMPANY = Company(seed=11, posts=20, requests=10, days=40, activity=2.0, deletions=0.1)

@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import Company, Sandbox, Switches
+from connector.sandbox import Company, Switches
+from tests.sandbox import Sandbox
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
+from tests.sandbox import Sandbox
 
 
 def strings(names: str) -> dict[str, type]:

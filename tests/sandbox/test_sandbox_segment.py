@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from segment.analytics.request import APIError
 
-from connector.sandbox import Company, Request, Sandbox, Switches
+from connector.sandbox import Company, Request
+from tests.sandbox import Sandbox
 
 
 def track(message_id: str, **fields: Any) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def test_other_paths_and_methods(sandbox: Sandbox) -> None:
 
 
 def test_a_thousand_events_a_second() -> None:
-    sandbox = Sandbox(Company.empty(), switches=Switches(limiter_clock=lambda: 1.0))
+    sandbox = Sandbox(Company.empty(), limiter_clock=lambda: 1.0)
     send(sandbox, *[track(f"a{n}") for n in range(600)])
     with pytest.raises(APIError) as refused:
         send(sandbox, *[track(f"b{n}") for n in range(600)])

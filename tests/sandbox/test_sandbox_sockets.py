@@ -8,7 +8,8 @@ import pytest
 import requests
 from segment.analytics import request as library
 
-from connector.sandbox import Company, Sandbox, Served
+from connector.sandbox import Company, Served
+from tests.sandbox import Sandbox
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading all the authorities takes a while
 MESSAGE = {"type": "track", "event": "E", "userId": "u", "messageId": "m"}

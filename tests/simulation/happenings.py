@@ -5,8 +5,8 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from connector.sandbox import Sandbox
 from connector.sandbox.row import Row, iso
+from tests.sandbox import Sandbox
 from tests.simulation.plan import Plan
 
 PARENT = {

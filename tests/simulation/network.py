@@ -12,10 +12,9 @@ from typing import Any
 
 import httpx
 
-from connector.sandbox import Sandbox
-from connector.sandbox.faults import Step
 from connector.sandbox.message import Api, Request
 from connector.sandbox.row import Row
+from tests.sandbox import Sandbox, Step
 from tests.simulation.plan import Plan
 
 TIMEOUT = timedelta(seconds=15)

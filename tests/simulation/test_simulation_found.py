@@ -3,9 +3,9 @@
 from datetime import timedelta
 from pathlib import Path
 
-from connector.sandbox.faults import Step
 from connector.state import outbox
 from tests.harness import Rig, sandbox
+from tests.sandbox import Step
 
 DAY = timedelta(days=1)
 REFUSED: Step = ("answer", 400, b'{"success": false, "code": "invalid", "message": "no"}', {})

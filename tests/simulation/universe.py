@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from random import Random
 
 from connector.errors import Exit
-from connector.sandbox import Sandbox
 from connector.sandbox.message import Request
 from connector.sandbox.switches import Switches
 from connector.state.ledger import Limits
+from tests.sandbox import Sandbox
 from tests.simulation.census import Census
 from tests.simulation.crashes import Disk
 from tests.simulation.happenings import Happenings
@@ -44,9 +44,8 @@ class Universe:
         switches = Switches(**plan.switches, lists_lag=plan.strange.lists_lag, segment_rate_limit=None)
         # Nothing that is printed, and nothing that is gone through, depends on the order of a set.
         switches.may_read = {*switches.may_read}
-        self.box = Sandbox(plan.company, switches=switches, now=START)
         # Time stands still but for what advances it, and so does the limiters'.
-        switches.limiter_clock = self._seconds
+        self.box = Sandbox(plan.company, switches=switches, now=START, limiter_clock=self._seconds)
         self.box.monthly_limit = plan.monthly
         self.destinations = {member.name: member.destination for member in plan.members}
         self.box.segment.write_keys = {key_of(each) for each in (*self.destinations.values(), MOVED)}

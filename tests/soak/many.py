@@ -21,9 +21,10 @@ import psycopg
 from sqlalchemy import make_url
 
 from connector.cli.output import echo
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.state import runs, schema
 from connector.state.engine import open_store
+from tests.sandbox import Sandbox
 from tests.soak.process import Daemon
 from tests.soak.soak import SOON, TABLE
 

@@ -8,8 +8,9 @@ from statistics import median
 from threading import Event
 from time import monotonic
 
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from tests.harness import expected, hold_still, landed
+from tests.sandbox import Sandbox
 from tests.soak.process import Daemon, Size
 
 ACCOUNTS = 2

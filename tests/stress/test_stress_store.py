@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import event, make_url
 
 from connector.errors import Busy, ConnectorError, StoreUnreachable
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from tests.harness import Rig, sandbox
+from tests.sandbox import Sandbox
 from tests.stress.cable import Cut, cable
 from tests.sync.test_sync_budget import small
 

@@ -10,7 +10,7 @@ import pytest
 
 from connector.beamer.streams import CATALOGUE
 from connector.domain.period import EPOCH
-from connector.sandbox import Company, Sandbox, Switches
+from connector.sandbox import Company, Switches
 from connector.state import progress
 from connector.state.ledger import Limits
 from connector.sync.lists.count_windows import Window
@@ -20,6 +20,7 @@ from connector.sync.planning.probes import Picture, Probe
 from connector.sync.planning.start import LookEverywhere
 from connector.sync.run import Outcome, Run
 from tests.harness import Rig, sandbox
+from tests.sandbox import Sandbox
 
 USER = {"userId": "u-1"}
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -13,8 +13,7 @@ import pytest
 from connector.beamer.streams import CATALOGUE
 from connector.clock import SystemClock
 from connector.errors import Busy
-from connector.sandbox import Company, Sandbox
-from connector.sandbox.faults import Step
+from connector.sandbox import Company
 from connector.sandbox.message import Request
 from connector.sandbox.switches import Switches
 from connector.segment.shaping import Privacy
@@ -28,6 +27,7 @@ from connector.sync.delivery import Delivery, ThreadCourier
 from connector.sync.report import Report
 from connector.sync.run import Run
 from tests.harness import ALL, EVENT, Rig, SerialPool, expected, hold_still, idle_cost, landed, sandbox
+from tests.sandbox import Sandbox, Step
 from tests.sync.test_sync_budget import small
 from tests.sync.test_sync_crash import Death, Mortal
 

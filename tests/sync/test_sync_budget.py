@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.switches import Switches
 from connector.state import progress
 from connector.state.ledger import Limits
 from tests.harness import Rig, idle_cost, sandbox
+from tests.sandbox import Sandbox
 
 USER = {"userId": "u-1"}
 HOUR = timedelta(hours=1)

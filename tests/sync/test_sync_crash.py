@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from connector.sandbox import Sandbox
 from connector.state.engine import Store
 from connector.sync.run import Run
 from tests.harness import Rig
+from tests.sandbox import Sandbox
 from tests.sync.test_sync_budget import small
 
 
@@ -107,7 +107,7 @@ class Killer:
         self.struck = True
         self._store.left = 0
         if self._done:
-            self._rig.sandbox._perform(request)
+            self._rig.sandbox.perform(request)
         raise Death
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from connector.beamer.streams import CATALOGUE
 from connector.errors import NothingAllowed
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.message import Request
 from connector.state import progress
 from tests.harness import Rig, expected, landed, sandbox
+from tests.sandbox import Sandbox
 from tests.sync.test_sync_budget import USER, small
 
 JSON = {"Content-Type": "application/json;charset=utf-8"}
@@ -258,7 +259,7 @@ def test_a_page_that_repeats_the_one_before_loses_no_row(rig: Rig) -> None:
         if "page" in request.params or "dateTo" in request.params:
             kept = seen.pop(request.path, None)
             if kept:
-                return rig.sandbox._perform(
+                return rig.sandbox.perform(
                     Request("beamer", "GET", request.path, {"maxResults": "10"}, request.headers)
                 )
         else:
@@ -273,7 +274,7 @@ def test_a_page_that_repeats_the_one_before_loses_no_row(rig: Rig) -> None:
 def test_a_cache_that_always_gives_the_first_page_ends_the_list_with_a_trouble(rig: Rig) -> None:
     def first(request: Request) -> Any:
         plain = Request("beamer", "GET", request.path, {"maxResults": "10"}, request.headers)
-        return rig.sandbox._perform(plain)
+        return rig.sandbox.perform(plain)
 
     rig.sandbox.faults.on(at("/votes"), [first] * 400)
     outcome = rig.sync()
@@ -438,7 +439,7 @@ def spoil(rig: Rig, parents: set[str], fields: dict[str, Any]) -> Callable[[Requ
     """Let these posts and requests be listed with these fields."""
 
     def answered(request: Request) -> Any:
-        answer = rig.sandbox._perform(request)
+        answer = rig.sandbox.perform(request)
         rows = json.loads(answer.body)
         if isinstance(rows, list):
             spoilt = [{**row, **(fields if row["id"] in parents else {})} for row in rows]

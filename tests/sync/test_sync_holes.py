@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector.beamer.pagination import Habits, Order, Place
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.message import Answer, Request
 from connector.state import progress
 from connector.state.ledger import Limits
@@ -18,6 +18,7 @@ from connector.sync.lists import blocks, passes
 from connector.sync.lists.blocks import Part
 from connector.sync.lists.passes import Sweep
 from tests.harness import EVENT, Rig, landed, sandbox
+from tests.sandbox import Sandbox
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -56,7 +57,7 @@ def poison(box: Sandbox, bad: str, step: Any) -> None:
     def fails(request: Request) -> bool:
         if request.api != "beamer" or request.path.endswith("/count"):
             return False
-        body = box._perform(replace(request, api="beamer")).body
+        body = box.perform(replace(request, api="beamer")).body
         rows = json.loads(body)
         return isinstance(rows, list) and any(str(row.get("id")) == bad for row in rows)
 
@@ -201,7 +202,7 @@ def test_behind_the_last_page_is_nothing_whatever_is_answered(
         def empty(request: Request, box: Sandbox = box) -> bool:
             path = request.path.rsplit("/", 1)[-1]
             mine = path == {"feature_requests": "requests"}.get(stream, stream.split("_")[-1])
-            return mine and "page" in request.params and box._perform(request).body == b"[]"
+            return mine and "page" in request.params and box.perform(request).body == b"[]"
 
         box.faults.on(empty, [OTHER[answer]] * 90_000)
         rig = Rig(box, sqlite_url.replace("state", f"{stream}{count}"))

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from connector.beamer.streams import CATALOGUE
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.message import Answer, Request
 from connector.state import outbox, schema
 from connector.state.engine import open_store
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.run import Run
 from tests.harness import EVENT, Rig, expected, landed, sandbox
+from tests.sandbox import Sandbox
 from tests.state.times import NOW
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -178,7 +179,7 @@ def beside(box: Sandbox, odd: list[Any], place: int) -> Callable[[Request], Answ
     lists: set[str] = set()
 
     def step(request: Request) -> Answer:
-        answer = box._perform(request)
+        answer = box.perform(request)
         lists.add(request.path)
         if lists != {request.path}:
             return answer
@@ -309,7 +310,7 @@ def test_an_odd_clock_of_beamers_costs_no_row(empty: Path, stream: str, clock: s
     with rig(empty) as one:
 
         def step(request: Request) -> Answer:
-            answer = one.sandbox._perform(request)
+            answer = one.sandbox.perform(request)
             answer.headers["Date"] = clock
             return answer
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from connector.reporting.quota import Quota, quota
-from connector.sandbox import Company, Sandbox
-from connector.sandbox.faults import Faults
+from connector.sandbox import Company
 from connector.sandbox.switches import Switches
 from connector.state.ledger import Limits
 from tests.harness import Rig, expected, hold_still, landed, sandbox
+from tests.sandbox import Faults, Sandbox
 from tests.sync.test_sync_crash import die
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from tests.harness import Rig, expected, landed, sandbox
+from tests.sandbox import Sandbox
 
 HOUR = timedelta(hours=1)
 USER = {"userId": "u-1"}

@@ -12,13 +12,13 @@ import pytest
 from connector.beamer.streams import CATALOGUE
 from connector.domain.state import ChildState, StreamState
 from connector.errors import Exit
-from connector.sandbox import Company, Sandbox
-from connector.sandbox.faults import Step
+from connector.sandbox import Company
 from connector.sandbox.message import Answer, Request
 from connector.state import backfills, progress
 from connector.state.ledger import Limits
 from connector.sync.lists import backoff
 from tests.harness import Rig, landed, sandbox
+from tests.sandbox import Sandbox, Step
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -114,14 +114,14 @@ def test_a_page_of_posts_that_always_fails_leaves_the_others_theirs(
     box = sandbox(company=Company(seed=7, posts=60, requests=20, days=60, activity=1.0))
     rig = small(tmp_path, box, limit)
     live(rig, 8)
-    bad, perform = box.world.posts_shown()[20].id, box._perform
+    bad, perform = box.world.posts_shown()[20].id, box.perform
 
     def broken(request: Request) -> Answer:
         answer = perform(request)
         there = request.path.endswith("/posts") and any(row["id"] == bad for row in json.loads(answer.body))
         return Answer(500, b'"Something went wrong."') if there else answer
 
-    monkeypatch.setattr(box, "_perform", broken)
+    monkeypatch.setattr(box, "perform", broken)
     live(rig, 3)
     before = len(box.requests)
     live(rig, 3)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.switches import Switches
 from tests.harness import Rig, expected, hold_still, idle_cost, landed, sandbox
+from tests.sandbox import Sandbox
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "the defaults": {},

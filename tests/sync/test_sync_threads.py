@@ -11,7 +11,7 @@ from connector.beamer.client import Beamer
 from connector.beamer.request import Answer
 from connector.cli.exit_codes import stopping
 from connector.clock import SystemClock, timer
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.server import Served
 from connector.segment.client import Segment
 from connector.state.ledger import Limits
@@ -19,6 +19,7 @@ from connector.sync.delivery import ThreadCourier
 from connector.sync.run import Outcome, Run
 from connector.sync.threads import ThreadPool
 from tests.harness import Rig, sandbox
+from tests.sandbox import Sandbox
 
 
 def account(seed: int, **options: Any) -> Sandbox:

@@ -16,12 +16,13 @@ import httpx
 import pytest
 
 from connector.errors import Exit
-from connector.sandbox import Company, Sandbox
+from connector.sandbox import Company
 from connector.sandbox.message import Answer, Request
 from connector.state import outbox, progress
 from connector.state.ledger import Limits
 from tests.harness import EVENT, ID, Rig, hold_still, landed
 from tests.harness import sandbox as sandbox_of
+from tests.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

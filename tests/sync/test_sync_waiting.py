@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from connector.domain.plans import Limits
-from connector.sandbox import Sandbox
 from tests import harness
 from tests.benchmarks import quota_month
 from tests.benchmarks.quota_accounts import ACCOUNTS, Account
+from tests.sandbox import Sandbox
 
 DAY = timedelta(days=1)
 LISTS = {"posts": "posts", "requests": "feature_requests"}

@@ -1,29 +1,33 @@
-"""The sandbox without sockets: a transport for httpx, a post for the library of Segment."""
+"""The sandbox without sockets: a transport for httpx, and a replacement for `post` of Segment's library."""
 
 import base64
 import gzip as gz
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from requests import exceptions
+from segment.analytics.request import APIError
 
-from connector.sandbox.faults import Faults
-from connector.sandbox.message import Answer, Request
+from connector.sandbox.message import Request
+from connector.sandbox.server import Handle
+from tests.sandbox.faults import Faults, FaultyAnswer, faulty
 
 
 class BeamerTransport(httpx.BaseTransport):
-    """Hands requests to the sandbox; mishaps become httpx's own errors."""
+    """Gives requests to the sandbox; a broken connection becomes one of httpx's own errors."""
 
-    def __init__(self, handle: Callable[[Request], Answer], faults: Faults) -> None:
+    def __init__(self, handle: Handle, faults: Faults) -> None:
         self._handle = handle
         self._faults = faults
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = self._handle(
+        answer = _answer(
+            self._handle,
+            self._faults,
             Request(
                 "beamer",
                 request.method,
@@ -31,10 +35,8 @@ class BeamerTransport(httpx.BaseTransport):
                 dict(request.url.params),
                 {name.lower(): value for name, value in request.headers.items()},
                 request.read(),
-            )
+            ),
         )
-        if answer.delay and self._faults.sleep:
-            self._faults.sleep(answer.delay)
         if answer.mishap == "reset":
             raise httpx.ReadError("Connection reset by peer", request=request)
         if answer.mishap:
@@ -43,12 +45,11 @@ class BeamerTransport(httpx.BaseTransport):
 
 
 NOT_BODY = ("proxies", "oauth_manager", "retry_count")
-Handle = Callable[[Request], Answer]
 
 
 @dataclass(frozen=True)
 class Posted:
-    """As much of a `requests.Response` as anybody looks at."""
+    """The part of a `requests.Response` that the connector reads."""
 
     status_code: int
     text: str
@@ -74,26 +75,26 @@ def post(
     write_key: str,
     host: str | None,
     gzip: bool,
-    timeout: float,  # noqa: ARG001
+    timeout: float,
     body: dict[str, Any],
 ) -> Posted:
-    """Send a batch as the library does, redirects and errors included."""
+    """Send a batch as the library does, and follow redirects and raise errors as it does."""
     url = (host or "https://api.segment.io").rstrip("/") + "/v1/batch"
     request = _request(write_key, url, gzip, {name: body[name] for name in body if name not in NOT_BODY})
-    posted = _sent(handle, faults, request, url)
+    posted = _send(handle, faults, request, url)
     if 300 <= posted.status_code < 400 and "Location" in posted.headers:
         target = posted.headers["Location"]
         followed = Request("segment", "GET", urlsplit(target).path, {}, request.headers)
-        arrived = _sent(handle, faults, followed, target)
+        arrived = _send(handle, faults, followed, target)
         posted = Posted(arrived.status_code, arrived.text, target, arrived.headers, [posted])
     if not 200 <= posted.status_code < 300:
-        raise _refusal(posted)
+        raise _error(posted)
     return posted
 
 
 def _request(write_key: str, url: str, gzip: bool, body: dict[str, Any]) -> Request:
     body = {"sentAt": datetime.now(UTC).isoformat(), **body, "writeKey": write_key}
-    data = json.dumps(body, default=_dated).encode()
+    data = json.dumps(body, default=_iso_date).encode()
     credentials = base64.b64encode(f"{write_key}:".encode()).decode()
     headers = {"content-type": "application/json", "authorization": f"Basic {credentials}"}
     if gzip:
@@ -102,37 +103,33 @@ def _request(write_key: str, url: str, gzip: bool, body: dict[str, Any]) -> Requ
     return Request("segment", "POST", urlsplit(url).path, {}, headers, data)
 
 
-def _dated(value: object) -> str:
+def _iso_date(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def _sent(handle: Handle, faults: Faults, request: Request, url: str) -> Posted:
-    answer = handle(request)
-    if answer.delay and faults.sleep:
-        faults.sleep(answer.delay)
+def _send(handle: Handle, faults: Faults, request: Request, url: str) -> Posted:
+    answer = _answer(handle, faults, request)
+    if answer.mishap == "reset":
+        raise exceptions.ConnectionError("Connection reset")
     if answer.mishap:
-        # Imported late: only the library's own errors will do, and only here.
-        from requests import exceptions
-
-        raise (
-            exceptions.ConnectionError("Connection reset")
-            if answer.mishap == "reset"
-            else exceptions.ReadTimeout("Read timed out")
-        )
+        raise exceptions.ReadTimeout("Read timed out")
     return Posted(answer.status, answer.body.decode(errors="replace"), url, answer.headers)
 
 
-def _refusal(posted: Posted) -> Exception:
-    # Imported late: the sandbox is to start without the library.
-    from segment.analytics.request import APIError
+def _answer(handle: Handle, faults: Faults, request: Request) -> FaultyAnswer:
+    answer = faulty(handle(request))
+    if answer.delay and faults.sleep:
+        faults.sleep(answer.delay)
+    return answer
 
+
+def _error(posted: Posted) -> APIError:
     code, message = "unknown", posted.text
     try:
         payload = posted.json()
         code, message = payload["code"], payload["message"]
     except (ValueError, KeyError, TypeError):
         pass
-    error: Exception = APIError(posted.status_code, code, message, posted)
-    return error
+    return APIError(posted.status_code, code, message, posted)
