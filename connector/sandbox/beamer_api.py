@@ -303,13 +303,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 
 
+_RESOURCE = re.compile(r"/(posts|requests|nps|users|ping)(?:/|$)")
+
+
 def trimmed(path: str) -> str:
-    """A path without whatever the base URL put before it."""
-    for start in ("posts", "requests", "nps", "users", "ping"):
-        found = re.search(rf"/{start}(?:/|$)", path)
-        if found:
-            return path[found.start() :].rstrip("/")
-    return path
+    """Return a path without what the base URL puts before it."""
+    match = _RESOURCE.search(path)
+    return path[match.start() :].rstrip("/") if match else path
 
 
 def route(path: str) -> tuple[Endpoint, dict[str, str]] | None:

@@ -22,13 +22,12 @@ class Curve:
     half: float
     floor: float
 
-    def at(self, age: float) -> float:
-        """The rate at an age in hours."""
-        return self.peak * 2 ** (-age / self.half) + self.floor if age >= 0 else 0.0
+    @property
+    def _decay(self) -> float:
+        return LN2 / self.half
 
     def _burst(self, start: float, end: float) -> float:
-        k = LN2 / self.half
-        return self.peak / k * exp(-k * start) * -expm1(-k * (end - start))
+        return self.peak / self._decay * exp(-self._decay * start) * -expm1(-self._decay * (end - start))
 
     def total(self, start: float, end: float) -> float:
         """Rows expected between two ages."""
@@ -39,8 +38,7 @@ class Curve:
         share = rng.random()
         if rng.random() * self.total(start, end) >= self._burst(start, end):
             return start + share * (end - start)
-        k = LN2 / self.half
-        return start - log1p(share * expm1(-k * (end - start))) / k
+        return start - log1p(share * expm1(-self._decay * (end - start))) / self._decay
 
 
 CURVES = {

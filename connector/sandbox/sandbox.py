@@ -36,6 +36,8 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 class Sandbox:
     """Everything a connector needs to run against."""
 
+    world_class: type[World] = World
+
     def __init__(
         self,
         company: Company | None = None,
@@ -50,7 +52,7 @@ class Sandbox:
         self.switches = switches or Switches()
         self.plan = plan
         self.write_key = "sandbox-write-key"
-        self.world = World(company or Company(), now)
+        self.world = self.world_class(company or Company(), now)
         self.segment = SegmentApi(self.write_key, self.switches)
         self.lock = RLock()
         self.gate = Gate("sandbox-key", plan, self.switches)

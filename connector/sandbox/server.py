@@ -32,7 +32,6 @@ class Gate:
         self.more_keys: set[str] = set()
         self.switches = switches
         self.limit = MONTHLY[plan]
-        self.spent: Counter[str] = Counter()
         self.used: Counter[str] = Counter()
         self._limiter = Limiter()
 
@@ -57,7 +56,6 @@ class Gate:
     def charge(self, status: int, now: float) -> None:
         """Count a request that got through the gate."""
         if status < 400 or self.switches.errors_count:
-            self.spent[self.month(now)] += 1
             self.used[self.month(now)] += 1
 
 
@@ -116,9 +114,8 @@ class Handler(BaseHTTPRequestHandler):
     def send_head(self, answer: Answer) -> None:
         """Send the status and the headers."""
         self.send_response_only(answer.status)
-        for name, value in answer.headers.items():
+        for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:

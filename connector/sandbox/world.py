@@ -5,12 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop
 from typing import Any, overload
 
 from connector.sandbox.company import Company
-from connector.sandbox.life import CURVES, DAY, HOUR, PARENTS, Happening, Life
-from connector.sandbox.row import Fields, Row, moment, seconds
+from connector.sandbox.life import DAY, Happening, Life
+from connector.sandbox.row import Fields, Row, seconds
 from connector.sandbox.switches import STREAMS
 
 
@@ -141,7 +141,6 @@ FIRST_ID = {
     "feature_request_votes": 900_000,
     "nps": 0,
 }
-BY_HAND = 500_000_000
 
 
 class Numbers:
@@ -151,27 +150,20 @@ class Numbers:
         self._prefix = f"{seed % 65536:04x}"
         self._given: Counter[tuple[str, int]] = Counter()
 
-    def give(self, row: Row) -> None:
-        self._give(row, FIRST_ID[row.stream])
-
-    def give_by_hand(self, row: Row) -> None:
-        self._give(row, BY_HAND)
-
-    def next_by_hand(self) -> int:
-        """A place among rows of the same date behind all that life has made."""
-        return BY_HAND + self._given.total()
-
-    def _give(self, row: Row, base: int) -> None:
+    def give(self, row: Row, base: int | None = None) -> None:
+        """Give a row the next id of its stream, counted from `base` if it has a range of its own."""
+        base = FIRST_ID[row.stream] if base is None else base
         self._given[row.stream, base] += 1
         number = base + self._given[row.stream, base]
         row.id = f"{row.appears_s:08x}{self._prefix}{number:012x}" if row.stream == "nps" else str(number)
 
-
-ROW_KEYS = {"date", "appears", "hidden", "deleted_at"}
+    def total(self) -> int:
+        """Return how many ids are given."""
+        return self._given.total()
 
 
 class World:
-    """Pure given its company and the time; rows added by hand have ids of their own range."""
+    """Follows from the company and the time alone."""
 
     def __init__(self, company: Company, now: datetime) -> None:
         self.opened = seconds(now)
@@ -226,16 +218,19 @@ class World:
     def _show(self, row: Row) -> None:
         self._ever[row.stream][row.id] = row
         self._shelf_of(row).put(row)
-        for counter in counters_of(row):
-            self._tallies[counter, row.parent_id].came(row.appears_s)
+        for tally in self._tallies_of(row):
+            tally.came(row.appears_s)
 
     def _hide(self, row: Row) -> None:
         if row.deleted_s is not None:
             return
         self._shelf_of(row).take(row)
         row.deleted_s = int(self.now)
-        for counter in counters_of(row):
-            self._tallies[counter, row.parent_id].went(self.now)
+        for tally in self._tallies_of(row):
+            tally.went(self.now)
+
+    def _tallies_of(self, row: Row) -> list[Tally]:
+        return [self._tallies[counter, row.parent_id] for counter in counters_of(row)]
 
     # --- reading ---
 
@@ -251,15 +246,6 @@ class World:
         row = self._ever[stream].get(row_id)
         return row if row and row.deleted_s is None else None
 
-    def rows(self, stream: str, parent_id: str | None = None) -> list[Row]:
-        """Every row ever shown, deleted ones included, in the order of appearance."""
-        rows = self._ever[stream].values()
-        return [row for row in rows if parent_id is None or row.parent_id == parent_id]
-
-    def posts_shown(self) -> list[Row]:
-        """The posts that the API holds now: drafts, scheduled and segmented ones too, oldest first."""
-        return list(self.shelf("posts").rows)
-
     def users(self) -> list[Fields]:
         """The rows of `/users`."""
         return self.life.people.listed(self.company.seed, self.opened)
@@ -267,77 +253,8 @@ class World:
     def tally(self, counter: str, parent_id: str | None) -> Tally | None:
         return self._tallies.get((counter, parent_id))
 
-    def rate(self, stream: str, parent_id: str | None = None, at: datetime | None = None) -> float:
-        """The generator's true rate in rows an hour."""
-        when = at.timestamp() if at else self.now
-        if self.company.still and when >= self.opened:
-            return 0.0
-        if parent_id is None and stream not in CURVES:
-            return self.life.flat()[stream] / 24
-        parents = (
-            [self._ever[PARENTS[stream]].get(parent_id)]
-            if parent_id
-            else self._ever[PARENTS[stream]].values()
-        )
-        return sum(
-            CURVES[stream].at((when - row.starts_s) / HOUR) * row.appeal
-            for row in parents
-            if row and row.appeal
-        )
-
-    # --- meddling ---
-
-    def add(self, stream: str, parent_id: str | None = None, **fields: Any) -> str:
-        """Insert one row now, or when `appears` says; life takes no notice of it."""
-        parent = self._ever[PARENTS[stream]][parent_id] if parent_id is not None else None
-        appears = seconds(fields["appears"]) if "appears" in fields else int(self.now)
-        date = seconds(fields["date"]) if "date" in fields else appears
-        number = self._numbers.next_by_hand()
-        row = Row(stream, number, date, appears, self.life.write, parent, starts_s=appears)
-        row.hidden = bool(fields.get("hidden", False))
-        self.hides |= row.hidden
-        row.given = {key: value for key, value in fields.items() if key not in ROW_KEYS and key != "id"}
-        self._numbers.give_by_hand(row)
-        row.id = str(fields.get("id", row.id))
-        if appears > self.now:
-            heappush(self._pending, Happening(appears, row.seq, "appears", row))
-        else:
-            self._show(row)
-        return row.id
-
-    def delete(self, stream: str, row_id: str) -> None:
-        """Take a row away; lists below it answer 404 from now on."""
-        self._hide(self._ever[stream][row_id])
-
-    def move(self, stream: str, row_id: str, parent_id: str) -> None:
-        """Hang a row below another parent, as where two feature requests are merged."""
-        row = self._ever[stream][row_id]
-        self._shelf_of(row).take(row)
-        for counter in counters_of(row):
-            self._tallies[counter, row.parent_id].went(self.now)
-        row.parent = self._ever[PARENTS[stream]][parent_id]
-        self._shelf_of(row).put(row)
-        for counter in counters_of(row):
-            self._tallies[counter, row.parent_id].came(int(self.now))
-
-    def set(self, stream: str, row_id: str, **fields: Any) -> None:
-        """Write fields over those of a row; `date` and `hidden` too."""
-        row = self._ever[stream][row_id]
-        if "date" in fields:
-            self._shelf_of(row).take(row)
-            row.date_s = seconds(fields["date"])
-            self._shelf_of(row).put(row)
-        row.hidden = bool(fields.get("hidden", row.hidden))
-        self.hides |= row.hidden
-        row.change({key: value for key, value in fields.items() if key not in ROW_KEYS})
-        self._shelf_of(row).touch()
-
     def count_view(self, row: Row) -> None:
         """A post was read without `saveViews=false`."""
         row.reads += 1
         row.version += 1
         self.views_counted += 1
-
-    @property
-    def time(self) -> datetime:
-        return moment(self.now)

@@ -17,6 +17,7 @@ from tests.benchmarks.quota_accounts import ACCOUNTS, HOUR, SEEDS, TUNING_SEEDS,
 from tests.benchmarks.quota_month import Month, most_within, percentile, run_month
 from tests.benchmarks.quota_results import Result, Results
 from tests.benchmarks.quota_truth import arrivals
+from tests.sandbox.world import rate_at
 
 DAY = timedelta(days=1)
 # Nothing happens by itself; each test adds what is to happen.
@@ -119,8 +120,8 @@ def test_closed_forms_are_the_integrals() -> None:
             width = (until - start) / steps
             ages = [start + (step + 0.5) * width for step in range(steps)]
             found = arrivals(curve, since, until)
-            assert found.rows == pytest.approx(sum(curve.at(age) for age in ages) * width, rel=1e-6)
-            waited = sum(curve.at(age) * (until - age) for age in ages) * width
+            assert found.rows == pytest.approx(sum(rate_at(curve, age) for age in ages) * width, rel=1e-6)
+            waited = sum(rate_at(curve, age) * (until - age) for age in ages) * width
             assert found.row_hours == pytest.approx(waited, rel=1e-6)
         assert arrivals(curve, 5.0, 5.0).rows == arrivals(curve, -5.0, -1.0).rows == 0.0
 

@@ -1,5 +1,6 @@
 """The sandbox with what only tests need: faults, a log of its requests, and ways in without sockets."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from connector.sandbox.sandbox import START
 from tests.sandbox.faults import Faults, apply, failure, redirect_target
 from tests.sandbox.served import FaultyServed
 from tests.sandbox.transport import BeamerTransport, Posted, post
+from tests.sandbox.world import EditableWorld
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class RequestSeen:
 class Sandbox(shipped.Sandbox):
     """The shipped sandbox, and what tests set, break and read."""
 
+    world_class = EditableWorld
+    world: EditableWorld
+
     def __init__(
         self,
         company: Company | None = None,
@@ -48,6 +53,7 @@ class Sandbox(shipped.Sandbox):
         self.requests: list[RequestSeen] = []
         # Seconds for both rate limiters, where neither the machine's nor the sandbox's time will do.
         self.limiter_clock = limiter_clock
+        self._used_by_others: Counter[str] = Counter()
 
     # --- the ways in ---
 
@@ -127,16 +133,21 @@ class Sandbox(shipped.Sandbox):
     @property
     def spent(self) -> int:
         """How many requests this sandbox has answered and counted this month."""
-        return self.gate.spent[self.gate.month(self.clock.now())]
+        return self.monthly_used - self._used_by_others[self._month]
 
     @property
     def monthly_used(self) -> int:
         """What Beamer has counted this month; set it to stand for other tools on the account."""
-        return self.gate.used[self.gate.month(self.clock.now())]
+        return self.gate.used[self._month]
 
     @monthly_used.setter
     def monthly_used(self, used: int) -> None:
-        self.gate.used[self.gate.month(self.clock.now())] = used
+        self._used_by_others[self._month] += used - self.monthly_used
+        self.gate.used[self._month] = used
+
+    @property
+    def _month(self) -> str:
+        return self.gate.month(self.clock.now())
 
     @property
     def monthly_limit(self) -> int | None:
