@@ -282,7 +282,17 @@ class Life:
 
     def _sure_in_quiet(self, row: Row) -> bool:
         spoilt = any(path.endswith(path_of(row)) for path in self.universe.network.spoilt)
-        return not spoilt and not self._came_behind(row) and self._sure_in_a_week(row)
+        behind = self._came_behind(row) or self._hidden_at_first(row)
+        return not spoilt and not behind and self._sure_in_a_week(row)
+
+    def _hidden_at_first(self, row: Row) -> bool:
+        """Whether somebody else may have answered when its list was first read back to the start date.
+
+        How many of the rows that its counter counts are older is not known: an audit finds it.
+        """
+        if row.parent is None or row.parent.date > max(self.universe.starts.values()):
+            return False
+        return any(lie.endswith(path_of(row)) for lie in self.universe.network.lied)
 
     def _came_behind(self, row: Row) -> bool:
         """Whether it came with an older date, where only an audit looks for it.
