@@ -86,6 +86,8 @@ class Life:
         self.rng = self.universe.rng
         self.syncs = 0
         self._usual = 60
+        # How far this machine's clock is set back in the sync at hand.
+        self._clock_behind = timedelta(0)
         # From when until when which lists were half read.
         self._half_read: list[tuple[datetime, datetime, set[List]]] = []
         trace(repr(plan) if plan.seed >= 0 else "")
@@ -128,10 +130,12 @@ class Life:
             yield
             return
         self.universe.step(by)
+        self._clock_behind = max(timedelta(0), -by)
         try:
             yield
         finally:
             self.universe.step(-by)
+            self._clock_behind = timedelta(0)
 
     def _between(self) -> None:
         universe = self.universe
@@ -255,6 +259,8 @@ class Life:
         if self.plan.strange.dates:
             # By an answer's wrong date a score is not settled yet: it is sent by the next run.
             lag += 6 * HOUR
+        # Nor is it by a clock that was set back, until three answers have told the time.
+        lag += self._clock_behind
         found = missing(self.universe, self.judge.found, lag=lag, half_read=unfinished, sure=self._sure_now)
         mine = [each for each in found if each.startswith(f"{member.name}:")]
         if mine:
@@ -282,8 +288,7 @@ class Life:
 
     def _sure_in_quiet(self, row: Row) -> bool:
         spoilt = any(path.endswith(path_of(row)) for path in self.universe.network.spoilt)
-        behind = self._came_behind(row) or self._hidden_at_first(row)
-        return not spoilt and not behind and self._sure_in_a_week(row)
+        return not spoilt and not self._came_behind(row) and self._sure_in_a_week(row)
 
     def _hidden_at_first(self, row: Row) -> bool:
         """Whether somebody else may have answered when its list was first read back to the start date.
@@ -311,7 +316,8 @@ class Life:
         )
 
     def _sure_in_a_week(self, row: Row) -> bool:
-        return not self._unannounced(row) and self._sure(row, but_children=True)
+        unannounced = self._unannounced(row) or self._hidden_at_first(row)
+        return not unannounced and self._sure(row, but_children=True)
 
     def _unannounced(self, row: Row) -> bool:
         """Whether its list may not have shown it yet when it was first read back to the start date.
