@@ -22,9 +22,7 @@ from connector.clock import SystemClock
 from connector.config import Settings, load
 from connector.errors import ConfigurationError
 from connector.logs import Redaction, set_up
-from connector.sandbox import Company, Sandbox
-from connector.sandbox.sandbox import environment
-from connector.sandbox.switches import MONTHLY
+from connector.sandbox import MONTHLY, Company, Sandbox, environment
 from connector.state import schema
 from connector.state.engine import Store, open_store
 from connector.sync.run import Outcome, Run

@@ -1,17 +1,21 @@
 """A Beamer API and a Segment API on loopback, with a made-up company behind them."""
 
-from connector.sandbox.company import Company
-from connector.sandbox.message import Answer, Request
-from connector.sandbox.sandbox import Sandbox
-from connector.sandbox.server import Served
-from connector.sandbox.switches import STREAMS, Switches
+from connector.sandbox.account import MONTHLY, Switches
+from connector.sandbox.life import Company
+from connector.sandbox.row import STREAMS, Row
+from connector.sandbox.sandbox import Sandbox, environment
+from connector.sandbox.server import Answer, Api, Request, Served
 
 __all__ = [
+    "MONTHLY",
     "STREAMS",
     "Answer",
+    "Api",
     "Company",
     "Request",
+    "Row",
     "Sandbox",
     "Served",
     "Switches",
+    "environment",
 ]

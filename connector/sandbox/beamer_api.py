@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from re import Pattern
 from typing import Any, Literal
 
-from connector.sandbox.content import title_of
-from connector.sandbox.message import Answer, Request
-from connector.sandbox.people import DAY
-from connector.sandbox.row import Fields, Row, iso, seconds
-from connector.sandbox.switches import Switches, reaches
+from connector.sandbox.account import TYPE, Switches, reaches, said
+from connector.sandbox.row import DAY, Fields, Row, iso, seconds
+from connector.sandbox.server import Answer, Request
 from connector.sandbox.world import World
 
 Kinds = Mapping[str, str]
@@ -205,7 +203,7 @@ def _expired(row: Row, now: float) -> bool:
 
 
 def _words(row: Row) -> str:
-    return " ".join(str(row.fields.get(name) or "") for name in ("text", "feedback")) + title_of(row)
+    return " ".join(str(row.fields.get(name) or "") for name in ("text", "feedback")) + row.title
 
 
 def _languages(row: Row) -> list[str]:
@@ -320,14 +318,8 @@ def route(path: str) -> tuple[Endpoint, dict[str, str]] | None:
     return None
 
 
-TYPE = {"Content-Type": "application/json;charset=utf-8"}
 NOUNS = {"posts": "Post", "feature_requests": "Feature request", "nps": "Response"}
 FORBIDDEN = "Not allowed to access this resource."
-
-
-def said(status: int, text: str) -> Answer:
-    """A bare JSON string, which is how Beamer words its errors."""
-    return Answer(status, json.dumps(text).encode(), dict(TYPE))
 
 
 class BeamerApi:

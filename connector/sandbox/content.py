@@ -1,14 +1,113 @@
-"""What made-up people write, and who they are."""
+"""Made-up people and what they write."""
 
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from connector.sandbox.people import People, lower_names
-from connector.sandbox.row import Fields, Row, iso
-from connector.sandbox.words import CATEGORIES, PARTS, REMARKS, TITLES, VERDICTS, WISH_CATEGORIES, WISHES
+from connector.sandbox.row import DAY, Fields, Row, iso
+
+FIRST_NAMES = (
+    "Jane", "Omar", "Mei", "Lucía", "Søren", "Anaïs", "Piotr", "Noor", "Yuki", "Kofi",
+    "Ивана", "נועה", "ليلى", "美咲", "Zoë", "Björn", "Chloé", "Tariq", "Ada", "Łukasz",
+)  # fmt: skip
+LAST_NAMES = (
+    "Doe", "Nguyễn", "O’Brien", "García", "Müller", "Okafor", "Sato", "Rossi", "Haddad", "Novák",
+    "Иванова", "כהן", "العلي", "田中", "Van der Berg", "Smith-Jones", "Åkesson", "Silva", "Khan", "Lee",
+)  # fmt: skip
+PARTS = (
+    "dashboard", "export", "calendar", "search", "mobile app", "inbox", "billing page", "API", "reports",
+    "onboarding", "dark mode", "integrations", "notifications", "team roles", "templates", "audit log",
+)  # fmt: skip
+TITLES = (
+    "New: a faster {}", "Say hello to the {} 🎉", "We fixed the {}", "{}: what changed this month",
+    "Maintenance window for the {}", "Coming soon: {}", "The {} now speaks עברית", "“Smart” {} & more <beta>",
+)  # fmt: skip
+WISHES = (
+    "Please add shortcuts to the {}", "Let us sort the {}", "Bulk edit in the {}", "{} in two languages",
+    "Webhook for the {}", "Make the {} accessible ♿", "تصدير {}", "Undo in the {}",
+)  # fmt: skip
+REMARKS = (
+    "Love this, thank you!", "Finally 🙌🏽", "This broke my {} on Safari.", "When will the {} get this too?",
+    "תודה רבה, עובד מצוין", "شكرا على {} الجديد", "素晴らしい!", "meh", "👍",
+    "Line one\nline two about the {}",
+    "Is there an \"off\" switch for the {}?", "Works for us in the {} – saves an hour a week.", "+1", "🤷‍♀️",
+)  # fmt: skip
+VERDICTS = (
+    "Love this app!", "The {} is slow.", "Needs a better {}.", "ممتاز", "Would be a 10 with {}.", "🔥🔥🔥",
+    "לא רע", "We could not work without the {}.", "Too many clicks to reach the {}.", "Good support, thanks.",
+)  # fmt: skip
+CATEGORIES = ("new", "improvement", "fix", "coming_soon", "announcement", "other")
+WISH_CATEGORIES = ("bug", "feature", "improvement", "integration")
+SEGMENTS = ("admins", "beta", "enterprise;eu", "trial")
+CITIES = (("Barcelona", "Spain"), ("Lagos", "Nigeria"), ("Osaka", "Japan"), ("Haifa", "Israel"))
+ORGANIZATIONS = ("Example", "Acme", "Globex", "Initech", "שלום בע״מ")
+
+NO_ID: tuple[dict[str, Any], ...] = ({}, {"userId": None}, {"userId": ""}, {"userId": "undefined"})
+
 
 APP = "https://app.beamer.example"
+
+
+class People:
+    """A fixed crowd; the same person always has the same name and address."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self.users = [self._user(Random(f"{seed}/person/{n}"), n) for n in range(count)]
+        self.team = [self._member(Random(f"{seed}/team/{n}")) for n in range(5)]
+
+    @staticmethod
+    def _user(rng: Random, n: int) -> Fields:
+        known = rng.random() >= 0.15
+        user: Fields = {"userId": f"u{1000 + n}"} if known else dict(rng.choice(NO_ID))
+        if known or rng.random() < 0.5:
+            user["userEmail"] = f"user{n}@{rng.choice(('mail', 'acme', 'globex'))}.example"
+        user["userFirstName"] = rng.choice(FIRST_NAMES)
+        user["userLastName"] = rng.choice(LAST_NAMES)
+        if rng.random() < 0.6:
+            user["userCustomAttributes"] = {
+                "organization": rng.choice(ORGANIZATIONS),
+                "age": rng.randint(18, 80),
+            }
+        return user
+
+    @staticmethod
+    def _member(rng: Random) -> Fields:
+        first = rng.choice(FIRST_NAMES[:5])
+        return {
+            "internalUserEmail": f"{first.lower()}@company.example",
+            "internalUserFirstname": first,
+            "internalUserLastname": rng.choice(LAST_NAMES),
+        }
+
+    def listed(self, seed: int, now: float) -> list[Fields]:
+        """The rows of `/users`."""
+        return [self._listed(Random(f"{seed}/users/{n}"), user, now) for n, user in enumerate(self.users)]
+
+    @staticmethod
+    def _listed(rng: Random, user: Fields, now: float) -> Fields:
+        city, country = rng.choice(CITIES)
+        first = now - rng.randrange(400 * DAY)
+        row = {key: value for key, value in user.items() if key != "userCustomAttributes"}
+        return {
+            "beamerId": f"{rng.randrange(10**5):05d}-{rng.randrange(10**5):05d}",
+            **row,
+            "language": "EN",
+            "filter": "example-filter",
+            "firstSeen": iso(first),
+            "lastSeen": iso(rng.uniform(first, now)),
+            "ip": "127.0.0.1",
+            "browser": rng.choice(("Chrome", "Firefox", "Safari")),
+            "os": rng.choice(("Mac OS", "Windows", "Linux")),
+            "city": city,
+            "country": country,
+            "latitude": "0.0",
+            "longitude": "0.0",
+        }
+
+
+def lower_names(user: Fields) -> Fields:
+    """A user as feature requests spell it, with a lower-case n."""
+    return {key.replace("Name", "name"): value for key, value in user.items()}
 
 
 class Writer:
@@ -62,7 +161,7 @@ class Writer:
     def _comment(self, rng: Random, row: Row) -> Fields:
         return {
             "text": self._phrase(rng, REMARKS),
-            "postTitle": title_of(row.parent),
+            "postTitle": _title_of(row.parent),
             **self._user(rng),
             "url": f"{APP}/inbox#comment?id={row.id}",
         }
@@ -71,7 +170,7 @@ class Writer:
         user = self._user(rng)
         return {
             "reaction": "positive",
-            "postTitle": title_of(row.parent),
+            "postTitle": _title_of(row.parent),
             **({} if self.visitors and rng.random() < self.visitors else user),
             "url": f"{APP}/inbox#reaction?id={row.id}",
         }
@@ -116,7 +215,7 @@ class Writer:
             "visible": "false" if rng.random() < 0.08 else "true",
             "actionComment": "false",
             "text": self._phrase(rng, REMARKS),
-            "featureRequestTitle": title_of(row.parent),
+            "featureRequestTitle": _title_of(row.parent),
             **(rng.choice(self.people.team) if by_team else self._user(rng)),
             "url": f"{APP}/inbox#featureRequestComment?id={row.id}",
         }
@@ -127,16 +226,14 @@ class Writer:
 
     def _vote(self, rng: Random, row: Row) -> Fields:
         return {
-            "featureRequestTitle": title_of(row.parent),
+            "featureRequestTitle": _title_of(row.parent),
             **self._user(rng),
             "url": f"{APP}/inbox#featureRequestVote?id={row.id}",
         }
 
 
-def title_of(parent: Row | None) -> str:
-    """The title of a parent's first translation."""
-    translations: list[dict[str, Any]] = (parent.fields.get("translations") or [{}]) if parent else [{}]
-    return str(translations[0].get("title", ""))
+def _title_of(parent: Row | None) -> str:
+    return parent.title if parent else ""
 
 
 def _translation(title: str, language: str, category: str, post_id: str) -> Fields:

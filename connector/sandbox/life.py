@@ -5,11 +5,41 @@ from math import exp, expm1, inf, log, log1p
 from random import Random
 from typing import Literal, NamedTuple
 
-from connector.sandbox.company import Company
-from connector.sandbox.content import Writer
-from connector.sandbox.people import People
-from connector.sandbox.row import Fields, Row
-from connector.sandbox.words import SEGMENTS
+from connector.sandbox.content import SEGMENTS, People, Writer
+from connector.sandbox.row import DAY, HOUR, Fields, Row
+
+
+@dataclass(frozen=True)
+class Company:
+    """What the company is like: all of its history follows from these figures."""
+
+    seed: int = 7
+    posts: int = 60
+    requests: int = 30
+    days: int = 120
+    activity: float = 1.0
+    quiet: bool = False
+    posts_per_day: float = 0.4
+    requests_per_day: float = 0.3
+    nps_per_day: float = 4.0
+    people: int = 400
+    late: float = 0.02
+    deletions: float = 0.01
+    hidden: float = 0.0
+    """Share of comments and reactions that no list shows, though a page may be cut around them."""
+    visitors: float = 0.0
+    """Share of reactions by visitors who are not logged in, as on a public site."""
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing new happens by itself after the start."""
+        return self.quiet or self.activity == 0
+
+    @classmethod
+    def empty(cls, seed: int = 7) -> "Company":
+        """A company without content, to which a test adds every row by hand."""
+        return cls(seed=seed, posts=0, requests=0, days=0, activity=0.0, quiet=True)
+
 
 LN2 = log(2)
 
@@ -70,8 +100,6 @@ def poisson(rng: Random, mean: float) -> int:
     return count
 
 
-DAY = 86_400
-HOUR = 3_600
 MOODS: tuple[Fields, ...] = tuple({"reaction": mood} for mood in ("positive", "neutral", "negative"))
 STATUSES = ("planned", "in_progress", "complete")
 

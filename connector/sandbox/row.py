@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+STREAMS = (
+    "posts",
+    "comments",
+    "reactions",
+    "nps",
+    "feature_requests",
+    "feature_request_comments",
+    "feature_request_votes",
+)
 Fields = dict[str, Any]
+HOUR = 3_600
+DAY = 86_400
 
 
 def moment(seconds: float) -> datetime:
@@ -52,6 +63,12 @@ class Row:
         if self.content is None:
             self.content = {**self.write(self), **self.given}
         return self.content
+
+    @property
+    def title(self) -> str:
+        """The title of the first translation; empty for rows without translations."""
+        translations: list[Fields] = self.fields.get("translations") or [{}]
+        return str(translations[0].get("title", ""))
 
     @property
     def parent_id(self) -> str | None:

@@ -5,13 +5,12 @@ from email.utils import format_datetime
 from threading import RLock
 from time import monotonic
 
+from connector.sandbox.account import MONTHLY, Gate, Switches
 from connector.sandbox.beamer_api import BeamerApi
-from connector.sandbox.company import Company
-from connector.sandbox.message import Answer, Request
+from connector.sandbox.life import Company
 from connector.sandbox.row import moment
 from connector.sandbox.segment_api import SegmentApi
-from connector.sandbox.server import Gate, Served
-from connector.sandbox.switches import MONTHLY, Switches
+from connector.sandbox.server import Answer, Request, Served
 from connector.sandbox.world import World
 
 
@@ -53,7 +52,7 @@ class Sandbox:
         self.plan = plan
         self.write_key = "sandbox-write-key"
         self.world = self.world_class(company or Company(), now)
-        self.segment = SegmentApi(self.write_key, self.switches)
+        self.segment = SegmentApi(self.write_key)
         self.lock = RLock()
         self.gate = Gate("sandbox-key", plan, self.switches)
         self._beamer = BeamerApi(self.world, self.switches, plan)

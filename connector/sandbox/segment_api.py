@@ -10,15 +10,14 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from connector.sandbox.message import Answer, Request
 from connector.sandbox.row import moment
-from connector.sandbox.server import Limiter
-from connector.sandbox.switches import Switches
+from connector.sandbox.server import Answer, Limiter, Request
 
 Message = dict[str, Any]
 MESSAGE_BYTES = 32 * 1024
 BATCH_BYTES = 500 * 1024
 BATCH_MESSAGES = 2_500
+MEMORY_SECONDS = 24 * 3_600
 
 
 class Refused(Exception):
@@ -113,9 +112,10 @@ def refusal(status: int, code: str, text: str) -> Answer:
 class SegmentApi:
     """Takes batches for every write key and forgets a message id after a day."""
 
-    def __init__(self, write_key: str, switches: Switches) -> None:
+    def __init__(self, write_key: str) -> None:
         self.write_keys = {write_key}
-        self.switches = switches
+        # Events per second; None turns the limit off.
+        self.rate_limit: int | None = 1000
         self.received: list[Message] = []
         self.landed: list[Landed] = []
         self.dropped: list[Dropped] = []
@@ -138,7 +138,7 @@ class SegmentApi:
             write_key, batch = write_key_of(request, body), messages_of(body)
         except Refused as refused:
             return refusal(refused.status, refused.code, refused.text)
-        limit = self.switches.segment_rate_limit
+        limit = self.rate_limit
         if limit is not None and tick is not None and not self._limiter.take(tick, limit, len(batch)):
             answer = refusal(429, "rate_limited", "Too many events.")
             answer.headers["Retry-After"] = "1"
@@ -153,7 +153,7 @@ class SegmentApi:
         if reason:
             self.dropped.append(Dropped(moment(now), write_key, message, reason))
             return
-        horizon = now - self.switches.segment_memory.total_seconds()
+        horizon = now - MEMORY_SECONDS
         while self._seen and next(iter(self._seen.values())) <= horizon:
             self._seen.popitem(last=False)
         message_id = str(message.get("messageId") or uuid4())

@@ -1,62 +1,43 @@
-"""Both APIs on loopback, with rate limits and monthly limits."""
+"""Requests, answers, a rate limiter, and both APIs on loopback."""
 
 import socket
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from connector.sandbox.beamer_api import said
-from connector.sandbox.message import Answer, Api, Request
-from connector.sandbox.row import moment
-from connector.sandbox.switches import MONTHLY, Switches
-
-MONTHLY_TEXT = (
-    "You have reached your account's monthly requests limit. "
-    "If you think this is wrong, please reach out on our Support chat."
-)
-NO_KEY = "No API key was provided."
-BAD_KEY = "The API key is invalid."
+Api = Literal["beamer", "segment"]
 
 
-class Gate:
-    """Keeps the account's books."""
+@dataclass(frozen=True)
+class Request:
+    """One request as either API sees it; header names are in lower case.
 
-    def __init__(self, key: str, plan: str, switches: Switches) -> None:
-        self.key = key
-        # Other keys of the same account.
-        self.more_keys: set[str] = set()
-        self.switches = switches
-        self.limit = MONTHLY[plan]
-        self.used: Counter[str] = Counter()
-        self._limiter = Limiter()
+    `arrived`: seconds of a monotonic clock, if it came over a socket. The rate limits count from this moment,
+    not from when the answer is worked out.
+    """
 
-    def month(self, now: float) -> str:
-        """The period of the monthly limit in which a moment lies, by its first day."""
-        at = moment(now)
-        year, month = (at.year, at.month) if at.day >= self.switches.billing_day else (at.year, at.month - 1)
-        return f"{year if month else year - 1}-{month or 12:02d}"
+    api: Api
+    method: str
+    path: str
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+    arrived: float | None = None
 
-    def refusal(self, request: Request, now: float, tick: float | None) -> Answer | None:
-        """What a request is refused with, if it is."""
-        key = request.headers.get("beamer-api-key")
-        if key != self.key and key not in self.more_keys:
-            return said(401, BAD_KEY if key else NO_KEY)
-        limit = self.switches.rate_limit
-        if limit is not None and tick is not None and not self._limiter.take(tick, limit):
-            return said(429, self.switches.rate_text)
-        if self.limit is not None and self.used[self.month(now)] >= self.limit:
-            return said(429, MONTHLY_TEXT)
-        return None
 
-    def charge(self, status: int, now: float) -> None:
-        """Count a request that got through the gate."""
-        if status < 400 or self.switches.errors_count:
-            self.used[self.month(now)] += 1
+@dataclass
+class Answer:
+    """The answer of either API."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Limiter:

@@ -8,10 +8,8 @@ from hashlib import blake2b
 from heapq import heapify, heappop
 from typing import Any, overload
 
-from connector.sandbox.company import Company
-from connector.sandbox.life import DAY, Happening, Life
-from connector.sandbox.row import Fields, Row, seconds
-from connector.sandbox.switches import STREAMS
+from connector.sandbox.life import Company, Happening, Life
+from connector.sandbox.row import DAY, STREAMS, Fields, Row, seconds
 
 
 class Tally:

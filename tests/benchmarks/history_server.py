@@ -11,9 +11,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from connector.sandbox import Company
-from connector.sandbox.sandbox import environment
-from connector.sandbox.switches import Switches
+from connector.sandbox import Company, Switches, environment
 from tests.sandbox import Faults, Sandbox
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -47,10 +45,11 @@ class Shape:
 
 
 def filled(shape: Shape) -> Sandbox:
-    switches = Switches(rate_limit=shape.rate, segment_rate_limit=None)
+    switches = Switches(rate_limit=shape.rate)
     faults = Faults(latency=shape.latency)
     faults.apis = ("beamer",)
     sandbox = Sandbox(Company.empty(), switches=switches, faults=faults, plan="pro", now=NOW, speed=1.0)
+    sandbox.segment.rate_limit = None
     years = timedelta(days=730)
 
     def add(stream: str, parent: str | None, before: timedelta, number: int) -> str:

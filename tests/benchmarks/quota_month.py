@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from time import process_time
 
-from connector.sandbox.row import Row
+from connector.sandbox import Row
 from connector.state import connections
 from connector.sync.context import Parts
 from connector.sync.planning.planner import Planner

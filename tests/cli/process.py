@@ -12,8 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from connector.sandbox import Company, Served
-from connector.sandbox.sandbox import environment
+from connector.sandbox import Company, Served, environment
 from connector.state.engine import Store, open_store
 from tests.events.recording import keep
 from tests.harness import expected, landed

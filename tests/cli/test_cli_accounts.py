@@ -23,8 +23,7 @@ from connector.clock import SystemClock
 from connector.compose import open_ready
 from connector.config import load
 from connector.errors import ConnectorError
-from connector.sandbox import Company
-from connector.sandbox.message import Answer, Request
+from connector.sandbox import Answer, Company, Request
 from connector.state import outbox
 from connector.state.engine import Store
 from connector.state.tables import accounts, metadata, spends

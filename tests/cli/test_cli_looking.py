@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from connector.sandbox.message import Request
+from connector.sandbox import Request
 from connector.sandbox.segment_api import opened
 from tests.cli.process import ROOT, Machine
 

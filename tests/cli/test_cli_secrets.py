@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import make_url
 
-from connector.sandbox.message import Answer
+from connector.sandbox import Answer
 from connector.sandbox.segment_api import opened
 from tests.cli.conftest import Make
 from tests.cli.process import SMALL, Ended, Machine, made_up

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import update
 
-from connector.sandbox.message import Api
+from connector.sandbox import Api
 from connector.state import leases
 from connector.state.leases import WHOLE_MACHINE, Owner
 from connector.state.tables import leases as table

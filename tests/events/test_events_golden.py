@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company
-from connector.sandbox.message import Request
+from connector.sandbox import Company, Request
 from connector.segment.client import Segment
 from connector.segment.events import EVENTS
 from tests.events.samples import NOW, sample

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
 
-from connector.sandbox.beamer_api import said
-from connector.sandbox.message import Answer, Api, Request
+from connector.sandbox import Answer, Api, Request
+from connector.sandbox.account import said
 from connector.sandbox.segment_api import refusal
 
 Step = str | int | tuple[Any, ...] | Callable[[Request], Answer | None]

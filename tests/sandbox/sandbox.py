@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 
 from connector import sandbox as shipped
-from connector.sandbox import Company, Switches
+from connector.sandbox import Answer, Api, Company, Request, Switches
 from connector.sandbox.beamer_api import trimmed
-from connector.sandbox.message import Answer, Api, Request
 from connector.sandbox.sandbox import START
 from tests.sandbox.faults import Faults, apply, failure, redirect_target
 from tests.sandbox.served import FaultyServed

@@ -6,8 +6,8 @@ import struct
 from threading import Event
 from typing import Any
 
-from connector.sandbox.message import Answer
-from connector.sandbox.server import Handle, Handler, Served
+from connector.sandbox import Answer, Served
+from connector.sandbox.server import Handle, Handler
 from tests.sandbox.faults import Faults, faulty
 
 

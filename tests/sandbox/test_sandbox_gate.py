@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from connector.sandbox import Company, Switches
-from connector.sandbox.sandbox import environment
+from connector.sandbox import Company, Switches, environment
 from tests.sandbox import Sandbox
 
 

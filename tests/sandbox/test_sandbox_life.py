@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import STREAMS, Company
-from connector.sandbox.row import Row
+from connector.sandbox import STREAMS, Company, Row
 from tests.sandbox import Sandbox
 
 NOW = datetime(2026, 3, 1, 7, 30, tzinfo=UTC)

@@ -12,7 +12,7 @@ import httpx
 from requests import exceptions
 from segment.analytics.request import APIError
 
-from connector.sandbox.message import Request
+from connector.sandbox import Request
 from connector.sandbox.server import Handle
 from tests.sandbox.faults import Faults, FaultyAnswer, faulty
 

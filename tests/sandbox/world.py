@@ -4,8 +4,9 @@ from datetime import datetime
 from heapq import heappush
 from typing import Any
 
-from connector.sandbox.life import CURVES, HOUR, PARENTS, Curve, Happening
-from connector.sandbox.row import Row, seconds
+from connector.sandbox import Row
+from connector.sandbox.life import CURVES, PARENTS, Curve, Happening
+from connector.sandbox.row import HOUR, seconds
 from connector.sandbox.world import World
 
 # The ids of rows that a test adds start here, so that the generated rows keep theirs.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 
-from connector.sandbox.row import Row
+from connector.sandbox import Row
 from tests.simulation import oracle
 from tests.simulation.plan import MOVED, Member
 from tests.simulation.universe import Universe

@@ -5,7 +5,8 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from connector.sandbox.row import Row, iso
+from connector.sandbox import Row
+from connector.sandbox.row import iso
 from tests.sandbox import Sandbox
 from tests.simulation.plan import Plan
 

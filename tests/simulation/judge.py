@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-from connector.sandbox.row import Row
+from connector.sandbox import Row
 from tests.simulation import oracle
 from tests.simulation.chains import judge_chains
 from tests.simulation.due import Key, is_among, waiting

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from connector.sandbox.message import Api
-from connector.sandbox.row import Row
-from connector.sandbox.switches import STREAMS
+from connector.sandbox import STREAMS, Api, Row
 from connector.state import outbox
 from connector.state.ledger import Limits
 from connector.sync.planning.audit import AuditEverything

@@ -12,8 +12,7 @@ from typing import Any
 
 import httpx
 
-from connector.sandbox.message import Api, Request
-from connector.sandbox.row import Row
+from connector.sandbox import Api, Request, Row
 from tests.sandbox import Sandbox, Step
 from tests.simulation.plan import Plan
 

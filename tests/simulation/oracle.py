@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from connector.sandbox.row import Row
+from connector.sandbox import Row
 from tests.simulation.plan import Member
 
 NOBODY = ("", "undefined", "null", "none", "0", "-1")

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from connector.sandbox import Company
-from connector.sandbox.switches import STREAMS
+from connector.sandbox import STREAMS, Company
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from connector.errors import Exit
-from connector.sandbox.message import Request
-from connector.sandbox.switches import Switches
+from connector.sandbox import Request, Switches
 from connector.state.ledger import Limits
 from tests.sandbox import Sandbox
 from tests.simulation.census import Census
@@ -41,11 +40,12 @@ class Universe:
         self.disk = disk
         self.trace = trace
         self.census = Census()
-        switches = Switches(**plan.switches, lists_lag=plan.strange.lists_lag, segment_rate_limit=None)
+        switches = Switches(**plan.switches, lists_lag=plan.strange.lists_lag)
         # Nothing that is printed, and nothing that is gone through, depends on the order of a set.
         switches.may_read = {*switches.may_read}
         # Time stands still but for what advances it, and so does the limiters'.
         self.box = Sandbox(plan.company, switches=switches, now=START, limiter_clock=self._seconds)
+        self.box.segment.rate_limit = None
         self.box.monthly_limit = plan.monthly
         self.destinations = {member.name: member.destination for member in plan.members}
         self.box.segment.write_keys = {key_of(each) for each in (*self.destinations.values(), MOVED)}

@@ -65,7 +65,7 @@ def many(
     """Let them run for so long, and look into the store."""
     seen, names = Seen(), [f"c{number:03}" for number in range(connections)]
     sandbox = Sandbox(SMALL, now=datetime.now(UTC).replace(microsecond=0), speed=1.0)
-    sandbox.switches.rate_limit = sandbox.switches.segment_rate_limit = None
+    sandbox.switches.rate_limit = sandbox.segment.rate_limit = None
     keys = {f"KEY_{name}": f"beamer-key-of-{name}" for name in names}
     sandbox.more_keys.update(keys.values())
     with ExitStack() as stack:

@@ -70,7 +70,7 @@ def soak(hours: float, minutes: float, folder: Path, seed: int = 7) -> Result:
         ]
         tables = ""
         for number, box in enumerate(boxes):
-            box.switches.rate_limit = box.switches.segment_rate_limit = None
+            box.switches.rate_limit = box.segment.rate_limit = None
             troubled(box)
             served = stack.enter_context(box.serve())
             tables += TABLE.format(name=f"s{number}", beamer=served.beamer_url, segment=served.segment_url)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company
-from connector.sandbox.message import Answer, Request
+from connector.sandbox import Answer, Company, Request
 from connector.state import outbox
 from tests.harness import Rig, sandbox
 

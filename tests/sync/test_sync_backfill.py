@@ -13,9 +13,7 @@ import pytest
 from connector.beamer.streams import CATALOGUE
 from connector.clock import SystemClock
 from connector.errors import Busy
-from connector.sandbox import Company
-from connector.sandbox.message import Request
-from connector.sandbox.switches import Switches
+from connector.sandbox import Company, Request, Switches
 from connector.segment.shaping import Privacy
 from connector.state import leases, outbox, progress
 from connector.state.engine import Store

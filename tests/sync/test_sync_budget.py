@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company
-from connector.sandbox.switches import Switches
+from connector.sandbox import Company, Switches
 from connector.state import progress
 from connector.state.ledger import Limits
 from tests.harness import Rig, idle_cost, sandbox

@@ -13,8 +13,7 @@ import pytest
 from connector.beamer.pagination import Place
 from connector.domain.state import ChildState, StreamState
 from connector.errors import Transient
-from connector.sandbox import Company
-from connector.sandbox.switches import Switches
+from connector.sandbox import Company, Switches
 from connector.state import progress
 from connector.state.ledger import Limits
 from connector.sync.lists import counters, passes, shortfall

@@ -10,8 +10,7 @@ import pytest
 
 from connector.beamer.streams import CATALOGUE
 from connector.errors import NothingAllowed
-from connector.sandbox import Company
-from connector.sandbox.message import Request
+from connector.sandbox import Company, Request
 from connector.state import progress
 from tests.harness import Rig, expected, landed, sandbox
 from tests.sandbox import Sandbox

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company
-from connector.sandbox.message import Request
+from connector.sandbox import Company, Request
 from connector.state import outbox
 from tests.harness import Rig, SandboxClock, sandbox
 

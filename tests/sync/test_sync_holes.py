@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from connector.beamer.pagination import Habits, Order, Place
-from connector.sandbox import Company
-from connector.sandbox.message import Answer, Request
+from connector.sandbox import Answer, Company, Request
 from connector.state import progress
 from connector.state.ledger import Limits
 from connector.sync.fetch import failures as leaving

@@ -17,8 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from connector.beamer.streams import CATALOGUE
-from connector.sandbox import Company
-from connector.sandbox.message import Answer, Request
+from connector.sandbox import Answer, Company, Request
 from connector.state import outbox, schema
 from connector.state.engine import open_store
 from connector.sync.planning.audit import AuditEverything

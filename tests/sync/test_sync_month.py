@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from connector.reporting.quota import Quota, quota
-from connector.sandbox import Company
-from connector.sandbox.switches import Switches
+from connector.sandbox import Company, Switches
 from connector.state.ledger import Limits
 from tests.harness import Rig, expected, hold_still, landed, sandbox
 from tests.sandbox import Faults, Sandbox

@@ -12,8 +12,7 @@ import pytest
 from connector.beamer.streams import CATALOGUE
 from connector.domain.state import ChildState, StreamState
 from connector.errors import Exit
-from connector.sandbox import Company
-from connector.sandbox.message import Answer, Request
+from connector.sandbox import Answer, Company, Request
 from connector.state import backfills, progress
 from connector.state.ledger import Limits
 from connector.sync.lists import backoff

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Company
-from connector.sandbox.switches import Switches
+from connector.sandbox import Company, Switches
 from tests.harness import Rig, expected, hold_still, idle_cost, landed, sandbox
 from tests.sandbox import Sandbox
 

@@ -11,8 +11,7 @@ from connector.beamer.client import Beamer
 from connector.beamer.request import Answer
 from connector.cli.exit_codes import stopping
 from connector.clock import SystemClock, timer
-from connector.sandbox import Company
-from connector.sandbox.server import Served
+from connector.sandbox import Company, Served
 from connector.segment.client import Segment
 from connector.state.ledger import Limits
 from connector.sync.delivery import ThreadCourier

@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from connector.errors import Exit
-from connector.sandbox import Company
-from connector.sandbox.message import Answer, Request
+from connector.sandbox import Answer, Company, Request
 from connector.state import outbox, progress
 from connector.state.ledger import Limits
 from tests.harness import EVENT, ID, Rig, hold_still, landed
