@@ -257,7 +257,7 @@ def idle_cost(sandbox: Sandbox, *, segmented: bool = True) -> int:
     now = sandbox.now()
     posts = [row for row in sandbox.world.posts_shown() if row.date <= now]
     shown = [row for row in posts if segmented or not row.fields.get("filter")]
-    requests = sandbox.world.shelf("feature_requests").rows
+    requests = sandbox.world.row_list("feature_requests").rows
     return max(1, -(-len(shown) // 10)) + max(1, -(-len(requests) // 10)) + 1
 
 

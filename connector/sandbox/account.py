@@ -1,4 +1,4 @@
-"""The account at Beamer: its plan, its limits, and everything that the API's reference leaves open."""
+"""The Beamer account: its plan, its limits, and what the API reference leaves open."""
 
 import json
 from collections import Counter
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Literal
 
 from connector.sandbox.row import STREAMS, moment
-from connector.sandbox.server import Answer, Limiter, Request
+from connector.sandbox.server import Answer, RateLimiter, Request
 
 MONTHLY: dict[str, int | None] = {
     "free": 1_000,
@@ -18,17 +18,17 @@ MONTHLY: dict[str, int | None] = {
     "pro-2026": 20_000,
     "scale-2026": 100_000,
 }
-LADDER = ("free", "starter", "pro", "scale")
+PLAN_ORDER = ("free", "starter", "pro", "scale")
 
 
-def reaches(plan: str, needed: str) -> bool:
-    """Whether a plan includes what is 'only available on' another one and up."""
-    return LADDER.index(plan.split("-")[0]) >= LADDER.index(needed)
+def includes(plan: str, needed: str) -> bool:
+    """Return whether a plan includes what needs another plan or a higher one."""
+    return PLAN_ORDER.index(plan.split("-")[0]) >= PLAN_ORDER.index(needed)
 
 
 @dataclass
 class Switches:
-    """Each may be turned while the sandbox runs."""
+    """What the API reference leaves open; each value may change while the sandbox runs."""
 
     first_page: int = 0
     order: Literal["newest", "oldest", "unordered"] = "newest"
@@ -38,9 +38,9 @@ class Switches:
     counters_lag: timedelta = timedelta(0)
     counters_ignore_deletions: bool = False
     lists_lag: timedelta = timedelta(0)
-    """A child list shows a row so much later than its counter counts it."""
+    """How much later a child list shows a row than its counter counts it."""
     page_share: float = 1.0
-    """A page holds this share of the rows that it usually holds, and at least two."""
+    """The share of its usual rows that a page has; a page has at least two."""
     filters_after_page: bool = False
     unfiltered_count: bool = False
     native_types: bool = False
@@ -49,13 +49,14 @@ class Switches:
     ignore_filters_allowed: bool = True
     may_read: set[str] = field(default_factory=lambda: {*STREAMS, "users", "ping"})
     errors_count: bool = True
-    """Whether answers of 400, 403, 404, 405 and 500 count against the month."""
+    """Whether answers with status 400, 403, 404, 405 and 500 count towards the monthly limit."""
     billing_day: int = 1
     rate_limit: int | None = 30
+    """Requests per second; None turns the limit off."""
     rate_text: str = "Too many requests. Please slow down."
 
 
-TYPE = {"Content-Type": "application/json;charset=utf-8"}
+JSON_TYPE = {"Content-Type": "application/json;charset=utf-8"}
 MONTHLY_TEXT = (
     "You have reached your account's monthly requests limit. "
     "If you think this is wrong, please reach out on our Support chat."
@@ -64,13 +65,13 @@ NO_KEY = "No API key was provided."
 BAD_KEY = "The API key is invalid."
 
 
-def said(status: int, text: str) -> Answer:
-    """A bare JSON string, which is how Beamer words its errors."""
-    return Answer(status, json.dumps(text).encode(), dict(TYPE))
+def text_answer(status: int, text: str) -> Answer:
+    """Return an answer whose body is a JSON string, as Beamer's errors are."""
+    return Answer(status, json.dumps(text).encode(), dict(JSON_TYPE))
 
 
-class Gate:
-    """Keeps the account's books."""
+class Account:
+    """Checks the key and the limits, and counts the requests of each month."""
 
     def __init__(self, key: str, plan: str, switches: Switches) -> None:
         self.key = key
@@ -79,27 +80,27 @@ class Gate:
         self.switches = switches
         self.limit = MONTHLY[plan]
         self.used: Counter[str] = Counter()
-        self._limiter = Limiter()
+        self._limiter = RateLimiter()
 
     def month(self, now: float) -> str:
-        """The period of the monthly limit in which a moment lies, by its first day."""
-        at = moment(now)
-        year, month = (at.year, at.month) if at.day >= self.switches.billing_day else (at.year, at.month - 1)
-        return f"{year if month else year - 1}-{month or 12:02d}"
+        """Return the billing month in which a moment lies, as the year and month of its first day."""
+        today = moment(now)
+        month = today.month if today.day >= self.switches.billing_day else today.month - 1
+        return f"{today.year if month else today.year - 1}-{month or 12:02d}"
 
-    def refusal(self, request: Request, now: float, tick: float | None) -> Answer | None:
-        """What a request is refused with, if it is."""
+    def refusal(self, request: Request, now: float, limiter_time: float | None) -> Answer | None:
+        """Return the answer that refuses a request, or None if the request is allowed."""
         key = request.headers.get("beamer-api-key")
         if key != self.key and key not in self.more_keys:
-            return said(401, BAD_KEY if key else NO_KEY)
+            return text_answer(401, BAD_KEY if key else NO_KEY)
         limit = self.switches.rate_limit
-        if limit is not None and tick is not None and not self._limiter.take(tick, limit):
-            return said(429, self.switches.rate_text)
+        if limit is not None and limiter_time is not None and not self._limiter.take(limiter_time, limit):
+            return text_answer(429, self.switches.rate_text)
         if self.limit is not None and self.used[self.month(now)] >= self.limit:
-            return said(429, MONTHLY_TEXT)
+            return text_answer(429, MONTHLY_TEXT)
         return None
 
     def charge(self, status: int, now: float) -> None:
-        """Count a request that got through the gate."""
+        """Count a request that was not refused."""
         if status < 400 or self.switches.errors_count:
             self.used[self.month(now)] += 1

@@ -1,4 +1,4 @@
-"""Made-up people and what they write."""
+"""Made-up people, and the texts that they write."""
 
 from collections.abc import Callable
 from random import Random
@@ -14,30 +14,30 @@ LAST_NAMES = (
     "Doe", "Nguyễn", "O’Brien", "García", "Müller", "Okafor", "Sato", "Rossi", "Haddad", "Novák",
     "Иванова", "כהן", "العلي", "田中", "Van der Berg", "Smith-Jones", "Åkesson", "Silva", "Khan", "Lee",
 )  # fmt: skip
-PARTS = (
+PRODUCT_PARTS = (
     "dashboard", "export", "calendar", "search", "mobile app", "inbox", "billing page", "API", "reports",
     "onboarding", "dark mode", "integrations", "notifications", "team roles", "templates", "audit log",
 )  # fmt: skip
-TITLES = (
+POST_TITLES = (
     "New: a faster {}", "Say hello to the {} 🎉", "We fixed the {}", "{}: what changed this month",
     "Maintenance window for the {}", "Coming soon: {}", "The {} now speaks עברית", "“Smart” {} & more <beta>",
 )  # fmt: skip
-WISHES = (
+REQUEST_TITLES = (
     "Please add shortcuts to the {}", "Let us sort the {}", "Bulk edit in the {}", "{} in two languages",
     "Webhook for the {}", "Make the {} accessible ♿", "تصدير {}", "Undo in the {}",
 )  # fmt: skip
-REMARKS = (
+COMMENTS = (
     "Love this, thank you!", "Finally 🙌🏽", "This broke my {} on Safari.", "When will the {} get this too?",
     "תודה רבה, עובד מצוין", "شكرا على {} الجديد", "素晴らしい!", "meh", "👍",
     "Line one\nline two about the {}",
     "Is there an \"off\" switch for the {}?", "Works for us in the {} – saves an hour a week.", "+1", "🤷‍♀️",
 )  # fmt: skip
-VERDICTS = (
+NPS_TEXTS = (
     "Love this app!", "The {} is slow.", "Needs a better {}.", "ممتاز", "Would be a 10 with {}.", "🔥🔥🔥",
     "לא רע", "We could not work without the {}.", "Too many clicks to reach the {}.", "Good support, thanks.",
 )  # fmt: skip
-CATEGORIES = ("new", "improvement", "fix", "coming_soon", "announcement", "other")
-WISH_CATEGORIES = ("bug", "feature", "improvement", "integration")
+POST_CATEGORIES = ("new", "improvement", "fix", "coming_soon", "announcement", "other")
+REQUEST_CATEGORIES = ("bug", "feature", "improvement", "integration")
 SEGMENTS = ("admins", "beta", "enterprise;eu", "trial")
 CITIES = (("Barcelona", "Spain"), ("Lagos", "Nigeria"), ("Osaka", "Japan"), ("Haifa", "Israel"))
 ORGANIZATIONS = ("Example", "Acme", "Globex", "Initech", "שלום בע״מ")
@@ -49,18 +49,18 @@ APP = "https://app.beamer.example"
 
 
 class People:
-    """A fixed crowd; the same person always has the same name and address."""
+    """The users of the company and its team; they depend only on the seed."""
 
     def __init__(self, seed: int, count: int) -> None:
-        self.users = [self._user(Random(f"{seed}/person/{n}"), n) for n in range(count)]
-        self.team = [self._member(Random(f"{seed}/team/{n}")) for n in range(5)]
+        self.users = [self._user(Random(f"{seed}/person/{number}"), number) for number in range(count)]
+        self.team = [self._member(Random(f"{seed}/team/{number}")) for number in range(5)]
 
     @staticmethod
-    def _user(rng: Random, n: int) -> Fields:
+    def _user(rng: Random, number: int) -> Fields:
         known = rng.random() >= 0.15
-        user: Fields = {"userId": f"u{1000 + n}"} if known else dict(rng.choice(NO_ID))
+        user: Fields = {"userId": f"u{1000 + number}"} if known else dict(rng.choice(NO_ID))
         if known or rng.random() < 0.5:
-            user["userEmail"] = f"user{n}@{rng.choice(('mail', 'acme', 'globex'))}.example"
+            user["userEmail"] = f"user{number}@{rng.choice(('mail', 'acme', 'globex'))}.example"
         user["userFirstName"] = rng.choice(FIRST_NAMES)
         user["userLastName"] = rng.choice(LAST_NAMES)
         if rng.random() < 0.6:
@@ -79,12 +79,15 @@ class People:
             "internalUserLastname": rng.choice(LAST_NAMES),
         }
 
-    def listed(self, seed: int, now: float) -> list[Fields]:
-        """The rows of `/users`."""
-        return [self._listed(Random(f"{seed}/users/{n}"), user, now) for n, user in enumerate(self.users)]
+    def user_rows(self, seed: int, now: float) -> list[Fields]:
+        """Return the rows of `/users`."""
+        return [
+            self._user_row(Random(f"{seed}/users/{number}"), user, now)
+            for number, user in enumerate(self.users)
+        ]
 
     @staticmethod
-    def _listed(rng: Random, user: Fields, now: float) -> Fields:
+    def _user_row(rng: Random, user: Fields, now: float) -> Fields:
         city, country = rng.choice(CITIES)
         first = now - rng.randrange(400 * DAY)
         row = {key: value for key, value in user.items() if key != "userCustomAttributes"}
@@ -105,13 +108,13 @@ class People:
         }
 
 
-def lower_names(user: Fields) -> Fields:
-    """A user as feature requests spell it, with a lower-case n."""
+def request_author(user: Fields) -> Fields:
+    """Return a user with the field names of feature requests, as in `userFirstname`."""
     return {key.replace("Name", "name"): value for key, value in user.items()}
 
 
 class Writer:
-    """Writes the content of rows."""
+    """Writes the fields of rows; they depend only on the seed, the stream and the id."""
 
     def __init__(self, seed: int, people: People, visitors: float = 0.0) -> None:
         self.seed = seed
@@ -131,14 +134,14 @@ class Writer:
         return self._by_stream[row.stream](Random(f"{self.seed}/{row.stream}/{row.id}"), row)
 
     def _phrase(self, rng: Random, phrases: tuple[str, ...]) -> str:
-        return rng.choice(phrases).replace("{}", rng.choice(PARTS))
+        return rng.choice(phrases).replace("{}", rng.choice(PRODUCT_PARTS))
 
     def _user(self, rng: Random) -> Fields:
         return dict(rng.choice(self.people.users)) if self.people.users else {}
 
     def _post(self, rng: Random, row: Row) -> Fields:
-        title = self._phrase(rng, TITLES)
-        category = rng.choice(CATEGORIES)
+        title = self._phrase(rng, POST_TITLES)
+        category = rng.choice(POST_CATEGORIES)
         languages = ["EN", "ES", "HE"][: rng.choices((1, 2, 3), (80, 12, 8))[0]]
         fields: Fields = {
             "published": "true",
@@ -146,21 +149,21 @@ class Writer:
             "showInWidget": "true",
             "showInStandalone": "true",
             "category": category,
-            "translations": [_translation(title, tongue, category, row.id) for tongue in languages],
+            "translations": [_translation(title, language, category, row.id) for language in languages],
             "autoOpen": "false",
             "editionDate": iso(row.appears_s),
             "feedbackEnabled": "true",
             "reactionsEnabled": "true",
         }
         if rng.random() < 0.2:
-            fields |= {"dueDate": iso(row.date_s + 90 * 86_400), "boostedAnnouncement": "snippet"}
+            fields |= {"dueDate": iso(row.date_s + 90 * DAY), "boostedAnnouncement": "snippet"}
         if rng.random() < 0.1:
             fields["filterUrl"] = f"{APP}/*"
         return fields
 
     def _comment(self, rng: Random, row: Row) -> Fields:
         return {
-            "text": self._phrase(rng, REMARKS),
+            "text": self._phrase(rng, COMMENTS),
             "postTitle": _title_of(row.parent),
             **self._user(rng),
             "url": f"{APP}/inbox#comment?id={row.id}",
@@ -180,18 +183,18 @@ class Writer:
         user.pop("userCustomAttributes", None)
         return {
             "score": rng.choices(range(11), (2, 1, 1, 1, 2, 4, 6, 12, 18, 22, 31))[0],
-            "feedback": self._phrase(rng, VERDICTS) if rng.random() < 0.6 else "",
+            "feedback": self._phrase(rng, NPS_TEXTS) if rng.random() < 0.6 else "",
             **user,
-            "refUrl": f"{APP}/home?tab={rng.choice(PARTS).replace(' ', '-')}#top",
+            "refUrl": f"{APP}/home?tab={rng.choice(PRODUCT_PARTS).replace(' ', '-')}#top",
             "url": f"{APP}/nps#feedback?userId={user.get('userId') or ''}",
         }
 
     def _request(self, rng: Random, row: Row) -> Fields:
-        title = self._phrase(rng, WISHES)
-        author = rng.choice(self.people.team) if rng.random() < 0.25 else lower_names(self._user(rng))
+        title = self._phrase(rng, REQUEST_TITLES)
+        author = rng.choice(self.people.team) if rng.random() < 0.25 else request_author(self._user(rng))
         fields: Fields = {
             "visible": "false" if rng.random() < 0.1 else "true",
-            "category": rng.choice(WISH_CATEGORIES),
+            "category": rng.choice(REQUEST_CATEGORIES),
             "status": "under_review",
             "translations": [
                 {
@@ -214,14 +217,14 @@ class Writer:
         fields: Fields = {
             "visible": "false" if rng.random() < 0.08 else "true",
             "actionComment": "false",
-            "text": self._phrase(rng, REMARKS),
+            "text": self._phrase(rng, COMMENTS),
             "featureRequestTitle": _title_of(row.parent),
             **(rng.choice(self.people.team) if by_team else self._user(rng)),
             "url": f"{APP}/inbox#featureRequestComment?id={row.id}",
         }
         if rng.random() < 0.2:
             del fields["featureRequestTitle"]
-            fields["parentComment"] = self._phrase(rng, REMARKS)
+            fields["parentComment"] = self._phrase(rng, COMMENTS)
         return fields
 
     def _vote(self, rng: Random, row: Row) -> Fields:

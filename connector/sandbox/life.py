@@ -1,4 +1,4 @@
-"""Life at a made-up company: when rows appear, late or not, and when they go."""
+"""Life at a made-up company: which rows appear when, and when they change or are deleted."""
 
 from dataclasses import dataclass
 from math import exp, expm1, inf, log, log1p
@@ -11,7 +11,7 @@ from connector.sandbox.row import DAY, HOUR, Fields, Row
 
 @dataclass(frozen=True)
 class Company:
-    """What the company is like: all of its history follows from these figures."""
+    """What the company is like; these figures decide all of its history."""
 
     seed: int = 7
     posts: int = 60
@@ -26,9 +26,9 @@ class Company:
     late: float = 0.02
     deletions: float = 0.01
     hidden: float = 0.0
-    """Share of comments and reactions that no list shows, though a page may be cut around them."""
+    """The share of comments and reactions that no list shows."""
     visitors: float = 0.0
-    """Share of reactions by visitors who are not logged in, as on a public site."""
+    """The share of reactions by visitors who are not logged in, as on a public site."""
 
     @property
     def still(self) -> bool:
@@ -37,7 +37,7 @@ class Company:
 
     @classmethod
     def empty(cls, seed: int = 7) -> "Company":
-        """A company without content, to which a test adds every row by hand."""
+        """Return a company without rows."""
         return cls(seed=seed, posts=0, requests=0, days=0, activity=0.0, quiet=True)
 
 
@@ -46,7 +46,7 @@ LN2 = log(2)
 
 @dataclass(frozen=True)
 class Curve:
-    """Rows an hour at a parent of a given age: `peak` halves every `half` hours and ends at `floor`."""
+    """Rows per hour at a parent by its age: `peak` halves every `half` hours, and `floor` is added to it."""
 
     peak: float
     half: float
@@ -60,11 +60,11 @@ class Curve:
         return self.peak / self._decay * exp(-self._decay * start) * -expm1(-self._decay * (end - start))
 
     def total(self, start: float, end: float) -> float:
-        """Rows expected between two ages."""
+        """Return the mean number of rows between two ages in hours."""
         return self._burst(start, end) + self.floor * (end - start)
 
     def draw(self, rng: Random, start: float, end: float) -> float:
-        """An age at which a row arrives, given that one arrives between two ages."""
+        """Return a random age at which a row arrives, if one arrives between these two ages in hours."""
         share = rng.random()
         if rng.random() * self.total(start, end) >= self._burst(start, end):
             return start + share * (end - start)
@@ -86,8 +86,9 @@ PARENTS = {
 
 
 def poisson(rng: Random, mean: float) -> int:
-    """A Poisson number; large means are split, since exp(-mean) would vanish."""
+    """Return a random number with a Poisson distribution."""
     count = 0
+    # A large mean is split, as exp(-mean) would be zero.
     while mean > 30:
         count += poisson(rng, 30)
         mean -= 30
@@ -100,12 +101,12 @@ def poisson(rng: Random, mean: float) -> int:
     return count
 
 
-MOODS: tuple[Fields, ...] = tuple({"reaction": mood} for mood in ("positive", "neutral", "negative"))
+REACTIONS: tuple[Fields, ...] = tuple({"reaction": name} for name in ("positive", "neutral", "negative"))
 STATUSES = ("planned", "in_progress", "complete")
 
 
-class Happening(NamedTuple):
-    """Something that happens to a row at a moment; in the order of `at` and `seq`."""
+class Change(NamedTuple):
+    """A change of one row; changes are in the order of `at` and `seq`."""
 
     at: float
     seq: int
@@ -115,45 +116,47 @@ class Happening(NamedTuple):
 
 
 class Life:
-    """Generates what happens on each day from (seed, stream, day) alone."""
+    """Generates the changes of each day; they depend only on the seed, the stream and the day."""
 
-    def __init__(self, company: Company, opened: int) -> None:
+    def __init__(self, company: Company, start: int) -> None:
         self.company = company
-        self.opened = opened
+        self.start = start
         self.people = People(company.seed, company.people)
         self.write = Writer(company.seed, self.people, company.visitors)
         self._seq = 0
         self._dates: set[int] = set()
         self._parents: dict[str, list[Row]] = {"posts": [], "feature_requests": []}
         span = company.days * DAY
-        self._founding = {
-            "posts": self._moments("posts", company.posts, opened - span, opened),
-            "feature_requests": self._moments("feature_requests", company.requests, opened - span, opened),
+        self._initial = {
+            "posts": self._initial_dates("posts", company.posts, start - span, start),
+            "feature_requests": self._initial_dates(
+                "feature_requests", company.requests, start - span, start
+            ),
         }
 
-    def _moments(self, stream: str, count: int, start: int, end: int) -> list[int]:
+    def _initial_dates(self, stream: str, count: int, start: int, end: int) -> list[int]:
         rng = Random(f"{self.company.seed}/founding/{stream}")
         return sorted(rng.randrange(start, max(end, start + 1)) for _ in range(count))
 
     @property
     def first_day(self) -> int:
-        return (self.opened - self.company.days * DAY) // DAY
+        return (self.start - self.company.days * DAY) // DAY
 
-    def day(self, day: int) -> list[Happening]:
-        """All that is decided on a day, some of it for later days."""
-        events: list[Happening] = []
-        for stream, per_day in self.flat().items():
+    def day(self, day: int) -> list[Change]:
+        """Return the changes that are decided on a day; some of them happen on later days."""
+        changes: list[Change] = []
+        for stream, per_day in self.rates_per_day().items():
             rng = Random(f"{self.company.seed}/{stream}/{day}")
-            for at in self._births(rng, stream, day, per_day):
-                self._born(rng, stream, at, events)
+            for at in self._arrivals(rng, stream, day, per_day):
+                self._arrive(rng, stream, at, changes)
         for stream in CURVES:
             rng = Random(f"{self.company.seed}/{stream}/{day}")
             for parent in self._parents[PARENTS[stream]]:
-                self._children(rng, stream, parent, day, events)
-        return events
+                self._children(rng, stream, parent, day, changes)
+        return changes
 
-    def flat(self) -> dict[str, float]:
-        """Rows a day of the streams without a parent."""
+    def rates_per_day(self) -> dict[str, float]:
+        """Return the rows per day of the streams without a parent."""
         company = self.company
         return {
             "posts": company.posts_per_day * company.activity,
@@ -161,24 +164,24 @@ class Life:
             "nps": company.nps_per_day * company.activity,
         }
 
-    def _births(self, rng: Random, stream: str, day: int, per_day: float) -> list[int]:
-        drawn = sorted(day * DAY + rng.randrange(DAY) for _ in range(poisson(rng, per_day)))
-        founding = self._founding.get(stream)
-        if founding is None:
-            first = self.opened - self.company.days * DAY
-            return [at for at in drawn if at >= first]
-        return [at for at in founding if at // DAY == day] + [at for at in drawn if at > self.opened]
+    def _arrivals(self, rng: Random, stream: str, day: int, per_day: float) -> list[int]:
+        random_times = sorted(day * DAY + rng.randrange(DAY) for _ in range(poisson(rng, per_day)))
+        initial = self._initial.get(stream)
+        if initial is None:
+            first = self.start - self.company.days * DAY
+            return [at for at in random_times if at >= first]
+        return [at for at in initial if at // DAY == day] + [at for at in random_times if at > self.start]
 
-    def _born(self, rng: Random, stream: str, at: int, events: list[Happening]) -> None:
+    def _arrive(self, rng: Random, stream: str, at: int, changes: list[Change]) -> None:
         row = self._row(stream, at, at)
-        events.append(Happening(at, row.seq, "appears", row))
+        changes.append(Change(at, row.seq, "appears", row))
         if stream == "nps":
             row.text_s = at + (rng.randrange(10, 480) if rng.random() < 0.4 else 0)
             self._maybe_late(rng, row, 0)
             return
         row.appeal = rng.lognormvariate(0, 0.6) * self.company.activity
         row.starts_s = at
-        (self._post if stream == "posts" else self._request)(rng, row, events)
+        (self._set_up_post if stream == "posts" else self._set_up_request)(rng, row, changes)
         self._parents[stream].append(row)
 
     def _row(self, stream: str, at: int, date: int, parent: Row | None = None) -> Row:
@@ -189,42 +192,42 @@ class Life:
         if rng.random() < self.company.late:
             row.date_s = int(max(earliest, row.appears_s - rng.randrange(1, 72 * HOUR)))
 
-    def _post(self, rng: Random, row: Row, events: list[Happening]) -> None:
+    def _set_up_post(self, rng: Random, row: Row, changes: list[Change]) -> None:
         kind = rng.random()
         if kind < 0.06:
-            row.given = {"published": "false"}
+            row.overrides = {"published": "false"}
             row.starts_s = inf
             if rng.random() < 0.6:
                 row.starts_s = row.appears_s + int(rng.expovariate(1 / (5 * DAY)))
-                events.append(self._edit(row, row.starts_s, {"published": "true"}))
+                changes.append(self._edit(row, row.starts_s, {"published": "true"}))
         elif kind < 0.11:
             row.date_s = row.appears_s + rng.randrange(DAY, 10 * DAY)
             row.starts_s = row.date_s
         elif kind < 0.21:
-            row.given = {"filter": rng.choice(SEGMENTS)}
+            row.overrides = {"filter": rng.choice(SEGMENTS)}
         elif kind < 0.25:
-            row.given = {"pinned": "true"}
-        # A page of posts with equal dates would be no page of the real API's.
+            row.overrides = {"pinned": "true"}
+        # No two posts have the same date, as in the real API.
         while row.date_s in self._dates:
             row.date_s -= 1
         self._dates.add(row.date_s)
 
-    def _request(self, rng: Random, row: Row, events: list[Happening]) -> None:
+    def _set_up_request(self, rng: Random, row: Row, changes: list[Change]) -> None:
         at = float(row.appears_s)
         for status in STATUSES:
             at += int(rng.expovariate(1 / (20 * DAY)))
             if rng.random() < 0.3:
                 return
-            events.append(self._edit(row, at, {"status": status}))
-            note = self._row("feature_request_comments", int(at), int(at), row)
-            note.given = {"actionComment": "true", "text": f"Status changed to {status}"}
-            events.append(Happening(at, note.seq, "appears", note))
+            changes.append(self._edit(row, at, {"status": status}))
+            comment = self._row("feature_request_comments", int(at), int(at), row)
+            comment.overrides = {"actionComment": "true", "text": f"Status changed to {status}"}
+            changes.append(Change(at, comment.seq, "appears", comment))
 
-    def _edit(self, row: Row, at: float, fields: Fields) -> Happening:
+    def _edit(self, row: Row, at: float, fields: Fields) -> Change:
         self._seq += 1
-        return Happening(at, self._seq, "edited", row, fields)
+        return Change(at, self._seq, "edited", row, fields)
 
-    def _children(self, rng: Random, stream: str, parent: Row, day: int, events: list[Happening]) -> None:
+    def _children(self, rng: Random, stream: str, parent: Row, day: int, changes: list[Change]) -> None:
         curve = CURVES[stream]
         start = (max(day * DAY, parent.starts_s) - parent.starts_s) / HOUR
         end = ((day + 1) * DAY - parent.starts_s) / HOUR
@@ -234,12 +237,12 @@ class Life:
             at = int(parent.starts_s + curve.draw(rng, start, end) * HOUR)
             row = self._row(stream, at, at, parent)
             if stream == "reactions":
-                row.given = rng.choices(MOODS, (70, 18, 12))[0]
+                row.overrides = rng.choices(REACTIONS, (70, 18, 12))[0]
             self._maybe_late(rng, row, parent.starts_s)
             row.hidden = bool(self.company.hidden) and rng.random() < self.company.hidden
-            events.append(Happening(at, row.seq, "appears", row))
+            changes.append(Change(at, row.seq, "appears", row))
             if rng.random() < self.company.deletions:
                 self._seq += 1
-                events.append(
-                    Happening(at + 60 + int(rng.expovariate(1 / (2 * DAY))), self._seq, "deleted", row)
+                changes.append(
+                    Change(at + 60 + int(rng.expovariate(1 / (2 * DAY))), self._seq, "deleted", row)
                 )

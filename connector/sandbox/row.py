@@ -1,4 +1,4 @@
-"""One row of the account: when it appeared, when it says it happened, when it went."""
+"""One row of the account: its dates, its fields, and how dates are written."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,48 +20,60 @@ DAY = 86_400
 
 
 def moment(seconds: float) -> datetime:
-    """Epoch seconds as an aware time."""
+    """Return epoch seconds as a time in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def seconds(at: datetime | str) -> int:
-    """An aware time or an ISO-8601 text as whole epoch seconds."""
-    at = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+def seconds(date: datetime | str) -> int:
+    """Return a time, or a text in ISO 8601, as whole epoch seconds; UTC if it has no time zone."""
+    time = datetime.fromisoformat(date) if isinstance(date, str) else date
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
-def iso(at: float) -> str:
-    """Epoch seconds as Beamer writes dates."""
-    return moment(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+def iso(seconds: float) -> str:
+    """Return epoch seconds in the format of Beamer's dates."""
+    return moment(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """Times ending in `_s` are epoch seconds; the content is written when somebody first looks."""
+    """A row of any stream; its fields are generated when they are first read.
+
+    Names that end in `_s` are times in epoch seconds.
+    """
 
     stream: str
     seq: int
+    """Orders rows of the same date."""
     date_s: int
+    """The date that the API shows."""
     appears_s: int
+    """When the API shows the row first; later than its date if the row is late."""
     write: Callable[["Row"], Fields]
     parent: "Row | None" = None
     id: str = ""
-    given: Fields = field(default_factory=dict)
+    overrides: Fields = field(default_factory=dict)
+    """Fields that replace the generated ones."""
     deleted_s: int | None = None
     hidden: bool = False
     text_s: int = 0
+    """When an NPS response gets its text."""
     appeal: float = 0.0
+    """How many children this parent gets, as a factor."""
     starts_s: float = 0.0
+    """When this parent gets its first children."""
     reads: int = 0
+    """Views by requests without `saveViews=false`."""
     version: int = 0
+    """Changes with the fields, so that `cache` is not used any more."""
     cache: tuple[Any, bytes] | None = None
     content: Fields | None = None
 
     @property
     def fields(self) -> Fields:
-        """The row's own fields in the API's names, without id, date and counters."""
+        """The fields as the API names them, without id, date and counters."""
         if self.content is None:
-            self.content = {**self.write(self), **self.given}
+            self.content = {**self.write(self), **self.overrides}
         return self.content
 
     @property
@@ -87,6 +99,6 @@ class Row:
         return None if self.deleted_s is None else moment(self.deleted_s)
 
     def change(self, fields: Fields) -> None:
-        """Write fields over the present ones."""
+        """Change these fields."""
         self.fields.update(fields)
         self.version += 1

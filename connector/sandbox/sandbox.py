@@ -5,7 +5,7 @@ from email.utils import format_datetime
 from threading import RLock
 from time import monotonic
 
-from connector.sandbox.account import MONTHLY, Gate, Switches
+from connector.sandbox.account import MONTHLY, Account, Switches
 from connector.sandbox.beamer_api import BeamerApi
 from connector.sandbox.life import Company
 from connector.sandbox.row import moment
@@ -14,8 +14,8 @@ from connector.sandbox.server import Answer, Request, Served
 from connector.sandbox.world import World
 
 
-class Timepiece:
-    """Stands still, runs with real time, or faster."""
+class SandboxClock:
+    """A clock of `speed` sandbox seconds per real second; it does not move at speed 0."""
 
     def __init__(self, now: datetime, speed: float) -> None:
         self.speed = speed
@@ -23,9 +23,11 @@ class Timepiece:
         self._since = monotonic()
 
     def now(self) -> float:
+        """Return the time in epoch seconds."""
         return self._base + (monotonic() - self._since) * self.speed
 
     def advance(self, seconds: float) -> None:
+        """Set the clock forward."""
         self._base += seconds
 
 
@@ -33,7 +35,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Sandbox:
-    """Everything a connector needs to run against."""
+    """Both APIs, in front of one world and one clock."""
 
     world_class: type[World] = World
 
@@ -54,27 +56,27 @@ class Sandbox:
         self.world = self.world_class(company or Company(), now)
         self.segment = SegmentApi(self.write_key)
         self.lock = RLock()
-        self.gate = Gate("sandbox-key", plan, self.switches)
+        self.account = Account("sandbox-key", plan, self.switches)
         self._beamer = BeamerApi(self.world, self.switches, plan)
-        self.clock = Timepiece(now, speed)
+        self.clock = SandboxClock(now, speed)
 
     # --- time ---
 
     def now(self) -> datetime:
-        """The sandbox's own time."""
+        """Return the sandbox's time."""
         return moment(self.clock.now())
 
     def advance(self, by: timedelta) -> None:
-        """Let time pass at once."""
+        """Set the sandbox's time forward, and let happen what happens until then."""
         with self.lock:
             self.clock.advance(by.total_seconds())
             self.world.advance_to(self.clock.now())
 
+    # --- requests ---
+
     @property
     def api_key(self) -> str:
-        return self.gate.key
-
-    # --- requests ---
+        return self.account.key
 
     def serve(self, port: int = 0) -> Served:
         """Serve both APIs on loopback until closed: Beamer at `port`, Segment at the next (0: any two)."""
@@ -90,15 +92,15 @@ class Sandbox:
         return answer
 
     def answer(self, request: Request) -> Answer:
-        """Return what the API answers now."""
+        """Return the answer of the API now."""
         now, limiter_time = self.clock.now(), self.limiter_time(request)
         if request.api == "segment":
             return self.segment.answer(request, now, limiter_time)
-        refused = self.gate.refusal(request, now, limiter_time)
-        if refused:
-            return refused
+        refusal = self.account.refusal(request, now, limiter_time)
+        if refusal:
+            return refusal
         answer = self._beamer.answer(request)
-        self.gate.charge(answer.status, now)
+        self.account.charge(answer.status, now)
         return answer
 
     def limiter_time(self, request: Request) -> float | None:
@@ -107,7 +109,7 @@ class Sandbox:
 
 
 def environment(served: Served, sandbox: Sandbox) -> dict[str, str]:
-    """The connector's settings for this sandbox."""
+    """Return the connector's settings for this sandbox."""
     return {
         "BEAMER_API_KEY": sandbox.api_key,
         "BEAMER_BASE_URL": served.beamer_url,

@@ -1,4 +1,4 @@
-"""The API of Segment: takes batches, keeps what arrived."""
+"""The API of Segment: accepts batches and keeps their messages."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from connector.sandbox.row import moment
-from connector.sandbox.server import Answer, Limiter, Request
+from connector.sandbox.server import Answer, RateLimiter, Request
 
 Message = dict[str, Any]
 MESSAGE_BYTES = 32 * 1024
@@ -21,15 +21,15 @@ MEMORY_SECONDS = 24 * 3_600
 
 
 class Refused(Exception):
-    """A request that is not taken."""
+    """A request that is refused, with the status and the code of the answer."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
         self.status, self.code, self.text = status, code, text
 
 
-def opened(request: Request) -> Message:
-    """The body as an object, unpacked."""
+def body_of(request: Request) -> Message:
+    """Return the body as an object, decompressed if it is compressed."""
     data = request.body
     try:
         if request.headers.get("content-encoding", "").lower() == "gzip":
@@ -45,7 +45,7 @@ def opened(request: Request) -> Message:
 
 
 def write_key_of(request: Request, body: Message) -> str:
-    """The write key, from the header or else the body."""
+    """Return the write key from the header, or else from the body."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
@@ -58,7 +58,7 @@ def write_key_of(request: Request, body: Message) -> str:
 
 
 def messages_of(body: Message) -> list[Message]:
-    """The messages, if they keep to the limits."""
+    """Return the messages; refuse them if they exceed Segment's limits."""
     batch = body.get("batch")
     if not isinstance(batch, list) or not all(isinstance(message, dict) for message in batch):
         raise Refused(400, "invalid_request", "The batch is not a list of objects.")
@@ -70,8 +70,8 @@ def messages_of(body: Message) -> list[Message]:
     return batch
 
 
-def flaw(message: Message) -> str:
-    """Why Segment drops a message without a word."""
+def drop_reason(message: Message) -> str:
+    """Return why Segment drops a message although it answers with success; empty if it does not."""
     if not message.get("userId") and not message.get("anonymousId"):
         return "no userId or anonymousId"
     if message.get("type") == "track" and not message.get("event"):
@@ -81,13 +81,13 @@ def flaw(message: Message) -> str:
     return "messageId too long" if len(str(message.get("messageId") or "")) > 100 else ""
 
 
-TYPE = {"Content-Type": "application/json"}
+JSON_TYPE = {"Content-Type": "application/json"}
 SUCCESS = b'{"success": true}'
 
 
 @dataclass(frozen=True)
 class Landed:
-    """A message in the warehouse of a source."""
+    """A message that is stored for the source of its write key."""
 
     at: datetime
     write_key: str
@@ -96,7 +96,7 @@ class Landed:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A message that was answered with success and went nowhere."""
+    """A message that was answered with success and is not stored."""
 
     at: datetime
     write_key: str
@@ -104,13 +104,14 @@ class Dropped:
     reason: str
 
 
-def refusal(status: int, code: str, text: str) -> Answer:
+def error_answer(status: int, code: str, text: str) -> Answer:
+    """Return an error as Segment writes it."""
     body = {"success": False, "code": code, "message": text}
-    return Answer(status, json.dumps(body).encode(), dict(TYPE))
+    return Answer(status, json.dumps(body).encode(), dict(JSON_TYPE))
 
 
 class SegmentApi:
-    """Takes batches for every write key and forgets a message id after a day."""
+    """Accepts batches for every write key; a repeated message id counts as a duplicate for one day."""
 
     def __init__(self, write_key: str) -> None:
         self.write_keys = {write_key}
@@ -119,46 +120,50 @@ class SegmentApi:
         self.received: list[Message] = []
         self.landed: list[Landed] = []
         self.dropped: list[Dropped] = []
-        self.doubles: list[Message] = []
+        self.duplicates: list[Message] = []
         self._seen: OrderedDict[str, float] = OrderedDict()
-        self._limiter = Limiter()
+        self._limiter = RateLimiter()
 
     @property
     def messages(self) -> list[Message]:
-        """What lands in a warehouse, in order."""
+        """The messages that are stored, in the order in which they arrived."""
         return [landed.message for landed in self.landed]
 
-    def answer(self, request: Request, now: float, tick: float | None) -> Answer:
+    def answer(self, request: Request, now: float, limiter_time: float | None) -> Answer:
+        """Return the answer to a request, and store its messages if it is accepted."""
         if not request.path.rstrip("/").endswith("/v1/batch"):
-            return refusal(404, "not_found", "Not found.")
+            return error_answer(404, "not_found", "Not found.")
         if request.method != "POST":
-            return refusal(405, "method_not_allowed", "This method is not allowed.")
+            return error_answer(405, "method_not_allowed", "This method is not allowed.")
         try:
-            body = opened(request)
+            body = body_of(request)
             write_key, batch = write_key_of(request, body), messages_of(body)
         except Refused as refused:
-            return refusal(refused.status, refused.code, refused.text)
-        limit = self.rate_limit
-        if limit is not None and tick is not None and not self._limiter.take(tick, limit, len(batch)):
-            answer = refusal(429, "rate_limited", "Too many events.")
+            return error_answer(refused.status, refused.code, refused.text)
+        if not self._is_allowed(len(batch), limiter_time):
+            answer = error_answer(429, "rate_limited", "Too many events.")
             answer.headers["Retry-After"] = "1"
             return answer
         for message in batch:
-            self._take(write_key, message, now)
-        return Answer(200, SUCCESS, dict(TYPE))
+            self._store(write_key, message, now)
+        return Answer(200, SUCCESS, dict(JSON_TYPE))
 
-    def _take(self, write_key: str, message: Message, now: float) -> None:
+    def _is_allowed(self, events: int, limiter_time: float | None) -> bool:
+        if self.rate_limit is None or limiter_time is None:
+            return True
+        return self._limiter.take(limiter_time, self.rate_limit, events)
+
+    def _store(self, write_key: str, message: Message, now: float) -> None:
         self.received.append(message)
-        reason = "unknown write key" if write_key not in self.write_keys else flaw(message)
+        reason = "unknown write key" if write_key not in self.write_keys else drop_reason(message)
         if reason:
             self.dropped.append(Dropped(moment(now), write_key, message, reason))
             return
-        horizon = now - MEMORY_SECONDS
-        while self._seen and next(iter(self._seen.values())) <= horizon:
+        while self._seen and next(iter(self._seen.values())) <= now - MEMORY_SECONDS:
             self._seen.popitem(last=False)
         message_id = str(message.get("messageId") or uuid4())
         if message_id in self._seen:
-            self.doubles.append(message)
+            self.duplicates.append(message)
             return
         self._seen[message_id] = now
         self.landed.append(Landed(moment(now), write_key, message))

@@ -1,4 +1,4 @@
-"""Requests, answers, a rate limiter, and both APIs on loopback."""
+"""Requests, answers, rate limits, and two HTTP servers on loopback."""
 
 import socket
 from collections import deque
@@ -16,10 +16,10 @@ Api = Literal["beamer", "segment"]
 
 @dataclass(frozen=True)
 class Request:
-    """One request as either API sees it; header names are in lower case.
+    """One request to either API; header names are in lower case.
 
-    `arrived`: seconds of a monotonic clock, if it came over a socket. The rate limits count from this moment,
-    not from when the answer is worked out.
+    `arrived` is in seconds of a monotonic clock, if the request came over a socket. The rate limits count
+    from this time, as the answer may have to wait for others.
     """
 
     api: Api
@@ -40,21 +40,24 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Limiter:
-    """A sliding window; what is refused does not count."""
+class RateLimiter:
+    """Limits what happens within any second; what it refuses does not count."""
 
     def __init__(self) -> None:
-        self._taken: deque[tuple[float, int]] = deque()
-        self._sum = 0
+        self._allowed: deque[tuple[float, int]] = deque()
+        self._total = 0
 
-    def take(self, at: float, limit: int, count: int = 1) -> bool:
-        """Whether `count` more fit into the second that ends now; one alone always fits."""
-        while self._taken and (self._taken[0][0] <= at - 1 or self._taken[0][0] > at):
-            self._sum -= self._taken.popleft()[1]
-        if self._taken and self._sum + count > limit:
+    def take(self, now: float, limit: int, count: int = 1) -> bool:
+        """Return whether `count` more fit into the second that ends now, and count them if they do.
+
+        The first request of a second always fits.
+        """
+        while self._allowed and (self._allowed[0][0] <= now - 1 or self._allowed[0][0] > now):
+            self._total -= self._allowed.popleft()[1]
+        if self._allowed and self._total + count > limit:
             return False
-        self._taken.append((at, count))
-        self._sum += count
+        self._allowed.append((now, count))
+        self._total += count
         return True
 
 
@@ -67,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # one packet an answer
+    wbufsize = -1  # one packet per answer
     timeout = 60
 
     def __init__(self, served: "Served", api: Api, *args: Any) -> None:
@@ -100,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the sandbox keeps its own log."""
+        """Print nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -121,11 +124,11 @@ class _Server(ThreadingHTTPServer):
         super().close_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
+        """Print nothing: a client that closes its connection is no error."""
 
 
 class Served:
-    """Two servers in threads; a context manager."""
+    """The servers of both APIs, in threads; a context manager that stops them."""
 
     def __init__(self, handle: Handle, port: int = 0) -> None:
         self.handle = handle
@@ -134,17 +137,17 @@ class Served:
         self.segment_url = f"http://{HOST}:{self._servers[1].server_port}"
 
     def handler(self, api: Api, *args: Any) -> Handler:
-        """Answer one connection; a subclass may answer in another way."""
+        """Return what answers one connection; a subclass may answer in another way."""
         return Handler(self, api, *args)
 
     def _start(self, api: Api, port: int) -> _Server:
         server = _Server((HOST, port), partial(self.handler, api))
-        # The short poll lets close() return at once.
+        # The short interval lets close() return at once.
         Thread(target=server.serve_forever, args=(0.02,), daemon=True, name=f"sandbox-{api}").start()
         return server
 
     def close(self) -> None:
-        """Stop both servers and cut what is still open."""
+        """Stop both servers and close the connections that are still open."""
         for server in self._servers:
             server.shutdown()
             server.server_close()

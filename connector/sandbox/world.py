@@ -1,4 +1,4 @@
-"""The world of the sandbox: rows in lists, their counters, as time goes by."""
+"""The world of the sandbox: its rows in lists, and their counters, at the present time."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
@@ -8,33 +8,33 @@ from hashlib import blake2b
 from heapq import heapify, heappop
 from typing import Any, overload
 
-from connector.sandbox.life import Company, Happening, Life
+from connector.sandbox.life import Change, Company, Life
 from connector.sandbox.row import DAY, STREAMS, Fields, Row, seconds
 
 
-class Tally:
-    """Counts by the moments at which children came and went."""
+class ChildCounter:
+    """Counts the children of a parent, as of any time."""
 
     def __init__(self) -> None:
-        self._came: list[float] = []
-        self._went: list[float] = []
+        self._added: list[float] = []
+        self._removed: list[float] = []
 
-    def came(self, at: float) -> None:
-        insort(self._came, at)
+    def add(self, time: float) -> None:
+        insort(self._added, time)
 
-    def went(self, at: float) -> None:
-        insort(self._went, at)
+    def remove(self, time: float) -> None:
+        insort(self._removed, time)
 
-    def at(self, moment: float, *, ignore_deletions: bool = False) -> int:
-        """The count as it stood at a moment."""
-        gone = 0 if ignore_deletions else bisect_right(self._went, moment)
-        return bisect_right(self._came, moment) - gone
+    def at(self, time: float, *, ignore_deletions: bool = False) -> int:
+        """Return the count as it was at a time."""
+        removed = 0 if ignore_deletions else bisect_right(self._removed, time)
+        return bisect_right(self._added, time) - removed
 
 
 def counters_of(row: Row) -> tuple[str, ...]:
-    """The counters of its parent that a row moves."""
+    """Return the names of its parent's counters that count this row."""
     if row.stream == "reactions":
-        return (f"{row.given.get('reaction', 'positive')}Reactions",)
+        return (f"{row.overrides.get('reaction', 'positive')}Reactions",)
     return {
         "comments": ("feedbacks",),
         "feature_request_comments": ("commentsCount",),
@@ -42,15 +42,12 @@ def counters_of(row: Row) -> tuple[str, ...]:
     }.get(row.stream, ())
 
 
-Key = tuple[int, int]
-
-
-def _key(row: Row) -> Key:
+def _sort_key(row: Row) -> tuple[int, int]:
     return (row.date_s, row.seq)
 
 
-class Newest(Sequence[Row]):
-    """A span of a shelf read backwards without copying it."""
+class NewestFirst(Sequence[Row]):
+    """Part of a list in reverse order, without a copy."""
 
     def __init__(self, rows: list[Row], low: int, high: int) -> None:
         self._rows = rows
@@ -69,52 +66,50 @@ class Newest(Sequence[Row]):
         return self._rows[self._positions[index]]
 
 
-class Shelf:
-    """Pages are slices: a page costs the same however long the list is."""
+class RowList:
+    """One list of the API, in the order of its dates; a page costs the same at any length of the list."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self._cache: dict[Any, list[Row]] = {}
 
-    def put(self, row: Row) -> None:
-        insort(self.rows, row, key=_key)
+    def add(self, row: Row) -> None:
+        insort(self.rows, row, key=_sort_key)
         self._cache.clear()
 
-    def take(self, row: Row) -> None:
-        del self.rows[bisect_left(self.rows, _key(row), key=_key)]
+    def remove(self, row: Row) -> None:
+        del self.rows[bisect_left(self.rows, _sort_key(row), key=_sort_key)]
         self._cache.clear()
 
-    def touch(self) -> None:
-        """Forget listings: a row's fields have changed."""
+    def clear_cache(self) -> None:
+        """Forget the filtered lists, as the fields of a row have changed."""
         self._cache.clear()
 
     def span(
         self, after: float, before: float, *, from_inclusive: bool, to_inclusive: bool
     ) -> tuple[int, int]:
-        """The positions of the rows between two dates."""
-        start, end = (
-            (bisect_left if from_inclusive else bisect_right),
-            (bisect_right if to_inclusive else bisect_left),
-        )
-        low = start(self.rows, after, key=lambda row: row.date_s)
-        return low, max(low, end(self.rows, before, key=lambda row: row.date_s))
+        """Return the positions of the rows between two dates: the first, and the one after the last."""
+        bisect_after = bisect_left if from_inclusive else bisect_right
+        bisect_before = bisect_right if to_inclusive else bisect_left
+        low = bisect_after(self.rows, after, key=lambda row: row.date_s)
+        return low, max(low, bisect_before(self.rows, before, key=lambda row: row.date_s))
 
     def ordered(self, span: tuple[int, int], order: str, pinned_first: bool) -> Sequence[Row]:
-        """The rows of a span in the order of a list."""
+        """Return the rows at these positions in the order of the API."""
         if order == "newest" and not pinned_first:
-            return Newest(self.rows, *span)
+            return NewestFirst(self.rows, *span)
         key = (span, order, pinned_first)
         if key not in self._cache:
-            self._remember(key, _sorted(self.rows[slice(*span)], order, pinned_first))
+            self._store(key, _sorted(self.rows[slice(*span)], order, pinned_first))
         return self._cache[key]
 
-    def kept(self, key: Any, rows: Sequence[Row], keep: Callable[[Row], bool]) -> Sequence[Row]:
-        """The rows that pass a filter, remembered under its key."""
+    def filtered(self, key: Any, rows: Sequence[Row], keep: Callable[[Row], bool]) -> Sequence[Row]:
+        """Return the rows that pass a filter; the result is cached under `key`."""
         if key not in self._cache:
-            self._remember(key, [row for row in rows if keep(row)])
+            self._store(key, [row for row in rows if keep(row)])
         return self._cache[key]
 
-    def _remember(self, key: Any, rows: list[Row]) -> None:
+    def _store(self, key: Any, rows: list[Row]) -> None:
         if len(self._cache) > 32:
             self._cache.clear()
         self._cache[key] = rows
@@ -141,118 +136,119 @@ FIRST_ID = {
 }
 
 
-class Numbers:
-    """Hands out ids."""
+class Ids:
+    """Gives rows their ids."""
 
     def __init__(self, seed: int) -> None:
         self._prefix = f"{seed % 65536:04x}"
-        self._given: Counter[tuple[str, int]] = Counter()
+        self._counts: Counter[tuple[str, int]] = Counter()
 
     def give(self, row: Row, base: int | None = None) -> None:
         """Give a row the next id of its stream, counted from `base` if it has a range of its own."""
         base = FIRST_ID[row.stream] if base is None else base
-        self._given[row.stream, base] += 1
-        number = base + self._given[row.stream, base]
+        self._counts[row.stream, base] += 1
+        number = base + self._counts[row.stream, base]
         row.id = f"{row.appears_s:08x}{self._prefix}{number:012x}" if row.stream == "nps" else str(number)
 
     def total(self) -> int:
-        """Return how many ids are given."""
-        return self._given.total()
+        """Return the number of ids so far."""
+        return self._counts.total()
 
 
 class World:
-    """Follows from the company and the time alone."""
+    """All rows of the account; they depend only on the company and the time."""
 
     def __init__(self, company: Company, now: datetime) -> None:
-        self.opened = seconds(now)
+        self.start = seconds(now)
         self.company = company
-        self.life = Life(company, self.opened)
+        self.life = Life(company, self.start)
         self.now = float(self.life.first_day * DAY)
         self.views_counted = 0
-        self.hides = company.hidden > 0
-        self._pending: list[Happening] = []
-        self._day = self.life.first_day
-        self._numbers = Numbers(company.seed)
-        self._shelves: dict[tuple[str, str | None], Shelf] = {}
-        self._tallies: dict[tuple[str, str | None], Tally] = defaultdict(Tally)
-        self._ever: dict[str, dict[str, Row]] = {stream: {} for stream in STREAMS}
-        self.advance_to(self.opened)
+        self.has_hidden = company.hidden > 0
+        self._pending: list[Change] = []
+        self._next_day = self.life.first_day
+        self._ids = Ids(company.seed)
+        self._lists: dict[tuple[str, str | None], RowList] = {}
+        self._counters: dict[tuple[str, str | None], ChildCounter] = defaultdict(ChildCounter)
+        self._by_id: dict[str, dict[str, Row]] = {stream: {} for stream in STREAMS}
+        self.advance_to(self.start)
         if company.still:
             self._pending.clear()
 
     # --- time ---
 
     def advance_to(self, now: float) -> None:
-        """Let happen what happens until then."""
+        """Set the time of the world, and apply all changes until then."""
         if now <= self.now:
             return
-        still = self.company.still and self.now >= self.opened
-        while not still and self._day * DAY <= now:
-            self._pending += self.life.day(self._day)
+        still = self.company.still and self.now >= self.start
+        while not still and self._next_day * DAY <= now:
+            self._pending += self.life.day(self._next_day)
             heapify(self._pending)
-            self._day += 1
-            self._live_until(min(now, self._day * DAY))
-        self._live_until(now)
+            self._next_day += 1
+            self._apply_until(min(now, self._next_day * DAY))
+        self._apply_until(now)
         self.now = now
 
-    def _live_until(self, now: float) -> None:
+    def _apply_until(self, now: float) -> None:
         while self._pending and self._pending[0].at <= now:
-            event = heappop(self._pending)
-            self.now = max(self.now, event.at)
-            self._happen(event)
+            change = heappop(self._pending)
+            self.now = max(self.now, change.at)
+            self._apply(change)
 
-    def _happen(self, event: Happening) -> None:
-        row = event.row
-        if event.kind == "appears":
+    def _apply(self, change: Change) -> None:
+        row = change.row
+        if change.kind == "appears":
             if not row.id:
-                self._numbers.give(row)
+                self._ids.give(row)
             self._show(row)
-        elif row.id and event.kind == "deleted":
+        elif row.id and change.kind == "deleted":
             self._hide(row)
         elif row.id:
-            row.change(event.fields or {})
-            self._shelf_of(row).touch()
+            row.change(change.fields or {})
+            self._list_of(row).clear_cache()
 
     def _show(self, row: Row) -> None:
-        self._ever[row.stream][row.id] = row
-        self._shelf_of(row).put(row)
-        for tally in self._tallies_of(row):
-            tally.came(row.appears_s)
+        self._by_id[row.stream][row.id] = row
+        self._list_of(row).add(row)
+        for counter in self._counters_of(row):
+            counter.add(row.appears_s)
 
     def _hide(self, row: Row) -> None:
         if row.deleted_s is not None:
             return
-        self._shelf_of(row).take(row)
+        self._list_of(row).remove(row)
         row.deleted_s = int(self.now)
-        for tally in self._tallies_of(row):
-            tally.went(self.now)
+        for counter in self._counters_of(row):
+            counter.remove(self.now)
 
-    def _tallies_of(self, row: Row) -> list[Tally]:
-        return [self._tallies[counter, row.parent_id] for counter in counters_of(row)]
+    def _counters_of(self, row: Row) -> list[ChildCounter]:
+        return [self._counters[name, row.parent_id] for name in counters_of(row)]
 
     # --- reading ---
 
-    def _shelf_of(self, row: Row) -> Shelf:
-        return self._shelves.setdefault((row.stream, row.parent_id), Shelf())
+    def _list_of(self, row: Row) -> RowList:
+        return self._lists.setdefault((row.stream, row.parent_id), RowList())
 
-    def shelf(self, stream: str, parent_id: str | None = None) -> Shelf:
-        """The list of a stream as it is shown now."""
-        return self._shelves.get((stream, parent_id)) or Shelf()
+    def row_list(self, stream: str, parent_id: str | None = None) -> RowList:
+        """Return the list that the API shows now."""
+        return self._lists.get((stream, parent_id)) or RowList()
 
     def find(self, stream: str, row_id: str) -> Row | None:
-        """A row that is shown now."""
-        row = self._ever[stream].get(row_id)
+        """Return a row that the API shows now."""
+        row = self._by_id[stream].get(row_id)
         return row if row and row.deleted_s is None else None
 
     def users(self) -> list[Fields]:
-        """The rows of `/users`."""
-        return self.life.people.listed(self.company.seed, self.opened)
+        """Return the rows of `/users`."""
+        return self.life.people.user_rows(self.company.seed, self.start)
 
-    def tally(self, counter: str, parent_id: str | None) -> Tally | None:
-        return self._tallies.get((counter, parent_id))
+    def counter(self, name: str, parent_id: str | None) -> ChildCounter | None:
+        """Return a counter of a parent; None before its first child."""
+        return self._counters.get((name, parent_id))
 
     def count_view(self, row: Row) -> None:
-        """A post was read without `saveViews=false`."""
+        """Count a view of a post by a request without `saveViews=false`."""
         row.reads += 1
         row.version += 1
         self.views_counted += 1

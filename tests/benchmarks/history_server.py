@@ -80,7 +80,7 @@ def seen(sandbox: Sandbox) -> dict[str, object]:
         ),
         "events": len(sandbox.segment.messages),
         "ids": len({message["messageId"] for message in sandbox.segment.messages}),
-        "doubles": len(sandbox.segment.doubles),
+        "doubles": len(sandbox.segment.duplicates),
     }
 
 

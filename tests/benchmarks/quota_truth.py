@@ -38,10 +38,10 @@ class Truth:
     def __init__(self, world: World) -> None:
         self._world = world
         self._sent = shares_sent(world)
-        self._parents = {stream: world._ever[stream] for stream in ("posts", "feature_requests")}
+        self._parents = {stream: world._by_id[stream] for stream in ("posts", "feature_requests")}
 
     def births(self, stream: Stream) -> float:
-        return self._world.life.flat()[stream.name] / 24
+        return self._world.life.rates_per_day()[stream.name] / 24
 
     def sent(self, stream: Stream) -> float:
         return self._sent.get(stream.name, 1.0)

@@ -49,7 +49,7 @@ def days(folder: Path, account: Account, method: str, length: timedelta, **optio
 def test_delays_are_those_reckoned_by_hand(method: str, tmp_path: Path) -> None:
     with days(tmp_path, STILL, method, 2 * DAY) as month:
         world, since = month.sandbox.world, month.since
-        post = world.shelf("posts").rows[0].id
+        post = world.row_list("posts").rows[0].id
 
         def comes(hours: float, stream: str = "comments", **fields: Any) -> str:
             parent = None if stream == "nps" else post
@@ -96,7 +96,7 @@ def test_delays_are_those_reckoned_by_hand(method: str, tmp_path: Path) -> None:
 def test_a_row_undelivered_from_before_is_behind(tmp_path: Path) -> None:
     with days(tmp_path, STILL, "planner", timedelta(0)) as month:
         world = month.sandbox.world
-        world.add("comments", world.shelf("posts").rows[0].id, userId="u7")
+        world.add("comments", world.row_list("posts").rows[0].id, userId="u7")
         before = month.behind()
         month.sandbox.advance(HOUR)
         month.since += HOUR

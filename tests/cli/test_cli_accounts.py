@@ -392,7 +392,7 @@ def test_ids_alone_do_not_make_an_account(places: Callable[..., Place], database
     place = places(bolt=dataclasses.replace(BOLT, days=SMALL.days + 7))
     desk = Desk(place, database_url)
     assert desk.sync()["exit"] == 0
-    ids = [{row.id for row in box.world.shelf("posts").rows} for box in (place.acme, place.bolt)]
+    ids = [{row.id for row in box.world.row_list("posts").rows} for box in (place.acme, place.bolt)]
     assert ids[0] & ids[1]
     assert desk.sync(BEAMER_API_KEY=FOREIGN)["exit"] == 78
 

@@ -12,8 +12,8 @@ from tests.sandbox import Sandbox
 
 def cancel_out(box: Sandbox) -> str:
     """In a list of comments one goes and another comes: its counter stands where it stood."""
-    post = next(each for each in box.world.posts_shown() if box.world.shelf("comments", each.id).rows)
-    box.world.delete("comments", box.world.shelf("comments", post.id).rows[0].id)
+    post = next(each for each in box.world.posts_shown() if box.world.row_list("comments", each.id).rows)
+    box.world.delete("comments", box.world.row_list("comments", post.id).rows[0].id)
     return box.world.add("comments", post.id, userId="u-1")
 
 

@@ -35,7 +35,7 @@ def test_killed_while_delivering(machine: Machine, batches: int) -> None:
 def test_killed_before_segment_has_answered(on_either: Machine) -> None:
     on_either.sandbox.faults.script("segment", ["hang"])
     crash_and_go_on(on_either, 1, "segment")
-    assert on_either.sandbox.segment.doubles
+    assert on_either.sandbox.segment.duplicates
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from connector.sandbox import Request
-from connector.sandbox.segment_api import opened
+from connector.sandbox.segment_api import body_of
 from tests.cli.process import ROOT, Machine
 
 # Each of these is a handful of processes.
@@ -93,7 +93,7 @@ def refuse(machine: Machine, word: str) -> None:
     """Let Segment refuse every batch with a message of this kind in it."""
 
     def refused(request: Request) -> bool:
-        return request.api == "segment" and word in json.dumps(opened(request))
+        return request.api == "segment" and word in json.dumps(body_of(request))
 
     machine.sandbox.faults.on(
         refused, [("answer", 400, '{"success": false, "message": "too large"}', {})] * 500

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from connector.sandbox import Answer
-from connector.sandbox.segment_api import opened
+from connector.sandbox.segment_api import body_of
 from tests.cli.conftest import Make
 from tests.cli.process import SMALL, Ended, Machine, made_up
 from tests.sandbox import Sandbox, Step
@@ -79,7 +79,7 @@ SEGMENT: list[Step] = [("answer", 400, '{"message": "bad"}', {}), "html_200", "r
 def said_back(status: int) -> Step:
     """Segment quotes what it refuses."""
     return lambda request: Answer(
-        status, json.dumps({"code": "bad", "message": str(opened(request))}).encode()
+        status, json.dumps({"code": "bad", "message": str(body_of(request))}).encode()
     )
 
 

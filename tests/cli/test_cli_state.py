@@ -52,7 +52,7 @@ def test_a_store_moves_to_postgresql_and_back(
     )["finished_at"]:
         pass
     unlimited.all_there_once()
-    assert not unlimited.sandbox.segment.doubles
+    assert not unlimited.sandbox.segment.duplicates
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "longer", "other", "empty", "not there"])

@@ -45,5 +45,5 @@ def test_while_delivering(on_either: Machine, number: signal.Signals) -> None:
     machine.sandbox.faults.clear()
     again = machine.run("sync", "--output", "json")
     assert (again.code, again.connection["sent"] >= waiting) == (0, True)
-    assert not machine.sandbox.segment.doubles
+    assert not machine.sandbox.segment.duplicates
     machine.all_there_once()

@@ -19,7 +19,7 @@ def test_every_event_of_the_demo_fits_its_schema(tmp_path: Path) -> None:
     rig.privacy = Privacy(anonymous="send", traits="all", trait_attributes=("organization", "age"))
     rig.sync()
     box.advance(timedelta(hours=26))
-    for request in box.world.shelf("feature_requests").rows:
+    for request in box.world.row_list("feature_requests").rows:
         box.world.set("feature_requests", request.id, status="declined")
     rig.sync()
     rig.sync()

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any, Literal
 
 from connector.sandbox import Answer, Api, Request
-from connector.sandbox.account import said
-from connector.sandbox.segment_api import refusal
+from connector.sandbox.account import text_answer
+from connector.sandbox.segment_api import error_answer
 
 Step = str | int | tuple[Any, ...] | Callable[[Request], Answer | None]
 Predicate = Callable[[Request], bool]
@@ -185,8 +185,10 @@ _INSTEAD: dict[str, Callable[[Request], FaultyAnswer]] = {
 def failure(api: Api, status: int) -> Answer:
     """Return a failure in the API's own words."""
     if api == "beamer":
-        return said(status, "Something went wrong on our side." if status >= 500 else f"Error {status}.")
-    answer = refusal(status, "error", f"Error {status}.")
+        return text_answer(
+            status, "Something went wrong on our side." if status >= 500 else f"Error {status}."
+        )
+    answer = error_answer(status, "error", f"Error {status}.")
     if status == 429:
         answer.headers["Retry-After"] = "1"
     return answer

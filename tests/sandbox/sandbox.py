@@ -10,7 +10,7 @@ import httpx
 
 from connector import sandbox as shipped
 from connector.sandbox import Answer, Api, Company, Request, Switches
-from connector.sandbox.beamer_api import trimmed
+from connector.sandbox.beamer_api import api_path
 from connector.sandbox.sandbox import START
 from tests.sandbox.faults import Faults, apply, failure, redirect_target
 from tests.sandbox.served import FaultyServed
@@ -77,7 +77,7 @@ class Sandbox(shipped.Sandbox):
         with self.lock:
             now = self.now()
             answer = super().handle(request)
-            path = trimmed(request.path) if request.api == "beamer" else request.path
+            path = api_path(request.path) if request.api == "beamer" else request.path
             self.requests.append(
                 RequestSeen(now, request.api, request.method, path, dict(request.params), answer.status)
             )
@@ -100,14 +100,14 @@ class Sandbox(shipped.Sandbox):
         answer = failure(request.api, status)
         if request.api == "segment":
             return answer
-        refused = self.gate.refusal(request, self.clock.now(), self.limiter_time(request))
+        refused = self.account.refusal(request, self.clock.now(), self.limiter_time(request))
         if refused or status in (401, 429):
             return refused or answer
-        self.gate.charge(status, self.clock.now())
+        self.account.charge(status, self.clock.now())
         return answer
 
     def limiter_time(self, request: Request) -> float | None:
-        """Return seconds for rate limiters; None turns them off while the sandbox's time stands still."""
+        """Return seconds for rate limiters; None turns them off while the sandbox clock does not move."""
         if self.limiter_clock:
             return self.limiter_clock()
         if request.arrived is not None:
@@ -118,16 +118,16 @@ class Sandbox(shipped.Sandbox):
 
     @property
     def api_key(self) -> str:
-        return self.gate.key
+        return self.account.key
 
     @api_key.setter
     def api_key(self, key: str) -> None:
-        self.gate.key = key
+        self.account.key = key
 
     @property
     def more_keys(self) -> set[str]:
         """Other keys of the same account."""
-        return self.gate.more_keys
+        return self.account.more_keys
 
     @property
     def spent(self) -> int:
@@ -136,22 +136,22 @@ class Sandbox(shipped.Sandbox):
 
     @property
     def monthly_used(self) -> int:
-        """What Beamer has counted this month; set it to stand for other tools on the account."""
-        return self.gate.used[self._month]
+        """The requests that Beamer counted this month; set it as if other tools had sent some."""
+        return self.account.used[self._month]
 
     @monthly_used.setter
     def monthly_used(self, used: int) -> None:
         self._used_by_others[self._month] += used - self.monthly_used
-        self.gate.used[self._month] = used
+        self.account.used[self._month] = used
 
     @property
     def _month(self) -> str:
-        return self.gate.month(self.clock.now())
+        return self.account.month(self.clock.now())
 
     @property
     def monthly_limit(self) -> int | None:
-        return self.gate.limit
+        return self.account.limit
 
     @monthly_limit.setter
     def monthly_limit(self, limit: int | None) -> None:
-        self.gate.limit = limit
+        self.account.limit = limit

@@ -39,7 +39,7 @@ def test_doubles_are_dropped_for_a_day_and_across_sources(sandbox: Sandbox) -> N
     send(sandbox, track("a"))
     send(sandbox, track("a"), key="other")
     assert (len(sandbox.segment.messages), len(sandbox.segment.received)) == (1, 2)
-    assert len(sandbox.segment.doubles) == 1
+    assert len(sandbox.segment.duplicates) == 1
     sandbox.advance(timedelta(hours=23, minutes=59))
     send(sandbox, track("a"))
     assert len(sandbox.segment.messages) == 1

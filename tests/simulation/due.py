@@ -76,7 +76,7 @@ def _sent(universe: Universe, member: Member, now: datetime, *, parents: bool) -
     for stream in member.streams:
         if stream not in universe.box.switches.may_read:
             continue
-        for row in universe.box.world._ever[stream].values():
+        for row in universe.box.world._by_id[stream].values():
             if row.deleted_s is not None or row.hidden or row.appears > now:
                 continue
             if (stream, row.id) in universe.happenings.unusable:
@@ -106,7 +106,7 @@ def _shown(universe: Universe, parent: Row, member: Member, now: datetime, *, pa
 
 
 def _only_by_audit(universe: Universe, row: Row, member: Member) -> bool:
-    others = universe.box.world._ever[row.stream].values()
+    others = universe.box.world._by_id[row.stream].values()
     if row.stream == "nps":
         # There is no counter: what comes behind the lookback is found by counting.
         newest = max((each.date for each in others if each.appears < row.appears), default=row.date)

@@ -72,7 +72,7 @@ class Happenings:
             stream, parent = NAMES[found[1], found[3]], found[2]
             if self._box.world.find(PARENT[stream], parent) is None:
                 return "nothing, as the list is gone"
-        rows = self._box.world.shelf(stream, parent).rows
+        rows = self._box.world.row_list(stream, parent).rows
         if rows and self._rng.random() < 0.5:
             row = self._rng.choice((rows[-1], rows[0], self._rng.choice(rows)))
             self._remove(row)
@@ -92,7 +92,9 @@ class Happenings:
         stream = self._rng.choice((*PARENT, "nps", "nps"))
         if stream == "nps":
             return stream, None
-        parents = [row for row in self._box.world.shelf(PARENT[stream]).rows if row.date <= self._box.now()]
+        parents = [
+            row for row in self._box.world.row_list(PARENT[stream]).rows if row.date <= self._box.now()
+        ]
         return (stream, self._rng.choice(parents[-8:]).id) if parents else None
 
     def _add(self, stream: str, parent: str | None, **fields: Any) -> str:
@@ -101,7 +103,7 @@ class Happenings:
         return self._box.world.add(stream, parent, **fields)
 
     def _free_second(self, stream: str) -> str:
-        taken = {row.date_s for row in self._box.world.shelf(stream).rows}
+        taken = {row.date_s for row in self._box.world.row_list(stream).rows}
         at = int(self._box.now().timestamp())
         while at in taken:
             at -= 1
@@ -116,7 +118,7 @@ class Happenings:
         if (place := self._place()) is None:
             return "nothing"
         stream, parent = place
-        rows = self._box.world.shelf(stream, parent).rows
+        rows = self._box.world.row_list(stream, parent).rows
         lookback = min(member.lookback for member in self._plan.members)
         newest = rows[-1].date if rows else self._box.now()
         oldest = newest - lookback * self._rng.choice((0.0, 0.5, 0.9, 1.0))
@@ -165,7 +167,7 @@ class Happenings:
 
     def _swap(self) -> str:
         """A row goes and another comes: no counter moves."""
-        if (place := self._place()) is None or not (rows := self._box.world.shelf(*place).rows):
+        if (place := self._place()) is None or not (rows := self._box.world.row_list(*place).rows):
             return "nothing"
         gone = self._rng.choice(rows)
         fields = {"reaction": gone.fields["reaction"]} if gone.stream == "reactions" else {}
@@ -185,7 +187,7 @@ class Happenings:
     def _post(self) -> str:
         stream = self._rng.choice(("posts", "feature_requests"))
         if self._rng.random() < 0.3:
-            rows = self._box.world.shelf(stream).rows
+            rows = self._box.world.row_list(stream).rows
             taken = {row.date_s for row in rows}
             at = int(self._box.now().timestamp()) - self._rng.randrange(1, 86_400)
             while at in taken:

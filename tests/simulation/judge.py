@@ -83,7 +83,7 @@ class Judge:
         self._compare(message, oracle.expected(row, member, destination, STATUSES), member, row)
 
     def row(self, stream: str, row_id: str) -> Row | None:
-        return self._universe.box.world._ever[stream].get(row_id)
+        return self._universe.box.world._by_id[stream].get(row_id)
 
     def _compare(self, message: dict[str, Any], want: Expected, member: Member, row: Row) -> None:
         def differ(what: str, found: object, wanted: object) -> Wrong:

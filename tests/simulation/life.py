@@ -176,7 +176,7 @@ class Life:
         behind = (
             [
                 row
-                for row in world.shelf(stream, parent or None).rows[: -FIRST_PAGE[stream]]
+                for row in world.row_list(stream, parent or None).rows[: -FIRST_PAGE[stream]]
                 if row.date > since
             ]
             for stream, parent in lists
@@ -341,7 +341,7 @@ class Life:
         away = any(spell.api == "beamer" for spell in network.spells)
         if bad is None or self.plan.monthly or self.plan.strange.foreign or away or not usual:
             return
-        rows = self.universe.box.world.shelf(bad.stream, bad.parent_id).rows
+        rows = self.universe.box.world.row_list(bad.stream, bad.parent_id).rows
         if bad not in rows:
             return
         before_it = rows[rows.index(bad) + FIRST_PAGE[bad.stream] :]

@@ -117,8 +117,8 @@ def many(
                 ended,
                 least,
             )
-        if sandbox.segment.doubles:
-            seen.wrong.append(f"{len(sandbox.segment.doubles)} messages were sent twice")
+        if sandbox.segment.duplicates:
+            seen.wrong.append(f"{len(sandbox.segment.duplicates)} messages were sent twice")
     return seen
 
 

@@ -77,7 +77,7 @@ class Kills:
             for stream in ("comments", "reactions"):
                 for _ in range(3):
                     world.add(stream, post.id, **user)
-        for request in world.shelf("feature_requests").rows[-2:]:
+        for request in world.row_list("feature_requests").rows[-2:]:
             world.add("feature_request_votes", request.id, **user)
         world.add("nps", feedback="Good", **user)
 

@@ -50,7 +50,7 @@ def rig(box: Sandbox, path: Path, **options: Any) -> Rig:
 
 def cancel_out(box: Sandbox, post: str) -> str:
     """A comment goes and another comes between two looks: the counter stands where it stood."""
-    box.world.delete("comments", box.world.shelf("comments", post).rows[0].id)
+    box.world.delete("comments", box.world.row_list("comments", post).rows[0].id)
     return box.world.add("comments", post, **USER)
 
 
@@ -153,7 +153,7 @@ def test_what_was_deleted_is_not_looked_for_twice(tmp_path: Path) -> None:
     box, _ = account()
     connector = rig(box, tmp_path)
     connector.sync()
-    gone = box.world.shelf("nps").rows[150].id
+    gone = box.world.row_list("nps").rows[150].id
     box.world.delete("nps", gone)
     missing, audited = some_days(connector)
     assert missing == {}
@@ -165,7 +165,7 @@ def test_what_was_deleted_is_not_looked_for_twice(tmp_path: Path) -> None:
 
 def cancel_out_nps(box: Sandbox) -> None:
     """One response goes and another comes belatedly, on another day: there are as many as there were."""
-    box.world.delete("nps", box.world.shelf("nps").rows[-30].id)
+    box.world.delete("nps", box.world.row_list("nps").rows[-30].id)
     late_nps(box, 12)
 
 
@@ -359,7 +359,7 @@ def test_an_audit_on_demand_reads_lists_that_have_moved_as_a_whole(tmp_path: Pat
     connector = rig(box, tmp_path)
     connector.sync()
     box.advance(4 * HOUR)
-    box.world.delete("comments", box.world.shelf("comments", post).rows[0].id)
+    box.world.delete("comments", box.world.row_list("comments", post).rows[0].id)
     hidden = box.now() - 10 * DAY
     box.world.add("comments", post, date=hidden, **USER)
     connector.sync()

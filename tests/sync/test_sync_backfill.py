@@ -67,7 +67,7 @@ def test_all_of_history_arrives_once_and_syncs_go_on_beside_it(database_url: str
     whole(rig)
     assert progress.peek(rig.store, "default") == before
     # What the sync had sent is not sent again, and the next sync has nothing to do.
-    assert not rig.sandbox.segment.doubles
+    assert not rig.sandbox.segment.duplicates
     assert rig.sync().report.asked <= idle_cost(rig.sandbox) + 1
     rig.close()
 
@@ -79,7 +79,7 @@ def test_history_first_then_syncs(tmp_path: Path) -> None:
     rig.sandbox.advance(timedelta(days=3))
     rig.sync()
     whole(rig)
-    assert not rig.sandbox.segment.doubles
+    assert not rig.sandbox.segment.duplicates
     rig.close()
 
 
@@ -143,7 +143,7 @@ def test_a_range_with_an_end_brings_what_lies_in_it(tmp_path: Path) -> None:
     rig.backfill(days=40)
     rig.backfill()
     whole(rig)
-    assert not rig.sandbox.segment.doubles
+    assert not rig.sandbox.segment.duplicates
     rig.close()
 
 
@@ -157,7 +157,7 @@ def test_what_was_held_back_is_sent_when_the_settings_say_so(tmp_path: Path) -> 
     held = outcome.report.events.total()
     assert held > 0
     assert len(rig.sandbox.segment.messages) == first + held
-    assert not rig.sandbox.segment.doubles
+    assert not rig.sandbox.segment.duplicates
     assert rig.backfill()[0].report.asked == 0
     rig.close()
 
@@ -348,7 +348,7 @@ def test_some_strange_answers_do_not_close_a_list(tmp_path: Path, stream: str, s
         _, of = rig.backfill()
     assert of.finished_at
     whole(rig)
-    assert not rig.sandbox.segment.doubles
+    assert not rig.sandbox.segment.duplicates
     rig.close()
 
 
@@ -376,7 +376,7 @@ def test_what_differs_is_named_and_leaves_a_backfill_open(
     _, of = rig.backfill()
     assert of.finished_at
     whole(rig)
-    assert not rig.sandbox.segment.doubles
+    assert not rig.sandbox.segment.duplicates
     rig.close()
 
 
@@ -485,7 +485,7 @@ def test_a_long_list_is_parted_where_threads_are_idle(tmp_path: Path) -> None:
     rig.backfill(days=100)
     due = {row.id for row in box.world.rows("nps") if row.date >= rig.start - timedelta(days=100)}
     assert {name for event, name in landed(box) if event == "NPS Response Sent"} == due
-    assert not box.segment.doubles
+    assert not box.segment.duplicates
     # A page or two for each part, and a row of each page is read twice: by date nothing slips past.
     assert rig.beamer_requests <= len(due) / 99 * 1.03 + 2
     rig.close()
@@ -512,7 +512,7 @@ def test_a_sync_in_the_middle_sends_nothing_twice(tmp_path: Path) -> None:
         Run(rig.parts()).go()
     rig.sync()
     whole(rig)
-    assert not rig.sandbox.segment.doubles
+    assert not rig.sandbox.segment.duplicates
     rig.close()
 
 
@@ -705,5 +705,5 @@ def test_what_is_put_on_top_between_two_runs_is_not_passed_by(
             break
     assert of.finished_at
     assert {name for event, name in landed(box) if event == "Post Commented"} == due
-    assert not box.segment.doubles
+    assert not box.segment.duplicates
     rig.close()

@@ -114,7 +114,7 @@ def test_life_going_on_between_small_runs_costs_no_row(tmp_path: Path) -> None:
         rig.sandbox.advance(HOUR / 3)
         rig.sandbox.world.add("comments", posts[number % 4].id, **USER)
         if number % 3 == 0:
-            shown = rig.sandbox.world.shelf("comments", posts[2].id).rows
+            shown = rig.sandbox.world.row_list("comments", posts[2].id).rows
             rig.sandbox.world.delete("comments", shown[len(shown) // 2].id)
             rig.sandbox.world.add("comments", posts[2].id, **USER)
     rig.sync()

@@ -129,5 +129,5 @@ def test_death_during_a_request(tmp_path: Path, api: Any, done: bool, number: in
     again.start = rig.start
     assert again.sync().exit == 0
     again.check()
-    assert bool(box.segment.doubles) is (killer.struck and done and api == "segment")
+    assert bool(box.segment.duplicates) is (killer.struck and done and api == "segment")
     again.close()

@@ -92,10 +92,10 @@ def test_on_a_large_account_what_cancelled_out_arrives_within_the_round_that_quo
     hidden = []
     for post in box.world.posts_shown()[5::9]:
         for stream in ("comments", "reactions"):
-            rows = box.world.shelf(stream, post.id).rows
+            rows = box.world.row_list(stream, post.id).rows
             if rows:
                 box.world.delete(stream, rows[-1].id)
-                hidden.append(box.world.add(stream, post.id, userId="u-1", **(rows[-1].given or {})))
+                hidden.append(box.world.add(stream, post.id, userId="u-1", **(rows[-1].overrides or {})))
     assert len(hidden) >= 40
     asked = Quota("acct", ["default"], rig.limits, "20,000 requests")
     outlook = quota(rig.store, asked, {"default": rig.parts().policy}, [], box.now()).outlook
@@ -128,7 +128,7 @@ def test_what_cancelled_out_arrives_within_a_round_of_the_audit(tmp_path: Path) 
         box.advance(DAY)
     hidden = []
     for post in box.world.posts_shown()[::5]:
-        rows = box.world.shelf("comments", post.id).rows
+        rows = box.world.row_list("comments", post.id).rows
         if rows:
             box.world.delete("comments", rows[-1].id)
             hidden.append(box.world.add("comments", post.id, userId="u-1"))

@@ -109,7 +109,7 @@ def test_what_arrived_unconfirmed_is_sent_again_under_the_same_id(rig: Rig, faul
     rig.sandbox.faults.script("segment", [fault])
     outcome = rig.sync()
     assert (outcome.exit, outcome.report.sent, outcome.report.possible_doubles) == (0, 250, 0)
-    assert len(rig.sandbox.segment.doubles) == 100
+    assert len(rig.sandbox.segment.duplicates) == 100
     mend(rig)
 
 
