@@ -83,10 +83,11 @@ def _refuse_ephemeral(url: str, new: bool) -> None:
     if new or place is None or file is None or _is_there(file):
         return
     raise ConfigurationError(
-        f"This is {place}, and there is no state store at {file}.",
-        means="A store made here could be gone at the next run, which would then send everything again.",
-        todo="Set DATABASE_URL to a PostgreSQL database; or, for a disk that lasts, let "
-        "`beamer-segment sync --new-store` make it.",
+        f"This is {place}, and there is no database at {file}.",
+        means="A database created here could be gone at the next run, which would then send everything "
+        "again.",
+        todo="Set DATABASE_URL to a PostgreSQL database. Or, if the disk is persistent, create the file "
+        "with `beamer-segment sync --new-store`.",
     )
 
 
@@ -168,9 +169,9 @@ def first_sight(store: Store | None, connection: Connection, now: datetime) -> I
         start = values.believable(connection.start_date or now - FIRST_DAYS, now)
     except ValueError as error:
         raise ConfigurationError(
-            f"The start date of connection '{connection.name}' cannot be meant: {error}.",
-            todo="Correct BEAMER_START_DATE (start_date in TOML), or this machine's clock: the first sync "
-            "keeps the date for good.",
+            f"The start date of connection '{connection.name}' is not plausible: {error}.",
+            todo="Correct BEAMER_START_DATE (start_date in TOML), or this machine's clock. The first "
+            "sync stores the date for good.",
         ) from None
     return Identity(
         connection.name,

@@ -57,15 +57,15 @@ class Misused(ConnectorError):
     code = "BS-002"
     exit = Exit.USAGE
     default_means = "Nothing was read or sent."
-    default_todo = "See what the command takes: `--help` behind it."
+    default_todo = "Run the command with --help to see what it accepts."
 
 
 class NotConfirmed(ConnectorError):
     """A question that nobody could be asked, or that was answered with no."""
 
     code = "BS-003"
-    default_means = "What it asked about was not done."
-    default_todo = "Say --yes where nobody can be asked."
+    default_means = "The action was not carried out."
+    default_todo = "Pass --yes to run the command without questions."
 
 
 class ConfigurationError(ConnectorError):
@@ -80,14 +80,14 @@ class StoreNewer(ConfigurationError):
     """The store was upgraded by a later version of the connector."""
 
     code = "BS-079"
-    default_todo = "Install the version that upgraded it, or a later one."
+    default_todo = "Install the version that upgraded the database, or a later one."
 
 
 class StateDamaged(ConfigurationError):
     """A value in the database that nothing can stand for cannot be read."""
 
     code = "BS-082"
-    default_means = "Nothing was read or sent by this run; what was stored stays."
+    default_means = "This run read and sent nothing; the stored data is unchanged."
 
 
 class KeyRefused(ConnectorError):
@@ -123,8 +123,8 @@ class Unreachable(ConnectorError):
 
     code = "BS-069"
     exit = Exit.UNREACHABLE
-    default_means = "Nothing is lost: what was not read or sent stays waiting."
-    default_todo = "The next run goes on where this one stopped."
+    default_means = "Nothing is lost: the next run reads the remaining rows and sends the waiting messages."
+    default_todo = "The next run continues where this one stopped."
 
 
 class StoreUnreachable(Unreachable):
@@ -138,7 +138,7 @@ class StoreRefused(StoreUnreachable):
 
     code = "BS-071"
     exit = Exit.CONFIGURATION
-    default_todo = "Correct DATABASE_URL; then run again."
+    default_todo = "Correct DATABASE_URL, then run the command again."
 
 
 # --- skip: the rest goes on ------------------------------------------------------------------------------
@@ -180,8 +180,8 @@ class OutputFailed(ConnectorError):
     """Standard output or a file did not take what was to be written, such as a full disk behind it."""
 
     code = "BS-074"
-    default_means = "What was to be printed is lost; the work itself went on."
-    default_todo = "Make room, or let it go elsewhere."
+    default_means = "The output is lost; the work itself continued."
+    default_todo = "Free disk space, or write the output to another place."
 
 
 # --- retry -------------------------------------------------------------------------------------------------

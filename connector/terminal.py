@@ -48,10 +48,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write at once; an output error never aborts the run.
-
-    When the reader of a pipe is gone, the rest is dropped. A full disk may have room for the next line.
-    """
+    """Write at once; an output error does not stop the run: output to a closed pipe is dropped."""
     if _buffers:
         _buffers[-1].append((stream, text))
         return
@@ -103,10 +100,7 @@ _failures: list[str] = []
 
 @contextmanager
 def buffered_output(wanted: bool = True) -> Iterator[Callable[[], None]]:
-    """Buffer all output, and drop it at the end, unless the function that is yielded was called.
-
-    An exception releases the output, too.
-    """
+    """Buffer all output; drop it at the end unless the yielded function was called or an error occurred."""
     if not wanted:
         yield lambda: None
         return

@@ -47,7 +47,7 @@ def unpacked(body: bytes, encoding: str) -> bytes | None:
     try:
         return bodies.unpacked(body, encoding, LARGEST_ANSWER)
     except bodies.Larger:
-        failure = BadAnswer("Beamer's answer is larger than any page of rows can be")
+        failure = BadAnswer("Beamer's answer is larger than a page of rows can be")
     raise failure
 
 
@@ -57,7 +57,7 @@ def parsed(body: bytes | None, content_type: str = "") -> Any:
         raise Transient("Beamer's answer could not be unpacked.")
     text = bodies.text_of(body, content_type)
     if _values(text) > MOST_VALUES:
-        raise BadAnswer("Beamer's answer holds more values than any page of rows can")
+        raise BadAnswer("Beamer's answer contains more values than a page of rows can")
     try:
         return json.loads(
             text, parse_int=_integer, parse_float=_float, parse_constant=lambda _: None, strict=False
@@ -104,7 +104,7 @@ def _float(digits: str) -> float | None:
 # Connecting, shaking hands, writing and the first byte together take no longer than the deadline.
 TIMEOUT = httpx.Timeout(15.0, connect=5.0, write=5.0, pool=5.0)
 NO_CONTENT = 204
-NOT_BEAMER = "Something that is not Beamer answered"
+NOT_BEAMER = "A server that is not Beamer answered"
 BOM = b"\xef\xbb\xbf"
 NO_REDIRECTS = "Redirects are not followed, so that the key does not travel to another host."
 
@@ -150,7 +150,7 @@ class Beamer:
         slot = self._pacer.wait(go_at)
         try:
             if self._clock.stopped:
-                raise Stopped("The run was asked to stop before this request was sent.")
+                raise Stopped("A signal stopped the run before this request was sent.")
             reply = self._send(ask, slot)
         finally:
             if slot.at is None:
@@ -204,24 +204,24 @@ def judge(status: int, headers: httpx.Headers, body: bytes) -> None:
     if status == 401:
         raise KeyRefused(
             "Beamer does not accept the API key (401).",
-            means="Nothing was read; no other collection was tried.",
-            todo="Check BEAMER_API_KEY against Settings > API in Beamer.",
+            means="Nothing was read; no other stream was tried.",
+            todo="Compare BEAMER_API_KEY with the key in Beamer (Settings > API).",
         )
     if status == 403:
-        raise Forbidden("the key may not read this collection (403)")
+        raise Forbidden("the key may not read this stream (403)")
     if status == 404:
         raise Gone("the parent was deleted (404)")
     if status == 429:
         monthly = b"monthly requests limit" in body
         raise TooMany(
-            "too many requests (429)" + ("; the month's limit" if monthly else ""), after=_after(headers)
+            "too many requests (429)" + ("; monthly limit reached" if monthly else ""), after=_after(headers)
         )
     if 300 <= status < 400:
         raise Unreachable(f"Beamer's address answers with a redirect ({status}). {NO_REDIRECTS}")
     if status == 408 or status >= 500:
         raise Transient(f"Beamer answered {status}.", after=_after(headers))
     refusal = Declined if 400 <= status < 500 else BadAnswer
-    raise refusal(f"Beamer answered {status} to a request as its reference describes it")
+    raise refusal(f"Beamer answered {status} to a request that follows its API reference")
 
 
 def _beamers(status: int, headers: httpx.Headers, body: bytes) -> bool:

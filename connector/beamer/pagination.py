@@ -196,7 +196,7 @@ def _past_repeat(place: Place, page: Seen, habits: Habits, way: Way) -> Place:
     if place.page == 0 and place.again == 1:
         return replace(place, page=2, again=2)
     if place.page == 0 or place.again >= MOST_REPEATS:
-        raise BadAnswer("a page repeats the one before it")
+        raise BadAnswer("a page repeats the page before it")
     if place.page == 1 and habits.first_page is None and page.count >= way.cap:
         return replace(place, page=0, again=1)
     return replace(place, page=place.page + 1, again=place.again + 1)

@@ -45,7 +45,7 @@ def _digits(value: int) -> str:
     try:
         return str(value)
     except ValueError:  # Python writes out no more than some thousand digits.
-        raise Unreadable("a number without end") from None
+        raise Unreadable("an infinite number") from None
 
 
 def integer(value: Any) -> int | None:
@@ -98,7 +98,7 @@ def moment(value: Any) -> datetime:
     except (ValueError, OverflowError):
         raise Unreadable("not a date") from None
     if moved.year not in YEARS:
-        raise Unreadable("a date out of all bounds")
+        raise Unreadable("a date out of range")
     return moved
 
 
@@ -185,7 +185,7 @@ def parse(raw: Any, fields: Mapping[str, Field]) -> Row | Unusable:
     try:
         found = row_id(raw.get("id"))
     except Unreadable:
-        return Unusable("the row has no usable id", None, kept)
+        return Unusable("the row has no valid id", None, kept)
     if kept is None:
         return Unusable("the row is nested too deeply", found)
     try:

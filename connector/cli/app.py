@@ -52,10 +52,7 @@ def load(name: str) -> Any:
 
 
 class Commands(TyperGroup):
-    """Lists commands by heading, in plain text, and loads the one that is called.
-
-    Until then each is a stub that has its short help: most libraries take longer to load than `--help` may.
-    """
+    """Lists commands by heading; loads a command's file only when it is called, to keep `--help` fast."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)

@@ -47,7 +47,7 @@ app = typer.Typer(rich_markup_mode=None)
 LANES = 4
 # Freed memory is given back to the system after so many pages.
 TRIM_EVERY = 200
-HOLDS_SOMETHING = "Give a range that holds something; without --until it ends now."
+HOLDS_SOMETHING = "Give a --since that is before --until; without --until the range ends now."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +213,8 @@ def _range(parts: Parts, connection: Connection, options: BackfillOptions) -> Ra
 
 def _finished(name: str, earlier: Backfill) -> str:
     return (
-        f"{name}: this range was brought already, by {earlier.finished_at:%Y-%m-%d %H:%M} UTC, "
-        f"with {earlier.requests:,} requests; --again reads it once more"
+        f"{name}: this range is complete since {earlier.finished_at:%Y-%m-%d %H:%M} UTC, with "
+        f"{earlier.requests:,} requests; --again reads it again"
     )
 
 
@@ -228,7 +228,7 @@ def _before(
     title = f"{name}: history from {wanted.since:%Y-%m-%d %H:%M} UTC until {until}"
     if unfinished:
         of = "" if unfinished.expected is None else f" of about {unfinished.expected:,}"
-        return [f"{title}: going on after {unfinished.requests:,}{of} requests, {unfinished.rows:,} rows"]
+        return [f"{title}: continuing after {unfinished.requests:,}{of} requests, {unfinished.rows:,} rows"]
     if estimated is None:
         return [title]
     requests, rows = (
@@ -238,18 +238,18 @@ def _before(
     lines = [
         title,
         f"  about {requests} requests: {_how_long(estimated.most_requests, parts)}",
-        f"  {rows} rows, of at most {estimated.users:,} different users; "
-        "each whom Segment has not seen this month counts as a monthly tracked user",
+        f"  {rows} rows, of at most {estimated.users:,} different users; Segment counts each user that "
+        "is new this month as a monthly tracked user",
     ]
     if estimated.unknown:
         lines.append(
-            f"  not counted: {', '.join(estimated.unknown)}; no sync has looked yet, "
-            "and each list that is not empty adds a request or more"
+            f"  not counted: {', '.join(estimated.unknown)}; no sync has checked them yet, and each list "
+            "that is not empty adds at least one request"
         )
     if wanted.resend:
         lines.append(
-            "  what was sent before is sent once more under the same messageId: Segment drops what it got "
-            "within a day, but destinations may see older events twice"
+            "  rows that were sent before are sent again with the same messageIds: Segment drops those "
+            "it received within a day, but destinations may receive older events twice"
         )
     return lines
 
@@ -262,12 +262,12 @@ def _how_long(requests: int, parts: Parts) -> str:
     """Say how long so many requests take, by the rate limit or by what is left of the month."""
     balance, limits = parts.ledger.balance(parts.clock.now()), parts.ledger.limits
     if balance.closed_until:
-        return f"none can be made before {balance.closed_until:%Y-%m-%d %H:%M} UTC (429)"
+        return f"no request can be sent before {balance.closed_until:%Y-%m-%d %H:%M} UTC (429)"
     if balance.left is None or requests <= balance.left:
-        return f"{_lasts(requests / limits.per_second)} at {limits.per_second:g} a second"
-    left = f"{balance.left:,} are left of the month" if balance.left else "none is left of the month"
+        return f"{_lasts(requests / limits.per_second)} at {limits.per_second:g} requests a second"
+    left = f"{balance.left:,} are left this month" if balance.left else "none is left this month"
     again = f" until {balance.again:%Y-%m-%d %H:%M} UTC" if balance.again and not balance.left else ""
-    whole = f"; it takes {ceil(requests / limits.usable)} months' whole quota" if limits.usable else ""
+    whole = f"; it takes the full quota of {ceil(requests / limits.usable)} months" if limits.usable else ""
     return f"{left}{again}{whole}"
 
 
@@ -284,8 +284,8 @@ def _allowance(parts: Parts, options: BackfillOptions) -> int | None:
         return options.max_requests
     if options.max_requests is None and options.share is None:
         raise Unclear(
-            f"This plan has a monthly limit, and {left:,} requests are left of it.",
-            todo="Say how many of them history may take: --max-requests 300, or --share 50%.",
+            f"This plan has a monthly limit, and {left:,} requests are left this month.",
+            todo="Limit the requests of the backfill: --max-requests 300, or --share 50%.",
         )
     allowed = left if options.share is None else int(left * options.share)
     return min(allowed, left if options.max_requests is None else options.max_requests)
@@ -293,15 +293,21 @@ def _allowance(parts: Parts, options: BackfillOptions) -> int | None:
 
 def _confirm_destinations(options: BackfillOptions, confirm: Callable[[str], bool]) -> None:
     echo_err(
-        "History goes to every destination of the Segment source: some take no old data, some act on each "
-        'event.\nTo choose: --integrations \'{"All": false, "Amplitude": true}\''
+        "History goes to every destination of the Segment source. Some destinations accept no old data, "
+        'some act on each event.\nTo choose: --integrations \'{"All": false, "Amplitude": true}\''
     )
     if options.yes:
         return
     if not sys.stdin.isatty():
-        raise Unclear("Nobody can be asked whether that is meant.", todo="Say so: --yes.")
-    if not confirm("Send it to all of them?"):
-        raise Unclear("It was not meant.", todo="Choose with --integrations.")
+        raise Unclear(
+            "There is no terminal to ask for confirmation.",
+            todo="Confirm with --yes.",
+        )
+    if not confirm("Send history to all destinations?"):
+        raise Unclear(
+            "This was not confirmed.",
+            todo="Choose destinations with --integrations.",
+        )
 
 
 # --- after --------------------------------------------------------------------------------------------
@@ -335,19 +341,19 @@ def _how_far(history: Backfill, balance: Balance, usable: int | None, *, differs
     """Say what remains, and how much quota it takes."""
     if history.finished_at:
         did = f"{history.requests:,} requests, {history.rows:,} rows, {history.events:,} events"
-        return f"backfill complete: {did} in all"
+        return f"backfill complete: {did} in total"
     left = max(1, history.expected - history.requests) if history.expected else None
     said = f"backfill not complete after {history.requests:,} requests"
     if differs:
         return (
-            f"{said}: Beamer counts more rows than its lists show; the same command looks again, and "
-            f"believes the lists where they show the same after an hour"
+            f"{said}: Beamer counts more rows than its lists show; the same command reads these lists "
+            "again, and accepts a list that shows the same number after an hour"
         )
     if left is None:
-        return f"{said}; the same command goes on"
-    said = f"{said}; about {left:,} remain, and the same command goes on"
+        return f"{said}; the same command continues"
+    said = f"{said}; about {left:,} requests remain, and the same command continues"
     if balance.left is None or usable is None or not usable:
         return said
     if left <= balance.left:
-        return f"{said} (as many are left this month)"
-    return f"{said} (that is {ceil(left / usable)} months' whole quota)"
+        return f"{said} (enough requests are left this month)"
+    return f"{said} (the full quota of {ceil(left / usable)} months)"

@@ -116,14 +116,14 @@ def _without_requests(subject: Subject) -> Iterator[Finding]:
         "configuration", "ok", f"Connection '{connection.name}', {len(connection.streams)} streams."
     )
     for name in subject.session.settings.unused:
-        what = f"{name} is not used: no connection of the configuration file names it."
+        what = f"{name} is not used: no connection in the configuration file names it."
         yield Finding("configuration", "warning", what)
-    yield Finding("store", "ok", f"{store} can be written to and is up to date.")
+    yield Finding("store", "ok", f"{store} is writable and up to date.")
     for path in open_to_others(store.path) if store.path else ():
         yield Finding(
             "store",
             "warning",
-            f"Other users may write to {path}: they could change what is known to be sent and spent.",
+            f"Other users may write to {path}: they could change the record of sent rows and used requests.",
             f"Run: chmod go-w {shlex.quote(str(path))} (or chown it, if it is another user's).",
         )
     yield Finding(
@@ -142,10 +142,10 @@ def _names_before(store: Store, identity: Identity) -> Iterator[Finding]:
         yield Finding(
             "name",
             "warning",
-            f"Connection '{other}' has sent what it read of the same account to the same destination. A "
-            f"first sync of '{identity.name}' sends all of it again since the start date, and Segment drops "
-            "what comes twice for about 24 hours only.",
-            f"Name it '{other}' to go on where that one stands, unless it is to send other streams.",
+            f"Connection '{other}' has sent rows of the same account to the same destination. The first "
+            f"sync of '{identity.name}' sends all of them again since the start date; Segment drops "
+            "repeated messages for about 24 hours only.",
+            f"Name it '{other}' to continue that connection, unless it sends other streams.",
         )
 
 
@@ -153,11 +153,11 @@ def _start_date(connection: Connection, identity: Identity, *, settled: bool) ->
     """The first sync fixes the date; a check only shows it."""
     date = f"{identity.start_date:%Y-%m-%d %H:%M:%S} UTC"
     if not settled:
-        return Finding("start date", "ok", f"A first sync sends rows dated {date} or later, and keeps to it.")
+        return Finding("start date", "ok", f"A first sync stores {date} and sends rows from this date on.")
     if connection.start_date and connection.start_date < identity.start_date:
         return Finding(
             "start date",
             "warning",
-            f"Rows dated {date} or later, as the first sync fixed it; an earlier one changes nothing.",
+            f"Rows dated {date} or later, as the first sync stored it; an earlier setting has no effect.",
         )
     return Finding("start date", "ok", f"Rows dated {date} or later.")

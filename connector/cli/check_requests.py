@@ -65,7 +65,7 @@ def _beamer(subject: Subject, beamer: Beamer) -> Iterator[Finding]:
     wanted = candidates.wanted(CATALOGUE, subject.policy)
     roots = tuple(stream for stream in wanted if stream.parent is None)
     most = min(MOST_REQUESTS, len(roots) + 1) + MOST_COMPARED * comparing
-    echo_err(f"Asking Beamer at most {most} times …")
+    echo_err(f"Sending at most {most} requests to Beamer …")
     ledger = Ledger(store, identity.account, identity.name, compose.limits(connection))
 
     def get(purpose: str, ask: Ask) -> Answer:
@@ -90,10 +90,10 @@ def _beamer(subject: Subject, beamer: Beamer) -> Iterator[Finding]:
         yield finding
     good, key = answered and not refused, subject.keys["beamer"]
     if good and suspensions.accept(store, identity.name, "beamer", key, clock.now()):
-        yield Finding("suspension", "ok", "Beamer takes the key again: syncs go on.")
+        yield Finding("suspension", "ok", "Beamer accepts the key again; syncs continue.")
     balance = ledger.balance(clock.now())
     left = "no monthly limit" if balance.left is None else f"{balance.left:,} left"
-    yield Finding("quota", "ok", f"{balance.used:,} requests spent since {balance.since:%Y-%m-%d}, {left}.")
+    yield Finding("quota", "ok", f"{balance.used:,} requests used since {balance.since:%Y-%m-%d}, {left}.")
 
 
 def _same_account(subject: Subject, get: Get) -> Finding:
@@ -104,7 +104,7 @@ def _same_account(subject: Subject, get: Get) -> Finding:
     except ConnectorError as error:
         return failed(KEYS, error)
     what = f"{change.named[:1].upper()}{change.named[1:]}"
-    return Finding(KEYS, "ok", f"{what} is not that of the last run, and is of the same account.")
+    return Finding(KEYS, "ok", f"{what} changed since the last run and belongs to the same account.")
 
 
 def destination(connection: Connection) -> Finding:
@@ -123,4 +123,6 @@ def _tested(subject: Subject, segment: Segment) -> Finding:
         return failed("destination", compose.of_connection(error, connection))
     suspensions.accept(subject.store, connection.name, "segment", subject.keys["segment"], now)
     host = host_of(connection.region, connection.segment_host)
-    return Finding("destination", "ok", f"{host} took '{message.event}' ({message.message_id}).", WRONG_KEY)
+    return Finding(
+        "destination", "ok", f"{host} accepted '{message.event}' ({message.message_id}).", WRONG_KEY
+    )

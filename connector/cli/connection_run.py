@@ -223,8 +223,8 @@ def _has_waiting(parts: Parts) -> bool:
 def _for_former_key(messages: int) -> str:
     """Say how many messages wait for a former write key, and what to do."""
     return (
-        f"for a former write key: {messages:,} messages wait – `{CONFIRM}` sends them with the new one, if "
-        "that is of the same source; `beamer-segment outbox drop` deletes them"
+        f"for a former write key: {messages:,} messages wait – `{CONFIRM}` sends them with the new key, "
+        "if it belongs to the same source; `beamer-segment outbox drop` deletes them"
     )
 
 
@@ -248,11 +248,11 @@ def _start_date_lines(connection: Connection, identity: Identity, *, first: bool
     """Say from which date rows are sent: at the first sync, and if the setting names an earlier one."""
     date = f"{identity.start_date:%Y-%m-%d %H:%M:%S} UTC"
     if first:
-        return [f"{connection.name}: sending rows dated {date} or later; this date is kept from now on"]
+        return [f"{connection.name}: sending rows dated {date} or later; this start date is stored"]
     setting = connection.start_date
     if setting and setting < identity.start_date:
         return [
-            f"{connection.name}: BEAMER_START_DATE is earlier than {date}, the date of the first sync; "
-            f"what lies before it: beamer-segment backfill --since {setting:%Y-%m-%d}"
+            f"{connection.name}: BEAMER_START_DATE is earlier than {date}, the start date that the first "
+            f"sync stored; to send older rows: beamer-segment backfill --since {setting:%Y-%m-%d}"
         ]
     return []

@@ -32,7 +32,7 @@ class Session:
     def chosen(self, name: str | None, every: bool = False, shard: str | None = None) -> list[Connection]:
         """Return the connection of that name, or every one, or those of a shard such as `0/5`."""
         if name and (every or shard):
-            raise BadParameter("--connection excludes --all and --shard.")
+            raise BadParameter("--connection cannot be combined with --all or --shard.")
         if shard is None and not every:
             return [self.settings.connection(name, ", or --all")]
         try:

@@ -33,13 +33,13 @@ Seed = Annotated[int, typer.Option("--seed", help="Another number creates anothe
 NAME = "beamer-segment"
 HOURS = 26
 HEAD = (
-    "A made-up Beamer account and a made-up Segment are up on loopback: "
-    "no keys, and nothing leaves this machine."
+    "A made-up Beamer account and a made-up Segment are running on this machine: no keys are needed, and "
+    "no data leaves it."
 )
-NEXT = """Where to go next:
-  {0} sandbox      the same account, to point a sync at from another terminal
-  {0} check        with your own keys in the environment (`init` asks for them)
-  {0} sync         from cron, as often as you like: the month's budget is kept"""
+NEXT = """Next steps:
+  {0} sandbox      serve the same account, to sync it from another terminal
+  {0} check        check your own keys in the environment (`init` asks for them)
+  {0} sync         run it from cron, as often as you like: it keeps to the monthly limit"""
 
 
 class SandboxClock(SystemClock):
@@ -103,17 +103,17 @@ def _lines(outcomes: Mapping[str, Outcome], messages: Sequence[Mapping[str, Any]
     ]
     rows += [
         ("sent to Segment", *(report.sent for report in reports)),
-        ("held back", *(report.held.total() for report in reports)),
-        ("requests spent", *(report.asked for report in reports)),
+        ("excluded", *(report.held.total() for report in reports)),
+        ("requests", *(report.asked for report in reports)),
     ]
-    yield from table_lines("\nNew rows, and what became of them", ("stream", *outcomes), rows)
+    yield from table_lines("\nNew rows, and what happened to them", ("stream", *outcomes), rows)
     ids = Counter(message["messageId"] for message in messages)
     twice = sum(count > 1 for count in ids.values())
-    yield f"\nSegment holds {len(messages)} events, {twice} of them twice. By name:"
+    yield f"\nSegment received {len(messages)} events, {twice} of them twice. By name:"
     names = Counter(message["event"] for message in messages)
     yield from table_lines("", ("event", "count"), sorted(names.items()))
     comments = [message for message in messages if message["event"] == "Post Commented"]
-    yield "\nOne of them, whole:"
+    yield "\nOne of them in full:"
     yield json.dumps((comments or messages)[-1], indent=2, ensure_ascii=False)
     yield "\n" + NEXT.format(called(sys.argv[0], shutil.which(NAME)))
 
@@ -137,9 +137,9 @@ def sandbox(
         served = made_up.serve(port)
     except OSError as error:
         raise ConfigurationError(
-            f"The ports {port} and {port + 1} cannot be served: {error.strerror}.",
+            f"The ports {port} and {port + 1} cannot be opened: {error.strerror}.",
             means="Nothing was started.",
-            todo="Give another one with --port; 0 takes any two that are free.",
+            todo="Choose another port with --port; 0 takes any two free ports.",
         ) from None
     with tempfile.TemporaryDirectory(prefix="beamer-segment-") as folder, served, stopping(clock):
         variables = {
@@ -148,7 +148,7 @@ def sandbox(
             **environment(served, made_up),
         }
         lines = [f"export {name}={quote(value)}" for name, value in variables.items()]
-        render("sandbox", Result({"environment": variables}, [*lines, "# Ctrl-C ends it."]), output)
+        render("sandbox", Result({"environment": variables}, [*lines, "# Ctrl-C stops it."]), output)
         while not clock.stopped:
             clock.sleep(3600)
 

@@ -26,8 +26,8 @@ def dry_runs(session: Session, chosen: Sequence[Connection], options: SyncOption
     try:
         if store and (revision := schema.version(store)) != schema.HEAD:
             raise ConfigurationError(
-                f"The state store is at revision {revision}; this version needs {schema.HEAD}.",
-                todo="A dry run writes nothing: run `beamer-segment db upgrade` before it.",
+                f"The database is at revision {revision}; this version needs {schema.HEAD}.",
+                todo="A dry run changes nothing: run `beamer-segment db upgrade` first.",
             )
         plans = [_dry_run(session, store, connection, options) for connection in chosen]
     finally:
@@ -76,7 +76,7 @@ def _of(probe: Probe) -> str | None:
 
 def _lines(name: str, plan: Rehearsal, balance: Balance) -> Iterator[str]:
     rows = [(probe.stream.name, _of(probe), probe.reason) for probe in plan.probes]
-    title = f"{name}: {len(rows)} requests at the least"
+    title = f"{name}: at least {len(rows)} requests"
     if rows:
         yield from table_lines(title, ("stream", "of", "why"), rows)
     else:
@@ -84,8 +84,8 @@ def _lines(name: str, plan: Rehearsal, balance: Balance) -> Iterator[str]:
     if balance.refusal:
         yield balance.refusal
     elif plan.saving:
-        yield f"Saving up: the next look waits for {ceil(plan.saving)} more."
+        yield f"The next check waits until {ceil(plan.saving)} more requests are available."
     if balance.level is not None:
-        yield f"At hand now: {int(balance.level)} requests; {plan.later} probes wait for later ones."
+        yield f"Available now: {int(balance.level)} requests. {plan.later} more are planned for later runs."
     if rows:
-        yield "More follow where counters have moved; a first sync asks every list that is not empty."
+        yield "More follow if counters have changed; a first sync reads every list that is not empty."

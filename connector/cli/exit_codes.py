@@ -97,7 +97,7 @@ def _run(command: Callable[[], int | None], words: Sequence[str], name: str) -> 
         echo_err(_shown(error))
         return _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
     except Abort:
-        unanswered = NotConfirmed("A question was not answered with yes.")
+        unanswered = NotConfirmed("The question was not answered with yes.")
         if sys.stdin.isatty():
             echo_err("Aborted!")
         else:

@@ -17,15 +17,15 @@ from connector.sync.rows.judging import user_of_raw
 app = typer.Typer(rich_markup_mode=None)
 
 REMAINS = """What remains, and why:
-  Segment         has what was delivered. Delete it there (Settings > End User Privacy, or a regulation
-                  SUPPRESS_WITH_DELETE by its Public API), and in the destinations it went to.
-  Beamer          has its own rows. Delete the person there, or they stay in the account.
-  this store      ids of rows, without user and text, so that nothing is sent twice; and a keyed digest of
-                  the user id, so that no later sync brings the person back.
-  copies          backups, and files that `db upgrade` left beside a SQLite store (*.before-*). PostgreSQL
-                  keeps deleted rows in its files until it vacuums.
-Rows without this user id cannot be told to be theirs, even if they hold the same address; nor can the title
-of their feature request in a message that waits about somebody else's vote or comment."""
+  Segment         has the delivered events. Delete them there (Settings > End User Privacy, or a regulation
+                  SUPPRESS_WITH_DELETE with its Public API), and in the destinations that received them.
+  Beamer          has its own rows. Delete the person there, or the rows stay in the account.
+  this database   keeps ids of rows, without user and text, so that nothing is sent twice; and a keyed
+                  digest of the user id, so that no later sync sends the person's rows.
+  copies          are backups, and files that `db upgrade` left beside a SQLite database (*.before-*).
+                  PostgreSQL keeps deleted rows in its files until it vacuums.
+Rows without this user id cannot be recognised, even if they contain the same address; nor can the title of
+the person's feature request in a waiting message about somebody else's vote or comment."""
 
 
 @app.command()
@@ -44,10 +44,10 @@ def forget(
     """
     who = user_id(user)
     if who is None:
-        raise typer.BadParameter("This is no user id; rows without one are never sent under it.")
+        raise typer.BadParameter("This is not a user id; rows without a user id are never sent under it.")
     session = open_session(config, env_file, secrets=False)
     if not yes:
-        typer.confirm("This cannot be undone. Go on?", abort=True, err=True)
+        typer.confirm("This cannot be undone. Continue?", abort=True, err=True)
     with session.store(new_store) as store:
         erased = {name: _erase(session, store, name, who) for name in _names(session, store, connection)}
     data = {"connections": [_as_dict(name, counts) for name, counts in erased.items()]}
@@ -80,5 +80,5 @@ def _as_dict(name: str, erased: Erased) -> dict[str, Any]:
 def _line(name: str, erased: Erased) -> str:
     return (
         f"{name}: deleted {erased.waiting} waiting and {erased.refused} refused messages and "
-        f"{erased.quarantined} rows in quarantine; this user's rows are not sent any more."
+        f"{erased.quarantined} rows in quarantine; rows of this user are no longer sent."
     )

@@ -87,22 +87,21 @@ def _notices(store: Store, connection: str) -> Mapping[str, str]:
     sums = queries.sums(store, connection).values()
     for why, reason in WHY_HELD.items():
         if count := sum(tally.get(why, 0) for tally in sums):
-            notices[f"held {why}"] = f"held back: {count:,} – {reason}"
+            notices[f"held {why}"] = f"excluded: {count:,} rows – {reason}"
     if dead := queries.outbox_sizes(store, connection).get(outbox.DEAD, 0):
-        notices["dead letters"] = f"refused by Segment: {dead:,} – see `beamer-segment outbox list --dead`"
+        notices["dead letters"] = (
+            f"refused by Segment: {dead:,} messages – see `beamer-segment outbox list --dead`"
+        )
     for name, state in progress.peek(store, connection, lists=False).streams.items():
         if state.distrusted:
-            notices[f"distrust {name}"] = f"{name}: counters not trusted; lists are read without them"
+            notices[f"distrust {name}"] = f"{name}: counters are untrusted; its lists are read without them"
         if state.trouble:
             notices[f"trouble {name}"] = f"not read: {name}: {state.trouble}"
     return notices
 
 
 def ping(url: str, *, failed: bool, seconds: float = PING_DEADLINE) -> None:
-    """GET the URL of a dead man's switch, or the one for failures, as healthchecks.io and others define it.
-
-    A failed ping is a warning, and never changes the exit code.
-    """
+    """Call the URL of a dead man's switch, with /fail after a failed run; a failed call is only a warning."""
     try:
         problem = _ping_problem(f"{url}/fail" if failed else url, seconds)
     except Exception as error:

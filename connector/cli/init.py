@@ -30,14 +30,14 @@ app = typer.Typer(rich_markup_mode=None)
 
 DEFAULT_FILE = "beamer-segment.env"
 HEAD = """\
-# Settings of beamer-segment, written by `beamer-segment init`. Keep this file to yourself (chmod 600).
+# Settings of beamer-segment, written by `beamer-segment init`. Only you may read this file (chmod 600).
 # Every other setting: `beamer-segment config show`, or the README.
 """
 NOT_NOTICED = (
-    "A wrong write key cannot be noticed from here: Segment answers 200 to any key, also to one of another "
-    "region, and drops its events without a word. Only you can see it. Open, in Segment, Connections > "
-    "Sources > your source > Debugger: the event `Beamer Connector Tested` has to stand there within a "
-    "minute. If it does not, the key or the region is wrong."
+    "This program cannot detect a wrong write key: Segment answers 200 to any key, also to a key of "
+    "another region, and drops the events. Check it in Segment: open Connections > Sources > your source "
+    "> Debugger. The event `Beamer Connector Tested` must appear there within a minute. If it does not, "
+    "the key or the region is wrong."
 )
 
 
@@ -83,7 +83,7 @@ QUESTIONS = (
     ),
     Question(
         "BEAMER_START_DATE",
-        "Send rows from which date on, such as 2024-01-01 (UTC)",
+        "Send rows from this date on, such as 2024-01-01 (UTC)",
         _start_date,
         "30 days before the first sync",
         unset=True,
@@ -107,14 +107,14 @@ def init(
     """
     target = (env_file or Path.home() / DEFAULT_FILE).expanduser().absolute()
     _refuse(target, force=force)
-    _paragraph(f"This writes {target}. Ctrl-C ends it, with nothing written.")
+    _paragraph(f"The answers go into {target}. Ctrl-C stops, and nothing is written.")
     echo_err("")
     answers = {question.variable: answer for question in QUESTIONS if (answer := asked(question)) is not None}
-    send_test = confirm("Send one test event, to be looked for in Segment?", default=True, err=True)
+    send_test = confirm("Send one test event, to look for in Segment?", default=True, err=True)
     echo_err("")
     session = open_session(None, None, overrides=answers)
     code = _checked(session, Reporter(output), send_test=send_test, new_store=new_store)
-    if code and not confirm("\nSomething is wrong. Write the file all the same?", default=False, err=True):
+    if code and not confirm("\nA check failed. Write the file anyway?", default=False, err=True):
         raise typer.Abort
     write(target, answers)
     _explain(target, answers, send_test=send_test)
@@ -129,12 +129,12 @@ def init(
 def _refuse(target: Path, *, force: bool) -> None:
     if not sys.stdin.isatty():
         raise BadParameter(
-            f"It asks questions, and there is no terminal to ask at. Write {target} yourself: the lines "
-            "BEAMER_API_KEY=… and SEGMENT_WRITE_KEY=…, and those that `beamer-segment config show` lists, "
-            "as far as you need them. Then chmod 600 it."
+            f"`init` asks questions, and there is no terminal. Write {target} yourself: the lines "
+            "BEAMER_API_KEY=… and SEGMENT_WRITE_KEY=…, and other settings that you need (`beamer-segment "
+            f"config show` lists them). Then run: chmod 600 {target}"
         )
     if target.exists() and not force:
-        raise BadParameter(f"{target} is there already. Name another one, or replace it with --force.")
+        raise BadParameter(f"{target} exists already. Name another file, or replace it with --force.")
     if not target.parent.is_dir():
         raise BadParameter(f"There is no folder {target.parent}.")
 
@@ -153,7 +153,7 @@ def asked(question: Question) -> str | None:
         except ValueError as error:
             # What is wrong with a key is said without the key.
             stop = "" if str(error).endswith("?") else "."
-            echo_err(f"  {error}{stop} Please once more.")
+            echo_err(f"  {error}{stop} Please try again.")
         else:
             return answer
 
@@ -189,8 +189,10 @@ def _explain(target: Path, answers: Mapping[str, str], *, send_test: bool) -> No
         variable for variable in _of_ours() if variable in surroundings() and variable not in answers
     )
     if others:
-        _paragraph(f"Set in this shell and not in the file, so cron will not see it: {', '.join(others)}")
-    _paragraph(f"{target} is written. A first sync by hand, and a line for `crontab -e`:")
+        _paragraph(f"Set in this shell but not in the file, so cron will not use it: {', '.join(others)}")
+    _paragraph(
+        f"{target} is written. Run the first sync with the first line; put the second line into `crontab -e`:"
+    )
     echo_err("")
 
 

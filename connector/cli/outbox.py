@@ -46,7 +46,7 @@ def list_messages(
 def _lines(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from table_lines("", COLUMNS, map(_cells, messages))
     if held := sum(message["held"] for message in messages):
-        yield f"held: {held:,} made for a former write key; `{CONFIRM}` sends them with the new one."
+        yield f"held: {held:,} messages made for a former write key; `{CONFIRM}` sends them with the new key."
 
 
 def _cells(message: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ def retry(
         count = outbox.retry(store, name, messages) if store else 0
     text = "Nothing was refused." if every else "None of them was refused."
     if count:
-        text = f"{count} waiting again; the next sync sends them."
+        text = f"{count} messages wait again; the next sync sends them."
     render("outbox retry", Result({"waiting_again": count}, [text]), output)
 
 
@@ -125,10 +125,10 @@ def drop(
     session = open_session(config, env_file, secrets=False)
     name = session.known(connection)
     if not yes:
-        typer.confirm("They will never be sent. Go on?", abort=True, err=True)
+        typer.confirm("These messages will never be sent. Continue?", abort=True, err=True)
     with session.existing() as store:
         count = outbox.drop(store, name, messages) if store else 0
-    render("outbox drop", Result({"dropped": count}, [f"{count} dropped."]), output)
+    render("outbox drop", Result({"dropped": count}, [f"{count} messages deleted."]), output)
 
 
 def _named(which: list[str] | None, every: bool) -> list[str]:

@@ -97,18 +97,15 @@ def print_error(error: ConnectorError, connection: str = "") -> None:
 def print_unexpected(error: BaseException, connection: str = "") -> None:
     """Print where an unexpected error was raised, without its own text, which may hold a row or a key."""
     echo_err(f"error BS-001: {connection and f'{connection}: '}unexpected {type(error).__name__}")
-    echo_err("  Nothing is lost: what was accepted is in the store, and the next run goes on from there.")
-    echo_err("  Please report it with these lines, which hold no data:")
+    echo_err("  Nothing is lost: accepted data is in the database, and the next run continues from there.")
+    echo_err("  Please report it with the following lines; they contain no data:")
     for frame in traceback.extract_tb(error.__traceback__)[-12:]:
         echo_err(f"    {frame.filename}:{frame.lineno} in {frame.name}")
 
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Prints what the runs of one command report, the lines of each together.
-
-    `many`: an error names its connection. Where JSON is wanted, summaries are not printed.
-    """
+    """Prints reports of one command's runs, but for JSON; `many`: an error names its connection."""
 
     output: Output
     many: bool = False

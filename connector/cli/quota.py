@@ -43,7 +43,7 @@ def quota_command(
     if context.invoked_subcommand is None:
         _show("quota", open_session(config, env_file, secrets=False), connection, output)
     elif config or env_file or connection or output is not Output.TEXT:
-        raise typer.BadParameter(f"Put options behind {context.invoked_subcommand}.")
+        raise typer.BadParameter(f"Put options after {context.invoked_subcommand}.")
 
 
 @quota_app.command("set-used")
@@ -84,15 +84,15 @@ def _set_used(
 ) -> None:
     if store is None:
         raise ConfigurationError(
-            "There is no state store yet.",
-            means="Nothing was written down.",
-            todo="Run `beamer-segment check --offline`, which makes one, and then this again.",
+            "There is no database yet.",
+            means="Nothing was stored.",
+            todo="Run `beamer-segment check --offline`, which creates it, and then this command again.",
         )
     account = compose.account_of(store, connection)
     if account is None:
         raise ConfigurationError(
-            f"Connection '{connection.name}' has not run yet and has no key, which names its account.",
-            means="Nothing was written down.",
+            f"Connection '{connection.name}' has not run yet and has no key, so its account is unknown.",
+            means="Nothing was stored.",
             todo="Set BEAMER_API_KEY or BEAMER_ACCOUNT.",
         )
     now, ledger = session.clock.now(), Ledger(store, account, connection.name, compose.limits(connection))
@@ -100,8 +100,8 @@ def _set_used(
     if own > total:
         first = since or ledger.balance(now).since
         echo_err(
-            f"More requests than that were sent from here since {first:%Y-%m-%d}, namely {own:,}: these "
-            "count, and none as spent elsewhere."
+            f"This connector alone sent {own:,} requests since {first:%Y-%m-%d}, which is more: these "
+            "count, and none of other tools."
         )
 
 
@@ -161,11 +161,11 @@ def _offers(today: Limits) -> list[Offer]:
 
 def _lines(account: Quota) -> Iterator[str]:
     names = ", ".join(account.connections)
-    yield f"Account {account.account or 'of a key not yet seen'} (connection {names}) – {account.limit_text}"
+    yield f"Account {account.account or 'of an unused key'} (connection {names}) – {account.limit_text}"
     for line in (*(_budget(account, account.balance) if account.balance else ()), *_outlook(account)):
         yield f"  {line}"
     if account.outlook:
-        yield "  how late rows will be on average, if the account's life goes on as it is:"
+        yield "  expected mean delay of rows, if the account's activity stays the same:"
         yield from table_lines("", ("plan", "requests", "mean delay"), _rows(account.outlook))
 
 
@@ -173,21 +173,21 @@ def _budget(account: Quota, balance: Balance) -> Iterator[str]:
     yield from spending_lines(balance)
     if balance.by_purpose:
         most_first = sorted(balance.by_purpose.items(), key=lambda item: -item[1])
-        yield "by what: " + ", ".join(f"{what} {count:,}" for what, count in most_first)
+        yield "by purpose: " + ", ".join(f"{what} {count:,}" for what, count in most_first)
     if balance.assumed:
-        yield f"assumed to be spent before the first run: {balance.assumed:,}; `quota set-used` tells better"
+        yield f"assumed to be used before the first run: {balance.assumed:,}; `quota set-used` corrects it"
     if balance.left is None:
         return
     limits = account.limits
-    yield f"kept in reserve for people and other tools: {limits.reserve:,} of {limits.requests:,}"
+    yield f"reserve for people and other tools: {limits.reserve:,} of {limits.requests:,} requests"
     if balance.until:
-        yield f"the period ends on {balance.until:%Y-%m-%d}"
+        yield f"the month ends on {balance.until:%Y-%m-%d}"
     else:
-        yield "the period's first day is unknown: no 31 days in a row exceed the limit (BEAMER_PERIOD_DAY)"
-    yield f"today's pace: {account.pace:,.1f} a day; " + (
-        f"at this pace the rest is spent on {account.runs_out:%Y-%m-%d}, but syncs are held to what comes in"
+        yield "BEAMER_PERIOD_DAY is not set: no 31 days in a row exceed the limit"
+    yield f"today's pace: {account.pace:,.1f} requests a day; " + (
+        (f"the rest would be used up on {account.runs_out:%Y-%m-%d}, but syncs use only available requests")
         if account.runs_out
-        else "the rest is not spent before the period ends"
+        else "the rest lasts until the month ends"
     )
 
 
@@ -198,17 +198,17 @@ def _outlook(account: Quota) -> Iterator[str]:
         return
     yield from unread_lines(ahead.unread, ahead.read_by)
     yield (
-        f"looking everywhere takes {ahead.a_pass:,} requests; with the lists that move, once a day takes "
-        f"{ahead.daily:,.0f} a month, once an hour {ahead.hourly:,.0f}"
+        f"checking everything takes {ahead.a_pass:,} requests; with reading the changed lists, once a "
+        f"day takes {ahead.daily:,.0f} requests a month, once an hour {ahead.hourly:,.0f}"
     )
     rows = ", ".join(f"{stream} {number:,.0f}" for stream, number in ahead.rows.items())
-    yield f"rows a month: {sum(ahead.rows.values()):,.0f} ({rows})"
+    yield f"expected rows a month: {sum(ahead.rows.values()):,.0f} ({rows})"
     if ahead.today.audit_round:
         yield f"the audit reads every list once in {_lasting(ahead.today.audit_round)}"
     if ahead.every is None:
-        yield "too few syncs to know how often they come: once an hour is assumed"
+        yield "too few syncs to know their interval: one hour is assumed"
     if account.limits.requests is None:
-        yield "without a limit, rows wait for half the time between syncs"
+        yield "without a limit, rows wait for half of the time between syncs"
 
 
 def _rows(ahead: Outlook) -> Iterator[list[str]]:
@@ -224,7 +224,7 @@ def _limit(monthly: int | None) -> str:
 
 def _late(at_budget: Forecast) -> str:
     if not at_budget.keeps_up:
-        return "ever later"
+        return "too few requests"
     return "–" if at_budget.mean is None else _lasting(at_budget.mean)
 
 

@@ -44,9 +44,9 @@ def _strays(db: Database) -> list[Unreadable]:
 def _as_dict(value: Unreadable) -> dict[str, Any]:
     then = "it is replaced"
     if value.type.instead is DROP:
-        then = "its row is deleted, and made anew"
+        then = "its row is deleted and created again"
     elif value.needed and value.table in (connections, streams, outbox):
-        then = "it is set as the settings say"
+        then = "it is set from the settings"
     elif value.needed:
         then = f"its row is deleted. {damage.todo((value.table.name, value.column))}"
     return {"table": value.table.name, "key": value.shown_key, "column": value.column, "then": then}
@@ -56,9 +56,9 @@ def _refuse_at_work(session: Session, db: Database) -> None:
     for name in _texts(db, tables.leases.c.connection):
         if leases.at_work(db, name, this_process(), session.clock.now()):
             raise Busy(
-                f"A run is working on connection '{name}'.",
+                f"A run of connection '{name}' is in progress.",
                 means=UNCHANGED,
-                todo="Let it finish, and repair then.",
+                todo="Wait until it finishes, then repair.",
             )
 
 
@@ -78,15 +78,15 @@ def _of_connection(session: Session, db: Database, value: Unreadable) -> Any:
     name = value.key["name"]
     if not isinstance(name, str) or not LABEL.fullmatch(name):
         configured = {connection.name for connection in session.settings.connections}
-        name = _only(configured - _texts(db, connections.c.name), "which connection it is", value)
+        name = _only(configured - _texts(db, connections.c.name), "the connection", value)
     if value.column == "name":
         return name
     connection = session.settings.connection(name)
     if value.column == "start_date" and connection.start_date is None:
         raise ConfigurationError(
-            f"The start date of connection '{name}' cannot be read any more.",
+            f"The start date of connection '{name}' cannot be read.",
             means=UNCHANGED,
-            todo="Set BEAMER_START_DATE to the day since which its rows are sent, and repair again.",
+            todo="Set BEAMER_START_DATE to the date of its first sent rows, and repair again.",
         )
     return getattr(compose.first_sight(None, connection, session.clock.now()), value.column)
 
@@ -97,10 +97,10 @@ def _of_stream(db: Database, value: Unreadable) -> str:
     if value.column == "connection":
         (name,) = _texts(db, streams.c.name, mine) or {""}
         having = _texts(db, streams.c.connection, streams.c.name == name)
-        return _only(_texts(db, connections.c.name) - having, "of which connection it is", value)
+        return _only(_texts(db, connections.c.name) - having, "the connection", value)
     (connection,) = _texts(db, streams.c.connection, mine) or {""}
     taken = _texts(db, streams.c.name, streams.c.connection == connection)
-    return _only(set(CATALOGUE) - taken, "which stream it is", value)
+    return _only(set(CATALOGUE) - taken, "the stream", value)
 
 
 def _of_message(db: Database, value: Unreadable) -> str:
@@ -109,7 +109,7 @@ def _of_message(db: Database, value: Unreadable) -> str:
     names = db.execute(select(connections.c.name, connections.c.account, connections.c.destination)).all()
     own = [row for row in names if str(ident).startswith(f"{PREFIX}-{row.destination}-{row.account}-")]
     wanted = "name" if value.column == "connection" else "destination"
-    return _only({getattr(row, wanted) for row in own or names}, f"its {value.column}", value)
+    return _only({getattr(row, wanted) for row in own or names}, f"the {value.column}", value)
 
 
 def _texts(db: Database, column: Column[Any], *where: Any) -> set[str]:
@@ -122,8 +122,8 @@ def _only(left: set[str], what: str, value: Unreadable) -> str:
     if len(left) == 1:
         return left.pop()
     raise ConfigurationError(
-        f"Of a damaged row nothing tells {what}: {value.where}.",
+        f"The database does not show {what} of a damaged row: {value.where}.",
         means=UNCHANGED,
-        todo="Bring the database back from a backup: what was sent since goes out again under the same "
-        "messageIds.",
+        todo="Restore the database from a backup. Messages sent since the backup are sent again with the "
+        "same messageIds.",
     )

@@ -39,7 +39,7 @@ def report(
     session = open_session(config, env_file, secrets=False)
     to_stdout = str(file) == "-"
     if to_stdout and output is Output.JSON:
-        raise typer.BadParameter("--html - and --output json both want standard output.")
+        raise typer.BadParameter("--html - and --output json cannot both use standard output.")
     chosen = session.named(connection)
     with session.existing() as store:
         text = html(session, store, chosen)
@@ -54,7 +54,7 @@ def report(
         raise OutputFailed(
             f"The report cannot be written to {file}: {error.strerror}.",
             means="Nothing was changed.",
-            todo="Name a file in a folder that is there and may be written to.",
+            todo="Name a file in an existing folder that you may write to.",
         ) from None
     names = [connection.name for connection in chosen]
     data = {"file": str(file), "bytes": len(content), "connections": names}

@@ -185,7 +185,7 @@ def _ended(result: dict[str, Any], *, limited: bool) -> Ended:
         run=result.get("run"),
         again=datetime.fromisoformat(again) if again else None,
         waiting=int(result.get("waiting") or 0),
-        stopped=str(result.get("stopped") or "").startswith("asked to stop"),
+        stopped=bool(result.get("interrupted")),
     )
 
 

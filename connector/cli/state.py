@@ -39,8 +39,8 @@ app.add_typer(db_app, name="db")
 app.add_typer(state_app, name="state")
 
 AGAIN = (
-    "They go out under the same messageIds: Segment drops those that it got within a day, a warehouse can "
-    "tell the others by their id, other destinations see them twice."
+    "They keep their messageIds: Segment drops those it received within a day; in a warehouse the id "
+    "shows the others; other destinations receive them twice."
 )
 
 
@@ -60,9 +60,9 @@ def upgrade(
         after = schema.version(store)
     finally:
         store.close()
-    lines = [f"The state store was at revision {before or 'none'} and is at {after}."]
+    lines = [f"The database was at revision {before or 'none'} and is now at {after}."]
     if copy:
-        lines.append(f"The old file was kept as {copy}.")
+        lines.append(f"The old file is kept as {copy}.")
     data = {"revision_before": before, "revision": after, "copy": copy and str(copy)}
     render("db upgrade", Result(data, lines), output)
 
@@ -85,7 +85,7 @@ def export(
         data = _exported(session, store, name, file)
     lines = [
         _moved(data, "exported"),
-        "  it holds what waits for Segment, texts included: delete it after the import",
+        "  the file contains waiting messages with their texts: delete it after the import",
         "  use only one database from now on: they do not share the delivery history",
     ]
     render("state export", Result(data, lines), output)
@@ -99,9 +99,9 @@ def _exported(session: Session, store: Store | None, name: str, file: Path) -> d
         number = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except OSError as error:
         raise ConfigurationError(
-            f"{file} cannot be made: {error.strerror}.",
+            f"{file} cannot be created: {error.strerror}.",
             means="Nothing was exported.",
-            todo="Name a file that is not there yet, in a folder that this user may write to.",
+            todo="Name a file that does not exist yet, in a folder that this user may write to.",
         ) from None
     with still(store, name, this_process(), session.clock), os.fdopen(number, "w", encoding="utf-8") as out:
         counted = transfer.export(store, name, out)
@@ -134,11 +134,11 @@ def _imported(store: Store, file: Path) -> dict[str, Any]:
         with file.open(encoding="utf-8") as lines:
             counted = transfer.load(store, lines, name)
     except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or "it is no text"
+        said = getattr(error, "strerror", None) or "it is not text"
         raise ConfigurationError(
             f"{file} cannot be read: {said}.",
             means="Nothing was imported.",
-            todo="Name a file that `state export` has written, and that this user may read.",
+            todo="Name a file that `state export` wrote and that this user may read.",
         ) from None
     return {"connection": name, "file": str(file), "rows": dict(counted)}
 
@@ -181,14 +181,14 @@ def reset(
         counted = progress.verdicts(store, scope)
         if not dry_run:
             if not yes:
-                question = "Its rows since the start date will be sent again. Go on?"
+                question = "Its rows since the start date will be sent again. Continue?"
                 typer.confirm(question, abort=True, err=True)
             with still(store, name, this_process(), session.clock) as (fence, _):
                 progress.reset(store, fence, scope, session.clock.now())
     rows, events = counted.total(), counted["event"]
     would = "would be " if dry_run else ""
     lines = [
-        f"{name}: {rows:,} rows of {stream} {would}forgotten; the next sync reads it again",
+        (f"{name}: state of {rows:,} {stream} rows {would}deleted; the next sync reads the stream again"),
         f"  up to {events:,} events {would or 'will be '}sent again. {AGAIN}",
     ]
     data = {"dry_run": dry_run, "connection": name, "stream": stream, "rows": rows, "events": events}
@@ -223,7 +223,7 @@ def accept(session: Session, store: Store | None, connection: Connection) -> dic
     name = connection.name
     identity = known(store, name) if store else None
     if store is None or identity is None:
-        raise _unknown(name, "There is nothing to confirm: a first sync takes any keys.")
+        raise _unknown(name, "There is nothing to confirm: a first sync accepts any keys.")
     destination = connection.destination or identity.destination
     compose.secrets(connection)
     compose.refuse_other_name(store, connection)
@@ -237,11 +237,11 @@ def accept(session: Session, store: Store | None, connection: Connection) -> dic
 def _accepted_lines(done: dict[str, Any]) -> Iterator[str]:
     name, changed, messages = done["connection"], done["changed"], done["messages"]
     if changed:
-        yield f"{name}: {credentials.listed(changed)} confirmed: the next sync goes on with it"
+        yield f"{name}: {credentials.listed(changed)} confirmed; the next sync uses the new values"
     elif not messages:
         yield f"{name}: nothing to confirm, the keys and addresses are those of the last run"
     if messages:
-        yield f"{name}: {messages:,} messages made for a former write key go to the new one at the next sync"
+        yield f"{name}: the next sync sends {messages:,} messages of a former write key with the new key"
 
 
 @state_app.command()
@@ -277,5 +277,5 @@ def _unknown(name: str, means: str) -> ConfigurationError:
     return ConfigurationError(
         f"There is no state of connection '{name}'.",
         means=means,
-        todo="See with `beamer-segment config show` whether DATABASE_URL names the store that you mean.",
+        todo="Check with `beamer-segment config show` that DATABASE_URL names the right database.",
     )

@@ -26,7 +26,7 @@ def host_of(region: str, host: str | None) -> str:
     host = host.strip()
     parts = _split(host if "://" in host else f"https://{host}")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise _wrong("is plain http, over which the key and people's words would travel readable")
+        raise _wrong("is plain http, which would send the key and users' texts unencrypted")
     path = _OWN_PATH.sub("", parts.path.rstrip("/"))
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -40,9 +40,9 @@ def _of_region(region: str) -> str:
 def _split(address: str) -> SplitResult:
     parts = _parsed(address)
     if parts is None or not parts.hostname or parts.scheme not in ("https", "http"):
-        raise _wrong("is no address")
+        raise _wrong("is not an address")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise _wrong("holds more than a host and a path")
+        raise _wrong("contains more than a host and a path")
     return parts
 
 
@@ -73,7 +73,7 @@ def is_loopback_address(name: str) -> bool:
 def _wrong(how: str) -> ConfigurationError:
     # Without the value: somebody may have put a key into it.
     return ConfigurationError(
-        f"SEGMENT_HOST {how}.", todo="Leave it out and set SEGMENT_REGION, or give an https:// address."
+        f"SEGMENT_HOST {how}.", todo="Remove it and set SEGMENT_REGION, or set an https:// address."
     )
 
 
@@ -101,7 +101,7 @@ def store_location(environ: Mapping[str, str], database_url: str | None) -> str:
     if url.drivername in _SQLITE:
         return _sqlite_url(_absolute(url.database))
     raise ConfigurationError(
-        f"DATABASE_URL begins with {url.drivername}://, but only PostgreSQL and SQLite can keep the state.",
+        f"DATABASE_URL begins with {url.drivername}://, but only PostgreSQL and SQLite are supported.",
         todo=_FORM,
     )
 
@@ -124,7 +124,7 @@ def _parsed_url(database_url: str) -> "URL":
         return make_url(database_url)
     except (ArgumentError, ValueError):
         pass  # raised below, so that no traceback carries the URL and its password
-    raise ConfigurationError("DATABASE_URL is no database URL.", todo=_FORM)
+    raise ConfigurationError("DATABASE_URL is not a database URL.", todo=_FORM)
 
 
 def _state_file(environ: Mapping[str, str]) -> Path:
@@ -134,7 +134,7 @@ def _state_file(environ: Mapping[str, str]) -> Path:
         state = home / ".local" / "state"
     if not state.is_absolute():
         raise ConfigurationError(
-            "There is no place for the state: neither DATABASE_URL nor XDG_STATE_HOME nor HOME is set.",
+            "There is no place for the database: DATABASE_URL, XDG_STATE_HOME and HOME are not set.",
             todo=_FORM,
         )
     return state / "beamer-segment" / "state.sqlite"
@@ -143,12 +143,12 @@ def _state_file(environ: Mapping[str, str]) -> Path:
 def _absolute(database: str | None) -> Path:
     if not database or database == ":memory:":
         raise ConfigurationError(
-            "DATABASE_URL is for SQLite in memory, which forgets what was sent when the run ends.", todo=_FORM
+            "DATABASE_URL names a SQLite database in memory, which is lost when the run ends.", todo=_FORM
         )
     if not Path(database).is_absolute():
         raise ConfigurationError(
-            "DATABASE_URL has a relative path, which means another file wherever cron or a shell starts it.",
-            todo="Give the absolute path; it takes four slashes: sqlite:////var/lib/beamer-segment/state.sqlite.",
+            "DATABASE_URL has a relative path, which names another file in each working directory.",
+            todo="Set the absolute path, with four slashes: sqlite:////var/lib/beamer-segment/state.sqlite.",
         )
     return Path(database)
 

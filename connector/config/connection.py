@@ -53,7 +53,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_RESERVE",
             "a share such as 10%, or a number of requests",
-            "How much of each month is kept for people and other tools on the account.",
+            "The part of the monthly limit that is kept for people and other tools on the account.",
         ),
     ] = Reserve(share=0.05)
     period_day: Annotated[
@@ -63,7 +63,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_PERIOD_DAY",
             "a day of the month, 1 to 31",
-            "The day on which Beamer's month begins; until it is told, no 31 days in a row exceed the limit.",
+            "The day on which Beamer's month begins; without it, no 31 days in a row exceed the limit.",
         ),
     ] = None
     startup_share: Annotated[
@@ -72,11 +72,12 @@ class Connection(Configured):
         Setting(
             "BEAMER_STARTUP_SHARE",
             "a share such as 20% or 0.2",
-            "The share of what is left of the month that a new account may spend at once.",
+            "The share of the month's remaining requests that a new account may use at once.",
         ),
     ] = 0.1
     overdraw: Annotated[
-        bool, Setting("BEAMER_OVERDRAW", _YES_NO, "Lets the monthly limit be exceeded; Beamer may bill it.")
+        bool,
+        Setting("BEAMER_OVERDRAW", _YES_NO, "Allows requests beyond the limit; Beamer may bill them."),
     ] = False
     start_date: Annotated[
         datetime | None,
@@ -84,7 +85,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_START_DATE",
             _DATE_FORM,
-            "The first sync sends rows from here on; without it, of the 30 days before it.",
+            "The first sync sends rows from this date on; without it, rows of the 30 days before the sync.",
         ),
     ] = None
     streams: Annotated[
@@ -93,7 +94,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_STREAMS",
             f"a list of {', '.join(STREAMS)}",
-            "What is read; a stream that is not listed costs no request.",
+            "The streams to read; a stream that is not listed costs no request.",
         ),
     ] = STREAMS
     account: Annotated[
@@ -115,7 +116,7 @@ class Connection(Configured):
     region: Annotated[
         Literal["us", "eu"],
         Lower,
-        Setting("SEGMENT_REGION", "us or eu", "Where the workspace lives; the wrong one loses events."),
+        Setting("SEGMENT_REGION", "us or eu", "The workspace's region; a wrong region loses events."),
     ] = "us"
     segment_host: Annotated[
         str | None,
@@ -123,7 +124,7 @@ class Connection(Configured):
         Setting(
             "SEGMENT_HOST",
             "a host, with or without scheme, final slash and /v1; https unless on this machine",
-            "Sends events elsewhere than to the region's own host, to a proxy for example.",
+            "Sends events to another host than the region's own, for example to a proxy.",
         ),
     ] = None
     base_url: Annotated[
@@ -137,7 +138,7 @@ class Connection(Configured):
         Setting(
             "BEAMER_ANONYMOUS",
             "hold, shared or send",
-            "Rows of people without a user id: hold back, send all under one id, or each under its own.",
+            "Rows of people without a user id: excluded, sent under one shared id, or each under its own.",
         ),
     ] = "hold"
     team_comments: Annotated[
@@ -149,17 +150,17 @@ class Connection(Configured):
     traits: Annotated[
         Literal["none", "email", "all"],
         Lower,
-        Setting("BEAMER_TRAITS", "none, email or all", "What of the person goes into context.traits."),
+        Setting("BEAMER_TRAITS", "none, email or all", "The personal data that goes into context.traits."),
     ] = "none"
     trait_attributes: Annotated[
         tuple[str, ...],
         BeforeValidator(values.words),
-        Setting("BEAMER_TRAIT_ATTRIBUTES", "a list of names", "Custom attributes that may go there too."),
+        Setting("BEAMER_TRAIT_ATTRIBUTES", "a list of names", "Custom attributes for context.traits."),
     ] = ()
     ref_url: Annotated[
         Literal["bare", "full"],
         Lower,
-        Setting("BEAMER_REF_URL", "bare or full", "The page of an NPS answer: without its query, or whole."),
+        Setting("BEAMER_REF_URL", "bare or full", "An NPS response's page: without its query, or full."),
     ] = "bare"
     texts: Annotated[
         Literal["full", "short", "none"],
@@ -167,8 +168,8 @@ class Connection(Configured):
         Setting(
             "BEAMER_TEXTS",
             "full, short or none",
-            "What users wrote (comments, answers, titles of feature requests): whole, its first 140 "
-            "characters, or nothing of it.",
+            "Texts of users (comments, answers, titles of feature requests): in full, their first 140 "
+            "characters, or none.",
         ),
     ] = "full"
     nps_settle: Annotated[
@@ -176,12 +177,12 @@ class Connection(Configured):
         Setting(
             "BEAMER_NPS_SETTLE",
             _DURATION_FORM,
-            "How long an NPS answer without text waits, as its text may still be being typed.",
+            "How long an NPS response without text waits, because the user may still be typing.",
         ),
     ] = timedelta(minutes=15)
     lookback: Annotated[
         Duration,
-        Setting("BEAMER_LOOKBACK", _DURATION_FORM, "How far before the newest known row each sweep begins."),
+        Setting("BEAMER_LOOKBACK", _DURATION_FORM, "How far before the newest known row each pass starts."),
     ] = timedelta(hours=72)
     max_age: Annotated[
         Duration,
@@ -189,13 +190,13 @@ class Connection(Configured):
         Setting(
             "BEAMER_MAX_AGE",
             "a duration of at least an hour: 12h, 7d, PT36H or seconds",
-            "No post or request is left unlooked at longer than this, as far as the budget goes.",
+            "Each post and request is checked at least this often, as far as the request budget allows.",
         ),
     ] = timedelta(days=7)
     first_page: Annotated[
         Literal["auto", 0, 1],
         BeforeValidator(values.first_page),
-        Setting("BEAMER_FIRST_PAGE", "auto, 0 or 1", "The number of the API's first page; auto finds out."),
+        Setting("BEAMER_FIRST_PAGE", "auto, 0 or 1", "The number of the API's first page; auto detects it."),
     ] = "auto"
     ignore_filters: Annotated[
         Literal["auto"] | bool,
@@ -203,18 +204,18 @@ class Connection(Configured):
         Setting(
             "BEAMER_IGNORE_FILTERS",
             "auto, true or false",
-            "Also reads posts with a segmentation filter, which needs a permission of the key; auto tries.",
+            "Also reads posts with a segmentation filter, if the key has the permission; auto tries it.",
         ),
     ] = "auto"
     metrics: Annotated[
-        bool, Setting("BEAMER_METRICS", _YES_NO, "Sends Post Metrics Updated, once per post and day at most.")
+        bool, Setting("BEAMER_METRICS", _YES_NO, "Sends Post Metrics Updated, at most once per post and day.")
     ] = False
     sync_event: Annotated[
         bool,
         Setting(
             "BEAMER_SYNC_EVENT",
             _YES_NO,
-            "Sends Beamer Sync Completed, once an hour at most, as a sign of life.",
+            "Sends Beamer Sync Completed, at most once an hour, as proof that syncs run.",
         ),
     ] = False
     integrations: Annotated[
@@ -223,7 +224,7 @@ class Connection(Configured):
         Setting(
             "SEGMENT_INTEGRATIONS",
             'a JSON object such as {"All": true, "Mixpanel": false}',
-            "Which of Segment's destinations get the events.",
+            "The destinations in Segment that receive the events.",
         ),
     ] = None
     backfill_integrations: Annotated[
@@ -232,7 +233,7 @@ class Connection(Configured):
         Setting(
             "SEGMENT_BACKFILL_INTEGRATIONS",
             'a JSON object such as {"All": false, "Amplitude": true}',
-            "Which of them get history: not every destination takes old data.",
+            "The destinations that receive history; not every destination accepts old data.",
         ),
     ] = None
 
@@ -281,7 +282,7 @@ class Connection(Configured):
         differ = "published figures differ, see README"
         if "plan" not in self.model_fields_set:
             return f"assumed: BEAMER_PLAN is not set; {differ}"
-        billed = "; what goes beyond is billed" if self.plan.overage_billed else ""
+        billed = "; further requests are billed" if self.plan.overage_billed else ""
         return f"{self.plan.source}{billed}; {differ}"
 
     @model_validator(mode="after")
@@ -291,8 +292,7 @@ class Connection(Configured):
             raise ValueError("BEAMER_MONTHLY_REQUESTS must be a number above 0, or none.")
         if monthly is not None and self.reserved >= monthly:
             raise ValueError(
-                f"BEAMER_RESERVE holds back {self.reserved:,} of {monthly:,} requests a month "
-                "and leaves none."
+                f"BEAMER_RESERVE keeps {self.reserved:,} of {monthly:,} requests a month and leaves none."
             )
         return self
 
@@ -303,7 +303,7 @@ class Connection(Configured):
         for region, address in REGIONS.items():
             if address.removeprefix("https://") in self.segment_host and region != self.region:
                 raise ValueError(
-                    f"SEGMENT_HOST lies in region {region}, but SEGMENT_REGION is {self.region}: "
-                    "a write key of another region answers 200 and the events vanish."
+                    f"SEGMENT_HOST is in region {region}, but SEGMENT_REGION is {self.region}. Segment "
+                    "answers 200 to a write key of another region and drops the events."
                 )
         return self

@@ -172,7 +172,7 @@ def _problem(given: Given | None, said: str, setting: Setting | None) -> Problem
         return Problem(said)
     form = setting.form if setting else NAME_FORM
     stop = "" if said.endswith("?") else "."
-    return Problem(f"{given.label}: {said or 'this is not of the form expected'}{stop}", f"Give {form}.")
+    return Problem(f"{given.label}: {said or 'this does not have the expected form'}{stop}", f"Give {form}.")
 
 
 def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) -> None:

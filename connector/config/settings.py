@@ -20,14 +20,14 @@ class Settings(Configured):
         Setting(
             "DATABASE_URL",
             "postgresql://… or sqlite:////absolute/path",
-            "Where the state is kept; by default a SQLite file under $XDG_STATE_HOME.",
+            "The database; by default a SQLite file under $XDG_STATE_HOME.",
             secret=True,
         ),
     ] = Field(default=None, repr=False)
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         Upper,
-        Setting("LOG_LEVEL", "debug, info, warning, error or critical", "How much is logged."),
+        Setting("LOG_LEVEL", "debug, info, warning, error or critical", "The lowest level that is logged."),
     ] = "INFO"
     log_format: Annotated[
         Literal["auto", "console", "json"],
@@ -51,14 +51,14 @@ class Settings(Configured):
         Setting(
             "CONNECTOR_MAX_WAITING_BYTES",
             "a size such as 200MB",
-            "Reading pauses when waiting events take this much room.",
+            "Reading pauses when waiting events take this much space.",
         ),
     ] = ByteSize(200 * 1000 * 1000)
     workers: Annotated[
         int,
         Number,
         Field(ge=1, le=64),
-        Setting("CONNECTOR_WORKERS", "a number from 1 to 64", "How many connections are worked on at once."),
+        Setting("CONNECTOR_WORKERS", "a number from 1 to 64", "How many connections run at once."),
     ] = 8
     interval: Annotated[
         Duration,
@@ -66,7 +66,7 @@ class Settings(Configured):
         Setting(
             "CONNECTOR_INTERVAL",
             "a duration of at least a minute: 90s, 5m, PT5M or seconds",
-            "`schedule` syncs no connection oftener; without a monthly limit, as often as this.",
+            "`schedule`: the shortest time between two syncs; without a monthly limit, the usual time.",
         ),
     ] = timedelta(minutes=5)
     max_interval: Annotated[
@@ -75,7 +75,7 @@ class Settings(Configured):
         Setting(
             "CONNECTOR_MAX_INTERVAL",
             "a duration of at least a minute: 30m, 1h, PT1H or seconds",
-            "`schedule` syncs each connection at least as often, however little its budget allows.",
+            "`schedule`: the longest time between two syncs, even if few requests are available.",
         ),
     ] = timedelta(hours=1)
     bind: Annotated[
@@ -84,7 +84,7 @@ class Settings(Configured):
         Setting(
             "CONNECTOR_BIND",
             "HOST:PORT, or none",
-            "Where `schedule` serves its status, health and metrics; they name connections, but no person.",
+            "Where `schedule` serves status, health and metrics; they name connections, but no person.",
         ),
     ] = "127.0.0.1:8080"
     # Whoever knows it can keep a dead man's switch quiet.
@@ -94,7 +94,8 @@ class Settings(Configured):
         Setting(
             "CONNECTOR_PING_URL",
             "an https:// address; http:// on this machine only",
-            "A dead man's switch: `sync` and `audit` call it when they end well, and with /fail when not.",
+            "A dead man's switch: `sync` and `audit` call it after a success, and with /fail after a "
+            "failure.",
             secret=True,
         ),
     ] = Field(default=None, repr=False)

@@ -280,7 +280,7 @@ def env_file_variables(path: Path | None, problems: list[Problem]) -> dict[str, 
         problems.append(Problem(f"The env file {path} cannot be read: {reason(error)}.", fatal=True))
         return {}
     if os.name == "posix" and mode & 0o077:
-        what = f"Others may read the env file {path}, which holds keys."
+        what = f"Other users may read the env file {path}, which contains keys."
         problems.append(Problem(what, f"Run: chmod 600 {shlex.quote(str(path))}", fatal=True))
         return {}
     return _parsed_env_file(path, text, problems)
@@ -310,7 +310,7 @@ def judge_env_file_names(
             ours = name.upper().startswith(PREFIXES)
             nearest = f"Did you mean {meant(name)}?" if ours else did_you_mean(name, NAMES)
             todo = nearest or "An env file holds this program's own settings only."
-            problems.append(Problem(f"{path}: {_shown(name)} is no setting.", todo))
+            problems.append(Problem(f"{path}: {_shown(name)} is not a setting.", todo))
 
 
 def judge_environment_names(
@@ -332,7 +332,7 @@ def judge_environment_names(
         if _another_key(name):
             todo += " If a TOML file names it, name that file with --config or CONNECTOR_CONFIG."
         todo += f" If another program needs it: env -u {shlex.quote(name)} beamer-segment …"
-        problems.append(Problem(f"{name} is no setting.", todo))
+        problems.append(Problem(f"{name} is not a setting.", todo))
     return unused
 
 

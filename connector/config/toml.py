@@ -92,7 +92,7 @@ def _add_file(document: Document, file: Path, content: dict[str, Any], problems:
         problems.append(Problem(f"{common[key].label} is also set in {first}.", "Keep one of them."))
     document.common.update(common)
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append(Problem(f"{file}: connections is no list of tables.", "Write [[connections]]."))
+        problems.append(Problem(f"{file}: connections is not a list of tables.", "Write [[connections]]."))
         return
     for number, table in enumerate(tables, start=1):
         document.tables.append(_connection(table, number, file, problems))
@@ -126,16 +126,16 @@ def _layer(
             problems.append(_inline(label, key))
             secret = None
         if plain in found:
-            problems.append(Problem(f"{label}: {plain} is given twice.", "Keep one of them."))
+            problems.append(Problem(f"{label}: {plain} is set twice.", "Keep one of them."))
         found[plain] = Given(secret, str(file), label)
     return found
 
 
 def _unknown(key: str, where: str, file: Path, known: set[str]) -> Problem:
     if key in EVERY:
-        return Problem(f"{file}: {key}{where} is not a connection's own.", "Put it above the tables.")
+        return Problem(f"{file}: {key}{where} does not belong to a connection.", "Put it above the tables.")
     todo = did_you_mean(key, known) or "`beamer-segment config show` lists the settings."
-    return Problem(f"{file}: {quoted(key)}{where} is no setting.", todo)
+    return Problem(f"{file}: {quoted(key)}{where} is not a setting.", todo)
 
 
 def _pointer(kind: str, value: object, file: Path) -> SecretAt:
@@ -152,6 +152,6 @@ def _harmless(key: str, value: object) -> bool:
 
 def _inline(label: str, key: str) -> Problem:
     return Problem(
-        f"{label}: a secret has no place in this file, which is copied, shared and committed.",
+        f"{label}: a secret must not be in this file, which may be copied, shared and committed.",
         f'Name a variable instead: {key}_env = "{SECRET[key].environment}"; or a file: {key}_file = "/path".',
     )

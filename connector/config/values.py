@@ -53,7 +53,7 @@ def quoted(value: object) -> str:
 def unknown(word: str, known: Iterable[str], kind: str) -> str:
     known = list(known)
     meant = nearest(word, known)
-    return f"{quoted(word)} is no {kind}" + (f"; did you mean '{meant}'?" if meant else "")
+    return f"{quoted(word)} is not a {kind}" + (f"; did you mean '{meant}'?" if meant else "")
 
 
 def lowered(value: Any) -> Any:
@@ -67,7 +67,7 @@ def uppered(value: Any) -> Any:
 def number(value: Any) -> Any:
     """Keep TOML's `true` from counting as 1; pydantic does the rest."""
     if isinstance(value, bool):
-        raise ValueError("this is a yes or no, not a number")
+        raise ValueError("this is true or false, not a number")
     return value.replace(",", "").replace("_", "") if isinstance(value, str) else value
 
 
@@ -78,7 +78,7 @@ def number_or_none(value: Any) -> Any:
 def name(value: Any) -> str:
     """A hyphen is refused because messageIds are joined with hyphens."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError(f"{quoted(value)} is no name")
+        raise ValueError(f"{quoted(value)} is not a valid name")
     return value
 
 
@@ -96,7 +96,7 @@ def words(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
-        raise ValueError("this is no list of words")
+        raise ValueError("this is not a list of words")
     return tuple(dict.fromkeys(word.strip() for word in value if word.strip()))
 
 
@@ -106,7 +106,7 @@ def streams(value: Any) -> tuple[str, ...]:
     if strange:
         raise ValueError("; ".join(unknown(word, STREAMS, "stream") for word in strange))
     if not wanted:
-        raise ValueError("this names no stream, so there would be nothing to do")
+        raise ValueError("this names no stream, so nothing would be read")
     return tuple(stream for stream in STREAMS if stream in wanted)
 
 
@@ -118,7 +118,7 @@ def duration(value: Any) -> Any:
     if text[:1] in "Pp" and text:
         return text.upper()
     if isinstance(value, bool) or not _DURATION.fullmatch(text.lower()):
-        raise ValueError(f"{quoted(value)} is no duration")
+        raise ValueError(f"{quoted(value)} is not a duration")
     parts = _DURATION_PART.findall(text.lower())
     seconds = sum(float(figure) * _UNITS[unit] for figure, unit in parts)
     return timedelta(seconds=min(seconds, _LONGEST.total_seconds() + 1))
@@ -150,7 +150,7 @@ def address(value: Any) -> str:
     if text != "none" and not (
         colon and bare and (":" not in bare or bare != host) and port.isdecimal() and int(port) < 65_536
     ):
-        raise ValueError(f"{quoted(value)} is no address")
+        raise ValueError(f"{quoted(value)} is not an address")
     return text
 
 
@@ -163,7 +163,7 @@ def moment(value: Any) -> datetime:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, AttributeError, TypeError):
         pass
-    raise ValueError(f"{quoted(value)} is no date")
+    raise ValueError(f"{quoted(value)} is not a date")
 
 
 def believable(when: datetime, now: datetime) -> datetime:
@@ -171,7 +171,7 @@ def believable(when: datetime, now: datetime) -> datetime:
     if when < EARLIEST:
         raise ValueError(f"{when.date()} is before {EARLIEST.date()}")
     if in_future(when, now):
-        raise ValueError(f"{when.date()} lies in the future")
+        raise ValueError(f"{when.date()} is in the future")
     return when
 
 
@@ -185,7 +185,7 @@ def url(value: Any) -> str:
     text = str(value).strip().rstrip("/")
     parts = _split(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("this is no web address")
+        raise ValueError("this is not a web address")
     _decent(parts)
     return text
 
@@ -200,7 +200,7 @@ def host(value: Any) -> str:
     text = str(value).strip().rstrip("/")
     parts = _split(text if "://" in text else f"https://{text}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("this is no host")
+        raise ValueError("this is not a host")
     _decent(parts)
     return text
 
@@ -214,16 +214,16 @@ def _split(text: str) -> SplitResult:
         return parts
     except ValueError:
         pass
-    raise ValueError("this is no web address")
+    raise ValueError("this is not a web address")
 
 
 def _decent(parts: SplitResult) -> None:
     if "@" in parts.netloc:
-        raise ValueError("this has a user or a password in it, where keys do not belong")
+        raise ValueError("this contains a user name or a password, which must not be in it")
     if parts.query or parts.fragment:
-        raise ValueError("this has a query or a fragment")
+        raise ValueError("this contains a query or a fragment")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ValueError("this is plain http, which would show the key to the network; use https")
+        raise ValueError("this is plain http, which would send the key unencrypted; use https")
 
 
 def key(value: Any) -> Any:
@@ -231,9 +231,11 @@ def key(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("this holds a blank, a line break or a letter that no key has; copy the key alone")
+        raise ValueError(
+            "this contains a space, a line break or a character that no key has; copy only the key"
+        )
     if value[:1] in "'\"":
-        raise ValueError("this is in quotes, which became part of the key; leave them out")
+        raise ValueError("the quotes became part of the key; remove them")
     return value
 
 
@@ -245,16 +247,16 @@ def json_object(value: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         parsed, size = None, 0
     if not isinstance(parsed, dict):
-        raise ValueError("this is no JSON object")
+        raise ValueError("this is not a JSON object")
     if size > _LONGEST_JSON:
-        raise ValueError(f"this is longer than {_LONGEST_JSON:,} characters, and goes into every message")
+        raise ValueError(f"this is longer than {_LONGEST_JSON:,} characters, and it goes into every message")
     return parsed
 
 
 def first_page(value: Any) -> str | int:
     word = str(value).strip().lower()
     if word not in ("auto", "0", "1"):
-        raise ValueError(f"{quoted(value)} is no first page")
+        raise ValueError(f"{quoted(value)} is not auto, 0 or 1")
     return word if word == "auto" else int(word)
 
 
@@ -293,5 +295,5 @@ def share(value: Any) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text, re.ASCII)
     found = float(match[1]) / (100 if match[2] else 1) if match else -1.0
     if isinstance(value, bool) or not 0 <= found <= 1:
-        raise ValueError(f"{quoted(value)} is no share from 0% to 100%")
+        raise ValueError(f"{quoted(value)} is not a share from 0% to 100%")
     return found

@@ -136,7 +136,7 @@ class _Bounded:
         line = self._stream.readline(min(limit, self._left + 1))
         self._left -= len(line)
         if self._left < 0:
-            raise ConnectionError("too long a request")
+            raise ConnectionError("the request is too long")
         return line
 
     def close(self) -> None:
@@ -211,7 +211,7 @@ class Board:
             self._server = kind(deadline, (host, int(port)), partial(_Handler, pages, is_this_machine(bind)))
         except OSError as error:
             raise ConfigurationError(
-                f"Nothing can be served at {bind}: {error.strerror}.",
+                f"The address {bind} cannot be served: {error.strerror}.",
                 todo="Give another address with --bind or CONNECTOR_BIND, or none.",
             ) from None
         self.port = int(self._server.server_address[1])
@@ -296,7 +296,7 @@ class Kept(Generic[Seen]):
 def healthz(silence: float) -> Page:
     """Whether the loop is alive."""
     well = silence <= SILENT_SECONDS
-    return told(["ok" if well else f"the loop has been silent for {silence:.0f} s"], well=well)
+    return told(["ok" if well else f"the loop has not run for {silence:.0f} s"], well=well)
 
 
 def stuck(store: Store, under_way: Mapping[str, float], now: datetime) -> list[str]:
@@ -323,7 +323,7 @@ def readyz(store: Store, names: Mapping[str, object], *, draining: bool, stuck: 
     # Raises where the store is not reached, which is an answer of its own kind.
     found = schema.version(store)
     if found != schema.HEAD:
-        wrong.append(f"the store is at revision {found}; this version needs {schema.HEAD}")
+        wrong.append(f"the database is at revision {found}; this version needs {schema.HEAD}")
     else:
         suspended = [name for name in suspensions.listed(store) if name in names]
         wrong += [f"a key was refused; suspended: {name}" for name in sorted(suspended)]

@@ -92,7 +92,7 @@ def _of_system(error: BaseException) -> str | None:
 def _of_tls(error: ssl.SSLError) -> str | None:
     reason = error.reason or ""
     if reason in NOT_TLS:
-        return "no TLS is spoken on this port (plain HTTP?)"
+        return "this port does not use TLS (plain HTTP?)"
     if not re.fullmatch("[A-Z0-9_]{1,60}", reason):
         return "the TLS handshake failed"
     return f"the TLS handshake failed ({reason.lower().replace('_', ' ')})"
@@ -106,7 +106,7 @@ def _of_protocol(error: BaseException) -> str | None:
     if isinstance(error, httpx.RemoteProtocolError):
         said = str(error)
         if "without sending a response" in said:
-            return "it hung up without an answer"
+            return "the server closed the connection without an answer"
         if "closed connection" in said or "incomplete" in said:
             return "the answer was cut off"
         return "the answer is not HTTP"

@@ -40,7 +40,7 @@ SENT = "http11.send_request_headers.complete"
 # Raised only before a request is written.
 UNOPENED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
 
-SSL_TODO = "Let SSL_CERT_FILE name a file of certificates in PEM form, SSL_CERT_DIR a folder of them."
+SSL_TODO = "Set SSL_CERT_FILE to a file of certificates in PEM format, or SSL_CERT_DIR to a folder of them."
 
 # httpx logs whole URLs at INFO.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -150,7 +150,7 @@ class Exchange:
     def failed(self, error: Exception) -> Failed:
         """What an exception of the exchange means."""
         if isinstance(error, _TooMuch):
-            return TooLarge("{name}'s answer is larger than any answer can be.", endless=True)
+            return TooLarge("{name}'s answer is larger than the permitted maximum.", endless=True)
         late = isinstance(error, _Late)
         if not self._may_have_left(error):
             why = "timed out while connecting" if late else cause(error)
@@ -324,14 +324,14 @@ def open_client(url: str, *, certificates_of: Sequence[str] = (), **options: Any
             **options,
         )
     except ImportError:
-        wrong = "A SOCKS proxy is set, for which nothing is installed."
+        wrong = "A SOCKS proxy is set, but support for it is not installed."
         todo = "Set HTTPS_PROXY or ALL_PROXY to an HTTP proxy, or pip install 'httpx[socks]'."
     except (ValueError, httpx.InvalidURL):
-        wrong = "A proxy is set by an address that is none."
-        todo = "Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or leave it out."
+        wrong = "The address of the proxy is not valid."
+        todo = "Correct or unset HTTPS_PROXY, HTTP_PROXY or ALL_PROXY."
     except OSError:
-        wrong = "The certificates to trust cannot be read."
-        named = f"Let {variable} name a file or folder of certificates in PEM form."
+        wrong = "The trusted certificates cannot be read."
+        named = f"Set {variable} to a file or folder of certificates in PEM format."
         todo = named if variable else SSL_TODO
     else:
         _bound(client)

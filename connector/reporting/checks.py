@@ -28,8 +28,8 @@ from connector.sync.policy import Policy
 MOST_REQUESTS = 5
 CLOCK_TOLERANCE = 60.0
 WRONG_KEY = (
-    "A wrong write key, or one of another region, also answers 200: "
-    "look for the test event in the Debugger of the source in Segment."
+    "Segment also answers 200 to a wrong write key or a key of another region: look for the test event "
+    "in the Debugger of the source in Segment."
 )
 
 Grade = Literal["ok", "warning", "error"]
@@ -58,7 +58,7 @@ def failed(thing: str, error: ConnectorError) -> Finding:
     # A run tries these again by itself; here somebody waits to be told.
     if not todo and isinstance(error, Transient) and not isinstance(error, TooMany):
         address = "SEGMENT_HOST" if thing == "destination" else "BEAMER_BASE_URL"
-        todo = f"Try again in a minute. If it stays so, look at network, proxy and {address}."
+        todo = f"Try again in a minute. If it fails again, check network, proxy and {address}."
     return Finding(thing, "error" if code else "warning", said, todo, int(code))
 
 
@@ -73,12 +73,13 @@ def of_store(status: Status) -> Iterator[Finding]:
     for holder in status.holders:
         who = f"process {holder.pid} on {holder.host}"
         if holder.dead:
-            found = f"A {holder.work} that died ({who}) has left its lease behind."
-            yield Finding("lease", "ok", found, "Nothing: the next run takes it over at once.")
+            found = f"A {holder.work} that was killed ({who}) left its lease."
+            yield Finding("lease", "ok", found, "Nothing: the next run takes over the lease at once.")
         else:
-            found = f"A {holder.work} is at work ({who})."
+            found = f"A {holder.work} is running ({who})."
             todo = (
-                "Let it finish; another one ends with 75 meanwhile. Should it hang, its lease ends by itself."
+                "Wait until it finishes; until then another run exits with code 75. If it hangs, its "
+                "lease expires by itself."
             )
             yield Finding("lease", "ok", found, todo)
 
@@ -119,7 +120,9 @@ class Examination:
                 if not self._answered:
                     return
         if forbidden == len(self._roots):
-            yield Finding("key", "error", "The key may read nothing that is listed.", exit=int(Exit.REFUSED))
+            yield Finding(
+                "key", "error", "The key may read none of the configured streams.", exit=int(Exit.REFUSED)
+            )
         if self._ahead is not None:
             yield clock_finding(self._ahead, settled=self._settled)
 
@@ -134,17 +137,17 @@ class Examination:
             return Finding(
                 stream.name,
                 "warning",
-                "The key may read it, but posts with a segmentation filter are invisible to it.",
+                "The key may read it, but not posts with a segmentation filter.",
                 "Give the key the permission 'Read posts (ignore filters)' in Beamer.",
             )
-        return Finding(stream.name, "ok", "The key may read it, segmented posts too.")
+        return Finding(stream.name, "ok", "The key may read it, including posts with a segmentation filter.")
 
     def _forbidden(self, stream: Stream) -> Finding:
         return Finding(
             stream.name,
             "warning",
-            "The key may not read it (403), nor what belongs to it; sync goes on without.",
-            "Give the key the permission in Beamer, or take the stream off BEAMER_STREAMS.",
+            "The key may not read it (403), nor its child lists; syncs continue without them.",
+            "Give the key the permission in Beamer, or remove the stream from BEAMER_STREAMS.",
         )
 
     def _ask(self, stream: Stream, **more: str) -> None:
@@ -162,8 +165,8 @@ class Examination:
 NOT_THERE = Finding(
     "key",
     "error",
-    "Beamer's address does not know its own lists (404).",
-    "Leave BEAMER_BASE_URL unset, or give it with its version, such as …/v0.",
+    "Beamer's address answers 404 to its own lists.",
+    "Unset BEAMER_BASE_URL, or set it with its version, such as …/v0.",
     int(Exit.CONFIGURATION),
 )
 
@@ -172,11 +175,11 @@ def clock_finding(ahead: float, *, settled: bool = True) -> Finding:
     if abs(ahead) <= CLOCK_TOLERANCE:
         return Finding("clock", "ok", "This machine's clock and Beamer's agree.")
     found = f"Beamer's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's. "
-    todo = "Let this machine keep time with NTP."
+    todo = "Synchronise this machine's clock with NTP."
     if not settled and abs(ahead) > APART.total_seconds():
-        found += "A first sync, which settles the start date for good, refuses that."
+        found += "A first sync refuses that, because it stores the start date for good."
         return Finding("clock", "error", found, todo, int(Exit.CONFIGURATION))
-    found += "Rows are judged by Beamer's, leases and pacing by this one's."
+    found += "Beamer's clock decides about rows, this machine's clock about leases and pacing."
     return Finding("clock", "warning", found, todo)
 
 

@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 # How to come out of it, by the door that refused.
 WAY_OUT = {
-    "beamer": "Replace its Beamer key. If the same key is right again, it is tried again by itself; "
-    "`beamer-segment check` tries it at once and lifts this.",
-    "segment": "Replace its Segment write key. If the same key is right again, it is tried again by itself; "
-    "`beamer-segment check --send-test` tries it at once and lifts this.",
+    "beamer": "Replace the Beamer key. The same key is tried again automatically; `beamer-segment check` "
+    "tries it at once, and ends the suspension if it works.",
+    "segment": "Replace the Segment write key. The same key is tried again automatically; "
+    "`beamer-segment check --send-test` tries it at once, and ends the suspension if it works.",
 }
 
 
 UNTRIED = (
-    "the Beamer key was not tried yet, since no request could be made: whether it is right is not known "
-    "(`beamer-segment check` tries it with what is left of the month)"
+    "the Beamer key was never used, because no request was available: it is unknown whether it is right "
+    "(`beamer-segment check` tries it with a request that is left this month)"
 )
 
 
 class Suspended(KeyRefused):
     """The key was refused in an earlier run and is still the same."""
 
-    default_means = "Nothing was asked or sent: a refused key stays refused, and each try may cost a request."
+    default_means = "Nothing was read or sent: each try with a refused key may cost a request."
 
 
 def refuse_suspended(
@@ -65,15 +65,12 @@ def refuse_suspended(
     """
     found = suspensions.standing(store, connection, secrets, unproved=unproved)
     if found and (now is None or found.rests(now)):
-        raise Suspended(f"{said(found)} It is tried again from {_when(found.again)}.", todo=way_out_of(found))
+        raise Suspended(f"{said(found)} Next try: {_when(found.again)}.", todo=way_out_of(found))
     return found
 
 
 def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
-    """Ask Beamer once with a suspended key: an answer ends the suspension, a refusal raises Suspended.
-
-    What is asked changes from try to try, for the key may read one list and not another.
-    """
+    """Ask Beamer once with a suspended key, another list each time; a refusal raises Suspended."""
     roots: Sequence[Stream] = [stream for stream in parts.catalogue.values() if stream.parent is None]
     stream = roots[refusal.refused % len(roots)]
     params = {**stream.params, **params_of(Place(), Habits(), 1)}
@@ -84,12 +81,12 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
         now, key = parts.clock.now(), secrets["beamer"]
         what = error.what if isinstance(error, KeyRefused) else refusal.what
         suspensions.remember(parts.store, refusal.connection, "beamer", key, what, now)
-        what = f"{said(refusal)} It was tried again with one request."
+        what = f"{said(refusal)} The key was tried again with one request."
         raise Suspended(what, todo=way_out_of(refusal)) from None
     except Stopped:
         raise
     except ConnectorError as error:
-        what = f"{said(refusal)} It could not be tried again: {error.what}"
+        what = f"{said(refusal)} The key could not be tried again: {error.what}"
         raise Suspended(what, todo=way_out_of(refusal)) from None
     suspensions.accept(parts.store, refusal.connection, "beamer", secrets["beamer"], parts.clock.now())
 
@@ -150,24 +147,26 @@ class Health:
 
 # The worst first: of several the first one counts.
 HEALTH = (
-    Health("damaged", "error", "the database holds what cannot be read; nothing is read or sent"),
+    Health("damaged", "error", "the database contains values that cannot be read; nothing is read or sent"),
     Health(
-        "mismatched", "error", "the keys may be another account's than the state; nothing is read or sent"
+        "mismatched",
+        "error",
+        "the keys may belong to another account; nothing is read or sent",
     ),
     Health("suspended", "error", "a key was refused; nothing is read or sent until it changes"),
-    Health("stuck", "error", "messages wait for Segment and do not get through"),
+    Health("stuck", "error", "messages wait for Segment and are not delivered"),
     Health("failing", "error", "the last run ended with an error"),
-    Health("closed", "error", "Beamer answers 429; nothing is asked for a while"),
-    Health("exhausted", "error", "the month's quota is spent"),
-    Health("late", "warning", "no run has ended well for much longer than usual"),
+    Health("closed", "error", "Beamer answers 429; requests are paused for a while"),
+    Health("exhausted", "error", "the monthly limit is used up"),
+    Health("late", "warning", "no run has succeeded for much longer than usual"),
     Health(
         "unconfirmed", "warning", "the Beamer key or address was changed; the next sync compares the account"
     ),
-    Health("partial", "warning", "part of it is not read, or was refused by Segment"),
-    Health("doubtful", "warning", "counters are often wrong; rows may come later than usual"),
-    Health("saving", "ok", "rows are known to wait, until the budget has come in"),
-    Health("never run", "ok", "no sync has begun yet"),
-    Health("healthy", "ok", "all is read, and nothing waits for long"),
+    Health("partial", "warning", "a stream is not read completely, or Segment refused messages"),
+    Health("doubtful", "warning", "counters are untrusted; rows may be later than usual"),
+    Health("saving", "ok", "known rows wait until requests are available"),
+    Health("never run", "ok", "no sync has run yet"),
+    Health("healthy", "ok", "all streams are read, and no message waits for long"),
 )
 OF_WORD = {health.word: health for health in HEALTH}
 _PLACE = {health.word: place for place, health in enumerate(HEALTH)}
@@ -214,9 +213,9 @@ def _account(status: Status) -> Iterator[Ailment]:
         yield Ailment(
             "unconfirmed",
             KEYS,
-            f"Connection '{name}' has other credentials than at its last run: {change.named}.",
-            "The next sync goes on with it if Beamer shows what is known of the account, and ends with 78 if "
-            f"not. {way_out(change)}",
+            f"Connection '{name}' uses other credentials than in its last run: {change.named}.",
+            "The next sync continues if Beamer shows known rows of the account; otherwise it exits with "
+            f"code 78. {way_out(change)}",
         )
 
 
@@ -229,10 +228,10 @@ def _key(status: Status) -> Iterator[Ailment]:
         yield Ailment(
             "partial",
             KEYS,
-            "The Beamer key was not tried yet, since no request could be made: whether it is right is not "
-            "known.",
-            "`beamer-segment check` tries it with what is left of the month; else the next sync that has a "
-            "request at hand.",
+            "The Beamer key was never used, because no request was available: it is unknown whether it "
+            "is right.",
+            "`beamer-segment check` tries it with a request that is left this month; otherwise the next "
+            "sync with an available request does.",
         )
 
 
@@ -245,8 +244,8 @@ def _outbox(status: Status) -> Iterator[Ailment]:
                 "stuck",
                 "outbox",
                 f"{each.messages:,} messages wait for a former write key of destination "
-                f"'{each.destination}', {since}; the key of now may be of another Segment source.",
-                f"If it is of the same source, `{CONFIRM}` sends them with it; if not, drop them: "
+                f"'{each.destination}', {since}; the present key may belong to another Segment source.",
+                f"If it belongs to the same source, `{CONFIRM}` sends them with it. If not, delete them: "
                 "`beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
             )
             continue
@@ -256,16 +255,16 @@ def _outbox(status: Status) -> Iterator[Ailment]:
                 "outbox",
                 f"{each.messages:,} messages wait for destination '{each.destination}', which this "
                 f"connection no longer sends to, {since}.",
-                f"Set SEGMENT_DESTINATION={each.destination} and its write key to send them, or drop them: "
-                "`beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
+                f"Set SEGMENT_DESTINATION={each.destination} and its write key to send them, or delete "
+                "them: `beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
             )
         elif status.now - each.oldest > STUCK_AFTER:
             yield Ailment(
                 "stuck",
                 "outbox",
                 f"The outbox is stuck: {each.messages:,} messages wait for Segment, {since}.",
-                "See whether Segment is reached: `beamer-segment check --send-test`. Then run a sync: "
-                "it sends them, and says what Segment answers.",
+                "Check the connection to Segment: `beamer-segment check --send-test`. Then run a sync: "
+                "it sends the messages and prints Segment's answer.",
             )
 
 
@@ -279,23 +278,21 @@ def _runs(status: Status) -> Iterator[Ailment]:
         yield Ailment(
             "failing",
             "runs",
-            f"The last {len(cut)} runs were killed or interrupted, the newest begun at "
+            f"The last {len(cut)} runs were killed or interrupted, the newest started at "
             f"{_when(cut[0].started_at)}.",
-            "Look for what ends them: memory limits, deadlines, time-outs around the command. Each one "
-            "goes on where the one before it stopped.",
+            "Find what stops them: memory limits, deadlines, time-outs around the command. Each run "
+            "continues where the run before it stopped.",
         )
     elif ended and ended.outcome == "failed":
         why = ((status.last_run or {}).get("summary") or {}).get("error") if ended is status.runs[0] else None
-        which = (
-            f"The last run, begun at {_when(cut[0].started_at)}, was killed; the one before" if cut else ""
-        )
+        which = f"The last run ({_when(cut[0].started_at)}) was killed; the run before it" if cut else ""
         when = _when(ended.finished_at or ended.started_at)
-        found = f"{which or 'The last run'} ended with {ended.exit} at {when}"
+        found = f"{which or 'The last run'} exited with code {ended.exit} at {when}"
         yield Ailment(
             "failing",
             "last run",
             f"{found}: {why}" if why else f"{found}.",
-            "The next run goes on where it stopped. If it stays so, see `beamer-segment runs`.",
+            "The next run continues where it stopped. If runs keep failing, see `beamer-segment runs`.",
         )
     elif not status.under_way and status.runs:
         since = status.succeeded or status.runs[-1].started_at
@@ -304,8 +301,8 @@ def _runs(status: Status) -> Iterator[Ailment]:
             yield Ailment(
                 "late",
                 "runs",
-                f"No run has ended well {last}.",
-                "See whether cron or `beamer-segment schedule` still runs, and `beamer-segment runs`.",
+                f"No run has succeeded {last}.",
+                "Check whether cron or `beamer-segment schedule` still runs, and see `beamer-segment runs`.",
             )
 
 
@@ -319,28 +316,29 @@ def _budget(status: Status) -> Iterator[Ailment]:
         yield Ailment(
             "closed",
             "account",
-            f"The account is closed by 429 until {_when(until)}: nothing is asked before that."
+            f"Requests of the account are paused until {_when(until)} after repeated 429 answers."
             if until
-            else "429 was Beamer's last answer: the next sync tries with one request.",
-            "Nothing at first: it is tried again by itself. If it stays so, others spend the account's "
-            "quota: `beamer-segment quota set-used` tells how much; compare BEAMER_PLAN with your contract.",
+            else "Beamer's last answer was 429: the next sync tries one request.",
+            "Nothing at first: syncs try again automatically. If 429 continues, other tools use the "
+            "account's requests: enter their number with `beamer-segment quota set-used`, and compare "
+            "BEAMER_PLAN with your contract.",
         )
     if balance.left == 0:
         yield Ailment(
             "exhausted",
             "quota",
-            f"The quota is spent: no request is left of the month{f', until {again}' if again else ''}.",
+            f"The monthly limit is used up: no request is left{f', until {again}' if again else ''}.",
             "Wait, or correct the limit (BEAMER_PLAN, BEAMER_MONTHLY_REQUESTS), the day on which the month "
-            "begins (BEAMER_PERIOD_DAY), or what others used (`beamer-segment quota set-used`).",
+            "begins (BEAMER_PERIOD_DAY), or the requests of others (`beamer-segment quota set-used`).",
         )
     elif balance.level is not None and balance.level < 1 and (lists := status.lists_waiting):
         yield Ailment(
             "saving",
             "budget",
-            f"{lists:,} lists hold something new; the budget at hand is spent"
-            f"{f', more comes at {again}' if again else ''}.",
-            "Nothing: the month's quota comes in evenly. `beamer-segment quota` says what another plan "
-            "would change.",
+            f"{lists:,} lists have new rows; no request is available "
+            f"now{f', the next at {again}' if again else ''}.",
+            "Nothing: the monthly limit is spread evenly over the month. `beamer-segment quota` shows "
+            "the delay on other plans.",
         )
 
 
@@ -350,9 +348,9 @@ def _start(status: Status) -> Iterator[Ailment]:
         yield Ailment(
             "partial",
             "start date",
-            f"The start date lies in the future ({_when(start)}): no row is sent until then.",
-            "Look at this machine's clock and at BEAMER_START_DATE. A date that is more than a day ahead is "
-            "found anew by the next sync; what lies before it, `beamer-segment backfill` brings.",
+            f"The start date is in the future ({_when(start)}): no row is sent until then.",
+            "Check this machine's clock and BEAMER_START_DATE. If the date is more than a day ahead, the "
+            "next sync sets it again; `beamer-segment backfill` sends older rows.",
         )
 
 
@@ -360,23 +358,23 @@ def _streams(status: Status) -> Iterator[Ailment]:
     for stream in status.streams:
         if stream.trouble:
             forbidden = Forbidden.tells(stream.trouble)
-            unread = "not read in full" if IN_PART in stream.trouble else "not read"
+            unread = "not read completely" if IN_PART in stream.trouble else "not read"
             yield Ailment(
                 "partial",
                 stream.name,
                 f"{stream.name} is {'forbidden' if forbidden else unread}: {stream.trouble.rstrip('.')}; "
-                "the others go on.",
-                "Give the key the permission in Beamer, or take the stream off BEAMER_STREAMS."
+                "the other streams continue.",
+                "Give the key the permission in Beamer, or remove the stream from BEAMER_STREAMS."
                 if forbidden
-                else "Nothing at first: the next sync tries again. If it stays so, report it.",
+                else "Nothing at first: the next sync tries again. If it keeps failing, report it.",
             )
         if stream.counters_trusted is False:
             yield Ailment(
                 "doubtful",
                 "counters",
-                f"{stream.name}: counters not trusted: lists are read without them",
-                "Nothing: rows came that the counters had not announced. They are trusted again once they "
-                "are right; until then the lists cost requests of their own.",
+                f"{stream.name}: counters are untrusted; its lists are read without them.",
+                "Nothing: rows appeared that the counters had not shown. The counters are trusted again "
+                "after they prove right; until then reading the lists takes more requests.",
             )
 
 
@@ -385,16 +383,17 @@ def _letters(status: Status) -> Iterator[Ailment]:
         yield Ailment(
             "partial",
             "dead letters",
-            f"{dead:,} messages were refused by Segment; they are kept for 30 days.",
-            "`beamer-segment outbox list --dead` says why; then `outbox retry` or `outbox drop` them.",
+            f"Segment refused {dead:,} messages; they are kept for 30 days.",
+            "`beamer-segment outbox list --dead` shows why. Then use `outbox retry` or `outbox drop`.",
         )
     if bad := sum(sum(stream.quarantined.values()) for stream in status.streams):
         reasons = {reason for stream in status.streams for reason in stream.quarantined}
         yield Ailment(
             None,
             "quarantine",
-            f"{bad:,} rows could not be used ({'; '.join(sorted(reasons)[:3])}); they are kept for 30 days.",
-            "Nothing, or report it: the streams go on without them.",
+            f"{bad:,} invalid rows are in quarantine ({'; '.join(sorted(reasons)[:3])}); they are kept "
+            "for 30 days.",
+            "Nothing, or report it: the streams continue without these rows.",
         )
 
 
@@ -405,7 +404,7 @@ def _database(status: Status) -> Iterator[Ailment]:
             "partial",
             "database",
             f"A value in the database cannot be read: {where[0]}{more}.",
-            "Nothing: the next sync makes it anew. If there are more of them, look at the disk.",
+            "Nothing: the next sync creates it again. If there are more such values, check the disk.",
         )
 
 
@@ -418,8 +417,8 @@ def _backfills(status: Status) -> Iterator[Ailment]:
             None,
             "backfill",
             f"The backfill since {since} is not finished: {each.rows:,} rows read, {each.requests:,} "
-            f"requests{f' of some {each.expected:,}' if each.expected else ''}.",
-            f"It goes on where it stood: `beamer-segment backfill --since {since}` with its other options.",
+            f"requests{f' of about {each.expected:,}' if each.expected else ''}.",
+            f"Continue it: `beamer-segment backfill --since {since}` with its other options.",
         )
 
 

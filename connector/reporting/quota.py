@@ -29,11 +29,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What the account's life needs and what becomes of it, if it goes on as it is.
+    """What an account needs and how late its rows will be, if its activity stays the same.
 
-    `every` lies between runs, None where there were too few to say; `rows` come in a month, by stream.
-    `a_pass` looks everywhere once; so much a month, with the lists that move, is that once a day and
-    once an hour. `today` is the forecast at today's budget.
+    `every`: time between runs, None if unknown. `rows`: a month, by stream. `a_pass`: requests that check
+    everything once; `daily` and `hourly`: requests a month for that, with the lists that change.
     """
 
     every: timedelta | None
@@ -73,11 +72,7 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One Beamer account; `outlook` is None before its first run.
-
-    `pace` is in requests a day, and `runs_out` when they would have used up what is left, where that is
-    before the period ends.
-    """
+    """One Beamer account; `outlook` is None before its first run; `pace`: requests a day."""
 
     account: str | None
     connections: Sequence[str]

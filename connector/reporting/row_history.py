@@ -96,16 +96,16 @@ def _event(store: Store, seen: Sighting) -> tuple[str | None, str | None]:
 def _delivery(
     store: Store, seen: Sighting, name: str | None, ident: str | None
 ) -> tuple[list[str], dict[str, Any]]:
-    told = [f"judged to be sent: event '{name}', messageId {ident}"]
+    told = [f"verdict: send as event '{name}', messageId {ident}"]
     letter = queries.message(store, ident) if ident else None
     if letter:
         lines, state = _waiting(letter)
         return [*told, *lines], {"delivery": state}
     by = queries.emptied(store, seen.connection, seen.run)
-    when = f", by run {by['run']} at the latest ({_when(by['finished_at'])})" if by else ""
+    when = f", at the latest by run {by['run']} ({_when(by['finished_at'])})" if by else ""
     told.append(f"delivered: Segment has confirmed it{when}")
     # Of a message that has left the outbox nothing is kept, whichever way it went.
-    told.append("unless it was dropped by hand (`outbox drop`), or refused more than 30 days ago")
+    told.append("unless it was deleted with `outbox drop`, or refused more than 30 days ago")
     at = by["finished_at"].isoformat() if by else None
     return told, {"delivery": "confirmed", "delivered_by": at}
 
@@ -118,7 +118,7 @@ def _waiting(letter: Mapping[str, Any]) -> tuple[list[str], str]:
         ], "refused"
     since = f"waiting for Segment since {_when(letter['made_at'])}"
     if letter["state"] == FLIGHT:
-        return [f"{since}; on its way, or left there by a run that died: it goes again"], "waiting"
+        return [f"{since}; being sent now, or left by a run that was killed: it is sent again"], "waiting"
     tried = f", tried {letter['tries']} times" if letter["tries"] else ""
     return [f"{since}{tried}; the next sync delivers it"], "waiting"
 
@@ -126,11 +126,11 @@ def _waiting(letter: Mapping[str, Any]) -> tuple[list[str], str]:
 def _why_not(store: Store, seen: Sighting) -> list[str]:
     if seen.verdict is Verdict.QUARANTINED:
         here = queries.quarantined_rows(store, seen.connection, seen.id)
-        reasons = {each.reason for each in here} or {"the reason was kept for 30 days"}
+        reasons = {each.reason for each in here} or {"the reason was deleted after 30 days"}
         return [f"not sent: in quarantine – {reason}" for reason in sorted(reasons)]
-    said = [f"not sent: held back – {WHY_HELD[seen.verdict.label]}"]
+    said = [f"not sent: excluded – {WHY_HELD[seen.verdict.label]}"]
     if seen.verdict.held:
-        said.append("after a change of that setting, `beamer-segment backfill` over its date sends it")
+        said.append("to send it, change that setting and run `beamer-segment backfill` over its date")
     return said
 
 
@@ -175,8 +175,8 @@ def _when(moment: datetime | None) -> str:
 def never_seen(word: str) -> tuple[str, ...]:
     """What it means that nothing is known of a row."""
     return (
-        f"nothing is known of {word}: no sync has seen a row of this id",
-        "It may be older than the start date (`backfill` brings it), too young (an NPS response without text "
-        "waits 15 minutes, a scheduled post for its day), in a list that was not read yet (`status`), "
-        "or invisible to the key.",
+        f"no sync has seen a row with the id {word}",
+        "It may be older than the start date (`backfill` sends it), too new (an NPS response without "
+        "text waits 15 minutes, a scheduled post until its day), in a list that was not read yet "
+        "(`status`), or not visible to the key.",
     )

@@ -47,7 +47,7 @@ def _place(share: float, places: int) -> int:
 
 OUTCOMES = {
     "done": (".", "done"),
-    "stopped": ("s", "stopped at the budget"),
+    "stopped": ("s", "stopped early"),
     "interrupted": ("^", "interrupted by a signal"),
     "incomplete": ("i", "incomplete"),
     "failed": ("!", "failed"),
@@ -68,10 +68,7 @@ def work_of(command: str) -> str:
 
 
 def strip(runs: Sequence[Ran], under_way: Iterable[str]) -> tuple[str, str]:
-    """The runs, given newest first, as one letter each, oldest first, and what the letters mean.
-
-    `under_way`: the kinds of work (see `leases`) that are being done; only the newest run of one can be it.
-    """
+    """Return the runs, given newest first, as one letter each, oldest first, and what the letters mean."""
     left, signs = set(under_way), []
     for run in runs:
         work = work_of(run.command)
@@ -160,7 +157,7 @@ def _troubles(status: Status) -> Iterator[str]:
         if not place and each.word:
             yield f"    → {each.todo}"
     if len(found) > 1:
-        yield "  What to do about each: `beamer-segment check` (--offline asks nobody)."
+        yield "  What to do about each problem: `beamer-segment check` (--offline sends no request)."
 
 
 def _delivered(status: Status) -> Iterator[str]:
@@ -179,8 +176,8 @@ def _budget(status: Status, balance: Balance, screen: Screen) -> Iterator[str]:
         even = round((status.even or 0.0) * status.usable)
         yield f"  quota {picture}"
         yield (
-            f"        {used:,} of {status.usable:,} used ({used / status.usable:.0%}) since "
-            f"{balance.since:%Y-%m-%d}; spent evenly: {even:,} ({screen.signs.line})"
+            f"        {used:,} of {status.usable:,} requests used ({used / status.usable:.0%}) since "
+            f"{balance.since:%Y-%m-%d}; even pace: {even:,} ({screen.signs.line})"
         )
     first, *more = spending_lines(balance)
     for line in more if status.usable else (first, *more):
@@ -192,13 +189,13 @@ def _runs(status: Status, screen: Screen) -> Iterator[str]:
     if runs:
         letters, legend = strip(runs, status.under_way)
         yield f"  runs  {letters}"
-        yield f"        {legend}; the last: {_when(runs[0].started_at)} UTC"
+        yield f"        {legend}; last run: {_when(runs[0].started_at)} UTC"
 
 
 def _waiting(status: Status) -> Iterator[str]:
-    yield f"  outbox: {status.messages_waiting:,} waiting, {status.dead:,} refused by Segment"
+    yield f"  outbox: {status.messages_waiting:,} messages waiting, {status.dead:,} refused by Segment"
     for why, count in status.held.items():
-        yield f"  held back: {count:,} – {WHY_HELD[why]}"
+        yield f"  excluded: {count:,} rows – {WHY_HELD[why]}"
     if status.identity and status.identity.ignore_filters is False:
         yield f"  {SEGMENTED}"
     for line in unread_lines(status.unread, status.read_by):
@@ -211,28 +208,28 @@ def _waiting(status: Status) -> Iterator[str]:
 def spending_lines(balance: Balance) -> Iterator[str]:
     """What was spent, what is left of the month, and what of that is at hand."""
     left = "no limit" if balance.left is None else f"{balance.left:,} left"
-    yield f"requests since {balance.since:%Y-%m-%d}: {balance.used:,}, {left}"
+    yield f"requests used since {balance.since:%Y-%m-%d}: {balance.used:,}, {left}"
     if balance.level is not None and balance.per_day is not None:
-        yield f"at hand: {int(balance.level):,} now, {balance.per_day:,.1f} come in a day"
+        yield f"available now: {int(balance.level):,} requests, about {balance.per_day:,.0f} more per day"
     if balance.closed_until:
-        yield f"closed by 429 until {_when(balance.closed_until)} UTC: nothing is asked before that"
+        yield f"requests are paused until {_when(balance.closed_until)} UTC after repeated 429 answers"
     elif balance.refused:
-        yield "429 was the last answer: the next sync tries with one request"
+        yield "Beamer's last answer was 429: the next sync tries one request"
 
 
 def unread_lines(unread: FirstReads | None, by: datetime | None) -> Iterator[str]:
     """What was there at first sight and was not read yet, and when it will have been."""
     if unread and unread.lists:
         lists = ", ".join(f"{name} {count:,}" for name, count in unread.lists.items())
-        until = f"by {by:%Y-%m-%d} at the latest" if by else "there is no telling when"
+        until = f"expected by {by:%Y-%m-%d}" if by else "date unknown"
         yield f"not yet read: {sum(unread.lists.values()):,} lists ({lists}); {until}"
     if unread and unread.discovering:
-        yield f"not yet known to their far end: {', '.join(unread.discovering)}; more lists may follow"
+        yield f"not yet read to the end: {', '.join(unread.discovering)}; more lists may follow"
 
 
 # --- the streams --------------------------------------------------------------------------------------------
 
-COLUMNS = ("stream", "looked", "newest", "late", "rows", "events", "waits", "bad")
+COLUMNS = ("stream", "checked", "newest", "delay", "rows", "events", "waiting", "invalid")
 
 
 def _cells(stream: StreamStatus, now: datetime) -> tuple[str, ...]:

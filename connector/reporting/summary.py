@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 WHY_HELD = {
     Verdict.NO_USER.label: "no user id (anonymous = hold)",
-    Verdict.TEAM.label: "the team's own words (team_comments = false)",
+    Verdict.TEAM.label: "the team's own comments (team_comments = false)",
     Verdict.STREAM_OFF.label: "stream not listed (streams)",
     Verdict.MOVED.label: "sent before, under another post or request",
-    Verdict.FORGOTTEN.label: "of a person who was forgotten (forget --user-id)",
+    Verdict.FORGOTTEN.label: "the person was forgotten (forget --user-id)",
 }
 MOST_DIFFERENCES = 20
 SEGMENTED = (
@@ -55,24 +55,24 @@ def lines(name: str, outcome: "Outcome", balance: Balance, limit_text: str) -> l
             f"{report.missing.total():,} rows were missing and are sent" if report.missing else "none missing"
         )
         found.append(f"  audited: {_listed(report.audited)} – {missing}")
-    found += [f"  held back: {count:,} – {WHY_HELD.get(why, why)}" for why, count in report.held.items()]
+    found += [f"  excluded: {count:,} rows – {WHY_HELD.get(why, why)}" for why, count in report.held.items()]
     if report.quarantined:
         found.append(f"  quarantined: {_listed(report.quarantined)} (kept for 30 days)")
     if report.refused:
         found.append(f"  refused by Segment: {report.refused:,} – see `beamer-segment outbox list --dead`")
     if report.possible_doubles:
         found.append(
-            f"  possible doubles: {report.possible_doubles:,} were sent unconfirmed over 20 hours ago; "
-            "Segment may have forgotten them"
+            f"  possible duplicates: {report.possible_doubles:,} messages were sent again over 20 hours "
+            "after their first try; Segment may not drop them"
         )
     if report.segmented_hidden:
         found.append(f"  {SEGMENTED}")
     if report.skipped_parents:
-        found.append(f"  skipped: {report.skipped_parents} lists of posts or requests deleted meanwhile")
+        found.append(f"  skipped: {report.skipped_parents} lists of deleted posts or feature requests")
     found += [f"  not read: {trouble}" for trouble in report.troubles]
     found += [f"  {_differs(each)}" for each in report.differences[:MOST_DIFFERENCES]]
     if (more := len(report.differences) - MOST_DIFFERENCES) > 0:
-        found.append(f"  and {more:,} more lists that differ; --output json holds them all")
+        found.append(f"  and {more:,} more lists that differ; --output json lists all of them")
     if report.stopped:
         found.append(f"  stopped early: {report.stopped.rstrip('.')}{_until(report.next_try)}")
     return found
@@ -82,9 +82,9 @@ def _differs(of: "Difference") -> str:
     where = f"{of.stream} of {of.parent}" if of.parent else of.stream
     due = "rows" if of.expected is None else f"{of.expected:,}"
     if of.found is None:
-        return f"differs: {where}: {due} expected; Beamer shows the parent, but does not know the list (404)"
+        return f"differs: {where}: {due} expected; Beamer shows the parent, but answers 404 to the list"
     said = f"differs: {where}: {due} expected, {of.found:,} found"
-    return f"{said}; the same for an hour, so the others count as deleted" if of.settled else said
+    return f"{said}; the same number an hour later, so the others count as deleted" if of.settled else said
 
 
 def _listed(counts: Mapping[str, int]) -> str:

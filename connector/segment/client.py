@@ -26,7 +26,9 @@ Post = Callable[..., Any]
 
 
 def interruptible(clock: Clock, post: Post | None = None) -> Post:
-    """A post in a thread of its own; asked to stop, it counts as timed out, and its batch goes again."""
+    """A post in a thread of its own; stopped by a signal, it counts as timed out, and its batch goes
+    again.
+    """
 
     def send(*args: Any, **options: Any) -> Any:
         answer: Future[Any] = Future()
@@ -36,7 +38,7 @@ def interruptible(clock: Clock, post: Post | None = None) -> Post:
         while not clock.stopped and not wait([answer], GLANCE).done:
             pass
         if not wait([answer], GRACE if clock.stopped else None).done:
-            raise TimeoutError("asked to stop")
+            raise TimeoutError("stopped by a signal")
         return answer.result()
 
     return send
@@ -54,8 +56,7 @@ LONGEST_ANSWER = 2_000
 
 # Segment's own words, of use to whoever reads the reason, and nobody's secret.
 KNOWN = re.compile(
-    "bad|batch|body|bytes|exceeds|expected|field|json|invalid|large|limit|malformed|messages?|missing|must|not|"
-    "parse|properties|request|required|size|timestamp|too|type|unknown|userid"
+    "bad|batch|body|bytes|exceeds|expected|field|json|invalid|large|limit|malformed|messages?|missing|must|not|parse|properties|request|required|size|timestamp|too|type|unknown|userid"
 ).fullmatch
 
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
@@ -208,7 +209,7 @@ __all__ = ["Post", "Redirected", "Refused", "Segment"]
 
 # Those that the library's own consumer tries again.
 RETRYABLE = frozenset({408, 410, 425, 429, 460})
-STAYS = "Nothing is lost: what was not sent stays waiting."
+STAYS = "Nothing is lost: unsent messages stay in the outbox."
 
 
 class Refused(ConnectorError):
@@ -216,7 +217,7 @@ class Refused(ConnectorError):
 
     code = "BS-400"
     exit = Exit.UNREACHABLE
-    default_means = "What it refused is kept."
+    default_means = "Refused messages are kept."
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"Segment refused a batch with {status} ({reason}).")
@@ -228,7 +229,7 @@ class Redirected(Unreachable):
     """The host answered with a redirect, which is never followed: the key would travel with it."""
 
     code = "BS-302"
-    default_todo = "Set SEGMENT_HOST or SEGMENT_REGION to the address that answers itself."
+    default_todo = "Set SEGMENT_HOST or SEGMENT_REGION to the address that the redirect leads to."
 
 
 class Segment:
@@ -292,7 +293,7 @@ class Segment:
             # A firewall's page says nothing of the key.
             page = response is not None and response.text.lstrip("\ufeff \t\r\n").startswith("<")
             if page:
-                return Transient(f"Something that is not Segment answered {status}.", after=_after(response))
+                return Transient(f"A server that is not Segment answered {status}.", after=_after(response))
             return _key_refused(status)
         if status in RETRYABLE or not 400 <= status < 500:
             return Transient(f"Segment answered {status}.", after=_after(response))

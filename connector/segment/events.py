@@ -77,10 +77,10 @@ def _of_stream(stream: str) -> tuple[Property, ...]:
     """What `Beamer Sync Completed` says of one stream; left out where the stream is not listed."""
     through = f"{stream}_complete_through"
     return (
-        _moment(through, f"Everything in {stream} up to here is read", through),
+        _moment(through, f"All rows of {stream} up to this time are read", through),
         _number(f"{stream}_sent", "Events that Segment has confirmed, in total", "1234"),
-        _number(f"{stream}_held_back", "Rows that a setting held back, in total", "12"),
-        _number(f"{stream}_refused", "Events that Segment refused and that are kept", "0"),
+        _number(f"{stream}_held_back", "Rows that a setting excluded, in total", "12"),
+        _number(f"{stream}_refused", "Events that Segment refused; they are kept in the outbox", "0"),
     )
 
 
@@ -197,7 +197,7 @@ _OF_ROWS = (
         "Feature Request Status Changed",
         "status",
         "feature_requests",
-        "A feature request was seen in two checks with another status than before",
+        "Two checks showed a feature request with a new status",
         (
             _TITLE,
             _OWN_REQUEST_ID,
@@ -211,7 +211,7 @@ _OF_ROWS = (
         "Post Metrics Updated",
         "metrics",
         "posts",
-        "A post's totals moved; off by default, at most once per post and UTC day",
+        "A post's totals changed; off by default, at most once per post and UTC day",
         (
             _POST,
             _OWN_POST_ID,
@@ -233,11 +233,13 @@ _OF_THE_CONNECTOR = (
         "Beamer Sync Completed",
         "sync",
         "none",
-        "A sync came to its end; off by default, at most once an hour and connection",
+        "A sync ended; off by default, at most once per connection and hour",
         (
-            _moment("complete_through", "All streams hold everything up to here", "complete_through"),
+            _moment(
+                "complete_through", "All rows of all streams up to this time are read", "complete_through"
+            ),
             _number("waiting", "Events that wait for Segment", "0"),
-            _number("quarantined", "Rows that could not be used, in total", "0"),
+            _number("quarantined", "Rows that went into quarantine, in total", "0"),
             *(each for stream in SENDING for each in _of_stream(stream)),
         ),
         "connection",
@@ -259,10 +261,10 @@ FREE_TEXT = frozenset(p.name for event in _ALL for p in event.properties if p.fr
 CONNECTION = Property(
     "beamer_connection",
     "string",
-    "Which connection sent it, where several share a write key",
+    "The connection that sent it, if several share a write key",
     "connection",
     "default",
 )
-TRUNCATED = Property("truncated", "boolean", "Set where something was shortened", "size", "true")
+TRUNCATED = Property("truncated", "boolean", "true if a text was shortened or left out", "size", "true")
 # What any event may carry besides its own.
 EVERYWHERE = (CONNECTION, TRUNCATED)

@@ -36,10 +36,10 @@ class Unshapeable(ConnectorError):
 
     code = "BS-422"
     exit = Exit.QUARANTINED
-    default_means = "The row is kept in quarantine; the others go on."
+    default_means = "The row is kept in quarantine; other rows are not affected."
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"A row cannot become a Segment message: {reason}.")
+        super().__init__(f"A row cannot be sent as a Segment message: {reason}.")
         self.reason = reason
 
 
@@ -82,7 +82,7 @@ def _fitted(body: dict[str, Any]) -> dict[str, Any]:
     while (excess := _excess(shorter := _shortened(body, texts) if texts else body)) > 0:
         longest = max(texts, key=lambda name: _size(texts[name]), default=None)
         if longest is None or not texts[longest]:
-            raise Unshapeable("it is over Segment's 32 KB without its texts and traits")
+            raise Unshapeable("it exceeds Segment's 32 KB even without its texts and traits")
         texts[longest] = shortened_to(texts[longest], _room(texts, longest, excess))
     return shorter if _excess(body) > 0 else body
 

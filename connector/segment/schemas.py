@@ -75,7 +75,7 @@ def listed() -> Iterator[Cells]:
     """One row of cells per property, the event named in each."""
     for event in EVENTS.values():
         yield from (_cells(event.name, event.when, p) for p in event.properties)
-    yield from (_cells("any event", "only where it applies", p) for p in EVERYWHERE)
+    yield from (_cells("any event", "only if it applies", p) for p in EVERYWHERE)
 
 
 def _cells(name: str, when: str, p: Property) -> Cells:

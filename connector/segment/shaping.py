@@ -188,7 +188,7 @@ def identity_of(fact: Fact, actor: Actor, naming: Naming, anonymous: Anonymous) 
         return connection
     if anonymous == "send":
         return Identity(anonymous=_stranger(fact, naming))
-    raise ValueError("a row without a user id is held back before shaping")
+    raise ValueError("a row without a user id is excluded before shaping")
 
 
 def _stranger(fact: Fact, naming: Naming) -> str:

@@ -19,7 +19,7 @@ class AccountRenamed(ConfigurationError):
     code = "BS-083"
     default_means = (
         "Nothing was read, sent or written. A new account name changes every messageId and starts a new "
-        "request budget: rows would be sent again, and the month's requests would be counted apart."
+        "request budget: rows would be sent again, and requests would be counted separately."
     )
 
     @classmethod
@@ -120,8 +120,9 @@ def check_names(store: Store, identity: Identity) -> None:
     found = known(store, identity.name)
     if found and (found.account, found.destination) != (identity.account, identity.destination):
         raise Busy(
-            f"Connection '{identity.name}' was given other names while this run began.",
-            means="Nothing was read or sent by this one.",
+            f"Another run changed the account or destination of connection '{identity.name}' while this "
+            "run started.",
+            means="This run read and sent nothing.",
             todo="Run it again.",
         )
 

@@ -34,8 +34,8 @@ class OtherAccount(ConfigurationError):
 
     code = "BS-081"
     default_means = (
-        "This may be another account, so nothing was read, sent or written: in one state, two accounts lose "
-        "rows, and one gets the messages of the other."
+        "This may be another account, so nothing was read, sent or written. Two accounts in one state "
+        "would lose rows, and one would receive messages of the other."
     )
     default_todo = (
         "If it is another account, give it another connection name (`name` in a TOML file) or another "
@@ -180,7 +180,9 @@ def said(change: Change, name: str) -> str:
     """The refusal of a change in a sentence."""
     if change.returned:
         which = listed(change.returned)
-        return f"{which[:1].upper()}{which[1:]} of connection '{name}' was replaced before, and is back."
+        return (
+            f"{which[:1].upper()}{which[1:]} of connection '{name}' was replaced earlier and is used again."
+        )
     return f"{change.named[:1].upper()}{change.named[1:]} of connection '{name}' were changed together."
 
 
@@ -219,16 +221,16 @@ def take_over(
         if change.verdict is Verdict.SAME:
             return
         if (change.verdict, change.changed) != (expected.verdict, expected.changed):
-            raise _busy(f"The keys of connection '{name}' were changed by another run while this one began.")
+            raise _busy(f"Another run changed the keys of connection '{name}' while this run started.")
         if change.verdict is Verdict.COMPARE and not proved:
             return
         if change.changed and change.blank and leases.others_at_work(db, fence, this_process(), now):
-            raise _busy(f"A run of connection '{name}' is at work with other keys.")
+            raise _busy(f"Another run of connection '{name}' is using other keys.")
         _store(db, name, destination, given, change, now)
 
 
 def _busy(what: str) -> Busy:
-    return Busy(what, means="Nothing was read or sent by this one.", todo="Run it again.")
+    return Busy(what, means="This run read and sent nothing.", todo="Run it again.")
 
 
 def first(db: Connection, name: str, destination: str, given: Given, now: datetime) -> None:

@@ -112,12 +112,12 @@ def mend(store: Writing, columns: Columns) -> list[Unreadable]:
                 replace(db, each)
     for each in found:
         if not each.needed:
-            now = "its row is made anew" if each.type.instead is DROP else "it is made anew"
+            now = "its row is created again" if each.type.instead is DROP else "it is created again"
             warn(each.table, each.shown_key, each.column, now)
     return [each for each in found if each.needed]
 
 
-def warn(table: Table, key: str, column: str, now: str = "it is made anew") -> None:
+def warn(table: Table, key: str, column: str, now: str = "it is created again") -> None:
     """Log a value that could not be read, and what becomes of it `now`."""
     # Imported here: most commands have nothing to log, and it takes a tenth of their time.
     import structlog
@@ -193,14 +193,15 @@ def error(db: Connection, needed: Needed) -> StateDamaged:
 
 REPAIR = "`beamer-segment state repair`"
 TODO = {
-    "connection": "Set BEAMER_START_DATE to the day since which rows are sent; BEAMER_ACCOUNT and "
-    "SEGMENT_DESTINATION too, if a key was replaced since the first sync (every messageId begins with "
-    f"bmr1-<destination>-<account>). Then run {REPAIR}. Or bring the database back from a backup.",
-    "outbox": f"Run {REPAIR}: its messageId tells whose it is.",
-    "spend": f"Run {REPAIR}: it deletes the count. Then tell what Beamer's dashboard shows as used: "
-    "`beamer-segment quota set-used`.",
-    "forgotten": f"Run {REPAIR}, then `beamer-segment forget` for each person who is to be forgotten.",
-    "key": f"Run {REPAIR}, then `beamer-segment forget` for each person who is to be forgotten.",
+    "connection": "Set BEAMER_START_DATE to the date of the first sent rows. If a key was replaced since "
+    "the first sync, also set BEAMER_ACCOUNT and SEGMENT_DESTINATION (every messageId "
+    f"begins with bmr1-<destination>-<account>). Then run {REPAIR}. Or restore the "
+    "database from a backup.",
+    "outbox": f"Run {REPAIR}: it restores the value from the messageId.",
+    "spend": f"Run {REPAIR}: it deletes the count. Then enter the used requests that Beamer's dashboard "
+    "shows: `beamer-segment quota set-used`.",
+    "forgotten": f"Run {REPAIR}, then `beamer-segment forget` again for each person that was forgotten.",
+    "key": f"Run {REPAIR}, then `beamer-segment forget` again for each person that was forgotten.",
 }
 
 

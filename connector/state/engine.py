@@ -32,14 +32,14 @@ def filed(store: str) -> Iterator[None]:
         refused, said = _said(error)
         if "integer overflow" in said:
             raise StateDamaged(
-                f"A number in the database {store} is out of all bounds.",
-                todo="Run `beamer-segment state repair`: it says which.",
+                f"A number in the database {store} is out of range.",
+                todo="Run `beamer-segment state repair`: it names the value.",
             ) from None
         raise (StoreRefused if refused else StoreUnreachable)(
-            f"The state store {store} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
+            f"The database {store} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
         ) from None
     except NoneFree:
-        raise StoreUnreachable(f"The state store {store} has no connection free.") from None
+        raise StoreUnreachable(f"The database {store} has no free connection.") from None
 
 
 def _said(error: Exception) -> tuple[bool, str]:
@@ -118,54 +118,54 @@ UNUSABLE = (
     "gssapi",
 )
 BACKUP = (
-    "from a backup, without the -wal and -shm beside it: what was sent since goes out again under the same "
-    "messageIds, and `quota set-used` tells what was spent."
+    "from a backup, without its -wal and -shm files. Messages sent since the backup are sent again with "
+    "the same messageIds; enter the used requests with `quota set-used`."
 )
 _SCHEMA = "?options=-csearch_path%3Dname_of_the_schema"
 NO_SCHEMA = (
-    "Make the schema that the search_path names, and let the role use it (CREATE SCHEMA … AUTHORIZATION …), "
-    f"or name another in DATABASE_URL: {_SCHEMA}"
+    "Create the schema that the search_path names for this role (CREATE SCHEMA … AUTHORIZATION …), or "
+    f"name another schema in DATABASE_URL: {_SCHEMA}"
 )
 # By what the databases say (SQLite's result codes and PostgreSQL's messages).
 TODO = {
-    'option "schema"': f"In DATABASE_URL name the schema in libpq's way: {_SCHEMA}",
-    'option "currentSchema"': f"In DATABASE_URL name the schema in libpq's way: {_SCHEMA}",
-    'option "search_path"': f"In DATABASE_URL name the schema in libpq's way: {_SCHEMA}",
+    'option "schema"': f"Name the schema in DATABASE_URL in libpq's form: {_SCHEMA}",
+    'option "currentSchema"': f"Name the schema in DATABASE_URL in libpq's form: {_SCHEMA}",
+    'option "search_path"': f"Name the schema in DATABASE_URL in libpq's form: {_SCHEMA}",
     'option "ssl"': "In DATABASE_URL write sslmode=require in place of ssl=.",
-    'option "pgbouncer"': "Take pgbouncer= out of DATABASE_URL: PgBouncer needs no parameter here.",
-    "invalid connection option": "Take this parameter out of DATABASE_URL: behind the '?' only libpq's own "
-    "may stand, such as sslmode=require.",
-    "startup parameter": "Take options= out of DATABASE_URL, which PgBouncer does not pass on, and give the "
-    "role its search_path: ALTER ROLE … SET search_path = …",
+    'option "pgbouncer"': "Remove pgbouncer= from DATABASE_URL: PgBouncer needs no parameter here.",
+    "invalid connection option": "Remove this parameter from DATABASE_URL: only libpq's parameters may "
+    "follow the '?', such as sslmode=require.",
+    "startup parameter": "Remove options= from DATABASE_URL: PgBouncer does not pass it on. Set the "
+    "role's search_path instead: ALTER ROLE … SET search_path = …",
     "support SSL": "Set sslmode= in DATABASE_URL to what the server offers.",
     "certificate": "Correct sslmode=, sslrootcert=, sslcert= or sslkey= in DATABASE_URL.",
-    "disk is full": "Make room on its disk; the next run goes on where this one stopped.",
-    "disk I/O error": "See whether its disk is full or damaged; the next run goes on where this one stopped.",
-    "No space left": "Make room on its disk; the next run goes on where this one stopped.",
-    "is locked": "Another program holds it: let that one finish, or end it. Then run again.",
-    "lock timeout": "Another session holds it: let that one finish, or end it. Then run again.",
-    "readonly": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
-    "unable to open": "Give this user the right to write to the file and its folder, or set DATABASE_URL.",
-    "read-only": "Let DATABASE_URL name a server that may be written to.",
-    "permission denied for database": "Let DATABASE_URL's role connect: GRANT CONNECT ON DATABASE … TO …",
-    "permission denied for schema": "Let DATABASE_URL's role make tables: GRANT USAGE, CREATE ON SCHEMA …",
-    "permission denied": "Give DATABASE_URL's user the right to make and to change tables there.",
+    "disk is full": "Free disk space; the next run continues where this one stopped.",
+    "disk I/O error": "Check its disk for space and damage; the next run continues where this one stopped.",
+    "No space left": "Free disk space; the next run continues where this one stopped.",
+    "is locked": "Another program has locked it: wait for that program, or stop it. Then run again.",
+    "lock timeout": "Another session has locked it: wait for that session, or stop it. Then run again.",
+    "readonly": "Allow this user to write to the file and its folder, or set DATABASE_URL.",
+    "unable to open": "Allow this user to write to the file and its folder, or set DATABASE_URL.",
+    "read-only": "Set DATABASE_URL to a server that accepts writes.",
+    "permission denied for database": "Allow the role to connect: GRANT CONNECT ON DATABASE … TO …",
+    "permission denied for schema": "Allow the role to create tables: GRANT USAGE, CREATE ON SCHEMA …",
+    "permission denied": "Allow DATABASE_URL's user to create and change tables there.",
     "password": "Correct user and password in DATABASE_URL.",
     "authentication": "Correct user and password in DATABASE_URL.",
-    "not permitted to log in": "Let the role log in (ALTER ROLE … LOGIN), or name another in DATABASE_URL.",
-    "pg_hba.conf": "Let the server accept this role from here (pg_hba.conf), or correct DATABASE_URL.",
-    "resolve host": "If this stays so, correct the host in DATABASE_URL.",
-    "translate host": "If this stays so, correct the host in DATABASE_URL.",
+    "not permitted to log in": "Allow this role to log in (ALTER ROLE … LOGIN), or change DATABASE_URL.",
+    "pg_hba.conf": "Allow this role to connect from this machine (pg_hba.conf), or correct DATABASE_URL.",
+    "resolve host": "If this happens again, correct the host in DATABASE_URL.",
+    "translate host": "If this happens again, correct the host in DATABASE_URL.",
     "no schema has been selected": NO_SCHEMA,
-    "does not exist": "Make what is missing there, or correct DATABASE_URL.",
-    "already exists": "There is a part of a store, without its version: bring back the whole of it from a "
-    "backup, or let DATABASE_URL name an empty database.",
-    "not a database": f"Let DATABASE_URL name another file, or bring this one back {BACKUP}",
-    "malformed": f"Bring it back {BACKUP} Without one, begin with a new file and the same BEAMER_START_DATE.",
+    "does not exist": "Create what is missing there, or correct DATABASE_URL.",
+    "already exists": "The database holds some of the connector's tables, but not their version: restore "
+    "all of it from a backup, or set DATABASE_URL to an empty database.",
+    "not a database": f"Set DATABASE_URL to another file, or restore this one {BACKUP}",
+    "malformed": f"Restore it {BACKUP} Or start with a new file and the same BEAMER_START_DATE.",
 }
 MEANS = dict.fromkeys(
     ("not a database", "malformed"),
-    "What only the store knew may be lost: what waits for Segment, what was sent, what was spent.",
+    "Data that only this database held may be lost: waiting messages, ids of sent rows, used requests.",
 )
 
 
@@ -323,7 +323,7 @@ def open_store(url: str, *, workers: int = 1) -> Store:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
         pass
     raise ConfigurationError(
-        "DATABASE_URL is not a database this connector can use.",
+        "DATABASE_URL does not name a database that this connector can use.",
         todo="Use sqlite:////absolute/path or postgresql://user@host/database.",
     )
 
@@ -332,7 +332,8 @@ def _postgres(url: URL, workers: int) -> Engine:
     if "@" in (url.host or ""):
         # What stands before it is the end of the password, and would be named as a host.
         raise ConfigurationError(
-            "The password in DATABASE_URL holds an '@'.", todo="Write it as %40, and other signs likewise."
+            "The password in DATABASE_URL holds an '@'.",
+            todo="Write it as %40, and encode other special characters in the same way.",
         )
     # Prepared statements do not survive PgBouncer in transaction mode. A dead peer is noticed in a minute.
     given: dict[str, Any] = {

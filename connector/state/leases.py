@@ -149,9 +149,9 @@ def _check_free(held: Row[Any], me: Owner, now: datetime) -> None:
     left = (held.expires_at - now).total_seconds()
     run = "run" if held.work == SYNC else held.work
     raise Busy(
-        f"Another {run} is working on connection '{held.connection}' (process {owner.pid} on {owner.host}).",
-        means="Nothing was read or sent by this one.",
-        todo=f"Let it finish. Should it have died, its lease ends by itself in {left:.0f} s.",
+        f"Another {run} is running for connection '{held.connection}' (process {owner.pid} on {owner.host}).",
+        means="This run read and sent nothing.",
+        todo=f"Wait until it finishes. If it was killed, its lease expires in {left:.0f} s.",
     )
 
 
@@ -178,8 +178,8 @@ def hold(db: Connection, fence: Fence, now: datetime) -> None:
         return
     if db.execute(_RENEW, {**fence.key, "until": now + LASTS}).rowcount != 1:
         raise Busy(
-            f"This run lost its lease on connection '{fence.connection}' to another one.",
-            means="What it had read but not written is read again by the other; nothing is lost.",
+            f"Another run took over this run's lease on connection '{fence.connection}'.",
+            means="Nothing is lost: the other run reads again what this run had not stored.",
         )
     db.info[HELD] = held
 

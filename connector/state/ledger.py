@@ -36,10 +36,10 @@ from connector.state.upserts import add, add_up
 __all__ = ["Balance", "Charge", "Ledger", "Limits"]
 
 SECONDS_A_DAY = 86_400
-CLOSED = "Beamer refuses requests for now (429)."
-SPENT = "The quota is spent."
-NOTHING_NOTED = "Nothing was written down."
-NOT_AT_HAND = "The budget at hand is spent."
+CLOSED = "Beamer refuses requests at the moment (429)."
+SPENT = "The monthly limit is used up."
+NOTHING_NOTED = "Nothing was stored."
+NOT_AT_HAND = "No request is available now."
 # So often a run writes down what time it is at Beamer.
 TOLD_EVERY = timedelta(minutes=10)
 # A process that made a request is taken to go on for so long: the whole rate is free again a little later.
@@ -375,27 +375,27 @@ class Ledger:
         day = self.limits.period_day
         if day is not None and day_of(since) != day_of(turns(now, day)[0]):
             raise ConfigurationError(
-                f"By BEAMER_PERIOD_DAY the month began on {turns(now, day)[0]:%Y-%m-%d}, not on "
-                f"{since:%Y-%m-%d}.",
+                f"According to BEAMER_PERIOD_DAY, the month began on {turns(now, day)[0]:%Y-%m-%d}, not "
+                f"on {since:%Y-%m-%d}.",
                 means=NOTHING_NOTED,
                 todo="Correct BEAMER_PERIOD_DAY, or leave out --since.",
             )
         if day_of(since) > day_of(now) or spending.month_end(day_of(since)) <= now:
             raise ConfigurationError(
-                f"No month that counts today began on {since:%Y-%m-%d}.",
+                f"The current month of the account cannot have begun on {since:%Y-%m-%d}.",
                 means=NOTHING_NOTED,
-                todo="Give the first day that Beamer's dashboard counts: less than a month ago.",
+                todo="Give the first day that Beamer's dashboard counts. It is less than a month ago.",
             )
 
     def _refuse_ambiguous(self, ours: int) -> None:
         if not ours:
             return
         raise ConfigurationError(
-            f"Requests were sent from here on earlier days ({ours:,}), and it is not known which of them "
-            "Beamer's number holds: the day on which its count begins anew was not told.",
+            f"This connector sent {ours:,} requests on earlier days, and it is unknown which of them "
+            "Beamer's number includes: the first day of Beamer's month is not set.",
             means=NOTHING_NOTED,
-            todo="Set BEAMER_PERIOD_DAY to that day of the month, and say it again; or give the first day of "
-            "what is counted: --since YYYY-MM-DD.",
+            todo="Set BEAMER_PERIOD_DAY to that day and run the command again, or give the first counted "
+            "day: --since YYYY-MM-DD.",
         )
 
     def close(self, now: datetime) -> datetime:

@@ -187,9 +187,9 @@ class Outbox:
             strays = {row.connection for row in db.execute(_WHOSE)} - known
         if strays:
             raise StateDamaged(
-                f"Messages wait of a connection that there is not: table {outbox.name}, column connection, "
-                f"value '{min(strays)}'.",
-                todo="Run `beamer-segment state repair`: their messageIds tell whose they are.",
+                f"Messages wait for a connection that does not exist: table {outbox.name}, column "
+                f"connection, value '{min(strays)}'.",
+                todo="Run `beamer-segment state repair`: it finds their connection by their messageIds.",
             )
 
     def waiting(self) -> int:

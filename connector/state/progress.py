@@ -40,7 +40,7 @@ def _refuse_strays(db: Connection, connection: str, names: tuple[str, ...]) -> N
         mine = found.key["connection"] == connection
         if mine or found.column == "connection":
             raise StateDamaged(
-                f"A value in the database names nothing that there is: {found.where}.",
+                f"A value in the database refers to something that does not exist: {found.where}.",
                 todo="Run `beamer-segment state repair`.",
             )
 

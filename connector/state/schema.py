@@ -43,8 +43,8 @@ def ready(store: Store, now: datetime) -> None:
     _check_known(found)
     if found is not None and not store.is_sqlite:
         raise ConfigurationError(
-            f"The state store is at revision {found}; this version needs {HEAD}.",
-            todo="Run `beamer-segment db upgrade` once; runs that are under way finish first.",
+            f"The database is at revision {found}; this version needs {HEAD}.",
+            todo="Run `beamer-segment db upgrade` once; it waits until current runs have finished.",
         )
     upgrade(store, now)
 
@@ -73,14 +73,14 @@ def _copy(store: Store, now: datetime) -> Path | None:
         with store.read() as db:
             copy_to(driver(db), copy)
     except OSError as error:
-        raise StoreUnreachable(f"The state store cannot be copied to {copy}: {error.strerror}.") from None
+        raise StoreUnreachable(f"The database cannot be copied to {copy}: {error.strerror}.") from None
     return copy
 
 
 def _check_known(revision: str | None) -> None:
     if revision is not None and not _known(revision):
         raise StoreNewer(
-            f"The state store is at revision {revision}, newer than this version knows ({HEAD})."
+            f"The database is at revision {revision}, which is newer than this version supports ({HEAD})."
         )
 
 

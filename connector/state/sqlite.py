@@ -57,12 +57,13 @@ class Place:
         """Raise StoreUnreachable where another file is there by now, or none."""
         found = self._there()
         if found != self._file:
-            what = "replaced by another one" if found else "removed"
+            what = "replaced by another file" if found else "removed"
             raise StoreUnreachable(
-                f"The state store {self._path} was {what} while this process used it.",
-                means="What was written last may be in the other file only. Nothing more is read or sent.",
-                todo="Bring the file back; or restart this process, which goes on with what is there, and "
-                "may send again what only the other file knew of.",
+                f"The database file {self._path} was {what} while this process used it.",
+                means="The last changes may be in the other file only. This process reads and sends "
+                "nothing more.",
+                todo="Restore the file. Or restart this process: it continues with the present file, and "
+                "may send rows again that only the other file recorded.",
             )
 
     def _there(self) -> tuple[int, int] | None:
@@ -85,8 +86,8 @@ def _make_private(path: Path) -> None:
             raise IsADirectoryError(None, "Is a directory")
     except OSError as error:
         raise StoreUnreachable(
-            f"The state store {path} cannot be opened: {error.strerror}.",
-            todo="Give DATABASE_URL a place that this user may write to.",
+            f"The database {path} cannot be opened: {error.strerror}.",
+            todo="Set DATABASE_URL to a place that this user may write to.",
         ) from None
 
 

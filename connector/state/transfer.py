@@ -132,7 +132,7 @@ def verified(lines: Iterable[str]) -> tuple[str, Counter[str]]:
     digest, counted, head, last = hashlib.sha256(), Counter[str](), None, None
     for text in lines:
         if last is not None:
-            raise Damaged("The file goes on behind its end.")
+            raise Damaged("The file continues after its end mark.")
         value = _parsed(text)
         if "sha256" in value:
             last = value
@@ -143,9 +143,9 @@ def verified(lines: Iterable[str]) -> tuple[str, Counter[str]]:
         else:
             counted[str(value.get("table"))] += len(value.get("rows", ()))
     if head is None or last is None:
-        raise Damaged("The file has no end: the export was cut short, or this is none.")
+        raise Damaged("The file has no end mark: the export was cut short, or this is not an export.")
     if last["sha256"] != digest.hexdigest() or last["rows"] != dict(counted):
-        raise Damaged("The file was changed: its checksum is another.")
+        raise Damaged("The file was changed: its checksum does not match.")
     return head, counted
 
 
@@ -155,17 +155,17 @@ def _parsed(text: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise Damaged("This is no exported state.")
+        raise Damaged("This is not an exported state.")
     return value
 
 
 def _head(value: Mapping[str, Any]) -> str:
     if value.get("format") != FORMAT:
-        raise Damaged("This is no exported state.")
+        raise Damaged("This is not an exported state.")
     if value.get("schema") != HEAD:
         raise ConfigurationError(
             f"The state was exported at revision {value.get('schema')}; this version needs {HEAD}.",
-            todo="Export it with the version that is to import it.",
+            todo="Export it with the same version that imports it.",
         )
     return str(value["connection"])
 
@@ -196,9 +196,9 @@ def _refuse_known(db: Connection, connection: str) -> None:
     query = select(func.count()).select_from(connections).where(connections.c.name == connection)
     if db.execute(query).scalar_one():
         raise ConfigurationError(
-            f"There is state of connection '{connection}' in this store already.",
+            f"This database already holds state of connection '{connection}'.",
             means="Nothing was imported.",
-            todo="Import into a store that does not know it; two states cannot be made one.",
+            todo="Import into a database without this connection; two states cannot be merged.",
         )
 
 
@@ -212,9 +212,10 @@ def _same_keys(db: Connection, new: Sequence[Mapping[str, Any]]) -> None:
     held = {row.name: row.value for row in db.execute(select(keys))}
     if any(held.get(row["name"], row["value"]) != row["value"] for row in new):
         raise ConfigurationError(
-            "This store has a key of its own for people who are to be forgotten.",
-            means="Nothing was imported: with it, the imported connection would not know them again.",
-            todo="Import into an empty store.",
+            "This database has its own key for the digests of forgotten people.",
+            means="Nothing was imported: with that key, the imported connection could not recognise its "
+            "forgotten people.",
+            todo="Import into an empty database.",
         )
 
 

@@ -177,7 +177,7 @@ class Work:
     def interrupt(self, what: str = "") -> None:
         """A signal asks for the end before everything is done."""
         self.report.interrupted = True
-        self.stop(f"asked to stop{what}")
+        self.stop(f"stopped by a signal{what}")
 
     def filters_settled(self, allowed: bool) -> None:
         """An answer has shown whether the key may ignore filters.
@@ -214,7 +214,7 @@ def _apart(date: datetime, now: datetime) -> ConfigurationError:
     return ConfigurationError(
         f"This machine's clock is {days:,.1f} days {'ahead of' if ahead else 'behind'} Beamer's: "
         f"{now:%Y-%m-%d %H:%M} UTC here, {date:%Y-%m-%d %H:%M} UTC there.",
-        means="Nothing was sent, and no start date was settled.",
-        todo="Set this machine's clock, best by NTP, and sync again. If it is right, look at what stands "
-        "between here and Beamer: it changes the Date header of answers.",
+        means="Nothing was sent, and no start date was stored.",
+        todo="Set this machine's clock, preferably with NTP, and sync again. If the clock is right, check "
+        "the proxy or gateway between this machine and Beamer: it changes the Date header of answers.",
     )

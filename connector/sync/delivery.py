@@ -25,8 +25,8 @@ log = structlog.get_logger()
 ELSEWHERE = 10
 # What becomes of a message that the database holds in pieces: to send it would be to lose it.
 UNREADABLE = (
-    "It was not sent: what the database holds of it cannot be read (BS-082). `backfill --resend` over the "
-    "date of its row makes it anew; or drop it."
+    "It was not sent: its stored text cannot be read (BS-082). `backfill --resend` over the date of its "
+    "row creates it again; `outbox drop` deletes it."
 )
 
 
@@ -188,14 +188,14 @@ class Delivery:
     def _all_refused(self, answer: Refused) -> Unreachable:
         return Unreachable(
             f"Segment refuses every message: {answer.what}",
-            means="Nothing is wrong with one of them; all of them stay waiting.",
-            todo="Check SEGMENT_HOST and what stands between here and Segment.",
+            means="No single message is at fault; all of them stay in the outbox.",
+            todo="Check SEGMENT_HOST and any proxy or gateway before Segment.",
         )
 
     def _split(self, batch: Sequence[Letter], at: int = 0) -> list[RefusedLetter]:
         """Send a batch; where it is refused, halve it until the messages at fault are found."""
         if self._clock.stopped:
-            raise Stopped("The run was asked to stop before these were sent.")
+            raise Stopped("A signal stopped the run before these messages were sent.")
         try:
             self._send(batch)
             return []
@@ -236,8 +236,8 @@ class Delivery:
 def _left_alone(error: Transient) -> Unreachable:
     """Segment asks for a longer wait than a run is held up by."""
     return Unreachable(
-        f"{error.what.rstrip('.')}, and asks to be left alone for more than {LONGEST_RETRY:.0f} s.",
-        means="Nothing is lost: what was read stays waiting, and is sent by a later run.",
+        f"{error.what.rstrip('.')}, and asks for a pause of more than {LONGEST_RETRY:.0f} s.",
+        means="Nothing is lost: unsent messages stay in the outbox, and a later run sends them.",
     )
 
 

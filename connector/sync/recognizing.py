@@ -73,7 +73,7 @@ def prove(parts: Parts, report: Report, chance: Callable[[], float] = random.ran
         recognize(parts.store, parts.identity, parts.policy, parts.change, get)
     except NoBudget as error:
         # What waits for Segment is sent meanwhile.
-        report.stopped = f"{error.what.rstrip('.')}, and the changed key was not compared yet"
+        report.stopped = f"{error.what.rstrip('.')}, and the changed key is not compared yet"
         report.next_try = error.until
         return False
     log.info("key_recognized", changed=parts.change.named)
@@ -99,15 +99,15 @@ def recognize(store: Store, identity: Identity, policy: Policy, change: Change, 
             return
     if not compared and forbidden:
         raise KeyRefused(
-            f"The Beamer key may read none of the collections that would show its account "
-            f"({', '.join(forbidden)}: 403).",
+            f"The Beamer key may read none of the streams that show its account ({', '.join(forbidden)}: "
+            "403).",
             means="Nothing was read.",
             todo="Give it read permissions under Settings > API in Beamer, or use another key.",
         )
     if known:
         raise OtherAccount(
-            f"With {change.named} that connection '{identity.name}' has now, Beamer shows nothing of what is "
-            f"known of its {' and '.join(compared)}.",
+            f"With {change.named} that connection '{identity.name}' uses now, Beamer shows none of its "
+            f"known rows of {' and '.join(compared)}.",
             todo=credentials.way_out(change),
         )
 
@@ -128,6 +128,6 @@ def _asked(stream: Stream, landmark: Landmark, identity: Identity, get: Get) -> 
 
 def _shown(body: Any) -> dict[str, datetime]:
     if not isinstance(body, list):
-        raise Unreachable(f"{UNCLEAR}: it is no list.")
+        raise Unreachable(f"{UNCLEAR}: it is not a list.")
     found = (parse(raw, {}) for raw in body)
     return {row.id: row.date for row in found if isinstance(row, Row)}

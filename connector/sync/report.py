@@ -94,7 +94,8 @@ class Report:
     `pages` is how many answers were accepted.
 
     `late` is how old new rows were, of those that came after the connection was made.
-    `troubles` are sentences without personal text; `stopped` says why it ended early.
+    `troubles` are sentences without personal text. `stopped` says why the run ended early; `interrupted`:
+    a signal ended it.
     """
 
     new: Counter[str] = field(default_factory=Counter)
@@ -167,6 +168,7 @@ class Report:
             "troubles": self.troubles,
             "differences": [asdict(each) for each in self.differences],
             "stopped": self.stopped,
+            "interrupted": self.interrupted,
             "saving": self.saving,
             "saving_since": self.saving_since.isoformat() if self.saving_since else None,
             "next_try": self.next_try.isoformat() if self.next_try else None,

@@ -82,7 +82,7 @@ def under_lease(
         number = runs.begin(parts.store, name, command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
         # What goes past every `except` is a signal that ends the process where it stands.
-        outcome = Outcome(number, report, Stopped("The run was ended by a signal."))
+        outcome = Outcome(number, report, Stopped("A signal stopped the run."))
         try:
             outcome = Outcome(number, report, problem or do(fence, number, started))
         except Exception as error:
@@ -294,7 +294,7 @@ class Run:
             full = outbox.weight() >= self._parts.most_bytes
         if full:
             self._report.stopped = (
-                f"{waiting:,} messages wait for Segment; no more is read until they are sent"
+                f"{waiting:,} messages wait for Segment; no more rows are read until they are sent"
             )
 
     def _try_delivery(self, delivery: Delivery, waiting: int) -> None:

@@ -122,7 +122,7 @@ def test_a_backfill_that_was_not_told_enough_fails_at_once(
 ) -> None:
     run, state = driver.run(BACKFILL, settings, {"since": "2024-01-01", "share": "50%"})
     assert (state, airflow.tasks(run)) == (FAILED, {"backfill": (FAILED, 1)})
-    assert "exit code 2: BS-064 Nobody can be asked whether that is meant." in driver.log
+    assert "exit code 2: BS-064 There is no terminal to ask for confirmation." in driver.log
     assert machine.asked("segment") == 0
 
 
@@ -140,7 +140,7 @@ def test_a_task_that_is_stopped_ends_its_run_cleanly(
     airflow: Airflow, machine: Machine, settings: Settings
 ) -> None:
     machine.sandbox.faults.latency = 0.1
-    assert airflow.stopped(settings, lambda: machine.asked() > 0) == "exit code 143: asked to stop"
+    assert airflow.stopped(settings, lambda: machine.asked() > 0) == "exit code 143: stopped by a signal"
     machine.sandbox.faults.clear()
 
 

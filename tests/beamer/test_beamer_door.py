@@ -188,7 +188,7 @@ def test_a_page_of_a_gateway_is_not_beamer_s_word(status: int, body: bytes, kind
     with pytest.raises(Transient) as caught:
         ask(answering(status, body, Content_Type=kind))
     assert type(caught.value) is Transient
-    assert caught.value.what == f"Something that is not Beamer answered {status}."
+    assert caught.value.what == f"A server that is not Beamer answered {status}."
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -199,7 +199,7 @@ def test_an_object_says_nothing_of_the_key(status: int, body: bytes) -> None:
 
 
 def test_a_429_says_whether_the_month_is_gone() -> None:
-    with pytest.raises(TooMany, match="the month's limit"):
+    with pytest.raises(TooMany, match="monthly limit reached"):
         ask(answering(429, b'"You have reached your account\'s monthly requests limit."'))
     with pytest.raises(TooMany) as caught:
         ask(answering(429, b'"Slow down"'))

@@ -100,8 +100,8 @@ def test_a_limited_plan_wants_an_allowance(free: Machine) -> None:
     assert (ended.code, ended.connection["requests_spent"]) == (0, 12)
     assert ended.connection["backfill"]["finished_at"] is None
     told = free.run("backfill", "--since", "2020-01-01", "--max-requests", "10", "--yes")
-    assert "going on after 12" in told.out
-    assert "the same command goes on" in told.out
+    assert "continuing after 12" in told.out
+    assert "the same command continues" in told.out
     left = ended.connection["requests_left"] - 10
     before = free.asked()
     while free.run(*HISTORY, "--share", "2%").connection["backfill"]["finished_at"] is None:
@@ -110,9 +110,7 @@ def test_a_limited_plan_wants_an_allowance(free: Machine) -> None:
     free.all_there_once()
 
 
-@pytest.mark.parametrize(
-    ("used", "said"), [("5000", "none is left of the month"), ("970", "left of the month")]
-)
+@pytest.mark.parametrize(("used", "said"), [("5000", "none is left this month"), ("970", "left this month")])
 def test_an_estimate_says_where_too_few_requests_are_left(free: Machine, used: str, said: str) -> None:
     free.run("sync")
     free.extra["BEAMER_PERIOD_DAY"] = "1"
@@ -170,11 +168,11 @@ def test_somebody_at_a_terminal_is_asked(unlimited: Machine, answer: str, code: 
         (("--since", "yesterday"), "is no date"),
         (("--since", "2024-01-01", "--until", "2023-01-01"), "--until is not later than --since"),
         (("--since", "2024-01-01", "--until", "9999-12-31"), "--until: 9999-12-31 lies in the future"),
-        (("--since", "2024-01-01", "--until", "9999-12-31T23:59:59"), "without --until it ends now"),
+        (("--since", "2024-01-01", "--until", "9999-12-31T23:59:59"), "without --until the range ends now"),
         (("--since", "2040-01-01"), "--since: 2040-01-01 lies in the future"),
         (("--since", "0001-01-01", "--dry-run"), "--since: 0001-01-01 is before 2000-01-01"),
         (("--since", "2024-01-01", "--share", "50"), "is no share"),
-        (("--since", "2024-01-01", "--integrations", "[]"), "no JSON object"),
+        (("--since", "2024-01-01", "--integrations", "[]"), "not a JSON object"),
         (("--since", "2024-01-01", "--stream", "comment"), "has no stream 'comment'"),
         ((), "--since"),
     ],

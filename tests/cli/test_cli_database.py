@@ -59,7 +59,7 @@ def test_a_disk_without_room(machine: Machine, kilobytes: int) -> None:
     # Or Python would leave half of what it compiles behind, for everybody.
     machine.extra["PYTHONDONTWRITEBYTECODE"] = "1"
     ended = machine.run("sync", "--output", "json", preexec_fn=limit)
-    clear(ended, "disk", "goes on where this one stopped")
+    clear(ended, "disk", "continues where this one stopped")
     goes_on(machine)
 
 
@@ -79,7 +79,7 @@ def test_a_file_that_somebody_locks(make: Make, tmp_path: Path) -> None:
     machine = make(database_url=f"sqlite:///{file}")
     assert machine.run("db", "upgrade").code == 0
     with locked(file):
-        clear(machine.run("sync", "--output", "json"), "is locked", "Another program holds it")
+        clear(machine.run("sync", "--output", "json"), "is locked", "Another program has locked it")
     assert machine.asked() == 0
     goes_on(machine)
 
@@ -98,7 +98,9 @@ def test_a_file_or_a_folder_that_may_only_be_read(make: Make, tmp_path: Path, fi
     (place / "own.sqlite").chmod(file)
     place.chmod(folder)
     clear(
-        machine.run("sync", "--output", "json", preexec_fn=like_anybody), "own.sqlite", "the right to write"
+        machine.run("sync", "--output", "json", preexec_fn=like_anybody),
+        "own.sqlite",
+        "Allow this user to write",
     )
     assert machine.asked() == before
     place.chmod(0o755)
@@ -276,7 +278,7 @@ HALF = "CREATE TABLE beamer_segment_account (name TEXT)"
     [
         ({"username": "nobody_here"}, {}, 78, "does not exist", "correct DATABASE_URL"),
         ({"database": "nothing_here"}, {}, 78, "does not exist", "correct DATABASE_URL"),
-        ({}, {"options": "-crole=pg_monitor"}, 78, "permission denied", "role make tables: GRANT"),
+        ({}, {"options": "-crole=pg_monitor"}, 78, "permission denied", "role to create tables: GRANT"),
         ({}, {}, 69, "already exists", "an empty database"),
     ],
 )
@@ -295,7 +297,7 @@ def test_what_does_not_mend_itself_is_said_to_be_mended(
     machine = make(database_url=url.render_as_string(hide_password=False))
     ended = machine.run("sync", "--output", "json")
     clear(ended, said, todo, code=code)
-    assert "The next run goes on" not in ended.err
+    assert "The next run continues" not in ended.err
 
 
 class Server:
@@ -368,7 +370,7 @@ def test_a_server_that_is_restarted_during_a_run(make: Make, server: Server, how
     server.stop(how)
     try:
         ended = running.end()
-        clear(ended, "The state store", "goes on where this one stopped")
+        clear(ended, "The database", "continues where this one stopped")
         clear(machine.run("sync", "--output", "json"), "refused")
     finally:
         server.start()

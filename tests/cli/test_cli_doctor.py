@@ -16,15 +16,15 @@ pytestmark = pytest.mark.slow
 PLANTED = {
     "refused key": ("suspended", "Beamer does not accept the API key"),
     "stuck outbox": ("stuck", "messages wait for Segment, the oldest since"),
-    "exhausted quota": ("The quota is spent", "no request is left of the month"),
-    "distrusted counters": ("reactions: counters not trusted",),
+    "exhausted quota": ("The monthly limit is used up", "no request is left"),
+    "distrusted counters": ("reactions: counters untrusted",),
     "forbidden stream": ("nps is forbidden", "the key may not read it (403)"),
 }
 TODO = {
-    "refused key": "Replace its Beamer key",
+    "refused key": "Replace the Beamer key",
     "stuck outbox": "`beamer-segment check --send-test`",
     "exhausted quota": "BEAMER_MONTHLY_REQUESTS",
-    "distrusted counters": "Nothing: rows came that the counters had not announced",
+    "distrusted counters": "Nothing: rows appeared that the counters had not shown",
     "forbidden stream": "Give the key the permission in Beamer",
 }
 
@@ -119,7 +119,7 @@ def test_a_row_in_quarantine_and_an_unfinished_backfill_are_no_worry(machine: Ma
     assert machine.run("backfill", "--since", "2020-01-01", "--yes", "--max-requests", "1").code == 0
     told = machine.run("check", "--offline", "--output", "json").json["findings"]
     found = {each["thing"]: each for each in told}
-    assert found["quarantine"]["found"].startswith("1 rows could not be used")
+    assert found["quarantine"]["found"].startswith("1 invalid rows are in quarantine")
     assert "The backfill since 2020-01-01 is not finished" in found["backfill"]["found"]
     assert "`beamer-segment backfill --since 2020-01-01`" in found["backfill"]["todo"]
     assert {each["grade"] for each in told} == {"ok"}
@@ -132,7 +132,7 @@ def test_dead_letters(machine: Machine) -> None:
     assert machine.run("sync", "--no-deliver").code == 0
     change(machine, update(outbox).values(state="dead", answered_at=datetime.now(UTC)))
     found = machine.run("status", "--output", "json").connection
-    assert (found["health"], "refused by Segment" in found["why"]) == ("partial", True)
+    assert (found["health"], "Segment refused" in found["why"]) == ("partial", True)
     assert "outbox list --dead" in machine.run("check", "--offline").out
 
 

@@ -38,7 +38,7 @@ def test_the_stories_of_rows(unlimited: Machine) -> None:
     assert told.code == 0
     assert f"comments {row} of " in told.out
     assert "first seen by run 1, sync of " in told.out
-    assert "judged to be sent: event 'Post Commented'" in told.out
+    assert "verdict: send as event 'Post Commented'" in told.out
     assert "waiting for Segment since" in told.out
     unlimited.run("sync")
     (found,) = unlimited.run("explain", row, "--output", "json").json["rows"]
@@ -48,10 +48,10 @@ def test_the_stories_of_rows(unlimited: Machine) -> None:
     (same,) = unlimited.run("explain", found["message_id"], "--output", "json").json["rows"]
     assert same == found
     said = unlimited.run("explain", row).out
-    assert "delivered: Segment has confirmed it, by run 2 at the latest" in said
-    assert "unless it was dropped by hand" in said
+    assert "delivered: Segment has confirmed it, at the latest by run 2" in said
+    assert "unless it was deleted with `outbox drop`" in said
     held = unlimited.run("explain", stranger).out
-    assert "held back – no user id" in held
+    assert "excluded – no user id" in held
     assert "backfill" in held
     assert "Nobody's own words" not in held
     assert "in quarantine" in unlimited.run("explain", broken).out
@@ -64,7 +64,7 @@ def test_the_stories_of_rows(unlimited: Machine) -> None:
 def test_a_row_that_nobody_has_seen(unlimited: Machine) -> None:
     told = unlimited.run("explain", "77777")
     assert told.code == 0
-    assert "nothing is known of 77777" in told.out
+    assert "no sync has seen a row with the id 77777" in told.out
     unlimited.run("sync")
     assert unlimited.run("explain", "77777", "--output", "json").json["rows"] == []
-    assert "nothing is known" in unlimited.run("explain", "bmr1-" + "0" * 64).out
+    assert "no sync has seen a row" in unlimited.run("explain", "bmr1-" + "0" * 64).out

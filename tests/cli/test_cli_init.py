@@ -12,7 +12,7 @@ from tests.cli.terminal import CTRL_C, CTRL_D, Terminal
 # Each of these is a handful of processes.
 pytestmark = pytest.mark.slow
 
-QUESTIONS = ("Beamer's API key", "write key", "region", "plan", "Streams", "from which date")
+QUESTIONS = ("Beamer's API key", "write key", "region", "plan", "Streams", "from this date on")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_first_sync_goes_by_what_was_asked(new: Machine) -> None:
     # It was checked, with one test event, and the way to look for it is told.
     assert "The key may read it" in shown
     assert [each["event"] for each in new.sandbox.segment.messages] == ["Beamer Connector Tested"]
-    assert "cannot be noticed" in shown
+    assert "cannot detect a wrong write key" in shown
     assert "Debugger" in shown
     assert "BEAMER_BASE_URL" in shown, "what is set in the shell alone is named"
     # The line works as it is printed; cron's five fields come before it.
@@ -95,9 +95,9 @@ def test_what_cannot_be_used_is_asked_for_again_without_being_said(new: Machine)
         terminal.answer("Streams", "npz")
         terminal.wait_for("did you mean 'nps'? Please")
         terminal.answer("Streams", "")
-        terminal.answer("from which date", "2040-01-01")
+        terminal.answer("from this date on", "2040-01-01")
         terminal.wait_for("lies in the future")
-        terminal.answer("from which date", "")
+        terminal.answer("from this date on", "")
         terminal.answer("Send one test event", "n")
         assert terminal.end() == 0, terminal.shown
         assert "nobody_may_see" not in terminal.shown
@@ -136,7 +136,7 @@ def test_a_refused_key_is_written_only_if_that_is_wanted(new: Machine) -> None:
             for question in QUESTIONS[2:]:
                 terminal.answer(question, "")
             terminal.answer("Send one test event", "n")
-            terminal.answer("Write the file all the same?", answer)
+            terminal.answer("Write the file anyway?", answer)
             assert terminal.end() == code, terminal.shown
             assert "of_somebody_else" not in terminal.shown
         assert left(new) == files

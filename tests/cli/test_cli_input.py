@@ -273,7 +273,11 @@ def test_no_budget_may_skip(make: Make) -> None:
     machine = make(extra=spent_at_once)
     assert machine.run("sync", "--skip-exit-code", "99").code == 0
     again = machine.run("sync", "--output", "json", "--skip-exit-code", "99")
-    assert (again.code, again.json["exit"], again.connection["stopped"]) == (99, 99, "The quota is spent.")
+    assert (again.code, again.json["exit"], again.connection["stopped"]) == (
+        99,
+        99,
+        ("The monthly limit is used up."),
+    )
     assert machine.run("sync").code == 0
     assert machine.asked() == 5
 

@@ -200,4 +200,4 @@ def test_check_without_budget(machine: Machine) -> None:
     }
     ended = machine.run("check", "--output", "json")
     assert (ended.code, machine.asked()) == (0, 2)
-    assert "The quota is spent" in ended.out
+    assert "The monthly limit is used up" in ended.out

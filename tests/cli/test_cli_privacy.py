@@ -157,7 +157,7 @@ def test_nobody_is_forgotten_while_a_run_that_does_not_know_of_it_may_bring_them
     leases.acquire(store, "default", this_process(), datetime.now(UTC), work)
     store.close()
     ended = machine.run("forget", "--user-id", "jane-4711", "--yes")
-    assert (ended.code, "is working on connection" in ended.err) == (75, True), ended.err
+    assert (ended.code, "is running for connection" in ended.err) == (75, True), ended.err
 
 
 @pytest.mark.parametrize("user", ["", "  ", "undefined", "0"])

@@ -18,7 +18,7 @@ def test_nothing_is_said_while_all_is_well_and_what_is_new_once(on_either: Machi
     first = on_either.run("sync", "--quiet")
     assert first.code == 0
     # Some of the made-up people have no user id; the summary comes with it.
-    assert "held back" in first.err
+    assert "excluded" in first.err
     assert "new rows" in first.out
     second = on_either.run("sync", "--quiet")
     assert (second.code, second.out, second.err) == (0, "", "")

@@ -236,7 +236,7 @@ def test_telling_a_number_of_a_month_that_nobody_knows(on_either: Machine) -> No
     less = on_either.run("quota", "set-used", "0", "--since", since)
     assert (
         less.code,
-        f"More requests than that were sent from here since {since}, namely 1" in less.err,
+        "This connector alone sent 1 requests since" in less.err,
     ) == (0, True)
 
 
@@ -290,7 +290,7 @@ def change(machine: Machine, statement: str) -> None:
 @pytest.mark.slow
 def test_status_says_what_was_not_read_yet_and_when_it_will_be(machine: Machine) -> None:
     machine.extra |= {"BEAMER_MONTHLY_REQUESTS": "100", "BEAMER_RESERVE": "0"}
-    assert "stopped early: The budget at hand is spent – again from " in machine.run("sync").out
+    assert "stopped early: No request is available now – again from " in machine.run("sync").out
     found = machine.run("status", "--output", "json").connection
     by_stream = {each["stream"]: each for each in found["streams"]}
     lists = {name: each["lists_never_read"] for name, each in by_stream.items()}
@@ -314,9 +314,9 @@ def test_status_says_which_counters_are_not_trusted(machine: Machine) -> None:
         **dict.fromkeys(("posts", "nps", "feature_requests")),
     }
     assert (found["lists_never_read"], found["read_by"]) == (0, None)
-    assert "not trusted" not in machine.run("status").out
+    assert "untrusted" not in machine.run("status").out
     change(machine, "UPDATE beamer_segment_stream SET distrusted = 1 WHERE name = 'reactions'")
-    assert "reactions: counters not trusted: lists are read without them" in machine.run("status").out
+    assert "reactions: counters are untrusted; its lists are read without them." in machine.run("status").out
 
 
 @pytest.mark.slow
@@ -327,7 +327,7 @@ def test_status_and_quota_of_an_account_closed_by_429(machine: Machine) -> None:
     Ledger(store, account, "default", FREE).close(datetime.now(UTC))
     store.close()
     for words in (["status"], ["quota"]):
-        assert "closed by 429 until" in machine.run(*words).out
+        assert "requests are paused until" in machine.run(*words).out
     assert machine.run("quota", "--output", "json").json["accounts"][0]["closed_until"]
 
 
@@ -337,7 +337,7 @@ def test_what_is_still_being_discovered(make: Make) -> None:
     machine.run("sync", "--max-requests", "1")
     found = machine.run("status", "--output", "json").connection
     assert {each["stream"] for each in found["streams"] if each["still_discovering"]} >= {"posts"}
-    assert "not yet known to their far end: posts" in machine.run("quota").out
+    assert "not yet read to the end: posts" in machine.run("quota").out
 
 
 # --- what never left this machine -----------------------------------------------------------------------

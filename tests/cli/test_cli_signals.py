@@ -38,7 +38,7 @@ def stopped(machine: Machine, api: str, number: signal.Signals) -> Ended:
 def test_while_reading(machine: Machine, number: signal.Signals) -> None:
     machine.sandbox.faults.latency = 0.05
     ended = stopped(machine, "beamer", number)
-    assert ended.connection["stopped"] == "asked to stop"
+    assert ended.connection["stopped"] == "stopped by a signal"
     assert ended.err.count('"stopping"') == 1
 
 
@@ -101,7 +101,7 @@ def test_all_connections_stop(make: Make) -> None:
     ended = running.end(SOON)
     # Both were at work; with one worker, the second had not begun.
     assert (ended.code, [each["connection"] for each in ended.json["connections"]]) == (143, ["a", "b"])
-    assert {each["stopped"] for each in ended.json["connections"]} == {"asked to stop"}
+    assert {each["stopped"] for each in ended.json["connections"]} == {"stopped by a signal"}
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_progress_on_a_terminal_leaves_a_piped_summary_alone(machine: Machine) -
         pass  # how a terminal says that nobody writes to it any more
     ended = running.end()
     os.close(terminal)
-    assert "held back" in ended.out
+    assert "excluded" in ended.out
     assert b"syncing" in shown
     assert b"held back" not in shown
 

@@ -110,7 +110,7 @@ def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:
     assert (unasked.code, unasked.json["exit"], "Go on?" in unasked.err) == (1, 1, True)
     assert (unasked.json["error"]["code"], "--yes" in unasked.json["error"]["todo"]) == ("BS-003", True)
     in_words = unlimited.run("state", "reset", "--stream", "nps").err.splitlines()
-    assert in_words[1] == "error BS-003: A question was not answered with yes."
+    assert in_words[1] == "error BS-003: The question was not answered with yes."
     assert "--yes" in in_words[-1]
     done = unlimited.run("state", "reset", "--stream", "nps", "--yes", "--output", "json")
     assert done.json["events"] == before["NPS Response Sent"]

@@ -50,7 +50,7 @@ def test_one_screen_of_eighty_columns_has_it_all(synced: Machine) -> None:
             "done",
             "outbox: 0 waiting",
         ),
-        *("held back:", "stream", "looked", "events"),
+        *("excluded:", "stream", "looked", "events"),
     ):
         assert words in text, (words, text)
     assert lines != plain, "a terminal that can has colours"
@@ -130,7 +130,7 @@ def test_no_run_for_long_is_late(synced: Machine) -> None:
         db.execute(runs.update().values(started_at=ago, finished_at=ago))
     store.close()
     found = synced.run("status", "--output", "json").connection
-    assert (found["health"], "No run has ended well since" in found["why"]) == ("late", True)
+    assert (found["health"], "No run has succeeded since" in found["why"]) == ("late", True)
 
 
 def test_a_store_of_years_is_looked_at_as_quickly_as_a_new_one(synced: Machine) -> None:

@@ -41,7 +41,7 @@ def test_a_run_that_was_suspended_past_its_lease_cannot_write(on_either: Machine
     sleeper.signal(signal.SIGCONT)
     ended = sleeper.end()
     assert (ended.code, ended.json["exit"]) == (75, 75), ended.err
-    assert "lost its lease" in ended.err
+    assert "took over this run's lease" in ended.err
     # A batch on its way when it fell asleep may arrive, under the messageIds that the successor sent.
     assert len(machine.sandbox.segment.received) - received <= (100 if api == "segment" else 0)
     machine.all_there_once()

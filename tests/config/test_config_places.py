@@ -47,11 +47,11 @@ def test_urls_are_made_sqlalchemys(given: str, url: str) -> None:
         ("sqlite:///file:x?mode=rwc&uri=true", "relative path"),
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
-        ("mysql://u:hunter2@h/d", "only PostgreSQL and SQLite can"),
-        ("postgresql+asyncpg://u:hunter2@h/d", "only PostgreSQL and SQLite can"),
-        ("u:hunter2@h/d", "no database URL"),
-        ("postgresql://u:p@h:hunter2/d", "no database URL"),
-        ("/var/hunter2", "no database URL"),
+        ("mysql://u:hunter2@h/d", "only PostgreSQL and SQLite are"),
+        ("postgresql+asyncpg://u:hunter2@h/d", "only PostgreSQL and SQLite are"),
+        ("u:hunter2@h/d", "not a database URL"),
+        ("postgresql://u:p@h:hunter2/d", "not a database URL"),
+        ("/var/hunter2", "not a database URL"),
     ],
 )
 def test_urls_that_cannot_keep_the_state(given: str, says: str) -> None:

@@ -113,7 +113,7 @@ UNKNOWN = {
 @pytest.mark.parametrize(("name", "meant"), UNKNOWN.items())
 def test_an_unknown_variable_is_an_error_that_names_the_nearest(name: str, meant: str) -> None:
     text = refusal({**KEYS, name: "443"})
-    assert f"{name} is no setting. Did you mean {meant}{'?' if meant else ''}" in text
+    assert f"{name} is not a setting. Did you mean {meant}{'?' if meant else ''}" in text
     assert f"env -u {name}" in text
     assert load({**KEYS, name: " "}).connection().region == "us", "empty is not set"
 
@@ -121,7 +121,7 @@ def test_an_unknown_variable_is_an_error_that_names_the_nearest(name: str, meant
 @pytest.mark.parametrize(("name", "meant"), UNKNOWN.items())
 def test_an_unknown_name_in_an_env_file(env_file: Path, name: str, meant: str) -> None:
     write(env_file, f"{name}=x\n", 0o600)
-    assert f"is no setting. Did you mean {meant}{'?' if meant else ''}" in refusal(KEYS, env_file)
+    assert f"is not a setting. Did you mean {meant}{'?' if meant else ''}" in refusal(KEYS, env_file)
 
 
 LINKS = {
@@ -162,7 +162,7 @@ def test_what_kubernetes_and_docker_set_for_a_service_is_left_alone(service: str
     links = {f"{service}{end}": value for end, value in LINKS.items()}
     assert load({**KEYS, **links}).unused == ()
     text = refusal({**KEYS, **links, "BEAMER_REGION": "eu"})
-    assert "BEAMER_REGION is no setting." in text
+    assert "BEAMER_REGION is not a setting." in text
     assert "problems" not in text
 
 
@@ -278,12 +278,12 @@ def test_an_env_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("BEAMER_STREEMS=nps", "BEAMER_STREEMS is no setting. Did you mean BEAMER_STREAMS?"),
-        ("HTTPS_PROXY=http://x", "HTTPS_PROXY is no setting. An env file holds this program's own"),
+        ("BEAMER_STREEMS=nps", "BEAMER_STREEMS is not a setting. Did you mean BEAMER_STREAMS?"),
+        ("HTTPS_PROXY=http://x", "HTTPS_PROXY is not a setting. An env file holds this program's own"),
         ("BEAMER_PLAN", "line 2: this is not KEY=VALUE"),
         ("BEAMER_PLAN='free", "line 2: this is not KEY=VALUE"),
         ("LOG_LEVEL=info\nLOG_LEVEL=debug", "line 3: LOG_LEVEL is set a second time"),
-        ("b_Sl9secretkey==", "a name is no setting"),
+        ("b_Sl9secretkey==", "a name is not a setting"),
         ("b_Sl9secretkey", "line 2: this is not KEY=VALUE"),
     ],
 )
@@ -305,19 +305,19 @@ def test_an_env_file_that_is_not_there(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("a = \n", "is not valid TOML: look at line 1, column 5"),
-        ('streems = ["nps"]', "'streems' is no setting. Did you mean streams?"),
+        ('streems = ["nps"]', "'streems' is not a setting. Did you mean streams?"),
         ("streams = []", "names no stream"),
-        ("streams = [1]", "no list of words"),
-        ("monthly_requests = true", "a yes or no, not a number"),
+        ("streams = [1]", "not a list of words"),
+        ("monthly_requests = true", "true or false, not a number"),
         ('api_key = "b_secret123"', 'Name a variable instead: api_key_env = "BEAMER_API_KEY"'),
         ('database_url = "postgresql://u:secret123@h/d"', "database_url_env"),
-        ('api_key_env = "A"\napi_key_file = "/a"', "api_key is given twice"),
+        ('api_key_env = "A"\napi_key_file = "/a"', "api_key is set twice"),
         ("connections = 1", "Write [[connections]]"),
         ("[connections]\nname = 'x'", "Write [[connections]]"),
         ("[[connections]]\ntraits = 'all'", "[[connections]] number 1 has no name"),
-        ("[[connections]]\nname = 'a-b'", "'a-b' is no name. Give 1 to 40"),
+        ("[[connections]]\nname = 'a-b'", "'a-b' is not a valid name. Give 1 to 40"),
         ("[[connections]]\nname = 'a'\nlog_level = 'info'", "Put it above the tables"),
-        ("[[connections]]\nname = 'a'\ndatabase_url_env = 'X'", "is no setting"),
+        ("[[connections]]\nname = 'a'\ndatabase_url_env = 'X'", "is not a setting"),
         ("[[connections]]\nname = 'a'\n[[connections]]\nname = 'a'", "Two connections are called 'a'"),
         (
             "[[connections]]\nname = 'a'\nplan = 'fre'",
@@ -327,8 +327,8 @@ def test_an_env_file_that_is_not_there(tmp_path: Path) -> None:
             "[[connections]]\nname = 'a'\napi_key = 'b_secret123'",
             "api_key of [[connections]] number 1 ('a')",
         ),
-        ("integrations = {x = 2024-01-01}", "no JSON object"),
-        ("start_date = 10:00:00", "is no date"),
+        ("integrations = {x = 2024-01-01}", "not a JSON object"),
+        ("start_date = 10:00:00", "is not a date"),
     ],
 )
 def test_bad_toml(tmp_path: Path, text: str, says: str) -> None:

@@ -44,7 +44,7 @@ def store(database_url: str) -> Iterator[Store]:
 def test_alive_while_the_loop_beats() -> None:
     assert healthz(SILENT_SECONDS).status == 200
     gone = healthz(SILENT_SECONDS + 1)
-    assert (gone.status, b"silent" in gone.body) == (503, True)
+    assert (gone.status, b"the loop has not run" in gone.body) == (503, True)
 
 
 def test_ready_with_a_store_of_this_version_and_keys_that_are_taken(store: Store) -> None:
@@ -95,8 +95,8 @@ def raises(error: Exception) -> Pages:
 
 
 def test_pages_that_fail_say_no_more_than_they_should() -> None:
-    gone = served(raises(StoreUnreachable("The state store x failed.")), "/")
-    assert (gone.status_code, gone.text) == (503, "The state store x failed.\n")
+    gone = served(raises(StoreUnreachable("The database x failed.")), "/")
+    assert (gone.status_code, gone.text) == (503, "The database x failed.\n")
     odd = served(raises(ValueError("someone@example.com")), "/")
     assert (odd.status_code, odd.text) == (500, "failed\n")
 

@@ -39,7 +39,7 @@ CAUSES: list[tuple[BaseException, str]] = [
     (untrusted(64), "the certificate is for another address"),
     (untrusted(18), "the certificate is not trusted"),
     (untrusted(20), "the certificate is not trusted"),
-    (tls("WRONG_VERSION_NUMBER"), "no TLS is spoken on this port (plain HTTP?)"),
+    (tls("WRONG_VERSION_NUMBER"), "this port does not use TLS (plain HTTP?)"),
     (tls("TLSV1_ALERT_PROTOCOL_VERSION"), "the TLS handshake failed (tlsv1 alert protocol version)"),
     (tls(f"{SECRET} "), "the TLS handshake failed"),
     (ssl.SSLEOFError(8, SECRET), "the TLS handshake was cut off"),
@@ -53,7 +53,7 @@ CAUSES: list[tuple[BaseException, str]] = [
     (httpx.ProxyError(f"407 Proxy Authentication Required {SECRET}"), "the proxy refused the tunnel (407)"),
     (httpx.ProxyError(f"{SECRET} 407"), "the proxy refused the tunnel"),
     (httpx.RemoteProtocolError("Server disconnected without sending a response."),
-     "it hung up without an answer"),
+     "the server closed the connection without an answer"),
     (httpx.RemoteProtocolError("peer closed connection without sending complete message body"),
      "the answer was cut off"),
     (httpx.RemoteProtocolError(f"illegal status line {SECRET}"), "the answer is not HTTP"),
@@ -126,7 +126,7 @@ def test_plain_http_behind_https() -> None:
     with serving(say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")) as port:
         said, sent = told(f"https://127.0.0.1:{port}/")
     assert (said, sent) == (
-        f"No connection to 127.0.0.1:{port}: no TLS is spoken on this port (plain HTTP?).",
+        f"No connection to 127.0.0.1:{port}: this port does not use TLS (plain HTTP?).",
         False,
     )
 
@@ -158,7 +158,7 @@ def test_certificates(
 PROXIES = [
     (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "refused the tunnel (407)"),
     (b"HTTP/1.1 503 Who is secretword?\r\nContent-Length: 0\r\n\r\n", "refused the tunnel (503)"),
-    (b"", "hung up without an answer"),
+    (b"", "closed the connection without an answer"),
     (b"SSH-2.0-secretword\r\n\r\n", "the answer is not HTTP"),
 ]
 
@@ -191,7 +191,7 @@ def test_no_tls_behind_a_tunnel_is_the_hosts_doing(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         said, sent = told("https://beamer.test/v0")
     assert (said, sent) == (
-        "No connection to beamer.test:443: no TLS is spoken on this port (plain HTTP?).",
+        "No connection to beamer.test:443: this port does not use TLS (plain HTTP?).",
         False,
     )
 
@@ -199,7 +199,7 @@ def test_no_tls_behind_a_tunnel_is_the_hosts_doing(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (b"", "it hung up without an answer"),
+        (b"", "the server closed the connection without an answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n[", "the answer was cut off"),
         (b"\x15\x03\x01\x00\x02\x02\x0a", "the answer is not HTTP"),
     ],

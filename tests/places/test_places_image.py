@@ -77,7 +77,7 @@ def test_without_a_store_it_says_so_instead_of_forgetting(
     """A user without a home has no place for a SQLite file; nothing is read that could not be kept."""
     ended = image.run(["sync"], {**settings, **keys})
     assert ended.code == Exit.UNREACHABLE
-    assert "Give DATABASE_URL a place that this user may write to." in ended.err
+    assert "Set DATABASE_URL to a place that this user may write to." in ended.err
     assert machine.asked() == 0
     in_a_pod = image.run(["sync"], {**settings, **keys, "KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     assert in_a_pod.code == Exit.CONFIGURATION

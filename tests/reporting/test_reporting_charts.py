@@ -38,7 +38,7 @@ def test_a_strip_reads_from_the_oldest_to_the_newest() -> None:
     newest_first = [ran(5, None), ran(4, "failed"), ran(3, "incomplete"), ran(2, "stopped"), ran(1, "done")]
     letters, legend = strip(newest_first, ["sync"])
     assert letters == ".si!>"
-    assert legend == ". done, s stopped at the budget, i incomplete, ! failed, > under way"
+    assert legend == ". done, s stopped early, i incomplete, ! failed, > under way"
     assert strip([ran(1, "interrupted")], []) == ("^", "^ interrupted by a signal")
 
 

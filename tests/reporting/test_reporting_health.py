@@ -83,14 +83,14 @@ def test_a_word_for_each(word: str, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("killed", "holders", "said"),
     [
-        ((), (), "The last run ended with 69 at 2026-03-16 12:00 UTC."),
+        ((), (), "The last run exited with code 69 at 2026-03-16 12:00 UTC."),
         (
             ("sync",),
             (),
-            "The last run, begun at 2026-03-16 12:00 UTC, was killed; the one before ended with 69",
+            "The last run (2026-03-16 12:00 UTC) was killed; the run before it exited with code 69",
         ),
-        (("backfill",), (), "was killed; the one before ended with 69"),
-        (("sync",), (Holder("sync", 1, "here", NOW, False),), "The last run ended with 69"),
+        (("backfill",), (), "was killed; the run before it exited with code 69"),
+        (("sync",), (Holder("sync", 1, "here", NOW, False),), "The last run exited with code 69"),
         (("sync", "sync"), (), "The last 2 runs were killed or interrupted"),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_killed_run_does_not_show_the_code_of_the_one_before(
 
 def test_a_reason_that_is_a_sentence_ends_within_its_own() -> None:
     (found,) = ailments(replace(WELL, streams=stream(trouble="The connection to Beamer failed.")))
-    assert found.found == "comments is not read: The connection to Beamer failed; the others go on."
+    assert found.found == "comments is not read: The connection to Beamer failed; the other streams continue."
 
 
 @pytest.mark.parametrize("worse", range(len(AILING) - 2))
@@ -162,7 +162,7 @@ def test_the_even_line() -> None:
     assert replace(WELL, balance=replace(BALANCE, since=NOW - 32 * 24 * HOUR)).even == 1.0
     assert replace(WELL, balance=replace(BALANCE, left=None)).even is None
     assert WELL.usable == 950
-    assert "100 of 950 used (11%)" in "\n".join(lines(WELL, Screen()))
+    assert "100 of 950 requests used (11%)" in "\n".join(lines(WELL, Screen()))
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 132])

@@ -94,7 +94,7 @@ def test_no_picture_before_the_first_run(store: Store) -> None:
     never = status(account=None, requests_left=None)
     assert gathered(store, [never], NOW)[0].charts == gathered(None, [status()], NOW)[0].charts == ()
     page = html.page([Subject("default", never)], NOW)
-    assert "It has not run yet." in page
+    assert "This connection has not run yet." in page
 
 
 def test_it_is_fast_with_ten_thousand_runs(sqlite_url: str) -> None:
@@ -179,8 +179,7 @@ def test_the_quota_is_reckoned_back_from_what_is_left() -> None:
     assert even[0] == pytest.approx(950 * 30 / 31)
     assert even[-1] == 0
     assert chart.caption == (
-        "750 of the 950 requests until 2026-04-01 are left; at an even pace 850 would be. "
-        "So 100 fewer are left than by the even line."
+        "750 of the 950 requests until 2026-04-01 are left. At an even pace 850 would be left: 100 more."
     )
 
 
@@ -224,7 +223,7 @@ def test_completeness_is_what_audits_found() -> None:
     assert "nps: 3 missing in 12 lists and counts, last on 2026-03-20" in chart.caption
     nothing = charts.completeness(status(streams=held), Days(NOW.date(), NOW.date()))
     assert nothing.empty
-    assert nothing.caption.startswith("No audit has looked")
+    assert nothing.caption.startswith("No audit since")
 
 
 def test_a_month_without_anything_still_says_so() -> None:
@@ -372,7 +371,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def test_the_command(machine: Machine) -> None:
     file = machine.here / "report.html"
     before = machine.run("report", "--html", str(file))
-    assert (before.code, "It has not run yet." in file.read_text()) == (0, True), before.err
+    assert (before.code, "This connection has not run yet." in file.read_text()) == (0, True), before.err
     assert machine.run("sync").code == 0
     asked = machine.asked()
     done = machine.run("report", "--html", str(file), "--output", "json")

@@ -189,7 +189,7 @@ class TestWho:
         assert self.who(fact("request", user_id=None, team=True), Privacy()) == (None, "beamer-default")
 
     def test_hold_never_shapes_a_stranger(self) -> None:
-        with pytest.raises(ValueError, match="held back"):
+        with pytest.raises(ValueError, match="excluded before shaping"):
             self.who(fact(user_id="undefined"), Privacy())
 
     def test_shared_puts_strangers_under_the_connection(self) -> None:

@@ -162,7 +162,7 @@ MUTANTS = (
     ),
     _mutant(
         "held-as-sent",
-        "a row that a setting held back is recorded as sent",
+        "a row that a setting excluded is recorded as sent",
         ("state/page_writer.py", '"verdict": int(row.verdict)}', '"verdict": 1}'),
     ),
     _mutant(

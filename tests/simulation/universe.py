@@ -131,7 +131,7 @@ class Universe:
         self.tell(f"{self.now():%d %H:%M:%S} {process.name} ends with {ending.exit}{said}")
         sums = self.census.sums
         sums["deaths" if ending.exit is None else f"runs that ended with {ending.exit}"] += 1
-        if "lost its lease" in ending.said:
+        if "took over this run's lease" in ending.said:
             sums["runs fenced when they woke"] += 1
         if ending.report:
             self.possible_doubles += ending.report.possible_doubles

@@ -70,7 +70,7 @@ def full(_: set[str], unusable: int) -> Effects:
 
 
 def test_everything_a_page_changes_is_written(store: Store, intake: Intake) -> None:
-    bad = [Rejected("date is not a date", "{}", "9"), Rejected("the row has no usable id", "[]")]
+    bad = [Rejected("date is not a date", "{}", "9"), Rejected("the row has no valid id", "[]")]
     intake.accept(PAGE, judged("1", "2"), bad, full, NOW)
     assert {row["id"]: row["verdict"] for row in all_of(store, rows)} == {
         "1": Verdict.EVENT,
@@ -84,7 +84,7 @@ def test_everything_a_page_changes_is_written(store: Store, intake: Intake) -> N
     ]
     assert [(row["row"], row["reason"]) for row in all_of(store, quarantine)] == [
         ("9", "date is not a date"),
-        (None, "the row has no usable id"),
+        (None, "the row has no valid id"),
         ("2", "too long"),
     ]
     assert {row["what"]: row["count"] for row in all_of(store, tallies)} == {
@@ -125,7 +125,7 @@ def test_a_bad_row_that_changes_is_in_quarantine_once(store: Store, intake: Inta
     for views in range(3):
         bad = [
             Rejected("date is not a date", f'{{"id": "9", "views": {views}}}', "9"),
-            Rejected("the row has no usable id", f'{{"views": {views}}}'),
+            Rejected("the row has no valid id", f'{{"views": {views}}}'),
         ]
         intake.accept(PAGE, [], bad, decide, NOW)
     intake.accept(PAGE, [], [Rejected("too long", '{"id": "9"}', "9")], decide, NOW)

@@ -165,7 +165,7 @@ def test_it_says_when_there_is_budget_again(store: Store) -> None:
     book = ledger(store, 5)
     for moment in (day, day + 2 * DAY, day + 2 * DAY, day + 3 * DAY, day + 3 * DAY):
         book.take("posts", moment)
-    with pytest.raises(NoBudget, match="quota") as caught:
+    with pytest.raises(NoBudget, match="monthly limit") as caught:
         book.take("posts", NOW + 4 * DAY, beyond_bucket=True)
     assert caught.value.until == day + 32 * DAY
     # With a lower limit the oldest day frees nothing yet.

@@ -39,7 +39,7 @@ def attempt(rig: Rig) -> ConnectorError | None:
     except StoreUnreachable as error:
         outcome, failed = None, error
     if isinstance(failed, StoreUnreachable):
-        assert "The state store" in failed.what
+        assert "The database" in failed.what
         assert failed.means
         assert failed.todo
         assert SECRET_TEXT not in str(failed)
@@ -109,7 +109,7 @@ def test_a_file_that_somebody_locks_in_the_middle(tmp_path: Path, at: int) -> No
     said = attempt(rig)
     assert said is not None
     assert "locked" in said.what
-    assert "Another program holds it" in said.todo
+    assert "Another program has locked it" in said.todo
     assert len(asked) < at + 2, "no request is spent on what cannot be kept"
     other.execute("ROLLBACK")
     other.close()
@@ -273,7 +273,7 @@ def test_a_second_run_in_the_middle_of_the_first_is_turned_away(database_url: st
     rig, turned_away = Rig(box, database_url), []
 
     def second(_request: object) -> None:
-        with pytest.raises(Busy, match="Another run is working"):
+        with pytest.raises(Busy, match="Another run is running"):
             Rig(box, database_url).sync()
         turned_away.append(1)
 

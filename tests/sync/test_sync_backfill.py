@@ -229,7 +229,7 @@ def test_a_quota_is_not_exceeded_and_the_bucket_is_left_alone(tmp_path: Path) ->
     assert after.per_day is not None
     assert after.per_day < 100 * 0.8 / 31
     outcome, _ = rig.backfill()
-    assert outcome.report.stopped == "The quota is spent." or outcome.report.stopped is None
+    assert outcome.report.stopped == "The monthly limit is used up." or outcome.report.stopped is None
     assert rig.beamer_requests <= 100
     rig.close()
 

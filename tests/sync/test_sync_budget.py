@@ -158,7 +158,7 @@ def test_at_the_limit_a_run_asks_nothing_and_says_when_it_may_again(tmp_path: Pa
     second = rig.sync()
     assert (second.exit, second.report.asked) == (0, 0)
     assert second.report.next_try is not None
-    assert second.report.stopped == "The quota is spent."
+    assert second.report.stopped == "The monthly limit is used up."
     rig.close()
 
 
@@ -175,7 +175,7 @@ def test_a_run_asked_to_stop_keeps_what_it_has(tmp_path: Path) -> None:
         rig.clock.stopped = rig.beamer_requests >= 6
 
     outcome = rig.sync(on_progress=stop)
-    assert outcome.report.stopped == "asked to stop"
+    assert outcome.report.stopped == "stopped by a signal"
     assert outcome.report.asked <= 10
     rig.clock.stopped = False
     rig.sync()

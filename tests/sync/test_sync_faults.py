@@ -109,7 +109,7 @@ def test_a_key_that_is_refused_among_good_answers_says_what_was_kept(rig: Rig) -
     rig.sandbox.faults.script("beamer", ["ok", *[401] * 9])
     error = rig.sync().error
     assert error
-    assert error.means == "What was read before is kept; nothing else was tried."
+    assert error.means == "Rows that were read before are kept; nothing else was requested."
     mend(rig)
 
 

@@ -142,7 +142,7 @@ def test_a_long_retry_after_does_not_keep_beamer_from_being_read(rig: Rig, statu
         report = outcome.report
         assert (outcome.exit, report.sent, report.waiting) == (69, 0, read)
         assert outcome.error
-        assert "asks to be left alone" in outcome.error.what
+        assert "asks for a pause of more than" in outcome.error.what
         assert rig.clock.slept - before < 30
         assert sum(seen.api == "segment" for seen in rig.sandbox.requests[tried:]) == 1
         rig.sandbox.faults.clear()

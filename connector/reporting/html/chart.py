@@ -20,10 +20,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`caption` says in words what the picture shows; `labels` stand below it, days in ISO form.
-
-    `kind` is bar, stack, line or share: the last one are bars that lie, in percent.
-    """
+    """One chart; `kind`: bar, stack, line or share (horizontal, in percent); `labels`: days in ISO form."""
 
     name: str
     title: str

@@ -21,7 +21,7 @@ OUTCOMES = {
     "killed": 3,
     "under way": 2,
 }
-MEANS = {"stopped": "stopped at the budget", "interrupted": "interrupted by a signal"}
+MEANS = {"stopped": "stopped early", "interrupted": "interrupted by a signal"}
 # More purposes than colours can be told apart; the table has all of them.
 MOST_PURPOSES = 7
 OTHERS = "others"
@@ -29,7 +29,7 @@ OTHERS = "others"
 
 def burn_down(status: Mapping[str, Any], spent: Spending, began: datetime | None) -> Chart:
     """What was left of the quota at the end of each day, beside what an even pace leaves."""
-    title, name = "The quota, day by day", "quota"
+    title, name = "Requests left, day by day", "quota"
     left, usable = status["requests_left"], status["requests_usable"]
     if left is None or usable is None:
         days = span(spent.first, spent.last)
@@ -47,8 +47,8 @@ def burn_down(status: Mapping[str, Any], spent: Spending, began: datetime | None
     ahead = left - now
     whole = f"until {last + DAY}" if status["requests_until"] else "of 31 days in a row"
     caption = (
-        f"{left:,} of the {usable:,} requests {whole} are left; at an even pace {now:,.0f} would be. "
-        f"So {abs(ahead):,.0f} {'more are' if ahead >= 0 else 'fewer are'} left than by the even line."
+        f"{left:,} of the {usable:,} requests {whole} are left. At an even pace {now:,.0f} would be "
+        f"left: {abs(ahead):,.0f} {'fewer' if ahead >= 0 else 'more'}."
     )
     series = [Series("left", lefts), Series("even pace", even, dashed=True)]
     return Chart(name, title, caption, "line", _labels(days), series, "requests")
@@ -84,15 +84,15 @@ def delay(days: Days) -> Chart:
     title, name, whole = "How late rows were read", "delay", days.lateness
     mean, most = whole.mean, whole.within(0.95)
     if mean is None or most is None:
-        caption = f"No row has come since {days.first} whose delay is known."
+        caption = f"No row with a known delay was read since {days.first}."
         return _by_day(name, title, caption, "line", (), {})
     means = [late.mean if (late := days.late.get(day)) else None for day in days.all]
     within = [late.within(0.95) if (late := days.late.get(day)) else None for day in days.all]
     unit, seconds = _unit(max(each for each in (*means, *within) if each is not None))
     caption = (
-        f"From a row's date until it was read it took {lasting(mean)} on average; 95 of 100 rows took "
-        f"{lasting(most)} or less, the slowest {lasting(whole.longest)}. {whole.rows:,} rows since "
-        f"{days.first}; what was there before the connection was made does not count."
+        f"Rows were read {lasting(mean)} after their date on average, 95 of 100 rows within "
+        f"{lasting(most)}, the slowest after {lasting(whole.longest)}. {whole.rows:,} rows since "
+        f"{days.first}; rows from before the connection was created are not counted."
     )
     series = [
         Series("mean", [None if each is None else each / seconds for each in means]),
@@ -119,7 +119,7 @@ def purposes(spent: Spending) -> Chart:
     named = list(totals) if len(totals) <= MOST_PURPOSES else list(totals)[: MOST_PURPOSES - 1]
     said = ", ".join(f"{each} {totals[each]:,} ({totals[each] / whole:.0%})" for each in totals)
     caption = (
-        f"{whole:,} requests since {spent.first}, by what they were for: {said}."
+        f"{whole:,} requests since {spent.first}, by purpose: {said}."
         if whole
         else f"No request since {spent.first}."
     )
@@ -128,7 +128,7 @@ def purposes(spent: Spending) -> Chart:
     }
     if rest := [each for each in totals if each not in named]:
         values[OTHERS] = [sum(spent.by_purpose[each][day] for each in rest) for day in days]
-    return _by_day("purposes", "What requests were spent on", caption, "stack", days, values, "requests")
+    return _by_day("purposes", "Requests by purpose", caption, "stack", days, values, "requests")
 
 
 def completeness(status: Mapping[str, Any], days: Days) -> Chart:
@@ -144,13 +144,15 @@ def completeness(status: Mapping[str, Any], days: Days) -> Chart:
         looks = f"{audited.looks:,} lists and counts, last on {audited.last}"
         said.append(f"{name}: {audited.missing:,} missing in {looks}")
     caption = (
-        f"Of the rows held, this share was there before an audit looked again (since {days.first}). "
-        f"What was missing, it has fetched. {'; '.join(said)}."
+        "This share of the stored rows was complete before an audit read the lists again (since "
+        f"{days.first}). The audit sent the missing rows. {'; '.join(said)}."
         if said
-        else f"No audit has looked since {days.first}; `beamer-segment audit` does it now."
+        else f"No audit since {days.first}; `beamer-segment audit` runs one now."
     )
-    title = "Completeness, by the audits"
-    return Chart("completeness", title, caption, "share", names, [Series("held", shares)], "%", "stream", 2)
+    title = "Completeness, measured by audits"
+    return Chart(
+        "completeness", title, caption, "share", names, [Series("complete", shares)], "%", "stream", 2
+    )
 
 
 def lasting(seconds: float) -> str:

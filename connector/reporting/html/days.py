@@ -31,10 +31,7 @@ class Audited:
 
 @dataclass(slots=True)
 class Days:
-    """Past runs by the day on which they began; `first` is the oldest day that all is known of.
-
-    Rows that backfills brought are history, not news: they are left out.
-    """
+    """Past runs by the day of their start, without backfills; `first`: the oldest complete day."""
 
     first: date
     last: date
@@ -72,10 +69,10 @@ def span(first: date, last: date) -> list[date]:
 def added_up(
     past: Iterable[Past], since: datetime, now: datetime, most: int, at_work: Iterable[str] = ()
 ) -> Days:
-    """Add up runs, given newest first.
+    """Add up runs, given newest first; with `most` runs the oldest day is incomplete and left out.
 
-    Where `most` were read there may be more, and the oldest day is not whole. `at_work`: the kinds of work
-    that are being done; only the newest run of a kind can be it, others that did not end were killed.
+    `at_work`: the kinds of work in progress. Only the newest run of a kind can be in progress; others without
+    an end were killed.
     """
     found, count, begun, working = Days(since.date(), now.date()), 0, now, set(at_work)
     for run in past:
@@ -153,11 +150,11 @@ def tiles(status: Status) -> Iterator[tuple[str, str, str]]:
     yield "requests_used", "requests used", _number(status["requests_used"])
     yield "requests_left", "requests left", _number(status["requests_left"], "no limit")
     if status["requests_left"] is not None:
-        yield "requests_at_hand", "at hand now", _number(int(status["requests_at_hand"]))
+        yield "requests_at_hand", "available now", _number(int(status["requests_at_hand"]))
     yield "waiting", "messages waiting", _number(box.get(outbox.WAITING, 0) + box.get(outbox.FLIGHT, 0))
     yield "dead", "refused by Segment", _number(box.get(outbox.DEAD, 0))
     for why, count in status["held_back"].items():
-        yield f"held_{why}", f"held back: {WHY_HELD.get(why, why)}", _number(count)
+        yield f"held_{why}", f"excluded: {WHY_HELD.get(why, why)}", _number(count)
 
 
 COLUMNS = (
@@ -171,7 +168,7 @@ COLUMNS = (
     "counters",
     "trouble",
 )
-TRUST = {True: "trusted", False: "not trusted", None: NOTHING}
+TRUST = {True: "trusted", False: "untrusted", None: NOTHING}
 
 
 def streams(status: Status) -> tuple[tuple[str, ...], list[list[str]]]:

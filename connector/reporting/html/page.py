@@ -56,11 +56,11 @@ def page(subjects: Sequence[Subject], now: datetime, links: Iterable[tuple[str, 
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
         f"<title>{escape(_title(subjects))}</title>\n<style>{_asset(STYLE)}</style>\n</head>\n<body>\n"
-        f"<header><h1>beamer-segment</h1><p>As the store stood on <time>{now:%Y-%m-%d %H:%M} UTC</time>; "
+        f"<header><h1>beamer-segment</h1><p>State of the database at <time>{now:%Y-%m-%d %H:%M} UTC</time>; "
         f"days are UTC days. Version {escape(__version__)}.</p>{f'<nav>{nav}</nav>' if nav else ''}"
-        "<noscript><p>The pictures need scripts; the tables below them hold the same figures.</p></noscript>"
+        "<noscript><p>The charts need scripts; the tables below them have the same figures.</p></noscript>"
         f"</header>\n<main>\n{''.join(_section(each, is_open) for each in subjects)}</main>\n"
-        f"<footer><p>Pictures by Chart.js, MIT licence.</p></footer>\n"
+        f"<footer><p>Charts by Chart.js, MIT licence.</p></footer>\n"
         f"{_data('status', [each.status for each in subjects])}"
         f"{_data('charts', [[chart.drawn for chart in each.charts if not chart.empty] for each in subjects])}"
         f"<script>{_asset(LIBRARY)}</script>\n<script>{_asset(SCRIPT)}</script>\n</body>\n</html>\n"
@@ -96,7 +96,7 @@ def _tiles(subject: Subject) -> str:
         f'<div><dt>{escape(words)}</dt><dd data-figure="{escape(name)}">{escape(said)}</dd></div>'
         for name, words, said in tiles(subject.status)
     )
-    return f'<dl class="tiles">{cells}</dl>\n' if cells else "<p>It has not run yet.</p>\n"
+    return f'<dl class="tiles">{cells}</dl>\n' if cells else "<p>This connection has not run yet.</p>\n"
 
 
 def _streams(subject: Subject) -> str:

@@ -90,7 +90,7 @@ class HistoryAnswers:
         if resumed and sweep.pages:
             habits = candidates.habits_of(work.progress.streams[stream.name], work.first_page)
             sweep = passes.resumed(sweep, habits)
-        why = "go on where the last run stopped" if resumed and sweep.pages else "its history"
+        why = "continue where the last run stopped" if resumed and sweep.pages else "read its history"
         probe = Probe(stream, why, reading.parent, sweep=sweep, of=reading.id)
         if stream.parent is None:
             probe.worth = PARENTS_FIRST

@@ -97,7 +97,7 @@ class BackfillRun:
                 table="reading",
                 key=f"backfill={found.id}",
                 column="stream",
-                now="it begins anew",
+                now="it starts again",
             )
             backfills.abandon(parts.store, fence, found.id, now)
             found = None
@@ -264,7 +264,8 @@ class BackfillRun:
         _raised(courier.error, only_busy=True)
         if (courier.error or not self._order.deliver) and self._report.backlog >= most:
             work.stop(
-                f"{self._report.backlog:,} messages wait for Segment; a backfill makes no more of them wait"
+                f"{self._report.backlog:,} messages wait for Segment; the backfill continues after they "
+                "are sent"
             )
         self._on_progress(self._report, of)
 

@@ -157,7 +157,7 @@ class Troubles:
         if not self._work.report.pages:
             raise error
         if self._key_refused:
-            means = "What was read before is kept; nothing else was tried."
+            means = "Rows that were read before are kept; nothing else was requested."
             raise KeyRefused(error.what, means=means, todo=error.todo)
         self._key_refused = self._work.careful = True
         wait = wait_before(1, Transient(error.what), self._chance())
@@ -226,7 +226,7 @@ class Troubles:
             self._retry(probe, error, wait)
             return
         until = work.ledger.close(work.clock.now())
-        work.stop("Beamer keeps answering 429: the account is closed for now", until)
+        work.stop("Beamer answers 429 repeatedly: requests of the account are paused", until)
 
     def transient(self, probe: Probe, error: Transient) -> None:
         if self._work.clock.stopped:
@@ -260,7 +260,7 @@ class Troubles:
         if probe.counts:
             self.not_counted(probe)
             return
-        self.give_up(probe, BadAnswer("Beamer does not know this list (404)"))
+        self.give_up(probe, BadAnswer("Beamer answered 404 to this list"))
 
     def give_up(self, probe: Probe, error: ConnectorError) -> None:
         """Leave a probe for the next run; the others go on, unless nothing gets through any more."""

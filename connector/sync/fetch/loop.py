@@ -124,7 +124,7 @@ class Fetching:
         read = report.pages or not roots <= {*report.forbidden}
         if not read and not report.stopped and not report.incomplete:
             raise NothingAllowed(
-                "The Beamer key may read none of the collections asked for (403).",
+                "The Beamer key may read none of the requested streams (403).",
                 means="Nothing was read.",
                 todo="Give it read permissions under Settings > API in Beamer, or use another key.",
             )

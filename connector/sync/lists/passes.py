@@ -444,7 +444,7 @@ def restore(text: str) -> Sweep:
         place, left = _place(values.pop("place")), tuple(map(_part, values.pop("parts", ())))
         return Sweep(place=place, parts=left, **{"low": None, **_read(Sweep, values)})
     except (TypeError, KeyError, AttributeError, RecursionError):
-        raise ValueError("no sweep of this version") from None
+        raise ValueError("no pass of this version") from None
 
 
 def restored(text: str) -> Sweep | None:

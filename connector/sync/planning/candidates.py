@@ -19,7 +19,7 @@ from connector.sync.policy import Policy
 
 # Under a monthly limit, a list is read back over its whole lookback no oftener than this.
 DEEP_EVERY = timedelta(days=1)
-GO_ON = "go on where the last run stopped"
+GO_ON = "continue where the last run stopped"
 HOLE = "some of its rows could not be read"
 # A list that was cut short is asked for what is new only: its lookback is read meanwhile.
 NEW_ONLY = timedelta(minutes=1)
@@ -138,15 +138,15 @@ def is_history(child: ChildState) -> bool:
 
 def _why(block: Block, proving: bool) -> str:
     if not block.members:
-        return "nothing is known yet"
-    return "make sure that nothing hides behind full pages" if proving else "have counters moved?"
+        return "read it for the first time"
+    return "look behind full pages" if proving else "compare its counters"
 
 
 def dated_probe(
     stream: Stream, state: StreamState, policy: Policy, first_page: int | None, now: datetime
 ) -> Probe:
     """A list without parents and counters, such as NPS: back to the lookback before its watermark."""
-    habits, why = habits_of(state, first_page), "is there anything new?"
+    habits, why = habits_of(state, first_page), "look for new rows"
     stored = passes.restore(state.place) if state.place else None
     mark, lookback = state.watermark, policy.lookback
     if stored and not stored.hole:
@@ -233,7 +233,9 @@ def child_probe(
     )
     if stored and stored.hole:
         left = in_order(stored.unread, now)
-        return Probe(stream, "some of its rows wait", child.parent, sweep=passes.beside(sweep, left))
+        return Probe(
+            stream, "some of its rows are not read yet", child.parent, sweep=passes.beside(sweep, left)
+        )
     if stored:
         moved_on = child.counter != stored.began or UNKNOWN in child.counter or state.distrusted
         front = passes.wants_front(stored, habits, now, moved=moved_on)
@@ -246,7 +248,7 @@ def _why_read(child: ChildState) -> str:
     if child.swept is None:
         return "its rows were never read"
     if child.swept == child.counter and shortfall.rows(child):
-        return f"{shortfall.rows(child)} rows that its counter announced were not there, or of no use"
+        return f"{shortfall.rows(child)} rows that its counter shows were missing or invalid"
     return f"counter {child.swept} → {child.counter}"
 
 
@@ -274,12 +276,12 @@ def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: 
     announced = 0 if child.swept is None else waiting(child.counter, child.swept, child.surplus)
     young = parent_date >= policy.start
     sweep = passes.begin_audit(child.counter, policy.start, young=young, expected=announced)
-    return Probe(stream, "does it hold what is known of it?", child.parent, sweep=sweep)
+    return Probe(stream, "audit: compare its ids", child.parent, sweep=sweep)
 
 
 def count_probe(stream: Stream, window: Window, *, thorough: bool = False) -> Probe:
     """How many rows a list without parents has in a window: the audit of what has no counter."""
-    return Probe(stream, "are there as many as are held?", audit=True, window=window, thorough=thorough)
+    return Probe(stream, "audit: compare the count", audit=True, window=window, thorough=thorough)
 
 
 def left_probe(stream: Stream, left: Left, *, thorough: bool) -> Probe:
@@ -315,7 +317,7 @@ def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, 
 def window_probe(stream: Stream, window: Window, count: int) -> Probe:
     """A window whose rows are read again; Beamer counts so many there."""
     sweep = Sweep(Place.around(window.since, window.until), None, counted=count)
-    return Probe(stream, "are they those that are held?", audit=True, window=window, sweep=sweep)
+    return Probe(stream, "audit: compare the ids", audit=True, window=window, sweep=sweep)
 
 
 def habits_of(state: StreamState, first_page: int | None) -> Habits:
