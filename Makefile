@@ -36,7 +36,7 @@ test-long: $(READY) ## Run the slow tests that take minutes each
 
 test-all: test test-slow test-long ## Run every test
 
-docs-check: $(READY) ## Hold README and examples to the code (part of `make test`; UPDATE_DOCS=1 rewrites what is generated)
+docs-check: $(READY) ## Hold README, docs/ and examples to the code (part of `make test`; UPDATE_DOCS=1 rewrites what is generated)
 	@$(PYTEST) -q tests/docs
 
 test-events: $(READY) ## Hold every kind of event against Segment's own validators (Node.js 18 or later)

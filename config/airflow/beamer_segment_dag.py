@@ -1,23 +1,22 @@
 """### Beamer to Segment
 
-`beamer_segment_sync` reads what is new, one task for each connection; `beamer_segment_backfill` brings
-history, once, for the connection and the dates that it is asked for. Both can be stopped and run again at any
-time.
+`beamer_segment_sync` sends what is new, one task for each connection. `beamer_segment_backfill` sends history
+once, for one connection and a range of dates. Both can be stopped and run again at any time.
 
-The connector lives outside Airflow's own environment, in a venv of its own on each worker (or in the image):
+The connector is not installed in Airflow's environment, but in its own venv on each worker (or in the image):
 
     python -m venv /opt/beamer-segment
     /opt/beamer-segment/bin/pip install '/path/to/the/checkout[postgres]'
 
-It is told two things:
+It needs two settings:
 
-- The Variable `beamer_segment_bin` (or AIRFLOW_VAR_BEAMER_SEGMENT_BIN): where its program lies on a worker.
+- The Variable `beamer_segment_bin` (or AIRFLOW_VAR_BEAMER_SEGMENT_BIN): the path of its program on a worker.
 - The Connection `beamer_segment` (type generic): its Extra is the program's environment, a JSON object with
-  BEAMER_API_KEY, SEGMENT_WRITE_KEY and DATABASE_URL (a PostgreSQL database of its own, never Airflow's). If
-  there are several connections: with DATABASE_URL, CONNECTOR_CONFIG and the variables that this file names.
+  BEAMER_API_KEY, SEGMENT_WRITE_KEY and DATABASE_URL (its own PostgreSQL database, not Airflow's). For
+  several connections: DATABASE_URL, CONNECTOR_CONFIG and the variables that this file names.
 
-Nothing else of Airflow's environment reaches it but the proxy's, the CA's and the locale's variables. Keys
-are in no command line, no log and no XCom.
+Of Airflow's environment it only receives the variables for proxy, CA and locale. Keys are in no command line,
+no log and no XCom.
 """
 
 import json
@@ -35,13 +34,13 @@ from airflow.sdk.log import mask_secret
 
 CONNECTION = "beamer_segment"
 PROGRAM = "/opt/beamer-segment/bin/beamer-segment"
-# What of the worker's environment a program needs to find its way out. AIRFLOW_CTX_… tells it where it is: in
-# a task it makes no store on the local disk, which may be gone at the next run.
+# The variables of the worker that the program needs. With AIRFLOW_CTX_… it detects a task: there it creates
+# no database on the local disk, which may be gone at the next run.
 PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 PASSED_PREFIXES = ("AIRFLOW_CTX_",)
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
-# The connector's exit codes (README, Exit codes). All others are worth another try.
+# The connector's exit codes (README, Exit codes). All others are retried.
 DONE, USAGE, SKIPPED, KEY_REFUSED, CONFIGURATION = 0, 2, 99, 77, 78
 HOPELESS = (USAGE, KEY_REFUSED, CONFIGURATION)
 
@@ -50,7 +49,7 @@ class BeamerSegment(BaseOperator):
     """Runs one command of the connector for one connection; its JSON summary becomes the XCom.
 
     A run that has sent something updates the Asset `x-beamer-segment://<connection>`, on which other DAGs can
-    be scheduled. When the task is stopped the command ends cleanly, with the page and the batch in hand.
+    be scheduled. When the task is stopped, the command finishes the current page and batch.
     """
 
     template_fields: Sequence[str] = ("words", "connection")
@@ -76,7 +75,7 @@ class BeamerSegment(BaseOperator):
             self._process.terminate()
 
     def run(self, words: Sequence[str]) -> dict[str, Any]:
-        """Run the program to its end, as a list of words and never by a shell; the object it ends with."""
+        """Run the program without a shell, and return the JSON object that it prints last."""
         command = [Variable.get("beamer_segment_bin", default=PROGRAM), *words, "--output", "json"]
         self.log.info("running: %s", " ".join(command))
         with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
@@ -101,19 +100,19 @@ class BeamerSegment(BaseOperator):
 
 
 class Connections(BeamerSegment):
-    """The names of the connections that are configured; also the first look at the store."""
+    """Returns the names of the configured connections; also checks that the database can be read."""
 
     def execute(self, context: Any) -> list[str]:  # noqa: ARG002 - Airflow's signature
         return [each["connection"] for each in self.run(given(self.words))["connections"]]
 
 
 def given(words: Iterable[str]) -> list[str]:
-    """Without the options whose value, behind '=', is empty; a template makes None of what is not set."""
+    """Leave out options with an empty value after '='; a template writes None for what is not set."""
     return [word for word in words if word and not word.endswith(("=", "=None"))]
 
 
 def environment() -> dict[str, str]:
-    """What the program sees: the Extra of the Connection, and little else."""
+    """Return the program's environment: the Extra of the Connection, and the variables passed on."""
     passed = {
         name: value
         for name, value in os.environ.items()
@@ -128,7 +127,7 @@ def environment() -> dict[str, str]:
 
 
 def level(line: str) -> int:
-    """The level of a log line; what is no JSON is an error told to people."""
+    """Return the level of a log line; a line that is not JSON is an error message for people."""
     try:
         named = str(json.loads(line)["level"])
     except (ValueError, TypeError, KeyError):
@@ -137,7 +136,7 @@ def level(line: str) -> int:
 
 
 def ended(code: int, out: str) -> dict[str, Any]:
-    """The summary of a run that went well; otherwise what Airflow is to do about it."""
+    """Return the summary of a successful run; otherwise raise what makes Airflow skip, fail or retry."""
     lines = out.strip().splitlines()
     try:
         found = json.loads(lines[-1]) if lines else {}
@@ -154,7 +153,7 @@ def ended(code: int, out: str) -> dict[str, Any]:
 
 
 def why(found: Mapping[str, Any]) -> str:
-    """What the summary says went wrong; its sentences never hold a key."""
+    """Return the errors of the summary; they never contain a key."""
     parts = [found, *(found.get("connections") or ())]
     errors = [part["error"] for part in parts if part.get("error")]
     stopped = [part["stopped"] for part in parts if part.get("stopped")]
@@ -180,7 +179,7 @@ with DAG(
     tags=["beamer", "segment"],
 ):
     connections = Connections(task_id="connections", words=["status"])
-    # One that fails leaves the others alone. 75 (another run is at work on it) and a spent budget: skipped.
+    # A failure does not affect the others. Skipped: 75 (another run is in progress), or no available request.
     BeamerSegment.partial(
         task_id="sync",
         words=["sync", f"--skip-exit-code={SKIPPED}"],
@@ -201,23 +200,23 @@ with DAG(
         "until": Param(
             None, type=["null", "string"], format="date", description="The day before which to end."
         ),
-        "connection": Param("", type="string", description="Which of several connections."),
+        "connection": Param("", type="string", description="Use only this connection."),
         "max_requests": Param(
-            None, type=["null", "integer"], minimum=0, description="Spend at most so many."
+            None, type=["null", "integer"], minimum=0, description="Send at most this many requests."
         ),
         "share": Param(
             None,
             type=["null", "string"],
             pattern=r"^\d{1,3}%$",
-            description="Spend at most this share of what is left of the month: 50%.",
+            description="Send at most this share of the requests left this month, such as 50%.",
         ),
         "integrations": Param(
             None,
             type=["null", "object"],
-            description='Where history may go: {"All": false, "Amplitude": true}.',
+            description='Destinations of history: {"All": false, "Amplitude": true}.',
         ),
-        "everywhere": Param(False, type="boolean", description="Send it to every destination."),
-        "dry_run": Param(False, type="boolean", description="Only estimate what it costs."),
+        "everywhere": Param(False, type="boolean", description="Send history to every destination."),
+        "dry_run": Param(False, type="boolean", description="Only print an estimate."),
     },
 ):
     BeamerSegment(

@@ -92,7 +92,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, default=20, help="how many (20; of tuning, there are 3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
-    parser.add_argument("--markdown", action="store_true", help="print README's tables")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/quota.md")
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="JSON lines: results are added as they come"
     )

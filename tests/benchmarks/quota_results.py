@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.benchmarks.quota_month import Measured
 
-# The months that README's tables are made from. `make bench-quota` measures into a file under build/; what
-# is to stand in the README is put here.
+# The months that the tables of docs/quota.md are made from. `make bench-quota` measures into a file under
+# build/; months for those tables are put here.
 KEPT = Path(__file__).with_name("quota_months.jsonl")
 
 Key = tuple[str, str, int]

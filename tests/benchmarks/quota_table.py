@@ -16,7 +16,7 @@ METHODS = {
 }
 HEAD = ("account", "method", "rows", "mean h", "p95 h", "requests", "not yet", "behind", "cpu s")
 RATIO_HEAD = ("account", "planner/bound", "(median)", "every/planner", "planner/fixed", "(median)", "p95")
-# README's two tables.
+# The two tables of docs/quota.md.
 DELAYS_HEAD = ("account", "months", "rows a month", "every parent", "fixed interval", "planner", "bound")
 REACHED_HEAD = ("account", "planner : bound", "every parent : planner", "planner : fixed", "their 95 %")
 Months = Mapping[str, Mapping[int, Measured]]
@@ -47,7 +47,7 @@ def text(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) ->
 
 
 def markdown(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) -> str:
-    """How late rows are, and what of the aims is reached: README's tables.
+    """How late rows are, and what of the aims is reached: the tables of docs/quota.md.
 
     Of the seeds that all methods have.
     """

@@ -1,4 +1,4 @@
-"""The README's comparison with Beamer's own source, property by property, made from the catalogue.
+"""The comparison with Beamer's own source in docs/moving.md, property by property, made from the catalogue.
 
 What Beamer's own source sends is copied from its documentation (segment-beamer-source, of 2022-04-25).
 """

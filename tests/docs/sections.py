@@ -1,4 +1,4 @@
-"""The parts of the README that are made from the code, between `<!-- name -->` and `<!-- /name -->`.
+"""The parts of the pages that are made from the code, between `<!-- name -->` and `<!-- /name -->`.
 
 `UPDATE_DOCS=1 python -m pytest tests/docs` writes them anew.
 """
@@ -22,15 +22,24 @@ from tests.docs import moving
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = tuple(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))
+# What tells users how to work with the program; the others are for who works on it.
+GUIDES = (README, *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (*GUIDES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")))
 
 Cells = tuple[str, ...]
 
 
-def between(name: str, text: str) -> str:
+def page_of(name: str) -> Path:
+    """The one page that has a marked section."""
+    (page,) = (page for page in GUIDES if f"<!-- {name} -->" in page.read_text(encoding="utf-8"))
+    return page
+
+
+def section(name: str) -> str:
     """What stands in a marked section, without the empty lines around it."""
+    text = page_of(name).read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name} -->\n+(.*?)\n*<!-- /{name} -->", text, re.DOTALL)
-    assert found, f"README.md has no section <!-- {name} --> … <!-- /{name} -->"
+    assert found, f"no page has a section <!-- {name} --> … <!-- /{name} -->"
     return found[1]
 
 
@@ -82,7 +91,7 @@ def _help(path: str, context: Any) -> str:
     says = " ".join(first.replace("\b", "").split())
     whole = context.command.get_help(context).rstrip()
     unfolds = f"<details><summary>All of its help</summary>\n\n```text\n{whole}\n```\n\n</details>"
-    return f"### `{path}`\n\n{says}\n\n{unfolds}"
+    return f"## `{path}`\n\n{says}\n\n{unfolds}"
 
 
 # --- settings, plans, costs -----------------------------------------------------------------------------

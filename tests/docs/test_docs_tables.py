@@ -1,4 +1,4 @@
-"""The README's tables say what the code says."""
+"""The tables of the README and of docs/ say what the code says."""
 
 import ast
 import importlib
@@ -13,21 +13,18 @@ from connector.beamer.streams import CATALOGUE
 from connector.cli.exit_codes import WORST_FIRST
 from connector.config import STREAMS
 from connector.errors import ConnectorError, Exit
-from tests.docs.sections import GENERATED, README, ROOT, between, rewritten, rows
+from tests.docs.sections import GENERATED, README, ROOT, page_of, rewritten, rows, section
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-
-
-def readme() -> str:
-    return README.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_section_made_from_the_code_is_up_to_date(name: str) -> None:
     content = GENERATED[name]()
     if os.environ.get("UPDATE_DOCS"):
-        README.write_text(rewritten(name, readme(), content), encoding="utf-8")
-    assert between(name, readme()) == content, "Run: UPDATE_DOCS=1 .venv/bin/python -m pytest tests/docs"
+        page = page_of(name)
+        page.write_text(rewritten(name, page.read_text(encoding="utf-8"), content), encoding="utf-8")
+    assert section(name) == content, "Run: UPDATE_DOCS=1 .venv/bin/python -m pytest tests/docs"
 
 
 def test_every_stream_of_the_catalogue_can_be_configured() -> None:
@@ -38,13 +35,13 @@ def test_every_stream_of_the_catalogue_can_be_configured() -> None:
 
 
 def test_every_exit_code_is_explained() -> None:
-    explained = [int(code.strip("`")) for code, *_ in rows(between("exit codes", readme()))]
+    explained = [int(code.strip("`")) for code, *_ in rows(section("exit codes"))]
     assert explained == sorted(int(code) for code in Exit)
 
 
 def test_the_order_of_exit_codes_is_the_one_that_counts() -> None:
     order = ", ".join(map(str, WORST_FIRST))
-    assert f"in the order {order}." in readme()
+    assert f"in the order {order}." in README.read_text(encoding="utf-8")
 
 
 # --- error codes ----------------------------------------------------------------------------------------
@@ -64,7 +61,7 @@ def errors() -> Iterator[type[ConnectorError]]:
 
 
 def test_every_error_code_is_explained_with_the_exit_code_it_ends_with() -> None:
-    explained = {code.strip("`"): ends for code, ends, *_ in rows(between("error codes", readme()))}
+    explained = {code.strip("`"): ends for code, ends, *_ in rows(section("error codes"))}
     kinds = list(errors())
     assert set(explained) == {kind.code for kind in kinds}
     for kind in kinds:
@@ -93,5 +90,5 @@ def logged() -> Iterator[tuple[str, str]]:
 
 
 def test_every_log_event_is_explained_with_its_level() -> None:
-    explained = {(name.strip("`"), level) for name, level, *_ in rows(between("log events", readme()))}
+    explained = {(name.strip("`"), level) for name, level, *_ in rows(section("log events"))}
     assert explained == set(logged())
