@@ -31,32 +31,42 @@ class Switches:
     """What the API reference leaves open; each value may change while the sandbox runs."""
 
     first_page: int = 0
+    """The number of the first page."""
     order: Literal["newest", "oldest", "unordered"] = "newest"
     pinned_first: bool = False
     date_from_inclusive: bool = True
     date_to_inclusive: bool = True
     counters_lag: timedelta = timedelta(0)
+    """How much later a counter counts a row than its list shows it."""
     counters_ignore_deletions: bool = False
     lists_lag: timedelta = timedelta(0)
     """How much later a child list shows a row than its counter counts it."""
     page_share: float = 1.0
     """The share of its usual rows that a page has; a page has at least two."""
     filters_after_page: bool = False
+    """Whether a page is filtered after it is cut, and so may have fewer rows than others."""
     unfiltered_count: bool = False
+    """Whether `/count` counts the rows that a filter hides."""
     native_types: bool = False
+    """Whether numbers and booleans are JSON's own; otherwise they are texts."""
     nps_text_later: bool = False
+    """Whether an NPS response is shown before its text is written."""
     strict_parameters: bool = True
+    """Whether an unknown parameter is answered with status 400."""
     ignore_filters_allowed: bool = True
+    """Whether the key may use `ignoreFilters`."""
     may_read: set[str] = field(default_factory=lambda: {*STREAMS, "users", "ping"})
+    """What the key may read; the rest is answered with status 403."""
     errors_count: bool = True
     """Whether answers with status 400, 403, 404, 405 and 500 count towards the monthly limit."""
     billing_day: int = 1
+    """The day of the month on which the monthly limit starts again."""
     rate_limit: int | None = 30
     """Requests per second; None turns the limit off."""
-    rate_text: str = "Too many requests. Please slow down."
 
 
 JSON_TYPE = {"Content-Type": "application/json;charset=utf-8"}
+RATE_TEXT = "Too many requests. Please slow down."
 MONTHLY_TEXT = (
     "You have reached your account's monthly requests limit. "
     "If you think this is wrong, please reach out on our Support chat."
@@ -95,7 +105,7 @@ class Account:
             return text_answer(401, BAD_KEY if key else NO_KEY)
         limit = self.switches.rate_limit
         if limit is not None and limiter_time is not None and not self._limiter.take(limiter_time, limit):
-            return text_answer(429, self.switches.rate_text)
+            return text_answer(429, RATE_TEXT)
         if self.limit is not None and self.used[self.month(now)] >= self.limit:
             return text_answer(429, MONTHLY_TEXT)
         return None

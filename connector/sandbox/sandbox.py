@@ -13,6 +13,8 @@ from connector.sandbox.segment_api import SegmentApi
 from connector.sandbox.server import Answer, Request, Served
 from connector.sandbox.world import World
 
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
 
 class SandboxClock:
     """A clock of `speed` sandbox seconds per real second; it does not move at speed 0."""
@@ -29,9 +31,6 @@ class SandboxClock:
     def advance(self, seconds: float) -> None:
         """Set the clock forward."""
         self._base += seconds
-
-
-START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Sandbox:
@@ -60,6 +59,10 @@ class Sandbox:
         self._beamer = BeamerApi(self.world, self.switches, plan)
         self.clock = SandboxClock(now, speed)
 
+    @property
+    def api_key(self) -> str:
+        return self.account.key
+
     # --- time ---
 
     def now(self) -> datetime:
@@ -73,10 +76,6 @@ class Sandbox:
             self.world.advance_to(self.clock.now())
 
     # --- requests ---
-
-    @property
-    def api_key(self) -> str:
-        return self.account.key
 
     def serve(self, port: int = 0) -> Served:
         """Serve both APIs on loopback until closed: Beamer at `port`, Segment at the next (0: any two)."""
