@@ -118,10 +118,10 @@ def _without_requests(subject: Subject) -> Iterator[Finding]:
     for name in subject.session.settings.unused:
         what = f"{name} is not used: no connection in the configuration file names it."
         yield Finding("configuration", "warning", what)
-    yield Finding("store", "ok", f"{store} is writable and up to date.")
+    yield Finding("database", "ok", f"{store} is writable and up to date.")
     for path in open_to_others(store.path) if store.path else ():
         yield Finding(
-            "store",
+            "database",
             "warning",
             f"Other users may write to {path}: they could change the record of sent rows and used requests.",
             f"Run: chmod go-w {shlex.quote(str(path))} (or chown it, if it is another user's).",
