@@ -1,4 +1,4 @@
-# Needs make, Python 3.11 or later, and a package index that pip knows of; sets up the rest in .venv by itself.
+# Needs make, Python 3.11 or later, and a package index that pip can reach; sets up the rest in .venv.
 # Another Python: make clean && make test PYTHON=python3.12
 
 PYTHON ?=
@@ -19,10 +19,10 @@ export PIP_NO_INPUT := 1
 .NOTPARALLEL:
 .PHONY: help demo measure docs-check bench-start bench-quota bench-backfill bench-schedule bench-million soak kills simulate mutants test test-slow test-long test-all test-events test-airflow airflow check format setup wheel constraints clean
 
-help: ## List what make can do here
+help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## Run the whole way on this machine, no keys needed
+demo: $(READY) ## Run a complete example on this machine, no keys needed
 	@$(BIN)/beamer-segment demo
 
 test: $(READY) ## Run the fast tests, in parallel
@@ -36,16 +36,16 @@ test-long: $(READY) ## Run the slow tests that take minutes each
 
 test-all: test test-slow test-long ## Run every test
 
-docs-check: $(READY) ## Hold README, docs/ and examples to the code (part of `make test`; UPDATE_DOCS=1 rewrites what is generated)
+docs-check: $(READY) ## Compare README, docs/ and examples with the code (part of `make test`; UPDATE_DOCS=1 rewrites the generated parts)
 	@$(PYTEST) -q tests/docs
 
-test-events: $(READY) ## Hold every kind of event against Segment's own validators (Node.js 18 or later)
+test-events: $(READY) ## Check every kind of event with Segment's own validators (Node.js 18 or later)
 	@sh -ec "$$CHECK_EVENTS"
 
 test-airflow: airflow ## Run the DAGs in a real Airflow 3, which is installed under build/ once
 	@TEST_AIRFLOW_VENV="$(AIRFLOW)" $(PYTEST) -q tests/airflow
 
-measure: ## Print how large the connector is, and how its modules hang together
+measure: ## Print the size of the connector, and how its modules depend on each other
 	@$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) -m tests.measure
 
 check: $(READY) ## Lint, check formatting, types and import contracts
@@ -66,33 +66,33 @@ bench-backfill: $(READY) ## Measure a backfill over sockets: the rate limit, the
 bench-schedule: $(READY) ## 200 connections on one PostgreSQL: how late each is synced; 40 minutes
 	@$(BIN)/python -m tests.soak.many && $(BIN)/python -m tests.soak.many --processes 2
 
-soak: $(READY) ## Sixty hours of made-up life in an hour of `schedule`, with faults
+soak: $(READY) ## Run `schedule` for an hour that simulates sixty hours, with faults
 	@$(BIN)/python -m tests.soak --hours 60 --minutes 60
 
-bench-million: $(READY) ## Sync beside a million seen rows and beside ten thousand: time, memory, bytes a row
+bench-million: $(READY) ## Sync with a million seen rows and with ten thousand: time, memory, bytes per row
 	@$(BIN)/python -m tests.benchmarks.million
 
 kills: $(READY) ## Kill a sync at a hundred moments, and print where it was
 	@$(BIN)/python -m tests.stress.kills
 
 SEEDS ?= 5000
-simulate: $(READY) ## Live SEEDS=5000 simulated lives, with crashes and overlapping runs
+simulate: $(READY) ## Run SEEDS=5000 simulated lives, with crashes and overlapping runs
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 mutants: $(READY) ## Break the connector on purpose, and list how the simulation notices
 	@$(BIN)/python -m tests.simulation.mutants
 
-format: $(READY) ## Format the code and repair what the linter can
+format: $(READY) ## Format the code and apply the linter's fixes
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-setup: $(READY) ## Set up .venv (the other targets do so by themselves)
+setup: $(READY) ## Set up .venv (the other targets do this automatically)
 	@:
 
 wheel: $(READY) ## Build the wheel into dist/
 	@$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist . && ls dist/*.whl
 
-constraints: $(READY) ## Resolve the newest versions anew and write constraints.txt
+constraints: $(READY) ## Resolve the newest versions and write constraints.txt
 	@sh -ec "$$RESOLVE"
 
 clean: ## Remove .venv, caches and built files
@@ -113,7 +113,7 @@ wanted=$$(pwd -P; $(BIN)/python --version; cksum < tests/airflow/constraints.txt
 echo "make: setting up Airflow in build/airflow-venv, once; this takes some minutes." >&2
 $(BIN)/python -m venv --clear $(AIRFLOW)
 $(AIRFLOW)/bin/python -m pip install -qq -c tests/airflow/constraints.txt apache-airflow || {
-    echo "make: Airflow could not be installed; pip's own words stand above." >&2
+    echo "make: Airflow could not be installed; see pip's message above." >&2
     exit 1
 }
 echo "$$wanted" > $(AIRFLOW)/.set-up
@@ -152,14 +152,14 @@ find_python() {
         fi
     done
     if [ "$$bare" ]; then
-        say "$$bare (Python $$bare_version) was found, but without its venv or ensurepip module."
+        say "$$bare (Python $$bare_version) was found, but its venv or ensurepip module is missing."
         say "On Debian or Ubuntu, install them with: apt-get install python$$bare_version-venv"
     elif [ "$$old" ]; then
         say "Python 3.11 or later is needed; $$old."
-        say "If a later one is installed under another name, name it: make $(MAKECMDGOALS) PYTHON=python3.12"
+        say "If a later one is installed under another name, run: make $(MAKECMDGOALS) PYTHON=python3.12"
     else
         say "No Python was found; looked for:" $(CANDIDATES)
-        say "Install Python 3.11 or later, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"
+        say "Install Python 3.11 or later, or run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"
     fi
     return 1
 }
@@ -174,8 +174,8 @@ fi
 touch .venv/.unfinished
 rm -f $(READY)
 $(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,postgres]' || {
-    say "The packages could not be installed; pip's own words stand above. A package index that pip can reach is"
-    say "needed (pip's own settings apply). Nothing is left broken: the next make starts afresh."
+    say "The packages could not be installed; see pip's message above. pip must be able to reach a package"
+    say "index (pip's own settings apply). The next make starts again."
     exit 1
 }
 pwd -P > .venv/.finished
@@ -194,7 +194,7 @@ say() { echo "make: $$*" >&2; }
 for program in node npm; do
     command -v $$program >/dev/null || {
         say "$$program was not found. test-events needs Node.js 18 or later with npm, for Segment's own validators;"
-        say "nothing else here does. On Debian or Ubuntu: apt-get install nodejs npm"
+        say "no other target does. On Debian or Ubuntu: apt-get install nodejs npm"
         exit 1
     }
 done
@@ -207,7 +207,7 @@ $(BIN)/python -m tests.events.export "$(EVENTS)"
 EVENTS_INTO="$(EVENTS)" $(PYTEST) -q tests/events
 $(BIN)/python -m tests.events.judging "$(EVENTS)"
 npm ci --prefix tests/events/node --ignore-scripts --no-audit --no-fund --loglevel=error || {
-    say "npm could not install the validators; its own words stand above. A registry that npm can reach is needed."
+    say "npm could not install the validators; see its message above. npm must be able to reach a registry."
     exit 1
 }
 node tests/events/node/check.mjs "$(EVENTS)"
