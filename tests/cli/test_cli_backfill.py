@@ -51,7 +51,7 @@ def test_history_comes_with_its_own_timestamps(unlimited: Machine) -> None:
     unlimited.all_there_once()
     spent = unlimited.asked()
     again = unlimited.run("backfill", "--since", "2020-01-01", "--yes")
-    assert "was brought already" in again.out
+    assert "this range is complete since" in again.out
     assert unlimited.asked() == spent
 
 
@@ -157,7 +157,7 @@ def test_somebody_at_a_terminal_is_asked(unlimited: Machine, answer: str, code: 
     out, _ = run.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
-    assert b"Send it to all of them?" in out
+    assert b"Send history to all destinations?" in out
     assert run.returncode == code
     assert bool(timestamps(unlimited)) is (code == 0)
 
@@ -165,13 +165,13 @@ def test_somebody_at_a_terminal_is_asked(unlimited: Machine, answer: str, code: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--since", "yesterday"), "is no date"),
+        (("--since", "yesterday"), "is not a date"),
         (("--since", "2024-01-01", "--until", "2023-01-01"), "--until is not later than --since"),
-        (("--since", "2024-01-01", "--until", "9999-12-31"), "--until: 9999-12-31 lies in the future"),
+        (("--since", "2024-01-01", "--until", "9999-12-31"), "--until: 9999-12-31 is in the future"),
         (("--since", "2024-01-01", "--until", "9999-12-31T23:59:59"), "without --until the range ends now"),
-        (("--since", "2040-01-01"), "--since: 2040-01-01 lies in the future"),
+        (("--since", "2040-01-01"), "--since: 2040-01-01 is in the future"),
         (("--since", "0001-01-01", "--dry-run"), "--since: 0001-01-01 is before 2000-01-01"),
-        (("--since", "2024-01-01", "--share", "50"), "is no share"),
+        (("--since", "2024-01-01", "--share", "50"), "is not a share"),
         (("--since", "2024-01-01", "--integrations", "[]"), "not a JSON object"),
         (("--since", "2024-01-01", "--stream", "comment"), "has no stream 'comment'"),
         ((), "--since"),

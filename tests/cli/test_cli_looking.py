@@ -118,8 +118,8 @@ def test_dead_letters_are_listed_shown_sent_again_and_dropped(machine: Machine) 
 
     machine.sandbox.faults.clear()
     assert machine.run("outbox", "drop", dead[0]["message_id"]).code == 1  # nobody said yes
-    assert machine.run("outbox", "drop", dead[0]["message_id"], "--yes").out == "1 dropped.\n"
-    assert machine.run("outbox", "retry", "--all").out.startswith(f"{count - 1} waiting again")
+    assert machine.run("outbox", "drop", dead[0]["message_id"], "--yes").out == "1 messages deleted.\n"
+    assert machine.run("outbox", "retry", "--all").out.startswith(f"{count - 1} messages wait again")
     assert machine.run("sync", "--output", "json").connection["sent"] == count - 1
     assert machine.run("outbox", "list").out == "Nothing waits.\n"
     assert machine.run("outbox", "retry", "--all").out == "Nothing was refused.\n"

@@ -106,7 +106,7 @@ def test_check_lifts_a_suspension_that_was_a_mistake(machine: Machine) -> None:
     assert machine.run("sync").code == 77
     checked = machine.run("check")
     assert checked.code == 0
-    assert "syncs go on" in checked.out
+    assert "syncs continue" in checked.out
     assert machine.run("sync").code == 0
     machine.all_there_once()
 
@@ -210,7 +210,7 @@ def test_check_says_that_a_connection_with_another_name_begins_anew(make: Make) 
     assert warned() == ""
     file = machine.here / "connector.toml"
     file.write_text(file.read_text().replace('name = "a"', 'name = "b"'))
-    for word in ("'a' has sent", "sync of 'b' sends all of it again", "Name it 'a'"):
+    for word in ("'a' has sent", "sync of 'b' sends all of them again", "Name it 'a'"):
         assert word in warned()
 
 

@@ -107,7 +107,7 @@ def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:
     assert f"up to {before['NPS Response Sent']:,} events would be sent again" in dry.out
     assert unlimited.run("sync", "--output", "json").connection["sent"] == 0
     unasked = unlimited.run("state", "reset", "--stream", "nps", "--output", "json")  # nobody can be asked
-    assert (unasked.code, unasked.json["exit"], "Go on?" in unasked.err) == (1, 1, True)
+    assert (unasked.code, unasked.json["exit"], "Continue?" in unasked.err) == (1, 1, True)
     assert (unasked.json["error"]["code"], "--yes" in unasked.json["error"]["todo"]) == ("BS-003", True)
     in_words = unlimited.run("state", "reset", "--stream", "nps").err.splitlines()
     assert in_words[1] == "error BS-003: The question was not answered with yes."
@@ -154,4 +154,4 @@ def test_what_cannot_be_reset(unlimited: Machine) -> None:
     ended = unlimited.run("state", "reset", "--stream", "nbs")
     assert (ended.code, "never read the stream 'nbs'" in ended.err) == (78, True)
     assert "beamer-segment status" in ended.err
-    assert "Go on?" not in ended.out + ended.err
+    assert "Continue?" not in ended.out + ended.err

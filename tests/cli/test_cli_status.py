@@ -44,13 +44,13 @@ def test_one_screen_of_eighty_columns_has_it_all(synced: Machine) -> None:
         *(
             "newest row delivered:",
             "quota [",
-            "spent evenly",
-            "at hand:",
+            "even pace",
+            "available now:",
             "runs  ",
             "done",
-            "outbox: 0 waiting",
+            "outbox: 0 messages waiting",
         ),
-        *("excluded:", "stream", "looked", "events"),
+        *("excluded:", "stream", "checked", "events"),
     ):
         assert words in text, (words, text)
     assert lines != plain, "a terminal that can has colours"

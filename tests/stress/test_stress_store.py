@@ -87,7 +87,7 @@ def test_a_full_disk(tmp_path: Path, more: int) -> None:
     said = attempt(rig)
     assert said is not None
     assert "disk is full" in said.what
-    assert "Make room" in said.todo
+    assert "Free disk space" in said.todo
     make_room()
     rig.store.engine.dispose()
     goes_on(box, rig.url, rig.start)
