@@ -84,9 +84,9 @@ class ChildState:
 
     `surplus` is how many rows were found beyond what the counter had shown: a lagging counter will
     still move for them; `early` are those of the last reading. Below zero, it is how many rows the counter
-    had announced that were not found, since `short_since`. `swept_at`: when that was; `fell`: the
-    counter has fallen since, and `swept` with it, so that what comes next shows. `deep_at` and `whole_at`:
-    when it was last read over the whole lookback, and as a whole. `waits_since`: the moment at
+    had announced that were not found, since `short_since`. `read_at`: when that was; `fell`: the
+    counter has fallen since, and `read_counter` with it, so that what comes next shows. `deep_at` and
+    `whole_at`: when it was last read over the whole lookback, and as a whole. `waits_since`: the moment at
     which the first of the rows that wait appeared; `recent` counts its latest rows, as of `recent_at`.
     `failures` in a row, the last one at `failed_at`, make it rest.
     """
@@ -94,11 +94,11 @@ class ChildState:
     scope: int
     parent: str
     counter: str
-    swept: str | None = None
+    read_counter: str | None = None
     surplus: int = 0
     watermark: datetime | None = None
     place: str | None = None
-    swept_at: datetime | None = None
+    read_at: datetime | None = None
     early: int = 0
     deep_at: datetime | None = None
     whole_at: datetime | None = None

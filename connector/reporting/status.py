@@ -217,7 +217,7 @@ def _stream(state: StreamState, seen: Seen) -> StreamStatus:
         state.complete_through,
         max(filter(None, (newest, state.watermark or max(marks, default=None))), default=None),
         seen.counts.get(state.name, {}),
-        sum(moved(child.counter, child.swept) for child in lists),
+        sum(moved(child.counter, child.read_counter) for child in lists),
         seen.bad.get(state.name, {}),
         state.trouble,
         seen.unread.lists.get(state.name, 0),
@@ -233,7 +233,7 @@ def _looked_at(state: StreamState, of: Progress) -> datetime | None:
     """When Beamer was last asked: by its own list, by its parents' counters, or list by list."""
     above = CATALOGUE[state.name].parent
     moments = [state.looked_at]
-    moments += [child.swept_at for child in of.children.get(state.name, {}).values()]
+    moments += [child.read_at for child in of.children.get(state.name, {}).values()]
     if above is None or not state.distrusted:
         moments += [parent.looked_at for parent in of.parents.get(above or state.name, {}).values()]
     return max(filter(None, moments), default=None)

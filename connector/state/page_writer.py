@@ -32,7 +32,7 @@ _KEY = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"), ro
 _AHEAD = (
     update(children)
     .where(children.c.scope == bindparam("of"), children.c.parent == bindparam("under"))
-    .where(children.c.swept.is_not(None))
+    .where(children.c.read_counter.is_not(None))
     .values(surplus=children.c.surplus + bindparam("more"))
 )
 _HABITS = (

@@ -114,7 +114,7 @@ _HAPPENED: dict[type, tuple[str, ...]] = {
     ),
     ParentState: ("known_at", "looked_at", "proved_at", "failed_at"),
     ChildState: (
-        *("watermark", "swept_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
+        *("watermark", "read_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
         "short_since",
     ),
 }

@@ -250,19 +250,19 @@ parents = _table(
     Column("failed_at", Moment),
 )
 
-# A child list: its counter as last seen, and as it stood when the last whole sweep began.
+# A child list: its counter as last seen, and as it stood when the last whole pass began.
 children = _table(
     "child",
     Column("scope", Integer, primary_key=True, autoincrement=False),
     Column("parent", Id(64, instead=DROP), primary_key=True),
     Column("counter", Counters(instead="?"), nullable=False),
-    Column("swept", Counters),
+    Column("read_counter", Counters),
     Column("surplus", Whole(instead=0, least=-MOST_SURPLUS, most=MOST_SURPLUS), nullable=False),
     Column("watermark", Moment),
     Column("place", Json),
     # When it was last read to its end, how many rows it then showed before its counter did, and whether
     # the counter has fallen since.
-    Column("swept_at", Moment),
+    Column("read_at", Moment),
     Column("early", Whole(instead=0), nullable=False, server_default="0"),
     # When it was last read back over the whole lookback, and when from its first row to its last.
     Column("deep_at", Moment),

@@ -133,7 +133,7 @@ class EveryParent(Passes):
         return replace(_list_probe(picture, stream, above, child, now), worth=_place(picture, stream))
 
     def _unread(self, child: ChildState) -> bool:
-        return child.place is not None or not self._since(child.swept_at)
+        return child.place is not None or not self._since(child.read_at)
 
 
 class FixedInterval(Passes):
@@ -210,16 +210,16 @@ def _list_probe(
         return candidates.child_probe(
             stream, child, parent.date, state, picture.policy, picture.first_page, now
         )
-    sweep = passes.begin_child(
+    pass_ = passes.begin_child(
         child.counter,
-        child.swept,
+        child.read_counter,
         child.surplus,
         passes.lowest(picture.policy.start, child.watermark, picture.policy.lookback),
         candidates.habits_of(state, picture.first_page),
         stream.cap,
     )
     # "Resumed", or an unmoved list would be made an audit of, which reads it whole.
-    return Probe(stream, "every list is asked", child.parent, sweep=replace(sweep, resumed=True))
+    return Probe(stream, "every list is asked", child.parent, list_pass=replace(pass_, resumed=True))
 
 
 def _place(picture: Picture, stream: Stream) -> float:

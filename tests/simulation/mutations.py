@@ -26,21 +26,21 @@ def _mutant(name: str, breaks: str, *edits: tuple[str, str, str]) -> Mutant:
 MUTANTS = (
     _mutant(
         "early",
-        "what was read counts as whole after the first page of a sweep",
+        "what was read counts as whole after the first page of a pass",
         (
             "sync/fetch/decisions.py",
-            "    if not step.done:\n        return replace(child, place=passes.dump(sweep))\n",
+            "    if not step.done:\n        return replace(child, place=passes.dump(pass_))\n",
             "",
         ),
     ),
     _mutant(
         "window-end",
         "the watermark moves to the window's end, not to the newest row",
-        ("sync/lists/passes.py", "reached = min(bounds) if sweep.newest else None", "reached = now"),
+        ("sync/lists/passes.py", "reached = min(bounds) if pass_.newest else None", "reached = now"),
     ),
     _mutant(
         "no-lookback",
-        "a sweep begins at the watermark",
+        "a pass begins at the watermark",
         ("sync/lists/passes.py", "max(start, watermark - lookback)", "max(start, watermark)"),
     ),
     _mutant(
@@ -107,7 +107,7 @@ MUTANTS = (
         (
             "state/page_writer.py",
             '{**_values(child), "surplus": 0} for',
-            '{**_values(child), "surplus": 0, "swept": child.counter} for',
+            '{**_values(child), "surplus": 0, "read_counter": child.counter} for',
         ),
     ),
     _mutant(
@@ -260,7 +260,7 @@ MUTANTS = (
     _mutant(
         "unsettled-passed",
         "the watermark passes an answer whose text is still being typed",
-        ("sync/lists/passes.py", "(sweep.newest, sweep.waits, now, begun)", "(sweep.newest, now, begun)"),
+        ("sync/lists/passes.py", "(pass_.newest, pass_.waits, now, begun)", "(pass_.newest, now, begun)"),
     ),
     _mutant(
         "unshown-read",
@@ -281,8 +281,8 @@ MUTANTS = (
         "a reading that was cut short goes on where it stopped, and nowhere else",
         (
             "sync/lists/passes.py",
-            "    sweep = resumed(sweep, habits)\n    here, others",
-            "    if sweep:\n        return sweep\n    here, others",
+            "    pass_ = resumed(pass_, habits)\n    here, others",
+            "    if pass_:\n        return pass_\n    here, others",
         ),
         (
             "sync/lists/passes.py",
@@ -310,7 +310,7 @@ MUTANTS = (
         (
             "sync/fetch/handler.py",
             "child = backoff.failed(child, work.beamer_now, answered=True, at_least=backoff.UNKNOWN)",
-            "child = replace(child, swept=child.counter, swept_at=work.beamer_now)",
+            "child = replace(child, read_counter=child.counter, read_at=work.beamer_now)",
         ),
     ),
     _mutant(

@@ -258,6 +258,6 @@ def test_a_surplus_is_added_to_by_sync_and_backfill_alike(store: Store, intake: 
     ours = ChildState(PAGE.scope, PAGE.parent, "4", "4", surplus=1)
     page(ours, 1)
     page(None, 3)
-    page(replace(ours, counter="5", swept="5", surplus=0), -1)
+    page(replace(ours, counter="5", read_counter="5", surplus=0), -1)
     intake.settle(replace(ours, surplus=7), NOW)
     assert [row["surplus"] for row in all_of(store, children)] == [3]

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def swept() -> Iterator[None]:
+def abandoned_connections() -> Iterator[None]:
     """The pool gives up a connection whose server is gone; its driver complains when it is collected.
 
     That would be in some other test, and there a warning is an error.

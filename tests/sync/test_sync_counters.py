@@ -66,7 +66,7 @@ def test_a_count_is_read_as_leniently(body: object, expected: int | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("counter", "swept", "moved"),
+    ("counter", "read_counter", "moved"),
     [
         ("0", None, False),
         ("1", None, True),
@@ -80,8 +80,8 @@ def test_a_count_is_read_as_leniently(body: object, expected: int | None) -> Non
         ("3", "?", True),
     ],
 )
-def test_any_move_is_a_move(counter: str, swept: str | None, moved: bool) -> None:
-    assert counters.moved(counter, swept) is moved
+def test_any_move_is_a_move(counter: str, read_counter: str | None, moved: bool) -> None:
+    assert counters.moved(counter, read_counter) is moved
 
 
 def test_each_part_rises_on_its_own() -> None:
@@ -114,9 +114,9 @@ KINDS = ("positive", "neutral", "negative")
 def grown(stream: str, surplus: int, *, found: int = 0, expected: int = 0, hours: float = 1.0) -> object:
     """The list after a reading, so many hours after it was first short, if it was."""
     child = ChildState(1, "p", "20", "20", surplus, short_since=NOW if surplus < 0 else None)
-    sweep = passes.Sweep(Place(), NOW, str(20 + expected), expected=expected, found=found)
+    pass_ = passes.ListPass(Place(), NOW, str(20 + expected), expected=expected, found=found)
     state = StreamState(1, stream)
-    return shortfall.after_reading(child, sweep, state, NOW + hours * HOUR)
+    return shortfall.after_reading(child, pass_, state, NOW + hours * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_was_announced_and_not_found_waits_for_two_days(
     ],
 )
 def test_it_is_read_again_after_minutes_hours_and_days(read: float, now: float, due: bool) -> None:
-    child = ChildState(1, "p", "2", "2", -1, swept_at=NOW + read * HOUR, short_since=NOW)
+    child = ChildState(1, "p", "2", "2", -1, read_at=NOW + read * HOUR, short_since=NOW)
     assert shortfall.due(child, NOW + now * HOUR) is due
     assert not shortfall.due(replace(child, surplus=0), NOW + now * HOUR)
 
@@ -400,9 +400,9 @@ def test_where_readings_are_in_vain_they_cost_little_of_a_month(tmp_path: Path) 
     again = 0
     for _ in range(10 * 6):
         box.advance(4 * HOUR)
-        before = {name: child.swept_at for name, child in lists(rig)}
+        before = {name: child.read_at for name, child in lists(rig)}
         rig.sync()
-        again += sum(before.get(name) not in (None, child.swept_at) for name, child in lists(rig))
+        again += sum(before.get(name) not in (None, child.read_at) for name, child in lists(rig))
     assert 5 <= again <= 95
     rig.close()
 

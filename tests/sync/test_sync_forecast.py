@@ -77,7 +77,7 @@ def picture(
             }
         },
         {
-            stream: {name: ChildState(0, name, counter, counter, swept_at=NOW) for name in names}
+            stream: {name: ChildState(0, name, counter, counter, read_at=NOW) for name in names}
             for stream in ("comments", "reactions")
         },
     )
@@ -223,7 +223,7 @@ def test_without_a_limit_a_run_audits_one_list_for_twenty_probes() -> None:
 def test_first_reads_are_counted_and_dated() -> None:
     found = picture(20, counter="25")
     for number, child in enumerate(found.progress.children["comments"].values()):
-        child.swept = None if number < 19 else child.counter
+        child.read_counter = None if number < 19 else child.counter
         child.counter = "0" if number == 0 else child.counter
     found.progress.parents["posts"]["p1"].gone = True
     found.progress.streams["posts"].complete = False
@@ -260,7 +260,7 @@ def seconds(posts: int) -> float:
     """Return the seconds of CPU that forecasts for an account of so many posts take."""
     big = picture(posts, every=6.0)
     for number, child in enumerate(big.progress.children["comments"].values()):
-        child.counter = child.swept = str(number * 7919 % 40)
+        child.counter = child.read_counter = str(number * 7919 % 40)
     took = []
     for _ in range(3):
         began = process_time()

@@ -15,7 +15,7 @@ from connector.state.ledger import Limits
 from connector.sync.fetch import failures as leaving
 from connector.sync.lists import blocks, passes
 from connector.sync.lists.blocks import Part
-from connector.sync.lists.passes import Sweep
+from connector.sync.lists.passes import ListPass
 from tests.harness import EVENT, Rig, landed, sandbox
 from tests.sandbox import Sandbox
 
@@ -315,13 +315,15 @@ def test_outages_do_not_pile_up_parts() -> None:
     assert min(part.place.since for part in kept if part.place.since) == NOW - 100 * HOUR
 
 
-def test_a_sweep_with_parts_survives_the_store() -> None:
-    sweep = Sweep(Place(), NOW, parts=(at(NOW, NOW - HOUR, failures=2, failed_at=NOW, step=2.5),), hole=True)
-    assert passes.restore(passes.dump(sweep)) == sweep
+def test_a_pass_with_parts_survives_the_store() -> None:
+    pass_ = ListPass(
+        Place(), NOW, parts=(at(NOW, NOW - HOUR, failures=2, failed_at=NOW, step=2.5),), hole=True
+    )
+    assert passes.restore(passes.dump(pass_)) == pass_
 
 
 def test_a_list_without_order_that_was_cut_short_goes_on_where_it_stood() -> None:
-    stored = Sweep(Place(page=3, last=("1",)), NOW - DAY, pages=3)
+    stored = ListPass(Place(page=3, last=("1",)), NOW - DAY, pages=3)
     for order, front in ((Order.NEWEST, True), (Order.NONE, False), (Order.OLDEST, False)):
         assert passes.wants_front(stored, Habits(order), NOW, moved=True) is front
     assert not passes.wants_front(replace(stored, ahead=True), Habits(Order.NEWEST), NOW, moved=True)

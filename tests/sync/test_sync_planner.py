@@ -45,7 +45,7 @@ def picture(posts: int = 60, requests: int = 30, at_hand: float | None = 100.0) 
             for name in below:
                 scope = progress.streams[name].scope
                 progress.children[name][key] = ChildState(
-                    scope, key, "9", "9", swept_at=NOW - HOUR, deep_at=NOW - HOUR, whole_at=NOW - HOUR
+                    scope, key, "9", "9", read_at=NOW - HOUR, deep_at=NOW - HOUR, whole_at=NOW - HOUR
                 )
     policy = Policy(frozenset(CATALOGUE), NOW - 30 * DAY, Naming("dest", "acct", "default"))
     return Picture(CATALOGUE, policy, progress, 0, 27.0, at_hand)
@@ -142,7 +142,7 @@ def test_what_is_held_back_makes_a_look_worth_less(stream: str) -> None:
 def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> None:
     found = picture()
     for child in found.progress.children["comments"].values():
-        child.swept = child.swept_at = None
+        child.read_counter = child.read_at = None
     unlooked(found, 24 * HOUR)
     probes = begin(found)
     history = [probe for probe in probes if probe.turn is Turn.HISTORY]
@@ -161,7 +161,7 @@ def test_a_look_is_worth_as_much_where_lists_were_never_read() -> None:
         found = picture()
         unlooked(found, 48 * HOUR)
         for child in found.progress.children["comments"].values() if never_read else ():
-            child.swept = child.swept_at = None
+            child.read_counter = child.read_at = None
         worths.append([probe.worth for probe in begin(found) if probe.look])
     assert worths[1] == pytest.approx(worths[0])
 
@@ -182,12 +182,12 @@ def test_what_a_counter_announced_longer_ago_than_max_age_comes_before_anything_
     for number, days in ((40, 8), (50, 20), (30, 6)):
         child = moved(found, "comments", f"posts-{number}", hours=24 * days)
         if never_read:
-            child.swept, child.recent, child.recent_at = None, 1.0, NOW - days * DAY
+            child.read_counter, child.recent, child.recent_at = None, 1.0, NOW - days * DAY
     agenda = Agenda()
     for probe in begin(found):
         agenda.add(probe)
     asked = [agenda.next(lambda _: False) for _ in range(3)]
-    assert [probe.parent for probe in asked if probe and probe.sweep] == ["posts-50", "posts-40"]
+    assert [probe.parent for probe in asked if probe and probe.list_pass] == ["posts-50", "posts-40"]
 
 
 @pytest.mark.parametrize(("date", "first"), [(NOW - 8 * DAY, True), (NOW - 6 * DAY, False)])
@@ -198,7 +198,7 @@ def test_a_list_of_a_post_that_came_since_the_account_is_known_does_not_wait_as_
     post = found.progress.parents["posts"]["posts-3"]
     post.date = post.known_at = date
     child = found.progress.children["comments"]["posts-3"]
-    child.swept = child.swept_at = None
+    child.read_counter = child.read_at = None
     (probe,) = (each for each in begin(found) if each.parent == "posts-3" and each.stream.name == "comments")
     assert (probe.turn, probe.announced) == (Turn.HISTORY, first)
 
@@ -247,7 +247,7 @@ def test_lists_of_counters_that_are_not_trusted_are_asked_without_them() -> None
     found = picture()
     found.progress.streams["comments"].distrusted = True
     for child in found.progress.children["comments"].values():
-        child.swept_at = NOW - 3 * DAY
+        child.read_at = NOW - 3 * DAY
     asked = {probe.parent for probe in begin(found) if probe.stream.name == "comments"}
     assert len(asked) == 60
 

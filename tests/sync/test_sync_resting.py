@@ -228,9 +228,9 @@ def test_while_nothing_is_answered_the_wait_does_not_grow() -> None:
 
 
 def test_where_all_lists_of_a_stream_fail_the_stream_rests() -> None:
-    def child(parent: str, failed_at: datetime | None, swept_at: datetime, failures: int = 1) -> ChildState:
+    def child(parent: str, failed_at: datetime | None, read_at: datetime, failures: int = 1) -> ChildState:
         failures = failures if failed_at else 0
-        return ChildState(1, parent, "1", swept_at=swept_at, failures=failures, failed_at=failed_at)
+        return ChildState(1, parent, "1", read_at=read_at, failures=failures, failed_at=failed_at)
 
     failing = [child(str(number), NOW, NOW - DAY) for number in range(3)]
     assert backoff.stream_rests(failing, NOW + HOUR)

@@ -6,9 +6,9 @@ from connector.sync.lists import passes, shortfall
 
 
 def read(state: StreamState, found: int, surplus: int, before: int = 0) -> StreamState:
-    sweep = passes.Sweep(Place(), None, "9", found=found)
+    pass_ = passes.ListPass(Place(), None, "9", found=found)
     child = ChildState(1, "p", "9", "9", surplus=before)
-    return shortfall.after_sweep(state, sweep, child, ChildState(1, "p", "9", "9", surplus=surplus))
+    return shortfall.after_pass(state, pass_, child, ChildState(1, "p", "9", "9", surplus=surplus))
 
 
 def times(state: StreamState, number: int, found: int, surplus: int, before: int = 0) -> StreamState:

@@ -15,7 +15,7 @@ from connector.domain.verdicts import Verdict
 from connector.state.backfills import HistoryEffects, Range, Reading
 from connector.sync.fetch.decisions import first_page_of, tally
 from connector.sync.lists import counters, passes
-from connector.sync.lists.passes import Sweep, SweepStep
+from connector.sync.lists.passes import ListPass, PassStep
 from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.policy import Policy
 from connector.sync.rows.pages import JudgedPage, enqueue
@@ -132,13 +132,13 @@ def _dated(
     stream: str, parent: str, since: datetime | None, until: datetime | None, *, doubtful: bool = False
 ) -> Reading:
     # With a page of parents all that is below them would be missed, and no counter tells of them.
-    sweep = Sweep(Place.around(since, until), since, doubtful=doubtful)
-    return Reading(0, stream, parent, passes.dump(sweep), since, until)
+    pass_ = ListPass(Place.around(since, until), since, doubtful=doubtful)
+    return Reading(0, stream, parent, passes.dump(pass_), since, until)
 
 
-def begun_again(reading: Reading) -> Sweep:
+def begun_again(reading: Reading) -> ListPass:
     """A list from its beginning, of which it is not known any more how far it was read."""
-    return Sweep(Place.around(reading.since, reading.until), reading.since, doubtful=True)
+    return ListPass(Place.around(reading.since, reading.until), reading.since, doubtful=True)
 
 
 def child_reading(child: Stream, parent: str, date: datetime, counter: str, wanted: Range) -> Reading:
@@ -154,8 +154,8 @@ def child_reading(child: Stream, parent: str, date: datetime, counter: str, want
     return replace(reading, expected=counters.total(counter) if known else None)
 
 
-def _whole(counter: str) -> Sweep:
-    return Sweep(Place(), None, began=counter, first=True, by_date=False)
+def _whole(counter: str) -> ListPass:
+    return ListPass(Place(), None, began=counter, first=True, by_date=False)
 
 
 def anew(of: Reading) -> str:
@@ -189,9 +189,9 @@ def compared_by_count(context: "HistoryContext", of: Reading) -> bool:
     return not of.of_child and not (below and of.since is not None)
 
 
-def own_rows(page: JudgedPage, of: Reading, sweep: Sweep) -> int:
+def own_rows(page: JudgedPage, of: Reading, pass_: ListPass) -> int:
     """Return how many rows of a page are the list's own: not of another part, nor of the page before."""
-    before = {*sweep.place.last, *sweep.read_before}
+    before = {*pass_.place.last, *pass_.read_before}
     return sum(
         name not in page.rows or within(page.rows[name][0].date, of.since, of.until)
         for name in page.seen.ids
@@ -199,15 +199,17 @@ def own_rows(page: JudgedPage, of: Reading, sweep: Sweep) -> int:
     )
 
 
-def judged_within(page: JudgedPage, of: Reading, sweep: Sweep, stream: Stream, wanted: Range) -> JudgedPage:
+def judged_within(
+    page: JudgedPage, of: Reading, pass_: ListPass, stream: Stream, wanted: Range
+) -> JudgedPage:
     """The page without what is not this reading's: rows of another part, or of the page before."""
     mine: Sequence[Judged] = ()
     if stream.name in wanted.streams:
         mine = [
             row
             for row in page.judged
-            if row.id not in sweep.place.last
-            and row.id not in sweep.read_before
+            if row.id not in pass_.place.last
+            and row.id not in pass_.read_before
             and within(page.rows[row.id][0].date, of.since, of.until)
             and wanted.holds(page.rows[row.id][0].date)
         ]
@@ -223,7 +225,7 @@ def decide(
     fresh: set[str],
     before: Mapping[str, Verdict],
     unusable: int,
-) -> tuple[HistoryEffects, SweepStep]:
+) -> tuple[HistoryEffects, PassStep]:
     """Decide a page of one list; `before` are the verdicts of rows judged earlier that are to be sent."""
     effects = HistoryEffects()
     new = fresh | {name for name, verdict in before.items() if verdict.revivable}
@@ -241,8 +243,8 @@ def decide(
     # The syncs' counters count these rows; that they are held already must not look like a loss.
     effects.ahead = sum(date >= context.start for date in dates) if probe.stream.parent else 0
     # What is sent once more was found before: it is no sign that there is more to find.
-    seen = passes.SweptPage(page.seen, len(new), unusable=unusable)
-    step = passes.after_page(probe.list_sweep, seen, probe.habits, probe.stream.cap)
+    seen = passes.PassPage(page.seen, len(new), unusable=unusable)
+    step = passes.after_page(probe.required_pass, seen, probe.habits, probe.stream.cap)
     _learn(effects, step.habits, probe.habits, state)
     effects.opened = _below(context, probe, of, page)
     # It may be read more than once: its rows change places. So may a parent be shown whose date is unknown.
@@ -252,25 +254,25 @@ def decide(
         if step.habits.order is Order.NONE or each.parent not in page.rows
     ]
     if shown_again and probe.stream.parent is None:
-        parents = dict.fromkeys((*step.sweep.opened, *shown_again))
-        step = replace(step, sweep=replace(step.sweep, opened=tuple(parents)))
-    again = step.sweep.again != probe.list_sweep.again
-    of = replace(of, seen=0 if again else of.seen + own_rows(page, of, probe.list_sweep))
+        parents = dict.fromkeys((*step.list_pass.opened, *shown_again))
+        step = replace(step, list_pass=replace(step.list_pass, opened=tuple(parents)))
+    again = step.list_pass.again != probe.required_pass.again
+    of = replace(of, seen=0 if again else of.seen + own_rows(page, of, probe.required_pass))
     if step.done:
         effects.reading, step = _ended(context, of, step, state)
         return effects, step
-    effects.reading = replace(of, place=passes.dump(step.sweep))
-    parts = _parted(of, step.sweep, page.seen, step.habits, probe.stream.cap) if context.idle else None
+    effects.reading = replace(of, place=passes.dump(step.list_pass))
+    parts = _parted(of, step.list_pass, page.seen, step.habits, probe.stream.cap) if context.idle else None
     if parts:
         effects.reading, older = parts
         effects.opened.append(older)
-        step = replace(step, sweep=passes.restore(effects.reading.place))
+        step = replace(step, list_pass=passes.restore(effects.reading.place))
     return effects, step
 
 
 def _ended(
-    context: HistoryContext, of: Reading, step: SweepStep, state: StreamState
-) -> tuple[Reading | None, SweepStep]:
+    context: HistoryContext, of: Reading, step: PassStep, state: StreamState
+) -> tuple[Reading | None, PassStep]:
     """What remains of a list at its end: nothing, or what is still to be compared, or to be read again."""
     before, of = of.found, replace(of, found=of.seen, seen=0)
     of = replace(of, place=anew(of))
@@ -286,7 +288,7 @@ def _ended(
     if of.doubted_at and below and (of.found or 0) > (before or 0):
         # It shows parents that it had not shown before: what is below them is still to be read.
         of = replace(of, found=None, doubted_at=None)
-        return of, replace(step, sweep=passes.restore(of.place), done=False)
+        return of, replace(step, list_pass=passes.restore(of.place), done=False)
     return of, step
 
 
@@ -304,7 +306,7 @@ def _below(context: HistoryContext, probe: Probe, of: Reading, page: JudgedPage)
     opened: list[Reading] = []
     # A list that is read once more only tells whether it shows more now.
     for name, (date, raw) in page.parents.items() if below and not of.doubted_at else ():
-        known = name in probe.list_sweep.place.last or name in probe.list_sweep.opened
+        known = name in probe.required_pass.place.last or name in probe.required_pass.opened
         seen = known or (date is not None and not within(date, of.since, of.until))
         late = _follows_up(of) or (wanted.until and date is not None and date >= wanted.until)
         if seen or (late and name not in moved):
@@ -320,13 +322,13 @@ def _below(context: HistoryContext, probe: Probe, of: Reading, page: JudgedPage)
 
 
 def _parted(
-    of: Reading, sweep: Sweep, page: Seen, habits: Habits, cap: int
+    of: Reading, pass_: ListPass, page: Seen, habits: Habits, cap: int
 ) -> tuple[Reading, Reading] | None:
     """The list in two parts, the one that is being read and an older one, where that is worth its cost.
 
     How much there is left, the last page tells by the time that it spans.
     """
-    if of.since is None or not page.dates or habits.order is not Order.NEWEST or sweep.place.page:
+    if of.since is None or not page.dates or habits.order is not Order.NEWEST or pass_.place.page:
         return None
     reached, spans = page.dates[-1], page.dates[0] - page.dates[-1]
     # Before its parent's date there is nothing, but for a few rows of one that has another date now.
@@ -335,5 +337,5 @@ def _parted(
         return None
     middle = (reached - left / 2).replace(microsecond=0)
     older = replace(_dated(of.stream, of.parent, of.since, middle), date=of.date, title=of.title)
-    younger = replace(sweep, place=replace(sweep.place, since=Place.around(middle).since), low=middle)
+    younger = replace(pass_, place=replace(pass_.place, since=Place.around(middle).since), low=middle)
     return replace(of, since=middle, place=passes.dump(younger)), older

@@ -15,7 +15,7 @@ from connector.state.backfills import HistoryEffects, HistoryIntake, Range, Read
 from connector.sync.backfill import decisions
 from connector.sync.context import Work
 from connector.sync.lists import passes
-from connector.sync.lists.passes import SweepStep
+from connector.sync.lists.passes import PassStep
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.rows.pages import judged_page
@@ -86,12 +86,12 @@ class HistoryAnswers:
         work = self._work
         self._readings[reading.id] = reading
         stream = work.catalogue[reading.stream]
-        sweep = passes.restored(reading.place) or decisions.begun_again(reading)
-        if resumed and sweep.pages:
+        pass_ = passes.restored(reading.place) or decisions.begun_again(reading)
+        if resumed and pass_.pages:
             habits = candidates.habits_of(work.progress.streams[stream.name], work.first_page)
-            sweep = passes.resumed(sweep, habits)
-        why = "continue where the last run stopped" if resumed and sweep.pages else "read its history"
-        probe = Probe(stream, why, reading.parent, sweep=sweep, of=reading.id)
+            pass_ = passes.resumed(pass_, habits)
+        why = "continue where the last run stopped" if resumed and pass_.pages else "read its history"
+        probe = Probe(stream, why, reading.parent, list_pass=pass_, of=reading.id)
         if stream.parent is None:
             probe.worth = PARENTS_FIRST
             self._park(probe)
@@ -115,12 +115,12 @@ class HistoryAnswers:
             work.filters_settled(probe.ignore_filters)
         of, stream = self._readings[probe.of], probe.stream
         page = judged_page(answer.body, stream, work.policy, work.earliest)
-        page = decisions.judged_within(page, of, probe.list_sweep, stream, self._wanted)
+        page = decisions.judged_within(page, of, probe.required_pass, stream, self._wanted)
         state, context = work.progress.streams[stream.name], self._context()
         here = Page(stream.name, state.scope, probe.parent)
         if stream.parent:
             page = page.without(self._intake.moved(here, page.rows.keys(), self._gone(stream.parent)))
-        steps: list[SweepStep] = []
+        steps: list[PassStep] = []
 
         def decide(fresh: set[str], before: Mapping[str, Verdict], unusable: int) -> HistoryEffects:
             effects, step = decisions.decide(context, probe, of, page, state, fresh, before, unusable)
@@ -162,7 +162,7 @@ class HistoryAnswers:
         if effects.first_page is not None:
             work.first_page = effects.first_page
 
-    def _go_on(self, probe: Probe, effects: HistoryEffects, opened: list[Reading], step: SweepStep) -> None:
+    def _go_on(self, probe: Probe, effects: HistoryEffects, opened: list[Reading], step: PassStep) -> None:
         probe.failures, probe.not_before = 0, None
         # First, since the store may give its number to a list that this page has opened.
         del self._readings[probe.of]
@@ -174,7 +174,7 @@ class HistoryAnswers:
                 self.feed()
                 return
             self._readings[probe.of] = effects.reading
-            probe.sweep = step.sweep
+            probe.list_pass = step.list_pass
             if probe.parent == NO_PARENT:
                 self._park(probe)
             else:

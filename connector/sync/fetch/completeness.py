@@ -92,7 +92,7 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
     for parent in alive:
         child = lists.get(parent.id)
         behind = child is None or candidates.asks(child) or state.distrusted
-        moment = (child.swept_at if child else None) if behind else parent.looked_at
+        moment = (child.read_at if child else None) if behind else parent.looked_at
         if child and child.place and any(part.failures for part in passes.restore(child.place).unread):
             return None
         if moment is None:

@@ -16,7 +16,7 @@ from connector.segment.shaping import Fact, plain
 from connector.state.page_writer import Effects
 from connector.sync.lists import backoff, blocks, counters, passes, shortfall
 from connector.sync.lists.blocks import Look, LookStep
-from connector.sync.lists.passes import SweepStep
+from connector.sync.lists.passes import PassStep
 from connector.sync.planning import arrival, estimates
 from connector.sync.planning.arrival import faded
 from connector.sync.planning.probes import NO_PARENT, Probe
@@ -132,18 +132,18 @@ def counter_after(
     """A child list after its parent was seen; `before` is when the parent had been seen last."""
     if child is None:
         empty = not counters.moved(counter, None)
-        swept, at = (counter, now) if empty else (None, None)
-        return ChildState(scope, parent, counter, swept=swept, swept_at=at)
+        read_counter, at = (counter, now) if empty else (None, None)
+        return ChildState(scope, parent, counter, read_counter=read_counter, read_at=at)
     if child.counter == counter:
         return child
     rise = counters.risen(counter, child.counter)
     lately = faded(child.recent, child.recent_at, now)
-    swept = None if child.swept is None else counters.lowered(child.swept, counter)
-    fell = child.fell or swept != child.swept
+    read_counter = None if child.read_counter is None else counters.lowered(child.read_counter, counter)
+    fell = child.fell or read_counter != child.read_counter
     return replace(
         child,
         counter=counter,
-        swept=swept,
+        read_counter=read_counter,
         fell=fell,
         recent=lately + rise,
         recent_at=now,
@@ -158,8 +158,8 @@ def _waits_since(child: ChildState, counter: str, before: datetime, now: datetim
     it had not caught up with by a look after they were found, it never will: then a row has come.
     """
     rise = counters.risen(counter, child.counter)
-    caught_up = child.swept is not None and counters.risen(counter, child.swept) <= child.early
-    if not rise or (caught_up and child.swept_at is not None and child.swept_at >= before):
+    caught_up = child.read_counter is not None and counters.risen(counter, child.read_counter) <= child.early
+    if not rise or (caught_up and child.read_at is not None and child.read_at >= before):
         return child.waits_since
     return child.waits_since or now - (now - before) / 2
 
@@ -227,23 +227,23 @@ def decide_list(
     title: str | None,
     fresh: set[str],
     unusable: int,
-) -> tuple[Effects, SweepStep]:
+) -> tuple[Effects, PassStep]:
     """Decide a page of a child list, or of a list without parents."""
     effects = Effects()
     enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.latest, title)
     effects.tally = tally(page, fresh, unusable, effects)
-    seen = passes.SweptPage(page.seen, len(fresh), page.waits, unusable, len(page.rejected))
-    sweep = probe.list_sweep
-    sweep = sweep if sweep.begun else replace(sweep, begun=context.now)
-    step = passes.after_page(sweep, seen, probe.habits, probe.stream.cap, context.now)
+    seen = passes.PassPage(page.seen, len(fresh), page.waits, unusable, len(page.rejected))
+    pass_ = probe.required_pass
+    pass_ = pass_ if pass_.begun else replace(pass_, begun=context.now)
+    step = passes.after_page(pass_, seen, probe.habits, probe.stream.cap, context.now)
     state = learnt(context.state, page, fresh, step.habits, probe.habits, effects)
     if child is not None:
         after = _child_after(child, step, context)
         effects.children.append(after)
         effects.ahead = after.surplus - child.surplus
-        if step.done and not step.sweep.hole:
-            state = shortfall.after_sweep(state, step.sweep, child, after)
-            state = shortfall.learnt(state, child, step.sweep)
+        if step.done and not step.list_pass.hole:
+            state = shortfall.after_pass(state, step.list_pass, child, after)
+            state = shortfall.learnt(state, child, step.list_pass)
         effects.stream = state if state != context.state else None
         return effects, step
     effects.days = Counter(day_of(page.rows[name][0].date) for name in fresh)
@@ -252,49 +252,51 @@ def decide_list(
     return effects, step
 
 
-def _child_after(child: ChildState, step: SweepStep, context: Context) -> ChildState:
-    sweep, now, child = step.sweep, context.now, backoff.well(child)
+def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildState:
+    pass_, now, child = step.list_pass, context.now, backoff.well(child)
     if not step.done:
-        return replace(child, place=passes.dump(sweep))
-    left = passes.left_of(sweep, now)
-    if sweep.hole:
+        return replace(child, place=passes.dump(pass_))
+    left = passes.left_of(pass_, now)
+    if pass_.hole:
         return replace(child, place=left)
     # Nothing older than the start date is of interest.
-    whole = not (sweep.shallow or left) and (sweep.low is None or sweep.low <= context.policy.start)
-    surplus, short_since = shortfall.after_reading(child, sweep, context.state, now)
+    whole = not (pass_.shallow or left) and (pass_.low is None or pass_.low <= context.policy.start)
+    surplus, short_since = shortfall.after_reading(child, pass_, context.state, now)
     if left or child.place:
         # Rows of a part that could not be read before are old ones, not ones ahead of their counter.
         surplus = min(surplus, max(0, child.surplus))
-    announced = shortfall.rows(child) + (counters.risen(sweep.began, child.swept) if child.swept else 0)
+    announced = shortfall.rows(child) + (
+        counters.risen(pass_.began, child.read_counter) if child.read_counter else 0
+    )
     return replace(
         child,
         place=left,
-        swept=sweep.began,
+        read_counter=pass_.began,
         surplus=surplus,
         short_since=short_since,
         # The lookback counts from where it was read over last: a late row must not slip past shallow ones.
-        watermark=child.watermark if sweep.shallow else passes.watermark_after(sweep, child.watermark, now),
-        swept_at=now,
-        early=0 if child.swept is None else max(0, sweep.found - announced),
+        watermark=child.watermark if pass_.shallow else passes.watermark_after(pass_, child.watermark, now),
+        read_at=now,
+        early=0 if child.read_counter is None else max(0, pass_.found - announced),
         fell=False,
-        deep_at=child.deep_at if sweep.shallow else now,
+        deep_at=child.deep_at if pass_.shallow else now,
         whole_at=now if whole else child.whole_at,
-        waits_since=None if child.counter == sweep.began else now,
+        waits_since=None if child.counter == pass_.began else now,
     )
 
 
-def _dated_after(state: StreamState, step: SweepStep, context: Context) -> StreamState:
+def _dated_after(state: StreamState, step: PassStep, context: Context) -> StreamState:
     state = backoff.well(state)
     if not step.done:
-        return replace(state, place=passes.dump(step.sweep))
-    left = passes.left_of(step.sweep, context.now)
-    if step.sweep.hole:
+        return replace(state, place=passes.dump(step.list_pass))
+    left = passes.left_of(step.list_pass, context.now)
+    if step.list_pass.hole:
         return replace(state, place=left)
-    mark = passes.watermark_after(step.sweep, state.watermark, context.now)
+    mark = passes.watermark_after(step.list_pass, state.watermark, context.now)
     if state.looked_at is None:
-        recent = step.sweep.brought * arrival.remembered(context.now - context.policy.start)
+        recent = step.list_pass.brought * arrival.remembered(context.now - context.policy.start)
     else:
-        recent = arrival.faded(state.recent, state.looked_at, context.now) + step.sweep.brought
+        recent = arrival.faded(state.recent, state.looked_at, context.now) + step.list_pass.brought
     return replace(state, place=left, watermark=mark, complete=True, looked_at=context.now, recent=recent)
 
 

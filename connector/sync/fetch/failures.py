@@ -37,9 +37,9 @@ def most_pages(work: Work) -> int:
 
 def without(work: Work, probe: Probe, *, patient: bool) -> str:
     """Return what is kept of a list whose next page is left for later; see `parts.failed` for `patient`."""
-    sweep, start = probe.list_sweep, work.policy.start
-    probe.sweep = passes.given_up(sweep, probe.habits, work.beamer_now, start, patient=patient)
-    return passes.dump(probe.sweep)
+    pass_, start = probe.required_pass, work.policy.start
+    probe.list_pass = passes.given_up(pass_, probe.habits, work.beamer_now, start, patient=patient)
+    return passes.dump(probe.list_pass)
 
 
 def leave_rows(work: Work, probe: Probe, *, patient: bool) -> None:
@@ -59,13 +59,13 @@ def keep_resting(work: Work, probe: Probe) -> None:
     all that is ever asked: of its list, the newest rows come next.
     """
     name, now = probe.stream.name, work.beamer_now
-    state, look, sweep = work.progress.streams[name], probe.look, probe.sweep
+    state, look, pass_ = work.progress.streams[name], probe.look, probe.list_pass
     if look and look.part and look.part.failures:
         place = passes.instead(state.place, look.part, (replace(look.part, failed_at=now),), now)
         work.progress.streams[name] = replace(state, place=place)
-    elif sweep:
-        sweep = replace(sweep, failures=max(1, sweep.failures), failed_at=now, ahead=False)
-        place = passes.dump(passes.hole(sweep.unread, now) if sweep.hole else sweep)
+    elif pass_:
+        pass_ = replace(pass_, failures=max(1, pass_.failures), failed_at=now, ahead=False)
+        place = passes.dump(passes.hole(pass_.unread, now) if pass_.hole else pass_)
         if child := work.progress.children.get(name, {}).get(probe.parent):
             settle(work, name, replace(child, place=place))
         else:
@@ -297,7 +297,7 @@ class Troubles:
         """Whether what is asked is a part of a list that has failed in an earlier run."""
         if probe.look:
             return probe.look.part is not None and not probe.look.found
-        return probe.begun and probe.list_sweep.failures > 0
+        return probe.begun and probe.required_pass.failures > 0
 
     def _block(self, probe: Probe) -> list[ParentState]:
         """The parents that are known in the block which a probe reads."""
@@ -343,7 +343,7 @@ class Troubles:
         counts = not block or not state.failures or stream.failures > backoff.FREE
         if probe.stream.parent is None and counts:
             stream = backoff.failed(stream, now, answered=answered)
-            if answered and probe.sweep and stream.failures >= CUT_FROM:
+            if answered and probe.list_pass and stream.failures >= CUT_FROM:
                 stream = replace(stream, place=without(work, probe, patient=limited))
             work.progress.streams[name] = stream
 
@@ -379,14 +379,14 @@ class Troubles:
     def _give_up_part(self, probe: Probe) -> None:
         """Leave out a page of a list whose first one was answered, and go on with the rest of it."""
         work = self._work
-        since = backoff.answered_since(work.progress, probe.list_sweep.failed_at)
+        since = backoff.answered_since(work.progress, probe.required_pass.failed_at)
         if not (self._answered or since):
             keep_resting(work, probe)
             return
-        failed_before = probe.list_sweep.failures > 0
+        failed_before = probe.required_pass.failures > 0
         leave_rows(work, probe, patient=self._work.per_day is not None)
         probe.tries += 1
-        ready = probe.list_sweep.part.ready(work.beamer_now)
+        ready = probe.required_pass.part.ready(work.beamer_now)
         if work.per_day is None and ready and failed_before and probe.tries < PARTS_TRIED:
             probe.failures, probe.not_before = 0, None
             work.agenda.first(probe)

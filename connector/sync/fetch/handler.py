@@ -17,7 +17,7 @@ from connector.sync.fetch.decisions import Context, decide_block, decide_list
 from connector.sync.lists import backoff, count_windows, counters
 from connector.sync.lists.blocks import LookStep
 from connector.sync.lists.count_windows import Window
-from connector.sync.lists.passes import SweepStep
+from connector.sync.lists.passes import PassStep
 from connector.sync.planning import candidates
 from connector.sync.planning.planner import Planner
 from connector.sync.planning.probes import Probe
@@ -72,7 +72,7 @@ class Answers:
         kept = count_windows.restore(state.windows, work.policy.start)
         begun = count_windows.Round(thorough=probe.thorough) if probe.whole else kept
         left = [
-            count_windows.Left(part.window, part.sweep.counted if part.sweep else None)
+            count_windows.Left(part.window, part.list_pass.counted if part.list_pass else None)
             for part in parts
             if part.window
         ]
@@ -83,25 +83,25 @@ class Answers:
     def _audited(self, probe: Probe) -> None:
         """A list, or a window, was read again whole; what was new in it was missing."""
         work = self._work
-        if not probe.audit or probe.sweep is None:
+        if not probe.audit or probe.list_pass is None:
             return
         work.report.audited[probe.stream.name] += not probe.window
-        found = probe.sweep.found
+        found = probe.list_pass.found
         if found:
             work.report.missing[probe.stream.name] += found
             log.warning("audit_found_missing", stream=probe.stream.name, parent=probe.parent, rows=found)
         if probe.window:
             self._on_with_audit(probe, probe.window)
-        if probe.window and probe.window.single and probe.sweep.counted is not None:
+        if probe.window and probe.window.single and probe.list_pass.counted is not None:
             scope = work.progress.streams[probe.stream.name].scope
-            work.intake.recount(scope, probe.window.first, probe.sweep.counted, work.clock.now())
+            work.intake.recount(scope, probe.window.first, probe.list_pass.counted, work.clock.now())
 
     def _list(self, probe: Probe, page: JudgedPage) -> None:
         stream, context = probe.stream, self._context(probe)
         child = self._work.progress.children.get(stream.name, {}).get(probe.parent)
         title = self._titles.get((stream.parent or "", probe.parent))
         page = self._without_moved(probe, page, child, context)
-        steps: list[SweepStep] = []
+        steps: list[PassStep] = []
 
         def decide(fresh: set[str], unusable: int) -> Effects:
             effects, step = decide_list(context, probe, page, child, title, fresh, unusable)
@@ -110,15 +110,15 @@ class Answers:
 
         self._write(probe, page, context, decide)
         if not steps[0].done:
-            probe.sweep = steps[0].sweep
+            probe.list_pass = steps[0].list_pass
             if not failures.leave_at_bound(self._work, probe):
                 self._work.agenda.first(probe)
             return
         self._work.agenda.close(probe)
-        probe.sweep = steps[0].sweep
+        probe.list_pass = steps[0].list_pass
         self._audited(probe)
-        if child and not steps[0].sweep.hole:
-            self._follow(stream, probe.parent, unless=steps[0].sweep.began)
+        if child and not steps[0].list_pass.hole:
+            self._follow(stream, probe.parent, unless=steps[0].list_pass.began)
         self._on_with_hole(probe)
 
     def _on_with_hole(self, probe: Probe) -> None:
@@ -130,7 +130,7 @@ class Answers:
             return
         hole = candidates.hole_probe(probe.stream, place, probe.parent)
         hole.worth, hole.turn, hole.overdue = probe.worth, probe.turn, probe.overdue
-        if hole.list_sweep.hole and hole.list_sweep.part.ready(work.beamer_now):
+        if hole.required_pass.hole and hole.required_pass.part.ready(work.beamer_now):
             work.agenda.add(hole)
 
     def _without_moved(
@@ -144,7 +144,7 @@ class Answers:
         parent = self._work.progress.parents.get(probe.stream.parent or "", {}).get(probe.parent)
         if child is None or parent is None:
             return page
-        since = child.swept_at if child.swept is not None and child.swept_at else parent.date
+        since = child.read_at if child.read_counter is not None and child.read_at else parent.date
         here = Page(probe.stream.name, context.state.scope, probe.parent)
         return page.without(self._work.intake.moved(here, page.dated_before(since)))
 
@@ -270,16 +270,16 @@ class Answers:
 
     def plan_again(self, probe: Probe) -> None:
         """A list not begun yet is read by what was learnt since it was put on the agenda."""
-        work, sweep = self._work, probe.sweep
+        work, pass_ = self._work, probe.list_pass
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
-        if child is None or sweep is None or sweep.pages or sweep.again or sweep.resumed:
+        if child is None or pass_ is None or pass_.pages or pass_.again or pass_.resumed:
             return
         if probe.thorough:
             parent = work.progress.parents[probe.stream.parent or ""][probe.parent]
-            probe.sweep = candidates.audit_probe(probe.stream, child, work.policy, parent.date).sweep
+            probe.list_pass = candidates.audit_probe(probe.stream, child, work.policy, parent.date).list_pass
             return
         planned = candidates.list_probe(work.picture, probe.stream, child, work.beamer_now)
-        probe.sweep = planned.sweep
+        probe.list_pass = planned.list_pass
 
     def skip(self, probe: Probe) -> bool:
         """404: the parent was deleted while its children were waiting to be read. False if it has none.
@@ -288,7 +288,7 @@ class Answers:
         """
         work = self._work
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
-        if child is None or (probe.sweep and probe.sweep.failures):
+        if child is None or (probe.list_pass and probe.list_pass.failures):
             return False
         work.report.skipped_parents += 1
         if probe.begun:

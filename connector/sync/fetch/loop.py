@@ -277,7 +277,11 @@ def _over(probe: Probe, error: ConnectorError) -> bool:
     """
     if isinstance(error, Gone | Declined):
         return probe.may_be_over
-    return probe.sweep is not None and passes.fails_behind(probe.sweep) and not isinstance(error, TooMany)
+    return (
+        probe.list_pass is not None
+        and passes.fails_behind(probe.list_pass)
+        and not isinstance(error, TooMany)
+    )
 
 
 # A permission that a key did not have is asked about again.

@@ -1,1 +1,1 @@
-"""What reading a list shows, page by page: counters, sweeps, blocks of parents; without I/O."""
+"""What reading a list shows, page by page: counters, passes, blocks of parents; without I/O."""

@@ -78,7 +78,7 @@ def stream_rests(lists: Iterable[ChildState], now: datetime) -> bool:
     failing = [(child.failed_at, child.failures) for child in lists if child.failed_at]
     if len(failing) < LISTS_OF_A_STREAM:
         return False
-    read = max((child.swept_at for child in lists if child.swept_at), default=None)
+    read = max((child.read_at for child in lists if child.read_at), default=None)
     since = [(at, failures) for at, failures in failing if (read is None or at > read) and at <= now]
     if len(since) < LISTS_OF_A_STREAM:
         return False

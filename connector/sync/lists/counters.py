@@ -37,37 +37,37 @@ def total(counter: str) -> int:
     return sum(_numbers(counter))
 
 
-def moved(counter: str, swept: str | None) -> bool:
+def moved(counter: str, read_counter: str | None) -> bool:
     """Whether a list may hold something new. Any move is one, downwards too; an unknown one always."""
     if UNKNOWN in counter:
         return True
-    if swept is None:
+    if read_counter is None:
         return total(counter) > 0
-    return counter != swept
+    return counter != read_counter
 
 
-def risen(counter: str, swept: str) -> int:
+def risen(counter: str, read_counter: str) -> int:
     """How many new rows the counters show at the least; a part that was unknown shows none."""
-    if UNKNOWN not in counter and UNKNOWN not in swept:
-        pairs = zip(_numbers(counter), _numbers(swept), strict=False)
+    if UNKNOWN not in counter and UNKNOWN not in read_counter:
+        pairs = zip(_numbers(counter), _numbers(read_counter), strict=False)
         return sum(max(0, now - before) for now, before in pairs)
-    parts = zip(counter.split(","), swept.split(","), strict=False)
+    parts = zip(counter.split(","), read_counter.split(","), strict=False)
     return sum(max(0, int(now) - int(before)) for now, before in parts if UNKNOWN not in (now, before))
 
 
-def lowered(swept: str, counter: str) -> str:
-    """The counter as it was swept, no higher in any part than it is now.
+def lowered(read_counter: str, counter: str) -> str:
+    """The counter as it was at the last pass, no higher in any part than it is now.
 
     A deletion must not make room in which a row that comes next cannot be seen.
     """
-    if UNKNOWN in swept or UNKNOWN in counter:
-        return swept
-    return ",".join(str(min(pair)) for pair in zip(_numbers(swept), _numbers(counter), strict=False))
+    if UNKNOWN in read_counter or UNKNOWN in counter:
+        return read_counter
+    return ",".join(str(min(pair)) for pair in zip(_numbers(read_counter), _numbers(counter), strict=False))
 
 
-def waiting(counter: str, swept: str, surplus: int) -> int:
+def waiting(counter: str, read_counter: str, surplus: int) -> int:
     """How many new rows wait at the least, less those that came before their counter moved."""
-    return max(0, risen(counter, swept) - max(0, surplus))
+    return max(0, risen(counter, read_counter) - max(0, surplus))
 
 
 @lru_cache(maxsize=65_536)

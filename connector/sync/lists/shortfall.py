@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from connector.domain.state import ChildState, StreamState
-from connector.sync.lists.passes import Sweep, surplus_after
+from connector.sync.lists.passes import ListPass, surplus_after
 
 # So long after a list first showed too few rows it is read again.
 READ_AGAIN_AFTER = (
@@ -29,7 +29,7 @@ def rows(child: ChildState) -> int:
 
 def due(child: ChildState, now: datetime) -> bool:
     """Whether it is time to read the list again for their sake."""
-    since, read = child.short_since, child.swept_at
+    since, read = child.short_since, child.read_at
     if not rows(child) or since is None or read is None:
         return False
     return any(read < since + wait <= now for wait in READ_AGAIN_AFTER)
@@ -48,27 +48,27 @@ def complete_until(child: ChildState) -> datetime | None:
 
 
 def after_reading(
-    child: ChildState, sweep: Sweep, state: StreamState, now: datetime
+    child: ChildState, pass_: ListPass, state: StreamState, now: datetime
 ) -> tuple[int, datetime | None]:
     """The surplus after a list was read to its end, and since when it is short.
 
     Newly announced rows start the time anew, since nothing tells which of them are not there.
     """
-    surplus = surplus_after(sweep, child.swept, child.surplus)
+    surplus = surplus_after(pass_, child.read_counter, child.surplus)
     if surplus >= 0:
         return surplus, None
-    anew = -surplus > rows(child) or (sweep.expected and state.late_share >= IN_VAIN)
+    anew = -surplus > rows(child) or (pass_.expected and state.late_share >= IN_VAIN)
     if anew or child.short_since is None:
         return surplus, now
     return (0, None) if now >= child.short_since + LONGEST else (surplus, child.short_since)
 
 
-def learnt(state: StreamState, child: ChildState, sweep: Sweep) -> StreamState:
+def learnt(state: StreamState, child: ChildState, pass_: ListPass) -> StreamState:
     """The stream after a list was read again: what share of the rows that were not there has come."""
     before = rows(child)
-    if not before or sweep.expected:
+    if not before or pass_.expected:
         return state
-    left = min(before, max(0, -surplus_after(sweep, child.swept, child.surplus)))
+    left = min(before, max(0, -surplus_after(pass_, child.read_counter, child.surplus)))
     came = (before - left) / before
     return replace(state, late_share=state.late_share + LEARNT * (came - state.late_share))
 
@@ -81,13 +81,13 @@ SILENT_SHARE = 0.25
 FORGIVEN_SHARE = 0.1
 
 
-def after_sweep(state: StreamState, sweep: Sweep, before: ChildState, after: ChildState) -> StreamState:
+def after_pass(state: StreamState, pass_: ListPass, before: ChildState, after: ChildState) -> StreamState:
     """The stream after one of its lists was read to the end."""
     change = max(0, after.surplus) - max(0, before.surplus)
-    heard = max(0, sweep.found - max(0, change))
+    heard = max(0, pass_.found - max(0, change))
     if not change and not heard:
         return state
-    fading = REMEMBERED**sweep.found
+    fading = REMEMBERED**pass_.found
     silent = max(0.0, state.silent * fading + change)
     announced = state.announced * fading + heard
     return replace(

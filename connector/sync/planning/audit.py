@@ -31,11 +31,11 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
     for stream, parent, child in due:
         probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
         probe.turn, probe.audit = Turn.AUDIT, True
-        if guess and child.swept_at:
+        if guess and child.read_at:
             # From one look to the next a deletion has time to cancel a row out.
             between = (now - (parent.looked_at or now)) / HOUR
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
-            probe.worth = guess.unseen(stream, parent, child, child.swept_at).row_hours * hidden
+            probe.worth = guess.unseen(stream, parent, child, child.read_at).row_hours * hidden
         probes.append(probe)
     return probes
 
@@ -51,8 +51,8 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
             whole = child.whole_at
             if (
                 (whole and whole >= lately)
-                or not child.swept_at
-                or child.swept != child.counter
+                or not child.read_at
+                or child.read_counter != child.counter
                 or child.place
             ):
                 continue
@@ -146,7 +146,7 @@ class AuditEverything:
             if parent is None or parent.gone or done or not counters.total(child.counter):
                 continue
             # One that was never read, or is half read, is read whole as it is.
-            if child.place or child.swept is None:
+            if child.place or child.read_counter is None:
                 probe = candidates.list_probe(picture, stream, child, now)
             else:
                 probe = candidates.audit_probe(stream, child, picture.policy, parent.date)

@@ -13,7 +13,7 @@ from connector.sync.lists import passes, shortfall
 from connector.sync.lists.blocks import SIZE, Block, Part, cut, in_order
 from connector.sync.lists.count_windows import Left, Window
 from connector.sync.lists.counters import UNKNOWN, moved, waiting
-from connector.sync.lists.passes import Sweep
+from connector.sync.lists.passes import ListPass
 from connector.sync.planning.probes import NO_PARENT, Picture, Probe
 from connector.sync.policy import Policy
 
@@ -115,9 +115,9 @@ def doubted(block: Block, known: Mapping[str, ParentState], since: datetime) -> 
 
 def asks(child: ChildState) -> bool:
     """Whether a list's counter has moved, or its reading was cut short."""
-    if child.counter == child.swept and child.place is None:
+    if child.counter == child.read_counter and child.place is None:
         return child.fell or UNKNOWN in child.counter
-    return child.place is not None or moved(child.counter, child.swept)
+    return child.place is not None or moved(child.counter, child.read_counter)
 
 
 def due(child: ChildState, now: datetime) -> bool:
@@ -133,7 +133,7 @@ def due(child: ChildState, now: datetime) -> bool:
 
 def is_history(child: ChildState) -> bool:
     """A list that was never read, and that has not moved since: what is new there, a look shows."""
-    return child.swept is None and not child.recent
+    return child.read_counter is None and not child.recent
 
 
 def _why(block: Block, proving: bool) -> str:
@@ -154,24 +154,24 @@ def dated_probe(
     low = passes.lowest(policy.start, mark, lookback)
     # A list that was empty has no mark, and was read: what is there now is new, however short the page.
     first = mark is None and not state.complete
-    sweep = passes.begin_dated(low, habits, first=first, bound=policy.start - SECOND)
+    pass_ = passes.begin_dated(low, habits, first=first, bound=policy.start - SECOND)
     if stored is None:
-        return Probe(stream, why, sweep=sweep)
+        return Probe(stream, why, list_pass=pass_)
     if stored.hole:
-        return Probe(stream, why, sweep=passes.beside(sweep, stored.unread))
+        return Probe(stream, why, list_pass=passes.beside(pass_, stored.unread))
     front = passes.wants_front(stored, habits, now, moved=True)
-    sweep = passes.taken_up(stored, habits, now, sweep if front else None)
-    return Probe(stream, GO_ON, sweep=sweep)
+    pass_ = passes.taken_up(stored, habits, now, pass_ if front else None)
+    return Probe(stream, GO_ON, list_pass=pass_)
 
 
-def _read_through(stored: Sweep) -> datetime | None:
+def _read_through(stored: ListPass) -> datetime | None:
     """Return the newest date up to which a list was read that was cut short, but for what it left."""
     return min(filter(None, (stored.newest or stored.begun, stored.waits, stored.begun)), default=None)
 
 
 def hole_probe(stream: Stream, place: str, parent: str = NO_PARENT) -> Probe:
     """What could not be read of a list, once more; `place` is what is kept of it."""
-    return Probe(stream, HOLE, parent, sweep=passes.restore(place))
+    return Probe(stream, HOLE, parent, list_pass=passes.restore(place))
 
 
 def waiting_children(
@@ -214,15 +214,15 @@ def child_probe(
     if stored and stored.hole and not moved_on:
         return hole_probe(stream, child.place or "", child.parent)
     short = shortfall.rows(child)
-    if child.swept == child.counter and not child.fell and stored is None and not short:
+    if child.read_counter == child.counter and not child.fell and stored is None and not short:
         return audit_probe(stream, child, policy, parent_date)
     mark, lookback = child.watermark, policy.lookback
     if stored and not stored.hole:
         mark, lookback = _read_through(stored), NEW_ONLY
     low, oldest = passes.lowest(policy.start, mark, lookback), shortfall.oldest(child, policy.lookback)
-    sweep = passes.begin_child(
+    pass_ = passes.begin_child(
         child.counter,
-        child.swept,
+        child.read_counter,
         child.surplus,
         min(low, max(policy.start, oldest)) if oldest else low,
         habits,
@@ -234,22 +234,22 @@ def child_probe(
     if stored and stored.hole:
         left = in_order(stored.unread, now)
         return Probe(
-            stream, "some of its rows are not read yet", child.parent, sweep=passes.beside(sweep, left)
+            stream, "some of its rows are not read yet", child.parent, list_pass=passes.beside(pass_, left)
         )
     if stored:
         moved_on = child.counter != stored.began or UNKNOWN in child.counter or state.distrusted
         front = passes.wants_front(stored, habits, now, moved=moved_on)
-        taken = passes.taken_up(stored, habits, now, sweep if front else None)
-        return Probe(stream, GO_ON, child.parent, sweep=taken)
-    return Probe(stream, _why_read(child), child.parent, sweep=sweep)
+        taken = passes.taken_up(stored, habits, now, pass_ if front else None)
+        return Probe(stream, GO_ON, child.parent, list_pass=taken)
+    return Probe(stream, _why_read(child), child.parent, list_pass=pass_)
 
 
 def _why_read(child: ChildState) -> str:
-    if child.swept is None:
+    if child.read_counter is None:
         return "its rows were never read"
-    if child.swept == child.counter and shortfall.rows(child):
+    if child.read_counter == child.counter and shortfall.rows(child):
         return f"{shortfall.rows(child)} rows that its counter shows were missing or invalid"
-    return f"counter {child.swept} → {child.counter}"
+    return f"counter {child.read_counter} → {child.counter}"
 
 
 def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Probe:
@@ -273,10 +273,10 @@ def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetim
 
 def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: datetime) -> Probe:
     """A child list that is read whole, whether or not its counter has moved, to compare its ids."""
-    announced = 0 if child.swept is None else waiting(child.counter, child.swept, child.surplus)
+    announced = 0 if child.read_counter is None else waiting(child.counter, child.read_counter, child.surplus)
     young = parent_date >= policy.start
-    sweep = passes.begin_audit(child.counter, policy.start, young=young, expected=announced)
-    return Probe(stream, "audit: compare its ids", child.parent, sweep=sweep)
+    pass_ = passes.begin_audit(child.counter, policy.start, young=young, expected=announced)
+    return Probe(stream, "audit: compare its ids", child.parent, list_pass=pass_)
 
 
 def count_probe(stream: Stream, window: Window, *, thorough: bool = False) -> Probe:
@@ -316,8 +316,8 @@ def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, 
 
 def window_probe(stream: Stream, window: Window, count: int) -> Probe:
     """A window whose rows are read again; Beamer counts so many there."""
-    sweep = Sweep(Place.around(window.since, window.until), None, counted=count)
-    return Probe(stream, "audit: compare the ids", audit=True, window=window, sweep=sweep)
+    pass_ = ListPass(Place.around(window.since, window.until), None, counted=count)
+    return Probe(stream, "audit: compare the ids", audit=True, window=window, list_pass=pass_)
 
 
 def habits_of(state: StreamState, first_page: int | None) -> Habits:

@@ -281,7 +281,7 @@ class MostWorth:
         known = parent.known_at or now
         looked = parent.looked_at or now
         if not candidates.asks(child):
-            since = child.swept_at or known
+            since = child.read_at or known
             value = self._rates.unseen(stream, parent, child, since).row_hours
             if short := shortfall.rows(child):
                 # As a list that is polled: each hour since the last reading counts for what may have come.
@@ -300,12 +300,12 @@ class MostWorth:
                 return rank
             # All its rows are newer than the connection: they are announced, and no history.
             return rank.announced_at(known, picture, now)
-        if child.swept is None:
+        if child.read_counter is None:
             waiting = arrival.faded(child.recent, child.recent_at, now)
         else:
-            waiting = counters.waiting(child.counter, child.swept, child.surplus)
+            waiting = counters.waiting(child.counter, child.read_counter, child.surplus)
             waiting = max(1, waiting) if child.waits_since else 0
-        if child.place and child.swept == child.counter and not waiting:
+        if child.place and child.read_counter == child.counter and not waiting:
             # Parts of it could not be read: how much is there, nobody knows.
             return Rank(UNKNOWN_HOURS)
         coming = self._rates.coming(stream, parent, child)
@@ -329,7 +329,7 @@ class MostWorth:
 
     def _dated(self, picture: Picture, stream: Stream, state: StreamState, now: datetime) -> Probe:
         probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
-        left = state.place and not any(part.failures for part in probe.list_sweep.unread)
+        left = state.place and not any(part.failures for part in probe.required_pass.unread)
         if state.looked_at is None or left:
             # Up to a hundred rows for one request.
             probe.worth = inf

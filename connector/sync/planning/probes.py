@@ -12,7 +12,7 @@ from connector.domain.state import Progress
 from connector.sync.lists import blocks, passes
 from connector.sync.lists.blocks import Look
 from connector.sync.lists.count_windows import Window
-from connector.sync.lists.passes import Sweep
+from connector.sync.lists.passes import ListPass
 from connector.sync.policy import Policy
 
 NO_PARENT = "0"
@@ -29,9 +29,9 @@ class Turn(Enum):
 
 @dataclass(slots=True)
 class Probe:
-    """A block of parents (`look`), a list of rows (`sweep`), or how many rows there are in a `window`.
+    """A block of parents (`look`), a list of rows (`list_pass`), or how many rows there are in a `window`.
 
-    `reason` says why it is asked. A `sweep` with a window reads just that for the audit; `whole` is the
+    `reason` says why it is asked. A `list_pass` with a window reads just that for the audit; `whole` is the
     window that an audit begins with, and a `thorough` one reads every window and list whole, whatever counts
     and counters say.
 
@@ -49,7 +49,7 @@ class Probe:
     reason: str
     parent: str = NO_PARENT
     look: Look | None = None
-    sweep: Sweep | None = None
+    list_pass: ListPass | None = None
     failures: int = 0
     not_before: datetime | None = None
     ignore_filters: bool = False
@@ -73,7 +73,7 @@ class Probe:
     @property
     def counts(self) -> bool:
         """Whether rows are only counted."""
-        return self.window is not None and self.sweep is None
+        return self.window is not None and self.list_pass is None
 
     @property
     def purpose(self) -> str:
@@ -88,15 +88,15 @@ class Probe:
         return self.look
 
     @property
-    def list_sweep(self) -> Sweep:
-        """The sweep of a probe that is known to read a list of rows."""
-        if self.sweep is None:
+    def required_pass(self) -> ListPass:
+        """The pass of a probe that is known to read a list of rows."""
+        if self.list_pass is None:
             raise ValueError("this probe reads no list")
-        return self.sweep
+        return self.list_pass
 
     @property
     def place(self) -> Place:
-        reading = self.look or self.sweep
+        reading = self.look or self.list_pass
         if reading is None:
             raise ValueError("a probe reads a block or a list")
         return reading.place
@@ -104,15 +104,15 @@ class Probe:
     @property
     def begun(self) -> bool:
         """Whether it reads a list of which a page was shown, and no newer rows are asked for first."""
-        sweep = self.sweep
-        return sweep is not None and not sweep.front and bool(sweep.pages or sweep.hole or sweep.resumed)
+        pass_ = self.list_pass
+        return pass_ is not None and not pass_.front and bool(pass_.pages or pass_.hole or pass_.resumed)
 
     @property
     def may_be_over(self) -> bool:
         """Whether the page that is asked next may lie behind the list's last one."""
         if self.look:
             return blocks.may_be_over(self.look)
-        return self.sweep is not None and passes.may_be_over(self.sweep)
+        return self.list_pass is not None and passes.may_be_over(self.list_pass)
 
 
 def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:

@@ -7,7 +7,7 @@ import pytest
 
 from connector.beamer.pagination import Habits, Order, Place, Seen
 from connector.sync.lists import passes
-from connector.sync.lists.passes import Sweep, SweepStep, SweptPage
+from connector.sync.lists.passes import ListPass, PassPage, PassStep
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 LOW = BASE + timedelta(hours=50)
@@ -16,18 +16,18 @@ OLDEST = Habits(Order.OLDEST, 0, True)
 NONE = Habits(Order.NONE, 0, True)
 
 
-def page(*hours: int, fresh: int = 0, cap: int = 10) -> SweptPage:
+def page(*hours: int, fresh: int = 0, cap: int = 10) -> PassPage:
     assert len(hours) <= cap
     dates = tuple(BASE + timedelta(hours=hour) for hour in hours)
-    return SweptPage(Seen(tuple(map(str, hours)), dates, len(hours)), fresh)
+    return PassPage(Seen(tuple(map(str, hours)), dates, len(hours)), fresh)
 
 
-def child(counter: str, swept: str | None, habits: Habits = NEWEST, surplus: int = 0) -> Sweep:
-    return passes.begin_child(counter, swept, surplus, LOW, habits, 10)
+def child(counter: str, read_counter: str | None, habits: Habits = NEWEST, surplus: int = 0) -> ListPass:
+    return passes.begin_child(counter, read_counter, surplus, LOW, habits, 10)
 
 
-def after(sweep: Sweep, seen: SweptPage, habits: Habits = NEWEST) -> SweepStep:
-    return passes.after_page(sweep, seen, habits, 10)
+def after(pass_: ListPass, seen: PassPage, habits: Habits = NEWEST) -> PassStep:
+    return passes.after_page(pass_, seen, habits, 10)
 
 
 def test_a_list_that_fits_on_a_page_is_read_whole() -> None:
@@ -37,32 +37,32 @@ def test_a_list_that_fits_on_a_page_is_read_whole() -> None:
     assert child("?", None).low == LOW
 
 
-def test_newest_first_a_sweep_ends_below_the_lookback_once_all_was_found() -> None:
-    sweep = child("40", "39")
-    assert sweep.trusting
-    assert after(sweep, page(*range(59, 49, -1), fresh=1)).done is False
-    assert after(sweep, page(*range(58, 48, -1), fresh=1)).done
-    assert not after(sweep, page(*range(58, 48, -1), fresh=0)).done
+def test_newest_first_a_pass_ends_below_the_lookback_once_all_was_found() -> None:
+    pass_ = child("40", "39")
+    assert pass_.trusting
+    assert after(pass_, page(*range(59, 49, -1), fresh=1)).done is False
+    assert after(pass_, page(*range(58, 48, -1), fresh=1)).done
+    assert not after(pass_, page(*range(58, 48, -1), fresh=0)).done
 
 
 def test_found_too_little_in_a_window_the_whole_list_is_read() -> None:
-    sweep = child("40", "38", OLDEST)
-    assert sweep.place.since == LOW - timedelta(seconds=1)
-    step = after(sweep, page(51, 52, fresh=1), OLDEST)
+    pass_ = child("40", "38", OLDEST)
+    assert pass_.place.since == LOW - timedelta(seconds=1)
+    step = after(pass_, page(51, 52, fresh=1), OLDEST)
     assert not step.done
-    behind = after(step.sweep, SweptPage(Seen((), (), 0), 0), OLDEST)
+    behind = after(step.list_pass, PassPage(Seen((), (), 0), 0), OLDEST)
     assert not behind.done
-    assert behind.sweep.place.since is None
-    assert behind.sweep.low is None
+    assert behind.list_pass.place.since is None
+    assert behind.list_pass.low is None
 
 
 def test_a_counter_that_never_matches_ends_all_the_same() -> None:
-    sweep = child("40", "30", NONE)
+    pass_ = child("40", "30", NONE)
     for asked in range(1, 12):
-        step = after(sweep, page(3, 1, 2) if asked % 2 else SweptPage(Seen((), (), 0), 0), NONE)
+        step = after(pass_, page(3, 1, 2) if asked % 2 else PassPage(Seen((), (), 0), 0), NONE)
         if step.done:
             break
-        sweep = step.sweep
+        pass_ = step.list_pass
     assert step.done
     assert asked <= 8
 
@@ -70,45 +70,45 @@ def test_a_counter_that_never_matches_ends_all_the_same() -> None:
 def test_rows_that_a_counter_has_still_to_show_are_not_expected_again() -> None:
     first = after(child("3", None), page(58, 57, 56, 55, fresh=4))
     assert first.done
-    assert passes.surplus_after(first.sweep, None, 0) == 1
+    assert passes.surplus_after(first.list_pass, None, 0) == 1
     again = child("4", "3", surplus=1)
     assert again.expected == 0
-    assert passes.surplus_after(after(again, page(58, 57)).sweep, "3", 1) == 0
+    assert passes.surplus_after(after(again, page(58, 57)).list_pass, "3", 1) == 0
 
 
 def test_out_of_order_the_trust_is_gone() -> None:
     step = after(child("40", "39"), page(58, 3, 57, 1, 2, 4, 5, 6, 7, 8, fresh=1))
     assert not step.done
-    assert not step.sweep.trusting
-    assert step.sweep.place.since == LOW - timedelta(seconds=1)
+    assert not step.list_pass.trusting
+    assert step.list_pass.place.since == LOW - timedelta(seconds=1)
 
 
 def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> None:
     newest, waits, now = (BASE + timedelta(hours=hour) for hour in (5, 3, 4))
-    sweep = Sweep(child("1", None).place, None, newest=newest, waits=waits)
-    assert passes.watermark_after(sweep, None, now) == waits
-    assert passes.watermark_after(sweep, newest, now) == newest
-    assert passes.watermark_after(Sweep(sweep.place, None, newest=newest), None, now) == now
-    assert passes.watermark_after(Sweep(sweep.place, None), None, now) is None
+    pass_ = ListPass(child("1", None).place, None, newest=newest, waits=waits)
+    assert passes.watermark_after(pass_, None, now) == waits
+    assert passes.watermark_after(pass_, newest, now) == newest
+    assert passes.watermark_after(ListPass(pass_.place, None, newest=newest), None, now) == now
+    assert passes.watermark_after(ListPass(pass_.place, None), None, now) is None
 
 
-def test_the_watermark_stops_where_a_sweep_began_that_was_taken_up_again() -> None:
+def test_the_watermark_stops_where_a_pass_began_that_was_taken_up_again() -> None:
     """In a list without order, what came in between stands on a page that was read before."""
     begun, newest, now = (BASE + timedelta(hours=hour) for hour in (1, 30, 31))
-    sweep = Sweep(child("1", None).place, None, newest=newest, begun=begun)
-    assert passes.watermark_after(sweep, None, now) == newest
-    again = passes.resumed(passes.restore(passes.dump(sweep)), NONE)
+    pass_ = ListPass(child("1", None).place, None, newest=newest, begun=begun)
+    assert passes.watermark_after(pass_, None, now) == newest
+    again = passes.resumed(passes.restore(passes.dump(pass_)), NONE)
     assert passes.watermark_after(again, None, now) == begun
 
 
-def test_a_sweep_survives_the_store() -> None:
+def test_a_pass_survives_the_store() -> None:
     step = after(child("40", "30"), page(*range(69, 59, -1), fresh=1))
-    sweep = replace(step.sweep, begun=BASE)
-    assert passes.restore(passes.dump(sweep)) == sweep
+    pass_ = replace(step.list_pass, begun=BASE)
+    assert passes.restore(passes.dump(pass_)) == pass_
 
 
 def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
-    numbered = Sweep(Place(page=3, last=("1",)), None, reached=BASE)
+    numbered = ListPass(Place(page=3, last=("1",)), None, reached=BASE)
     newest, oldest = passes.resumed(numbered, NEWEST).place, passes.resumed(numbered, OLDEST).place
     assert (newest.page, newest.until) == (0, BASE + timedelta(seconds=1))
     assert (oldest.page, oldest.since) == (0, BASE - timedelta(seconds=1))
@@ -116,25 +116,27 @@ def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
 
 
 def test_a_look_behind_a_short_page_is_resumed_as_it_was() -> None:
-    behind = Sweep(Place(page=1, last=("1",), behind_short=True), None, reached=BASE)
+    behind = ListPass(Place(page=1, last=("1",), behind_short=True), None, reached=BASE)
     assert passes.resumed(behind, NEWEST).place == behind.place
 
 
 def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:
     for young in (True, False):
-        sweep = passes.begin_child("14", None, 0, LOW, NEWEST, 10, young=young)
-        step = after(sweep, page(58, 57, 56, 55, 54, 53, 52, fresh=7))
+        pass_ = passes.begin_child("14", None, 0, LOW, NEWEST, 10, young=young)
+        step = after(pass_, page(58, 57, 56, 55, 54, 53, 52, fresh=7))
         assert not step.done
-        assert step.sweep.place.behind_short
-        rest = after(step.sweep, page(51, 50, fresh=2))
+        assert step.list_pass.place.behind_short
+        rest = after(step.list_pass, page(51, 50, fresh=2))
         assert rest.habits.short_ends is False
 
 
 def test_behind_a_short_page_is_looked_for_what_the_counter_says() -> None:
     """Ten are shown in all, and one of the first page is not: nine would have made a whole list."""
     nine = page(*range(58, 49, -1), fresh=9)
-    assert after(child("10", None), nine).sweep.place.behind_short
-    assert after(passes.begin_audit("24", BASE, young=True), replace(nine, fresh=0)).sweep.place.behind_short
+    assert after(child("10", None), nine).list_pass.place.behind_short
+    assert after(
+        passes.begin_audit("24", BASE, young=True), replace(nine, fresh=0)
+    ).list_pass.place.behind_short
     # Most of what an older parent's counter says came before the start date.
     assert after(passes.begin_audit("24", BASE, young=False), replace(nine, fresh=0)).done
     assert after(child("9", None), nine).done
@@ -146,8 +148,8 @@ def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
     doubting, unknown = replace(NEWEST, short_ends=False), replace(NEWEST, short_ends=None)
     three = page(58, 57, 56, fresh=1)
 
-    def sure(counter: str, swept: str | None) -> Sweep:
-        return passes.begin_child(counter, swept, 0, LOW, NEWEST, 10, sure=True)
+    def sure(counter: str, read_counter: str | None) -> ListPass:
+        return passes.begin_child(counter, read_counter, 0, LOW, NEWEST, 10, sure=True)
 
     assert after(sure("3", "2"), three, doubting).done
     assert not after(sure("4", "3"), three, doubting).done
@@ -162,11 +164,15 @@ def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
 
 
 def test_a_second_pass_keeps_to_the_bounds() -> None:
-    sweep = Sweep(Place(BASE, LOW), None)
-    first = after(sweep, page(3, 1, 9, 2, 8, 4, 7, 5, 6, 10, fresh=5), NONE)
-    again = after(first.sweep, page(12, 11, 13, fresh=1), NONE)
+    pass_ = ListPass(Place(BASE, LOW), None)
+    first = after(pass_, page(3, 1, 9, 2, 8, 4, 7, 5, 6, 10, fresh=5), NONE)
+    again = after(first.list_pass, page(12, 11, 13, fresh=1), NONE)
     assert not again.done
-    assert (again.sweep.place.since, again.sweep.place.until, again.sweep.place.page) == (BASE, LOW, 0)
+    assert (again.list_pass.place.since, again.list_pass.place.until, again.list_pass.place.page) == (
+        BASE,
+        LOW,
+        0,
+    )
 
 
 def test_an_old_parents_rows_before_the_start_date_are_not_looked_for() -> None:
@@ -180,21 +186,21 @@ def test_lookback() -> None:
     assert passes.lowest(start, BASE + timedelta(hours=1), timedelta(hours=72)) == start
 
 
-def unusable(read: SweptPage, count: int) -> SweptPage:
+def unusable(read: PassPage, count: int) -> PassPage:
     return replace(read, unusable=count, bad=count)
 
 
 def test_rows_that_cannot_be_used_may_be_what_the_counter_promised() -> None:
     step = after(child("40", "39"), unusable(page(*range(58, 48, -1)), 1))
-    assert (step.done, step.sweep.found) == (True, 0)
+    assert (step.done, step.list_pass.found) == (True, 0)
     # It may have been shown half-made, and is asked for again.
-    assert passes.surplus_after(step.sweep, "39", 0) == -1
+    assert passes.surplus_after(step.list_pass, "39", 0) == -1
     # What was found before its counter moved is due still.
-    assert passes.surplus_after(step.sweep, "39", 3) == 2
+    assert passes.surplus_after(step.list_pass, "39", 3) == 2
 
 
 @pytest.mark.parametrize(
-    ("counter", "swept", "surplus", "fresh", "bad", "left"),
+    ("counter", "read_counter", "surplus", "fresh", "bad", "left"),
     [
         # New in quarantine, in a list that is read whole; there still; whole now; deleted.
         ("4", "3", 0, 0, 1, -1),
@@ -211,31 +217,31 @@ def test_rows_that_cannot_be_used_may_be_what_the_counter_promised() -> None:
     ],
 )
 def test_what_is_in_quarantine_counts_as_not_shown_yet(
-    counter: str, swept: str | None, surplus: int, fresh: int, bad: int, left: int
+    counter: str, read_counter: str | None, surplus: int, fresh: int, bad: int, left: int
 ) -> None:
-    step = after(child(counter, swept), replace(page(58, 57, 56, 55, fresh=fresh), bad=bad))
-    assert passes.surplus_after(step.sweep, swept, surplus) == left
+    step = after(child(counter, read_counter), replace(page(58, 57, 56, 55, fresh=fresh), bad=bad))
+    assert passes.surplus_after(step.list_pass, read_counter, surplus) == left
 
 
 def test_rows_that_cannot_be_used_never_came_without_a_word() -> None:
     again = after(child("4", "4"), unusable(page(58, 57, 56, 55), 2))
-    assert (again.done, passes.surplus_after(again.sweep, "4", 0)) == (True, 0)
+    assert (again.done, passes.surplus_after(again.list_pass, "4", 0)) == (True, 0)
     first = after(child("3", None), unusable(page(58, 57, 56, 55, fresh=3), 1))
-    assert (first.done, passes.surplus_after(first.sweep, None, 0)) == (True, 0)
+    assert (first.done, passes.surplus_after(first.list_pass, None, 0)) == (True, 0)
 
 
 # --- pages that hold fewer rows than before -----------------------------------------------------------------
 
 
 def test_a_short_page_of_new_rows_alone_does_not_end_a_list_whose_rows_are_known() -> None:
-    for sweep in (
+    for pass_ in (
         passes.begin_dated(LOW, NEWEST, first=False, bound=BASE),
         passes.begin_dated(LOW, OLDEST, first=False),
         passes.begin_child("40", "30", 0, LOW, NEWEST, 10),
     ):
-        step = after(sweep, page(69, 68, 67, 66, 65, fresh=5))
+        step = after(pass_, page(69, 68, 67, 66, 65, fresh=5))
         assert not step.done
-        behind = after(step.sweep, page(64, 63, 62, 61, 60, fresh=5), step.habits)
+        behind = after(step.list_pass, page(64, 63, 62, 61, 60, fresh=5), step.habits)
         assert (behind.habits.page_rows, behind.habits.short_ends) == (5, False)
         assert not behind.done
 
@@ -244,21 +250,21 @@ def test_a_page_with_a_row_that_is_known_or_older_ends_it_as_before() -> None:
     known = passes.begin_dated(LOW, NEWEST, first=False, bound=BASE)
     assert after(known, page(69, 68, 67, fresh=2)).done
     assert after(known, page(69, 68, 40, fresh=3)).done
-    assert after(known, SweptPage(Seen((), (), 0), 0)).done
+    assert after(known, PassPage(Seen((), (), 0), 0)).done
     assert after(passes.begin_dated(LOW, OLDEST, first=True), page(67, 68, 69, fresh=3), OLDEST).done
 
 
 def test_a_larger_page_than_those_lately_seen_raises_the_size() -> None:
     small = replace(NEWEST, short_ends=False, page_rows=5)
-    sweep = passes.begin_dated(LOW, small, first=False, bound=BASE)
-    assert after(sweep, page(69, 68, 67, 66, 65, fresh=5), small).habits.page_rows == 5
-    assert after(sweep, page(69, 68, 67, 66, 65, 64, 63, fresh=7), small).habits.page_rows == 7
-    assert after(sweep, page(*range(69, 59, -1), fresh=10), small).habits.page_rows is None
+    pass_ = passes.begin_dated(LOW, small, first=False, bound=BASE)
+    assert after(pass_, page(69, 68, 67, 66, 65, fresh=5), small).habits.page_rows == 5
+    assert after(pass_, page(69, 68, 67, 66, 65, 64, 63, fresh=7), small).habits.page_rows == 7
+    assert after(pass_, page(*range(69, 59, -1), fresh=10), small).habits.page_rows is None
 
 
 def test_behind_a_full_page_only_a_count_tells_that_an_error_is_the_end() -> None:
     full = Place(page=1, last=("1",))
-    window, whole = Sweep(full, LOW, expected=1, found=9), Sweep(full, None, began="20", read=10)
+    window, whole = ListPass(full, LOW, expected=1, found=9), ListPass(full, None, began="20", read=10)
     assert not passes.may_be_over(window)
     assert not passes.may_be_over(whole)
     assert passes.may_be_over(replace(whole, read=20))
