@@ -183,7 +183,9 @@ def first_sight(store: Store | None, connection: Connection, now: datetime) -> I
     )
 
 
-def looked_up(store: Store | None, connection: Connection, now: datetime) -> tuple[Identity, bool]:
+def stored_or_new_identity(
+    store: Store | None, connection: Connection, now: datetime
+) -> tuple[Identity, bool]:
     """The connection's identity and whether its start date is settled already; nothing is written.
 
     It is not where it was counted from this machine's clock, before Beamer's told the time, or where it is
@@ -244,13 +246,13 @@ def identity(store: Store, connection: Connection, now: datetime) -> Identity:
     Beamer key is still to be compared.
     """
     refuse_other_account(store, connection)
-    sight, _ = looked_up(store, connection, now)
+    sight, _ = stored_or_new_identity(store, connection, now)
     unnamed = digest(secrets(connection)[0])
     found = connections.settle(store, sight, now, unnamed=unnamed, given=given(connection))
     if found.account != sight.account:
         # Another process has stored the connection first, by other settings.
         refuse_other_name(store, connection)
-    wanted, _ = looked_up(store, connection, now)
+    wanted, _ = stored_or_new_identity(store, connection, now)
     if wanted.destination == found.destination:
         return wanted
     if change(store, connection).verdict is Verdict.COMPARE:

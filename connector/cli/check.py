@@ -75,7 +75,7 @@ def _examined(
     session: Session, store: Store, connection: Connection, *, offline: bool, send_test: bool
 ) -> Iterator[Finding]:
     try:
-        identity, settled = compose.looked_up(store, connection, session.clock.now())
+        identity, settled = compose.stored_or_new_identity(store, connection, session.clock.now())
     except StateDamaged:
         raise
     except ConfigurationError as error:

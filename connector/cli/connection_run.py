@@ -127,7 +127,7 @@ def open_run(
     suspended = health.refuse_suspended(
         store, connection.name, keys, now if tries else None, unproved=unproved
     )
-    _, settled = compose.looked_up(store, connection, now)
+    _, settled = compose.stored_or_new_identity(store, connection, now)
     with compose.working(session.settings, connection, store, session.clock, catalogue) as parts:
         if suspended and suspended.door == "beamer":
             health.try_again(parts, suspended, keys)

@@ -100,7 +100,7 @@ def open_session(
     return Session(settings, SystemClock(), loaded)
 
 
-def look(config: Path | None, env_file: Path | None) -> Session:
+def open_readonly(config: Path | None, env_file: Path | None) -> Session:
     """Open a session for a command that only looks: it requires no keys, and nothing is logged."""
     return open_session(config, env_file, secrets=False, logs=False)
 

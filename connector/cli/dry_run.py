@@ -42,7 +42,7 @@ def _dry_run(
 ) -> tuple[dict[str, Any], Iterator[str]]:
     catalogue, now = narrowed(connection, options.streams), session.clock.now()
     compose.refuse_other_account(store, connection)
-    identity, _ = compose.looked_up(store, connection, now)
+    identity, _ = compose.stored_or_new_identity(store, connection, now)
     policy = compose.policy(connection, identity)
     found = dry_run(
         store,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from connector.cli.context import look
+from connector.cli.context import open_readonly
 from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat
 from connector.cli.output import Output, Result, render
 from connector.reporting.row_history import never_seen, stories_of
@@ -25,7 +25,7 @@ def explain(
 
     Example: beamer-segment explain bmr1-6dcd4ce2-9b871512-comment-123-1234
     """
-    session = look(config, env_file)
+    session = open_readonly(config, env_file)
     with session.existing() as store:
         stories = stories_of(store, session.known(connection), row) if store else []
     text: list[str] = []

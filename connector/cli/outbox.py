@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.cli.context import look, open_session
+from connector.cli.context import open_readonly, open_session
 from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat, Yes
 from connector.cli.output import Output, Result, render, table_lines
 from connector.clock import plain
@@ -34,7 +34,7 @@ def list_messages(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """List messages that wait for Segment or that it refused, oldest first, without their texts."""
-    session = look(config, env_file)
+    session = open_readonly(config, env_file)
     with session.existing() as store:
         name = session.known(connection)
         messages = outbox.listed(store, name, outbox.DEAD if dead else None, limit) if store else []
@@ -70,7 +70,7 @@ def show(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Print one message exactly as it is sent, and Segment's answer."""
-    session = look(config, env_file)
+    session = open_readonly(config, env_file)
     with session.existing() as store:
         row = outbox.shown(store, which) if store else None
     if row is None:

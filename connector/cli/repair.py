@@ -29,7 +29,7 @@ def repaired(session: Session, store: Store | None, *, dry_run: bool) -> list[di
         return []
     if dry_run:
         with store.read() as db:
-            values = damage.looked_up(db, damage.everywhere()) or _strays(db)
+            values = damage.unreadable_values(db, damage.everywhere()) or _strays(db)
             return [_as_dict(value) for value in values]
     with store.write() as db:
         _refuse_at_work(session, db)

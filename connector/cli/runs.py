@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.cli.context import look
+from connector.cli.context import open_readonly
 from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat
 from connector.cli.output import Output, Result, render, table_lines
 from connector.clock import plain
@@ -30,7 +30,7 @@ def runs(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """List past runs, newest first, with what they did."""
-    session = look(config, env_file)
+    session = open_readonly(config, env_file)
     with session.existing() as store:
         name = session.known(connection)
         recent = stored_runs.recent(store, name, last) if store else []

@@ -8,7 +8,7 @@ from datetime import datetime
 import typer
 
 from connector import compose
-from connector.cli.context import Session, look
+from connector.cli.context import Session, open_readonly
 from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat
 from connector.cli.output import Output, Result, render
 from connector.config import Connection
@@ -34,7 +34,7 @@ def status(
 
     Example: beamer-segment status --output json
     """
-    session = look(config, env_file)
+    session = open_readonly(config, env_file)
     with session.existing() as store:
         results = statuses(session, store, session.named(connection))
         data = {"connections": [as_dict(result) for result in results]}

@@ -279,8 +279,8 @@ def pages(
 class Kept(Generic[Seen]):
     """What was seen in the store, some seconds old at most: hundreds of accounts cost a second to look at."""
 
-    def __init__(self, look: Callable[[], Seen], seconds: float = KEPT_SECONDS) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[], Seen], seconds: float = KEPT_SECONDS) -> None:
+        self._read = read
         self._seconds = seconds
         self._lock = Lock()
         self._last: tuple[Seen, Callable[[], float]] | None = None
@@ -289,7 +289,7 @@ class Kept(Generic[Seen]):
         # Whoever asks meanwhile waits for the one that looks, and shares what it saw.
         with self._lock:
             if self._last is None or self._last[1]() > self._seconds:
-                self._last = (self._look(), timer())
+                self._last = (self._read(), timer())
             return self._last[0]
 
 

@@ -39,7 +39,7 @@ class Rejected:
     def digest(self) -> str:
         """What it is known by when it is seen again: its id and what is wrong with it, or else all of it.
 
-        The views of a post move from look to look, and it would be new in quarantine each time.
+        The views of a post move from check to check, and it would be new in quarantine each time.
         """
         known = f"{self.id} {self.reason}" if self.id else self.body
         return hashlib.sha256(known.encode()).hexdigest()

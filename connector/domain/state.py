@@ -11,7 +11,7 @@ class StreamState:
     """One stream: `complete` once its list was read to the far end.
 
     `windows` is what the audit of a list without counters has still to do (see sync/lists/count_windows.py).
-    `recent` counts the rows found lately, as of `looked_at`; `curve` is how rows come at a parent as it
+    `recent` counts the rows found lately, as of `checked_at`; `curve` is how rows come at a parent as it
     grows older, fitted at `fitted_at`. `judged` counts the latest rows, and `wanted` those of them that were
     to be sent. `announced` and `silent` count rows that came with and without a
     word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the
@@ -28,7 +28,7 @@ class StreamState:
     list_order: str = "unknown"
     short_ends: bool | None = None
     page_rows: int | None = None
-    looked_at: datetime | None = None
+    checked_at: datetime | None = None
     recent: float = 0.0
     audited_at: datetime | None = None
     windows: str | None = None
@@ -57,7 +57,7 @@ class ParentState:
 
     `status` is the one that is believed; `other_status` another one that was shown, `other_shown` times (see
     sync/rows/judging.py).
-    `known_at` and `looked_at` say when that was first and last; `proved_at`, when a reading to its
+    `known_at` and `checked_at` say when that was first and last; `proved_at`, when a reading to its
     window's end last made sure that nothing hides there. `failures` in a row of the block that it is in,
     the last one at `failed_at`, make that rest.
     """
@@ -70,7 +70,7 @@ class ParentState:
     metrics: str | None = None
     metrics_day: int | None = None
     known_at: datetime | None = None
-    looked_at: datetime | None = None
+    checked_at: datetime | None = None
     proved_at: datetime | None = None
     failures: int = 0
     failed_at: datetime | None = None

@@ -196,7 +196,7 @@ def ailments(status: Status) -> list[Ailment]:
         return [of_damage(status.damaged)]
     if status.identity is None:
         return []
-    found = [each for look in _LOOKS for each in look(status)]
+    found = [each for check in _CHECKS for each in check(status)]
     return sorted(found, key=lambda each: _PLACE[each.word] if each.word else len(HEALTH))
 
 
@@ -422,7 +422,7 @@ def _backfills(status: Status) -> Iterator[Ailment]:
         )
 
 
-_LOOKS: tuple[Callable[[Status], Iterator[Ailment]], ...] = (
+_CHECKS: tuple[Callable[[Status], Iterator[Ailment]], ...] = (
     _account,
     _key,
     _outbox,

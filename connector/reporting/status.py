@@ -38,7 +38,7 @@ class StreamStatus:
     """One stream: how far it is complete, what came of its rows, and what waits to be read.
 
     `lists_unread` of its lists hold rows and were never read; `discovering`: its own list was not yet read
-    to the far end. `counters_trusted` is None where no counter speaks for it. `looked_at` is when Beamer
+    to the far end. `counters_trusted` is None where no counter speaks for it. `checked_at` is when Beamer
     was last asked about it, be it by its counters; `delay`, in seconds, how late its newest row was read.
     """
 
@@ -52,7 +52,7 @@ class StreamStatus:
     lists_unread: int = 0
     discovering: bool = False
     counters_trusted: bool | None = None
-    looked_at: datetime | None = None
+    checked_at: datetime | None = None
     delay: float | None = None
     trouble_at: datetime | None = None
 
@@ -164,7 +164,7 @@ def status(
     last = runs.recent(store, name, 1)
     balance = Ledger(store, identity.account, name, limits).balance(now)
     ran = queries.last_runs(store, name, LAST_RUNS)
-    looked = any(state.looked_at for state in state.streams.values())
+    checked = any(state.checked_at for state in state.streams.values())
     tried = suspensions.tried(store, name)
     unread = first_reads([Picture(CATALOGUE, policy, state, None)])
     seen = Seen(
@@ -193,7 +193,7 @@ def status(
         backfills.unfinished(store, name),
         queries.holders(store, name, this_process(), now),
         queries.account_began(store, identity.account),
-        tried is False or (tried is None and not looked and any(run.finished_at for run in ran)),
+        tried is False or (tried is None and not checked and any(run.finished_at for run in ran)),
     )
 
 
@@ -223,17 +223,17 @@ def _stream(state: StreamState, seen: Seen) -> StreamStatus:
         seen.unread.lists.get(state.name, 0),
         state.name in seen.unread.discovering,
         not state.distrusted if CATALOGUE[state.name].counters else None,
-        _looked_at(state, seen.progress),
+        _checked_at(state, seen.progress),
         delay,
         state.trouble_at,
     )
 
 
-def _looked_at(state: StreamState, of: Progress) -> datetime | None:
+def _checked_at(state: StreamState, of: Progress) -> datetime | None:
     """When Beamer was last asked: by its own list, by its parents' counters, or list by list."""
     above = CATALOGUE[state.name].parent
-    moments = [state.looked_at]
+    moments = [state.checked_at]
     moments += [child.read_at for child in of.children.get(state.name, {}).values()]
     if above is None or not state.distrusted:
-        moments += [parent.looked_at for parent in of.parents.get(above or state.name, {}).values()]
+        moments += [parent.checked_at for parent in of.parents.get(above or state.name, {}).values()]
     return max(filter(None, moments), default=None)

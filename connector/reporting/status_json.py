@@ -67,7 +67,7 @@ def verdict(word: Health, why: Ailment | None) -> dict[str, Any]:
 def _stream_dict(stream: StreamStatus) -> dict[str, Any]:
     return {
         "stream": stream.name,
-        "looked_at": plain(stream.looked_at),
+        "checked_at": plain(stream.checked_at),
         "complete_through": plain(stream.complete_through),
         "newest": plain(stream.newest),
         "newest_delay_seconds": stream.delay,

@@ -236,7 +236,7 @@ def _cells(stream: StreamStatus, now: datetime) -> tuple[str, ...]:
     """Ages, so that they can be read at a glance; the dates are in the JSON."""
     return (
         stream.name,
-        _ago(stream.looked_at, now),
+        _ago(stream.checked_at, now),
         _ago(stream.newest, now),
         "" if stream.delay is None else span(stream.delay),
         f"{stream.counts.get('rows', 0):,}",

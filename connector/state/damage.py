@@ -69,7 +69,7 @@ def everywhere() -> list[tuple[str, str]]:
     ]
 
 
-def looked_up(db: Connection, columns: Columns) -> list[Unreadable]:
+def unreadable_values(db: Connection, columns: Columns) -> list[Unreadable]:
     """The unreadable values of these columns, with the keys of their rows."""
     by_table: dict[str, list[str]] = {}
     for table, column in sorted(set(columns)):
@@ -106,7 +106,7 @@ def _fits(read: Any, value: Any) -> bool:
 def mend(store: Writing, columns: Columns) -> list[Unreadable]:
     """Replace the unreadable values of these columns, and say so; give those that nothing can stand for."""
     with store.write() as db:
-        found = looked_up(db, columns)
+        found = unreadable_values(db, columns)
         for each in found:
             if not each.needed:
                 replace(db, each)
@@ -137,7 +137,7 @@ def repair(
     `instead` gives what is put in place of a value that nothing can stand for, or DROP.
     """
     # What names a row comes last, or it would not be found by it any more.
-    found = sorted(looked_up(db, everywhere()), key=lambda each: each.column in each.key)
+    found = sorted(unreadable_values(db, everywhere()), key=lambda each: each.column in each.key)
     for each in found:
         if each.needed:
             _put(db, each, instead(db, each))
@@ -186,7 +186,7 @@ def _begin_again(db: Connection, found: Unreadable) -> None:
 
 def error(db: Connection, needed: Needed) -> StateDamaged:
     """What a command ends with that cannot do without a value."""
-    found = looked_up(db, [needed.column])
+    found = unreadable_values(db, [needed.column])
     where = found[0].where if found else f"table {needed.column[0]}, column {needed.column[1]}"
     return StateDamaged(f"A value in the database cannot be read: {where}.", todo=todo(needed.column))
 

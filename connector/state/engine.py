@@ -250,7 +250,7 @@ class Store:
                 damage.mend(self, columns)
                 return
             with filed(str(self)), self._reading.begin() as connection:
-                found = damage.looked_up(connection, columns)
+                found = damage.unreadable_values(connection, columns)
             self.unreadable |= {each.where: each for each in found}
 
     @contextmanager

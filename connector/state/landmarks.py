@@ -11,7 +11,7 @@ from connector.state.engine import Store
 from connector.state.tables import parents, rows, streams
 
 # So many of the newest parents are looked for.
-LOOKED_FOR = 10
+MOST_PARENTS = 10
 # As sync/planning/probes.py has it.
 NO_PARENT = "0"
 
@@ -41,7 +41,7 @@ def _landmark(db: Connection, stream: Any) -> Landmark | None:
         select(parents.c.date)
         .where(parents.c.scope == stream.scope, ~parents.c.gone)
         .order_by(parents.c.date.desc())
-        .limit(LOOKED_FOR)
+        .limit(MOST_PARENTS)
     )
     if dates := db.execute(newest).scalars().all():
         return Landmark(stream.name, stream.scope, dates[-1], dates[0])

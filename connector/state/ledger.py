@@ -177,7 +177,7 @@ class Ledger:
             add_up(db, spends, [{**spend, "purpose": purpose, "requests": 1}], "requests")
             slot = EPOCH + (int(account.next_at) - pause) * MICROSECOND
             at = min(slot, now) if account.burst >= 0 else slot
-            self._look_out(int(account.drawn), now)
+            self._note_others(int(account.drawn), now)
         self._charged[day, purpose] += 1
         self._fence = fence
         return Charge(at, day, purpose, drawn)
@@ -186,7 +186,7 @@ class Ledger:
         """Whether other processes are making requests at this time."""
         return self._others_at is not None and abs(now - self._others_at) < STILL_THERE
 
-    def _look_out(self, drawn: int, now: datetime) -> None:
+    def _note_others(self, drawn: int, now: datetime) -> None:
         """See by the account's number of requests whether somebody else made one since."""
         self._own += 1
         others = drawn - self._own

@@ -180,7 +180,7 @@ class Outbox:
         values: dict[str, Any] = {"state": DEAD, "answer": answer, "answered_at": latest}
         self._set([letter], now, values if unsure else values | _NOT_SENT)
 
-    def look_through(self) -> None:
+    def check_values(self) -> None:
         """Read whose each waiting message is: one of which that is damaged would wait for ever unseen."""
         with self._store.read() as db:
             known = set(db.execute(select(connections.c.name)).scalars())

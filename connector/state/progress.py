@@ -110,9 +110,17 @@ _CHILDREN = select(*_columns(children, ChildState)).where(
 )
 _HAPPENED: dict[type, tuple[str, ...]] = {
     StreamState: (
-        *("watermark", "complete_through", "looked_at", "audited_at", "fitted_at", "trouble_at", "failed_at"),
+        *(
+            "watermark",
+            "complete_through",
+            "checked_at",
+            "audited_at",
+            "fitted_at",
+            "trouble_at",
+            "failed_at",
+        ),
     ),
-    ParentState: ("known_at", "looked_at", "proved_at", "failed_at"),
+    ParentState: ("known_at", "checked_at", "proved_at", "failed_at"),
     ChildState: (
         *("watermark", "read_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
         "short_since",
@@ -123,7 +131,7 @@ _HAPPENED: dict[type, tuple[str, ...]] = {
 # Of a stream's tables these hold what was seen of it.
 SEEN = (rows, children, days)
 # What a changed parent becomes: the next change must not get the messageId of one that was sent.
-UNSEEN = {"gone": True, "looked_at": None, "proved_at": None, "failures": 0, "failed_at": None}
+UNSEEN = {"gone": True, "checked_at": None, "proved_at": None, "failures": 0, "failed_at": None}
 # What was sent has been sent, and what is in quarantine stays there: rows that are seen again add nothing.
 LASTING_SUMS = ("sent", "quarantined")
 # Its number and its name stay, and what was learnt about how its lists answer.

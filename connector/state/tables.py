@@ -200,7 +200,7 @@ streams = _table(
     # How many rows a page holds, where that was seen to be fewer than the reference says.
     Column("page_rows", Small(least=1, most=1000)),
     # When a list without parents was last read, and how many rows are recent (sync/planning/arrival.py).
-    Column("looked_at", Moment),
+    Column("checked_at", Moment),
     Column("recent", Real(instead=0.0), nullable=False, server_default="0"),
     # When its counts were last compared with what is held.
     Column("audited_at", Moment),
@@ -244,7 +244,7 @@ parents = _table(
     Column("gone", Flag(instead=False), nullable=False),
     # When it was first and last seen on a page, and when a reading last made sure that nothing hides there.
     Column("known_at", Moment),
-    Column("looked_at", Moment),
+    Column("checked_at", Moment),
     Column("proved_at", Moment),
     Column("failures", Whole(instead=0), nullable=False, server_default="0"),
     Column("failed_at", Moment),

@@ -186,7 +186,7 @@ class Run:
     def _work(self, fence: leases.Fence, number: int, started: datetime) -> ConnectorError | None:
         parts = self._parts
         outbox = self._outbox(fence)
-        outbox.look_through()
+        outbox.check_values()
         balance = parts.ledger.balance(started)
         last = runs.last(parts.store, parts.identity.name, before=number)
         state = self._state(balance, last, started)

@@ -71,7 +71,7 @@ def main() -> None:
                 f"ratio {other / one:.2f} (medians of {RUNS})"
             )
         for words in (("status",), ("explain", many.some_row)):
-            took = many.looked(*words)
+            took = many.checked(*words)
             say(f"{words[0]}: {took:.2f} s beside {MANY:,} rows and {LOOKED:,} runs (to be under 1 s)")
         say(f"ids: {many.bytes_a_row:.1f} bytes a row at {MANY:,} rows (to be under {LARGEST:.0f})")
         sys.exit(many.bytes_a_row >= LARGEST)
@@ -127,7 +127,7 @@ class Measured:
     def some_row(self) -> str:
         return self._sandbox.world.rows("nps")[0].id
 
-    def looked(self, *words: str) -> float:
+    def checked(self, *words: str) -> float:
         """Seconds from the start of a process that looks at the store to its end."""
         store = open_store(str(self._machine.database_url))
         with store.read() as db:

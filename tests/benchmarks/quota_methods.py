@@ -72,20 +72,20 @@ class Passes:
             lasts = max(lasts, timedelta(days=len(known) / 10 / (PROOF_SHARE * picture.per_day)))
         whole = picture.progress.streams[stream.name].complete
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
-            assert probe.look is not None  # a block's probe
-            members = probe.look.block.members
-            unread = probe.look.block.since is None and not whole
+            assert probe.check is not None  # a block's probe
+            members = probe.check.block.members
+            unread = probe.check.block.since is None and not whole
             if unread or not members:
                 # Kept together as the planner's are, or the first page would be asked for again and again.
                 probe.unseen, probe.needs, probe.kept = True, PAGES_TO_THE_END, int(PAGES_TO_THE_END) - 1
                 yield probe
-            elif not all(self._since(known[name].looked_at) for name in members):
+            elif not all(self._since(known[name].checked_at) for name in members):
                 yield probe
 
     def _dated(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
         """A list without parents, if this pass has not read it yet."""
         state = picture.progress.streams[stream.name]
-        if state.place or not self._since(state.looked_at):
+        if state.place or not self._since(state.checked_at):
             yield candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
 
     def _tops(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:

@@ -37,7 +37,7 @@ def _plant_streams(store: Store, name: str, now: datetime) -> None:
                 "complete_through": now - HOUR,
                 "newest": newest,
                 "delay": 1800.0,
-                "looked_at": now - HOUR,
+                "checked_at": now - HOUR,
             }
             mine = (streams.c.connection == name) & (streams.c.name == stream)
             db.execute(update(streams).where(mine).values(complete=True, **marks))

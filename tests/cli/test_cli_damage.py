@@ -147,7 +147,7 @@ def is_readable(table: str, column: str, bad: object) -> bool:
     )
 
 
-def look(
+def shown_by(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str]:
     monkeypatch.setattr(sys, "argv", ["beamer-segment", *words])
@@ -209,7 +209,7 @@ def test_no_damaged_value_stops_anybody_without_a_word(
                 continue
             for words in LOOKS if bad == "garbage" else LOOKS[:1]:
                 given = [str(tmp_path / "page.html") if word == "-" else word for word in words]
-                code, shown = look(given, monkeypatch, capsys)
+                code, shown = shown_by(given, monkeypatch, capsys)
                 always = words[0] in ("status", "report", "runs", "state")
                 if "BS-001" in shown or code == 1 or (always and code):
                     wrong.append((column.name, bad, words[0], code, shown[-300:]))
@@ -249,11 +249,14 @@ def test_a_damaged_store_is_repaired_by_its_command(
         scene.sent()
     assert f"{PREFIX}{name}" in refused.value.what
     assert "state repair" in refused.value.todo
-    code, shown = look(["status"], monkeypatch, capsys)
+    code, shown = shown_by(["status"], monkeypatch, capsys)
     assert code == 0
-    code, shown = look(["state", "repair"], monkeypatch, capsys)
+    code, shown = shown_by(["state", "repair"], monkeypatch, capsys)
     assert (code, f"{PREFIX}{name}" in shown) == (0, True), shown
-    assert look(["state", "repair"], monkeypatch, capsys) == (0, "Every value in the database can be read.\n")
+    assert shown_by(["state", "repair"], monkeypatch, capsys) == (
+        0,
+        "Every value in the database can be read.\n",
+    )
     assert set(scene.sent()) == scene.due
 
 
@@ -263,9 +266,9 @@ def test_a_start_date_is_not_guessed(
 ) -> None:
     monkeypatch.delenv("BEAMER_START_DATE")
     scene.damage(metadata.tables[f"{PREFIX}connection"], "start_date", "infinity")
-    code, shown = look(["status"], monkeypatch, capsys)
+    code, shown = shown_by(["status"], monkeypatch, capsys)
     assert (code, "DAMAGED" in shown, "start_date" in shown) == (0, True, True)
-    code, shown = look(["state", "repair"], monkeypatch, capsys)
+    code, shown = shown_by(["state", "repair"], monkeypatch, capsys)
     assert (code, "BEAMER_START_DATE" in shown) == (78, True)
 
 
@@ -305,7 +308,7 @@ def test_what_is_kept_in_another_shape_begins_anew(
         scene.restore()
         assert scene.damage(table, column, bad)
         for words in (["status"], ["runs"], ["report", "--html", str(tmp_path / "page.html")]):
-            assert look(words, monkeypatch, capsys)[0] == 0, bad
+            assert shown_by(words, monkeypatch, capsys)[0] == 0, bad
         assert not flaws(scene, table, column, bad), bad
 
 

@@ -105,14 +105,14 @@ def lived(path: Path, limits: Limits, days: int, every: timedelta) -> Rig:
     return rig
 
 
-def looked_up(rig: Rig, limits: Limits) -> Quota:
+def stored_or_new_identity(rig: Rig, limits: Limits) -> Quota:
     asked = Quota("acct", ("default",), limits, "as told")
     return quota(rig.store, asked, {"default": rig.parts().policy}, OFFERS, rig.clock.now())
 
 
 def test_an_account_under_a_limit(tmp_path: Path) -> None:
     rig = lived(tmp_path, FREE, 4, timedelta(hours=4))
-    found = looked_up(rig, FREE)
+    found = stored_or_new_identity(rig, FREE)
     assert found.outlook is not None
     ahead = found.outlook
     assert between_runs(rig.store, "default") == ahead.every == timedelta(hours=4)
@@ -132,7 +132,7 @@ def test_an_account_under_a_limit(tmp_path: Path) -> None:
 def test_an_account_without_a_limit(tmp_path: Path) -> None:
     none = Limits(None, 0, 30)
     rig = lived(tmp_path, none, 1, timedelta(hours=6))
-    found = looked_up(rig, none)
+    found = stored_or_new_identity(rig, none)
     assert found.outlook is not None
     assert found.outlook.today.mean == pytest.approx(3.0, rel=0.01)
     assert not found.outlook.unread.lists
@@ -143,14 +143,14 @@ def test_an_account_without_a_limit(tmp_path: Path) -> None:
 def test_what_was_not_read_yet_is_counted_down(tmp_path: Path) -> None:
     small = Limits(200, 0, 30)
     rig = lived(tmp_path, small, 1, timedelta(hours=12))
-    first = looked_up(rig, small).outlook
+    first = stored_or_new_identity(rig, small).outlook
     assert first is not None
     assert first.unread.requests >= sum(first.unread.lists.values()) > 10
     assert first.read_by is not None
     for _ in range(12):
         rig.sandbox.advance(DAY)
         rig.sync()
-    second = looked_up(rig, small).outlook
+    second = stored_or_new_identity(rig, small).outlook
     assert second is not None
     assert second.unread.requests < first.unread.requests
     rig.close()

@@ -110,7 +110,7 @@ def test_the_text_and_the_json_agree(synced: Machine) -> None:
     assert found["health"] == "healthy"
     assert found["last_success"] == found["runs"][0]["finished_at"]
     for stream in found["streams"]:
-        assert stream["looked_at"] or stream["stream"] == "nps"
+        assert stream["checked_at"] or stream["stream"] == "nps"
         if stream["counts"].get("events"):
             assert stream["newest_delay_seconds"] >= 0
     assert found["at_work"] == found["backfills"] == found["waiting"] == []

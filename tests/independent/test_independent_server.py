@@ -40,7 +40,7 @@ class Run:
     messages: list[dict[str, Any]]
 
     def sent(self) -> dict[Key, Event]:
-        """The events by row, after a look that no row and no messageId came twice."""
+        """The events by row, after a check that no row and no messageId came twice."""
         found = read(self.messages)
         assert not [key for key, times in Counter(key for key, _ in found).items() if times > 1]
         return dict(found)

@@ -166,5 +166,5 @@ def test_rows_of_hundreds_of_thousands_are_paged_without_a_scan() -> None:
         sandbox.world.add("comments", post, date=NOW - timedelta(seconds=second))
     written = [row for row in sandbox.world.rows("comments") if row.content is not None]
     client(sandbox).get(f"/posts/{post}/comments", params={"page": 200})
-    looked_at = [row for row in sandbox.world.rows("comments") if row.content is not None]
-    assert (len(written), len(looked_at)) == (0, 10)
+    checked_at = [row for row in sandbox.world.rows("comments") if row.content is not None]
+    assert (len(written), len(checked_at)) == (0, 10)

@@ -155,7 +155,7 @@ class Disk:
             schema.ready(store, now)
             store.close()
         # Into the same file: an engine notices when another takes its place.
-        with closing(sqlite3.connect(self._template)) as template, closing(self.look()) as file:
+        with closing(sqlite3.connect(self._template)) as template, closing(self.opened()) as file:
             template.backup(file)
 
     def close(self) -> None:
@@ -170,6 +170,6 @@ class Disk:
         self._slots.append(Slot(self.file))
         return self._slots[-1]
 
-    def look(self) -> sqlite3.Connection:
+    def opened(self) -> sqlite3.Connection:
         """The file as it is, past the connector's own code."""
         return sqlite3.connect(self.file, isolation_level=None)

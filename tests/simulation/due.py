@@ -52,7 +52,7 @@ def missing(
 
 def half_read(universe: Universe) -> set[List]:
     """The lists whose reading was cut short and will be taken up again."""
-    with closing(universe.disk.look()) as db:
+    with closing(universe.disk.opened()) as db:
         try:
             return {*db.execute(HALF_READ)}
         except sqlite3.OperationalError:  # nothing has been made yet
@@ -61,7 +61,7 @@ def half_read(universe: Universe) -> set[List]:
 
 def waiting(universe: Universe) -> set[str]:
     """messageIds in the outbox, dead letters included."""
-    with closing(universe.disk.look()) as db:
+    with closing(universe.disk.opened()) as db:
         return {row[0] for row in db.execute("SELECT message_id FROM beamer_segment_outbox")}
 
 

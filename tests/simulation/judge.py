@@ -38,8 +38,8 @@ class Judge:
 
     # --- what has come since ---
 
-    def look(self) -> None:
-        """Judge what Segment has received since the last look."""
+    def check(self) -> None:
+        """Judge what Segment has received since the last check."""
         segment = self._universe.box.segment
         if segment.dropped:
             raise Wrong(f"Segment drops a message without a word: {segment.dropped[0].reason}")
@@ -145,7 +145,7 @@ class Judge:
         """No request without its charge; no row recorded as sent that is neither there nor on its way."""
         universe = self._universe
         seen = sum(request.api == "beamer" for request in universe.box.requests)
-        with closing(universe.disk.look()) as db:
+        with closing(universe.disk.opened()) as db:
             (charged,) = db.execute(
                 "SELECT coalesce(sum(requests), 0) FROM beamer_segment_spend WHERE purpose <> 'elsewhere'"
             ).fetchone()
@@ -157,7 +157,7 @@ class Judge:
         universe = self._universe
         waits = waiting(universe)
         members = {member.name: member for member in universe.plan.members}
-        with closing(universe.disk.look()) as db:
+        with closing(universe.disk.opened()) as db:
             rows = db.execute(
                 "SELECT s.connection, s.name, r.id, r.verdict FROM beamer_segment_row r "
                 "JOIN beamer_segment_stream s USING (scope)"

@@ -100,7 +100,7 @@ class Life:
             self._move(number)
             with self._wrong_clock(number):
                 self._sync(number)
-            self.judge.look()
+            self.judge.check()
         self.judge.books()
         judge_quota(self.universe)
         self._end()
@@ -207,7 +207,7 @@ class Life:
             if ending.exit == 0 and not crash and self.universe.network.faults == trouble:
                 self._usual = max(20, process.moments - asked)
                 self._clean(member, ending, unfinished)
-            self.judge.look()
+            self.judge.check()
             self._beside_the_bad_page(member)
             self._after(ending)
 
@@ -239,7 +239,7 @@ class Life:
         if ending.exit == DENIED and not self.universe.network.refused and self._all_may_be_read():
             raise Wrong(f"a run ends with {DENIED}, and nobody but a gateway refused anything")
         if ending.exit is None:
-            self.judge.look()
+            self.judge.check()
             self.judge.books()
             if self.rng.random() < 0.5:
                 self.universe.box.advance(timedelta(seconds=self.rng.choice((1, 20, 70))))
@@ -252,7 +252,7 @@ class Life:
         report = ending.report
         if self.plan.monthly or report is None or report.stopped or report.troubles or report.incomplete:
             return
-        self.judge.look()
+        self.judge.check()
         lag = self._lag() + timedelta(minutes=2)
         if self.plan.strange.dates:
             # By an answer's wrong date a score is not settled yet: it is sent by the next run.
@@ -408,7 +408,7 @@ class Life:
             if ending.exit and (ending.exit != DENIED or self._reads_something(member)):
                 raise Wrong(f"in quiet a run ends with {ending.exit}: {ending.said}")
             self.syncs += 1
-        self.judge.look()
+        self.judge.check()
 
     def _reads_something(self, member: Member) -> bool:
         """Whether the key may read any of the lists on which the member's streams hang."""

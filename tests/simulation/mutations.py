@@ -184,9 +184,9 @@ MUTANTS = (
         "one row that cannot be used spoils its page",
         (
             "sync/fetch/handler.py",
-            "        if probe.look:\n            self._block(probe, page)\n",
+            "        if probe.check:\n            self._block(probe, page)\n",
             '        if page.rejected:\n            raise Transient("a row cannot be used")\n'
-            "        if probe.look:\n            self._block(probe, page)\n",
+            "        if probe.check:\n            self._block(probe, page)\n",
         ),
     ),
     _mutant(
@@ -248,8 +248,8 @@ MUTANTS = (
         "a full page is believed to hide nothing, whatever its order",
         (
             "sync/lists/blocks.py",
-            "not look.proving and not missing and _proves(page, known, habits, cap)",
-            "not look.proving and not missing",
+            "not check.proving and not missing and _proves(page, known, habits, cap)",
+            "not check.proving and not missing",
         ),
     ),
     _mutant(
@@ -302,7 +302,7 @@ MUTANTS = (
     _mutant(
         "gone-for-good",
         "a parent that one answer left out is gone, also when it is listed again",
-        ("sync/fetch/decisions.py", "date=row.date, gone=False, looked_at", "date=row.date, looked_at"),
+        ("sync/fetch/decisions.py", "date=row.date, gone=False, checked_at", "date=row.date, checked_at"),
     ),
     _mutant(
         "404-read",

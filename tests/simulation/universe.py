@@ -146,7 +146,7 @@ class Universe:
     def _gone(self, process: Process) -> None:
         """The next run is on the same machine, and sees that the owner of the lease is no more."""
         if self._holders.get(process.member.name) is process:
-            with closing(self.disk.look()) as db:
+            with closing(self.disk.opened()) as db:
                 db.execute(
                     "UPDATE beamer_segment_lease SET started = 'gone' WHERE connection = ?",
                     [process.member.name],

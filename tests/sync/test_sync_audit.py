@@ -49,7 +49,7 @@ def rig(box: Sandbox, path: Path, **options: Any) -> Rig:
 
 
 def cancel_out(box: Sandbox, post: str) -> str:
-    """A comment goes and another comes between two looks: the counter stands where it stood."""
+    """A comment goes and another comes between two checks: the counter stands where it stood."""
     box.world.delete("comments", box.world.row_list("comments", post).rows[0].id)
     return box.world.add("comments", post, **USER)
 
@@ -222,7 +222,7 @@ def test_an_audit_on_demand_believes_no_count(tmp_path: Path) -> None:
 
 
 def test_what_fits_on_a_page_is_read_instead_of_believed(tmp_path: Path) -> None:
-    # Newest first, the only page would show what came belatedly at the next look.
+    # Newest first, the only page would show what came belatedly at the next check.
     box = sandbox(company=Company.empty(), switches=Switches(order="oldest"))
     for number in range(60):
         date = box.now() - (0.55 + number / 4) * DAY

@@ -51,12 +51,12 @@ def test_what_comes_between_looks_corrects_it(stream: str) -> None:
     guessed = found.refitted(sample)
     found = guessed
     for _ in range(60):
-        looks = []
+        checks = []
         for age, _ in sample:
             since = age + rng.uniform(0, 48)
             rows = poisson(rng, CURVES[stream].total(since, since + 24) * rng.lognormvariate(0, 0.6))
-            looks.append((since, since + 24, rows))
-        found = found.observed(looks).refitted(sample)
+            checks.append((since, since + 24, rows))
+        found = found.observed(checks).refitted(sample)
     assert off(found.curve, stream, 1.0) < 1.45 or off(found.curve, stream, 1.0) < off(
         guessed.curve, stream, 1.0
     )

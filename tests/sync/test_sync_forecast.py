@@ -69,10 +69,10 @@ def picture(
     names = [f"p{number}" for number in range(posts)]
     dates = [NOW - HOUR - number * every * HOUR for number in range(posts)]
     progress = Progress(
-        {name: StreamState(0, name, complete=True, looked_at=NOW) for name in CATALOGUE},
+        {name: StreamState(0, name, complete=True, checked_at=NOW) for name in CATALOGUE},
         {
             "posts": {
-                name: ParentState(name, date, known_at=NOW, looked_at=NOW, proved_at=NOW)
+                name: ParentState(name, date, known_at=NOW, checked_at=NOW, proved_at=NOW)
                 for name, date in zip(names, dates, strict=True)
             }
         },

@@ -58,7 +58,7 @@ def test_a_stream_without_parents_or_children_learns_its_pace(tmp_path: Path) ->
     plain = replace(CATALOGUE["nps"], name="answers", kind="answer", settles=False)
     catalogue = {plain.name: plain}
     policy = Policy(frozenset(catalogue), NOW - timedelta(days=30), Naming("dest", "acct", "default"))
-    state = StreamState(0, plain.name, looked_at=NOW, recent=50.0)
+    state = StreamState(0, plain.name, checked_at=NOW, recent=50.0)
     learnt = Learnt(Picture(catalogue, policy, Progress({plain.name: state}), 1), NOW)
     assert learnt.births(plain) == pytest.approx(0.1, rel=0.3)
 

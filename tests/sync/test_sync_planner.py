@@ -31,7 +31,7 @@ def picture(posts: int = 60, requests: int = 30, at_hand: float | None = 100.0) 
     """An account that was read whole an hour ago: a post every other day, every list in step."""
     progress = Progress()
     for number, name in enumerate(CATALOGUE, 1):
-        progress.streams[name] = StreamState(number, name, complete=True, looked_at=NOW - HOUR, recent=9.0)
+        progress.streams[name] = StreamState(number, name, complete=True, checked_at=NOW - HOUR, recent=9.0)
     for stream, how_many in (("posts", posts), ("feature_requests", requests)):
         below = CHILDREN[stream]
         progress.parents[stream] = {}
@@ -40,7 +40,7 @@ def picture(posts: int = 60, requests: int = 30, at_hand: float | None = 100.0) 
         for number in range(how_many):
             key, date = f"{stream}-{number}", NOW - 2 * DAY * number - 5 * HOUR
             progress.parents[stream][key] = ParentState(
-                key, date, known_at=max(date, NOW - 20 * DAY), looked_at=NOW - HOUR, proved_at=NOW - HOUR
+                key, date, known_at=max(date, NOW - 20 * DAY), checked_at=NOW - HOUR, proved_at=NOW - HOUR
             )
             for name in below:
                 scope = progress.streams[name].scope
@@ -55,14 +55,14 @@ def begin(found: Picture) -> list[Probe]:
     return sorted(MostWorth().begin(found, NOW), key=lambda probe: probe.worth, reverse=True)
 
 
-def unlooked(found: Picture, since: timedelta, stream: str = "posts", newest: bool | None = None) -> None:
+def unchecked(found: Picture, since: timedelta, stream: str = "posts", newest: bool | None = None) -> None:
     """A block, or the whole stream, was last looked at so long ago."""
     parents = found.progress.parents[stream]
     cut = blocks.cut((parent.date, parent.id) for parent in parents.values())
     chosen = cut if newest is None else [cut[0] if newest else cut[-1]]
     for block in chosen:
         for name in block.members:
-            parents[name].looked_at = NOW - since
+            parents[name].checked_at = NOW - since
 
 
 def moved(found: Picture, name: str, parent: str, rows: int = 1, hours: float = 2.0) -> ChildState:
@@ -73,26 +73,26 @@ def moved(found: Picture, name: str, parent: str, rows: int = 1, hours: float = 
 
 def test_young_posts_are_looked_at_before_old_ones() -> None:
     found = picture()
-    unlooked(found, 12 * HOUR)
-    looks = [probe for probe in begin(found) if probe.look and probe.stream.name == "posts"]
-    assert looks[0].look is not None
-    assert looks[0].look.block.until is None
-    assert looks[0].worth > 3 * looks[-1].worth > 0
+    unchecked(found, 12 * HOUR)
+    checks = [probe for probe in begin(found) if probe.check and probe.stream.name == "posts"]
+    assert checks[0].check is not None
+    assert checks[0].check.block.until is None
+    assert checks[0].worth > 3 * checks[-1].worth > 0
 
 
 def test_what_was_not_looked_at_for_longer_is_worth_more() -> None:
     worths = []
     for hours in (2, 8, 30, 100):
         found = picture()
-        unlooked(found, hours * HOUR, newest=False)
-        worths.append(next(p.worth for p in begin(found) if p.look and p.look.block.since is None))
+        unchecked(found, hours * HOUR, newest=False)
+        worths.append(next(p.worth for p in begin(found) if p.check and p.check.block.since is None))
     assert worths == sorted(worths)
     assert worths[-1] > 50 * worths[0]
 
 
 def test_a_row_that_is_seen_to_wait_comes_before_looking_on() -> None:
     found = picture()
-    unlooked(found, 12 * HOUR)
+    unchecked(found, 12 * HOUR)
     moved(found, "comments", "posts-50")
     first = begin(found)[0]
     assert (first.stream.name, first.parent, first.reason) == ("comments", "posts-50", "counter 9 → 10")
@@ -128,11 +128,11 @@ def test_nobody_waits_for_rows_that_are_held_back() -> None:
 @pytest.mark.parametrize("stream", ["nps", "reactions", "feature_requests", "feature_request_votes"])
 def test_what_is_held_back_makes_a_look_worth_less(stream: str) -> None:
     def worth(found: Picture) -> float:
-        unlooked(found, 12 * HOUR)
-        unlooked(found, 12 * HOUR, "feature_requests")
+        unchecked(found, 12 * HOUR)
+        unchecked(found, 12 * HOUR, "feature_requests")
         top = CATALOGUE[stream].parent or stream
-        looks = (probe for probe in begin(found) if probe.stream.name == top)
-        return next(probe.worth for probe in looks if probe.look is None or probe.look.block.until is None)
+        checks = (probe for probe in begin(found) if probe.stream.name == top)
+        return next(probe.worth for probe in checks if probe.check is None or probe.check.block.until is None)
 
     held = picture()
     hold_back(held, stream)
@@ -143,13 +143,13 @@ def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> No
     found = picture()
     for child in found.progress.children["comments"].values():
         child.read_counter = child.read_at = None
-    unlooked(found, 24 * HOUR)
+    unchecked(found, 24 * HOUR)
     probes = begin(found)
     history = [probe for probe in probes if probe.turn is Turn.HISTORY]
     assert len(history) == 60
-    looks = [probe for probe in probes if probe.look and probe.stream.name == "posts"]
+    checks = [probe for probe in probes if probe.check and probe.stream.name == "posts"]
     old = [probe for probe in history if int(probe.parent.removeprefix("posts-")) > 20]
-    assert min(probe.worth for probe in looks) > max(probe.worth for probe in old)
+    assert min(probe.worth for probe in checks) > max(probe.worth for probe in old)
     # Of the young posts first: there are the rows since the start date.
     assert history[0].parent in {f"posts-{number}" for number in range(16)}
 
@@ -159,16 +159,16 @@ def test_a_look_is_worth_as_much_where_lists_were_never_read() -> None:
     worths = []
     for never_read in (False, True):
         found = picture()
-        unlooked(found, 48 * HOUR)
+        unchecked(found, 48 * HOUR)
         for child in found.progress.children["comments"].values() if never_read else ():
             child.read_counter = child.read_at = None
-        worths.append([probe.worth for probe in begin(found) if probe.look])
+        worths.append([probe.worth for probe in begin(found) if probe.check])
     assert worths[1] == pytest.approx(worths[0])
 
 
 def test_what_waited_longer_than_max_age_gets_a_turn() -> None:
     found = picture()
-    unlooked(found, 8 * DAY, newest=False)
+    unchecked(found, 8 * DAY, newest=False)
     overdue = [probe for probe in begin(found) if probe.turn is Turn.OVERDUE]
     assert [(probe.stream.name, round(probe.overdue)) for probe in overdue] == [("posts", 24)]
 
@@ -178,7 +178,7 @@ def test_what_a_counter_announced_longer_ago_than_max_age_comes_before_anything_
     never_read: bool,
 ) -> None:
     found = picture()
-    unlooked(found, 9 * DAY)
+    unchecked(found, 9 * DAY)
     for number, days in ((40, 8), (50, 20), (30, 6)):
         child = moved(found, "comments", f"posts-{number}", hours=24 * days)
         if never_read:
@@ -213,22 +213,22 @@ def test_no_more_lists_are_planned_than_can_be_asked() -> None:
 def test_a_page_of_posts_that_failed_twice_comes_last_until_something_was_answered() -> None:
     """With one request at hand an hour it was the one that was asked, hour after hour."""
     found = picture()
-    unlooked(found, 30 * DAY, newest=False)
+    unchecked(found, 30 * DAY, newest=False)
     parents = found.progress.parents["posts"]
     oldest = blocks.cut((parent.date, parent.id) for parent in parents.values())[-1]
     for name in oldest.members:
         parents[name].failures, parents[name].failed_at = 2, NOW - 2 * HOUR
     found.progress.streams.update(
-        {name: replace(state, looked_at=NOW - 3 * HOUR) for name, state in found.progress.streams.items()}
+        {name: replace(state, checked_at=NOW - 3 * HOUR) for name, state in found.progress.streams.items()}
     )
 
     def failing() -> Probe:
-        looks = (probe for probe in begin(found) if probe.stream.name == "posts" and probe.look)
-        return next(probe for probe in looks if probe.block_look.block.since is None)
+        checks = (probe for probe in begin(found) if probe.stream.name == "posts" and probe.check)
+        return next(probe for probe in checks if probe.required_check.block.since is None)
 
     assert failing().worth == 0
     assert begin(found)[0].worth > 0
-    found.progress.streams["nps"].looked_at = NOW - HOUR
+    found.progress.streams["nps"].checked_at = NOW - HOUR
     assert failing().worth > 0
 
 
@@ -236,8 +236,8 @@ def test_a_first_look_comes_before_everything() -> None:
     found = picture(posts=0, requests=0)
     for name in CHILDREN:
         found.progress.streams[name].complete = False
-        found.progress.streams[name].looked_at = None
-    found.progress.streams["nps"].looked_at = None
+        found.progress.streams[name].checked_at = None
+    found.progress.streams["nps"].checked_at = None
     asked = [probe for probe in begin(found) if probe.turn is Turn.WORTH]
     assert {probe.worth for probe in asked} == {float("inf")}
     assert {probe.stream.name for probe in asked} == {"posts", "feature_requests", "nps"}
@@ -294,49 +294,49 @@ def test_shares_of_many_small_runs_add_up() -> None:
 
 
 def test_a_look_waits_until_what_it_shows_can_be_read() -> None:
-    look = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=4.5)
+    check = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=4.5)
     small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
     agenda = Agenda(0, at_hand=3.0)
-    agenda.add(look)
+    agenda.add(check)
     agenda.add(small)
     # Nothing of less worth takes what is being saved.
     assert agenda.next(lambda _: False) is None
     assert agenda.saving == pytest.approx(1.5)
     agenda.at_hand = 4.6
-    assert agenda.next(lambda _: False) is look
+    assert agenda.next(lambda _: False) is check
     assert agenda.next(lambda _: False) is small
 
 
-def with_a_look(at_hand: float) -> tuple[Agenda, Probe, Probe]:
+def with_a_check(at_hand: float) -> tuple[Agenda, Probe, Probe]:
     """A look of three pages that has begun, and a list of less worth that waits."""
-    look = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=3.0, kept=2)
+    check = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=3.0, kept=2)
     small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
     agenda = Agenda(0, at_hand=at_hand)
     agenda.per_run = 1.0
-    agenda.add(look)
+    agenda.add(check)
     agenda.add(small)
-    assert agenda.next(lambda _: False) is look
-    return agenda, look, small
+    assert agenda.next(lambda _: False) is check
+    return agenda, check, small
 
 
 def test_what_a_look_needs_to_come_to_its_end_is_kept_for_it() -> None:
-    """It begins anew in the next run: half a look is asked for again and again."""
-    agenda, look, small = with_a_look(3.4)
+    """It begins anew in the next run: half a check is asked for again and again."""
+    agenda, check, small = with_a_check(3.4)
     for _ in range(2):
         assert agenda.next(lambda _: False) is None
-        agenda.first(look)
-        assert agenda.next(lambda _: False) is look
-    agenda.close(look)
+        agenda.first(check)
+        assert agenda.next(lambda _: False) is check
+    agenda.close(check)
     # What is less than a request is for the ledger to refuse, which says so.
     assert agenda.next(lambda _: False) is small
 
 
 def test_what_was_kept_for_a_look_that_is_given_up_is_for_others() -> None:
-    agenda, look, small = with_a_look(3.4)
-    agenda.release(look)
+    agenda, check, small = with_a_check(3.4)
+    agenda.release(check)
     assert agenda.next(lambda _: False) is small
-    agenda, look, small = with_a_look(3.4)
-    agenda.first(look)
+    agenda, check, small = with_a_check(3.4)
+    agenda.first(check)
     agenda.drop("posts")
     assert agenda.next(lambda _: False) is small
 
@@ -344,7 +344,7 @@ def test_what_was_kept_for_a_look_that_is_given_up_is_for_others() -> None:
 def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
     """Page followed page while the other threads spent the first evening's requests on old lists."""
     agenda = Agenda(0, at_hand=500.0)
-    first = Probe(CATALOGUE["posts"], "why", worth=float("inf"), look=LOOK, unseen=True)
+    first = Probe(CATALOGUE["posts"], "why", worth=float("inf"), check=LOOK, unseen=True)
     agenda.add(first)
     for probe in probes_of({Turn.HISTORY: 200}):
         agenda.add(probe)
@@ -358,9 +358,9 @@ def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
 
 
 def test_a_page_that_failed_is_tried_again_with_what_is_left() -> None:
-    agenda, look, _ = with_a_look(3.0)
-    agenda.first(look)
-    assert agenda.next(lambda _: False) is look
+    agenda, check, _ = with_a_check(3.0)
+    agenda.first(check)
+    assert agenda.next(lambda _: False) is check
 
 
 @pytest.mark.parametrize("short_ends", [True, None, False])
@@ -385,8 +385,8 @@ def test_a_list_that_is_empty_is_looked_at_like_any_other() -> None:
 def test_where_a_parent_was_missing_the_look_saves_up_for_two_pages() -> None:
     found = picture()
     found.progress.streams["posts"].short_ends = True
-    found.progress.parents["posts"]["posts-55"].looked_at = NOW - 2 * DAY
-    pages = [probe.kept + 1 for probe in begin(found) if probe.look and probe.stream.name == "posts"]
+    found.progress.parents["posts"]["posts-55"].checked_at = NOW - 2 * DAY
+    pages = [probe.kept + 1 for probe in begin(found) if probe.check and probe.stream.name == "posts"]
     assert sorted(pages) == [1, 1, 1, 1, 1, 2]
 
 

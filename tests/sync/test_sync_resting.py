@@ -126,7 +126,7 @@ def test_a_page_of_posts_that_always_fails_leaves_the_others_theirs(
     live(rig, 3)
     assert sum(seen.status == 500 for seen in box.requests[before:]) <= 10
     known = progress.peek(rig.store, "default").parents["posts"].values()
-    assert box.now() - max(parent.looked_at for parent in known if parent.looked_at) < DAY
+    assert box.now() - max(parent.checked_at for parent in known if parent.checked_at) < DAY
     rig.close()
 
 

@@ -68,9 +68,9 @@ def test_what_was_looked_at_in_the_future_is_looked_at_again(tmp_path: Path) -> 
     far = box.now() + timedelta(days=20_000)
     state = progress.peek(rig.store, "default")
     for parent in state.parents["posts"].values():
-        parent.looked_at = far
+        parent.checked_at = far
     progress.doubt_future(state, box.now())
-    assert {parent.looked_at for parent in state.parents["posts"].values()} == {None}
+    assert {parent.checked_at for parent in state.parents["posts"].values()} == {None}
     seen = {parent.known_at for parent in state.parents["posts"].values()}
     assert None not in seen
     rig.close()

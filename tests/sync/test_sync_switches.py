@@ -88,7 +88,7 @@ class Life:
         return self.forgiven(set(rows) - typing)
 
     def forgiven(self, names: set[tuple[str, str]]) -> set[tuple[str, str]]:
-        """A deletion and an addition between two looks cancel out in the counter: that is the audit's."""
+        """A deletion and an addition between two checks cancel out in the counter: that is the audit's."""
         rows = expected(self.sandbox, self.rig.start, segmented=self.segmented)
         every = [row for name in ("comments", "reactions") for row in self.sandbox.world.rows(name)]
         every += self.sandbox.world.rows("feature_request_votes")

@@ -110,7 +110,7 @@ def test_what_was_written_during_the_last_delivery_is_delivered_too() -> None:
 
 
 def test_a_signal_that_wakes_nobody_ends_a_wait_soon() -> None:
-    # As one that comes between Python's last look for signals and the system call that waits.
+    # As one that comes between Python's last check for signals and the system call that waits.
     clock, elapsed = SystemClock(), timer()
     with stopping(clock) as code:
         other = Thread(target=lambda: signal.pthread_kill(get_ident(), signal.SIGTERM))

@@ -258,7 +258,7 @@ def judged_by(rig: Rig) -> None:
     moments = [
         moment
         for each in (*state.streams.values(), *lists, *parents)
-        for name in ("watermark", "complete_through", "looked_at", "read_at", "proved_at", "known_at")
+        for name in ("watermark", "complete_through", "checked_at", "read_at", "proved_at", "known_at")
         if (moment := getattr(each, name, None))
     ]
     assert max(moments) <= now + MINUTE

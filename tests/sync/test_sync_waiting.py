@@ -57,11 +57,11 @@ def waits(month: quota_month.Month, shown: Shown) -> Iterator[timedelta]:
     for key, row in harness.expected(month.sandbox, month.rig.start).items():
         if row.parent is None or not month.since.timestamp() <= row.appears_s < end:
             continue
-        looks = shown.at[row.parent.stream, row.parent.id]
-        place = bisect_left(looks, row.appears_s)
-        if place < len(looks) and (place or row.parent.date > month.since):
+        checks = shown.at[row.parent.stream, row.parent.id]
+        place = bisect_left(checks, row.appears_s)
+        if place < len(checks) and (place or row.parent.date > month.since):
             until = arrived[key].timestamp() if key in arrived else end
-            yield timedelta(seconds=until - looks[place])
+            yield timedelta(seconds=until - checks[place])
 
 
 @pytest.mark.slow

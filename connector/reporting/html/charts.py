@@ -141,8 +141,8 @@ def completeness(status: Mapping[str, Any], days: Days) -> Chart:
             continue
         names.append(name)
         shares.append(100 * max(0.0, 1 - audited.missing / held))
-        looks = f"{audited.looks:,} lists and counts, last on {audited.last}"
-        said.append(f"{name}: {audited.missing:,} missing in {looks}")
+        checks = f"{audited.checks:,} lists and counts, last on {audited.last}"
+        said.append(f"{name}: {audited.missing:,} missing in {checks}")
     caption = (
         "This share of the stored rows was complete before an audit read the lists again (since "
         f"{days.first}). The audit sent the missing rows. {'; '.join(said)}."

@@ -24,7 +24,7 @@ STREAMS = tuple(CATALOGUE)
 class Audited:
     """What audits of a stream did: lists and counts read again, rows that were missing, and the last day."""
 
-    looks: int = 0
+    checks: int = 0
     missing: int = 0
     last: date | None = None
 
@@ -96,9 +96,9 @@ def _add(found: Days, run: Past, outcome: str) -> None:
         found.rows[stream][day] += rows
     if late := run.did.get("late"):
         found.late[day].add(late)
-    for stream, looks in run.did.get("audited", {}).items():
+    for stream, checks in run.did.get("audited", {}).items():
         audited = found.audits[stream]
-        audited.looks += looks
+        audited.checks += checks
         audited.missing += run.did.get("missing_found", {}).get(stream, 0)
         audited.last = max(filter(None, (audited.last, day)))
 

@@ -223,7 +223,7 @@ class BackfillRun:
             last = max(date for names in moved.values() for date in names.values())
             moved = {} if answers.left else decisions.later(self._moved(of.began_at), last)
         fetching.check_permissions()
-        while not answers.left and not report.stopped and verifying.look_again():
+        while not answers.left and not report.stopped and verifying.compare_again():
             self._ask(fetching, answers, refused=False)
         if not answers.left and not report.stopped:
             verifying.conclude()

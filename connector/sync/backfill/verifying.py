@@ -66,7 +66,7 @@ class Verifying:
         self._unlisted: set[int] = set()
         self._again: set[int] = set()
 
-    def look_again(self) -> bool:
+    def compare_again(self) -> bool:
         """Compare what was read, and put on the agenda what is to be read again; False if nothing is."""
         more = False
         for group in self._parts():

@@ -76,12 +76,12 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
     if stream.parent is None and state.place:
         return None
     if stream.parent is None and not has_children:
-        return state.looked_at
+        return state.checked_at
     above = progress.parents.get(stream.parent or stream.name, {})
     alive = [parent for parent in above.values() if not parent.gone]
     if stream.parent is None:
         return (
-            min((parent.looked_at for parent in alive if parent.looked_at), default=state.looked_at)
+            min((parent.checked_at for parent in alive if parent.checked_at), default=state.checked_at)
             if state.complete
             else None
         )
@@ -92,11 +92,11 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
     for parent in alive:
         child = lists.get(parent.id)
         behind = child is None or candidates.asks(child) or state.distrusted
-        moment = (child.read_at if child else None) if behind else parent.looked_at
+        moment = (child.read_at if child else None) if behind else parent.checked_at
         if child and child.place and any(part.failures for part in passes.restore(child.place).unread):
             return None
         if moment is None:
             return None
         unshown_since = shortfall.complete_until(child) if child else None
         moments.append(min(moment, unshown_since or moment))
-    return min(moments, default=progress.streams[stream.parent].looked_at)
+    return min(moments, default=progress.streams[stream.parent].checked_at)

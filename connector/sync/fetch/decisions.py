@@ -15,7 +15,7 @@ from connector.domain.verdicts import Verdict
 from connector.segment.shaping import Fact, plain
 from connector.state.page_writer import Effects
 from connector.sync.lists import backoff, blocks, counters, passes, shortfall
-from connector.sync.lists.blocks import Look, LookStep
+from connector.sync.lists.blocks import BlockCheck, CheckStep
 from connector.sync.lists.passes import PassStep
 from connector.sync.planning import arrival, estimates
 from connector.sync.planning.arrival import faded
@@ -48,10 +48,10 @@ def parent_after(
     if before is None:
         now = context.now
         after = ParentState(
-            row.id, row.date, status, metrics=_metrics(row), known_at=now, looked_at=now, proved_at=now
+            row.id, row.date, status, metrics=_metrics(row), known_at=now, checked_at=now, proved_at=now
         )
         return after, []
-    after = replace(backoff.well(before), date=row.date, gone=False, looked_at=context.now)
+    after = replace(backoff.well(before), date=row.date, gone=False, checked_at=context.now)
     facts: list[Fact] = []
     sent = stream.name in context.policy.streams
     if status:
@@ -68,20 +68,20 @@ def parent_after(
 
 
 def parent_by_id(
-    before: ParentState | None, name: str, date: datetime | None, look: Look, now: datetime
+    before: ParentState | None, name: str, date: datetime | None, check: BlockCheck, now: datetime
 ) -> ParentState:
     """A parent of which no more than the id can be used: the lists below it are read all the same.
 
     It keeps the date that it had, as long as its block shows it.
     """
     if before is not None and not before.gone:
-        return replace(backoff.well(before), looked_at=now)
+        return replace(backoff.well(before), checked_at=now)
     # On a page without a date, any in the block will do.
-    until = look.block.until
+    until = check.block.until
     date = date or (min(now, until - SECOND) if until else now)
     if before is None:
-        return ParentState(name, date, known_at=now, looked_at=now, proved_at=now)
-    return replace(backoff.well(before), date=date, gone=False, looked_at=now)
+        return ParentState(name, date, known_at=now, checked_at=now, proved_at=now)
+    return replace(backoff.well(before), date=date, gone=False, checked_at=now)
 
 
 def _status(row: Any) -> str | None:
@@ -152,10 +152,10 @@ def counter_after(
 
 
 def _waits_since(child: ChildState, counter: str, before: datetime, now: datetime) -> datetime | None:
-    """The moment at which the first of the rows that wait appeared, about halfway between the two looks.
+    """The moment at which the first of the rows that wait appeared, about halfway between the two checks.
 
-    None where none waits: the counter only fell, or caught up with rows found since the look before. What
-    it had not caught up with by a look after they were found, it never will: then a row has come.
+    None where none waits: the counter only fell, or caught up with rows found since the check before. What
+    it had not caught up with by a check after they were found, it never will: then a row has come.
     """
     rise = counters.risen(counter, child.counter)
     caught_up = child.read_counter is not None and counters.risen(counter, child.read_counter) <= child.early
@@ -165,20 +165,22 @@ def _waits_since(child: ChildState, counter: str, before: datetime, now: datetim
 
 
 def gone(
-    step: LookStep, probe: Probe, known: Mapping[str, ParentState], just_seen: set[str]
+    step: CheckStep, probe: Probe, known: Mapping[str, ParentState], just_seen: set[str]
 ) -> list[ParentState]:
     """Parents that their window no longer shows: deleted, or hidden; they are back as soon as seen again."""
     missing = [known[name] for name in step.missing if name in known and name not in just_seen]
     # One whose date was changed is shown by another window.
-    return [replace(parent, gone=True) for parent in missing if probe.block_look.block.covers(parent.date)]
+    return [
+        replace(parent, gone=True) for parent in missing if probe.required_check.block.covers(parent.date)
+    ]
 
 
 def proved(
     probe: Probe, known: Mapping[str, ParentState], changed: Iterable[ParentState], now: datetime
 ) -> list[ParentState]:
     """The parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
-    look = probe.block_look
-    mine = {name: known[name] for name in {*look.block.members, *look.found} if name in known}
+    check = probe.required_check
+    mine = {name: known[name] for name in {*check.block.members, *check.found} if name in known}
     mine |= {parent.id: parent for parent in changed}
     return [replace(parent, proved_at=now) for parent in mine.values()]
 
@@ -293,11 +295,11 @@ def _dated_after(state: StreamState, step: PassStep, context: Context) -> Stream
     if step.list_pass.hole:
         return replace(state, place=left)
     mark = passes.watermark_after(step.list_pass, state.watermark, context.now)
-    if state.looked_at is None:
+    if state.checked_at is None:
         recent = step.list_pass.brought * arrival.remembered(context.now - context.policy.start)
     else:
-        recent = arrival.faded(state.recent, state.looked_at, context.now) + step.list_pass.brought
-    return replace(state, place=left, watermark=mark, complete=True, looked_at=context.now, recent=recent)
+        recent = arrival.faded(state.recent, state.checked_at, context.now) + step.list_pass.brought
+    return replace(state, place=left, watermark=mark, complete=True, checked_at=context.now, recent=recent)
 
 
 def decide_block(
@@ -309,9 +311,9 @@ def decide_block(
     child_streams: Sequence[tuple[Stream, int]],
     fresh: set[str],
     unusable: int,
-) -> tuple[Effects, LookStep]:
+) -> tuple[Effects, CheckStep]:
     """Decide a page of parents: `known` parents and their child `lists` as they stood before it."""
-    effects, look = Effects(), probe.block_look
+    effects, check = Effects(), probe.required_check
     enqueue(effects, page.events(fresh), probe.stream, NO_PARENT, context.policy, context.latest)
     for name, (date, raw) in page.parents.items():
         before = known.get(name)
@@ -319,27 +321,27 @@ def decide_block(
             after, facts = parent_after(before, page.rows[name][0], context, probe.stream)
             enqueue_changes(effects, facts, raw, context.policy, context.latest)
         else:
-            after = parent_by_id(before, name, date, look, context.now)
+            after = parent_by_id(before, name, date, check, context.now)
         if after != before:
             effects.parents.append(after)
-        looked = before.looked_at if before else None
+        checked_at = before.checked_at if before else None
         for stream, scope in child_streams:
             child = lists.get(stream.name, {}).get(name)
             counter = counters.read(raw, stream.counters)
-            moved = counter_after(child, scope, name, counter, looked, context.now)
+            moved = counter_after(child, scope, name, counter, checked_at, context.now)
             if moved != child:
                 effects.children.append(moved)
     effects.tally = tally(page, fresh, unusable, effects)
     alive = {name for name, parent in known.items() if not parent.gone}
-    step = blocks.after_page(look, page.seen, alive, probe.habits, probe.stream.cap)
+    step = blocks.after_page(check, page.seen, alive, probe.habits, probe.stream.cap)
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
-    if step.next is None and look.proving:
+    if step.next is None and check.proving:
         effects.parents = proved(probe, known, effects.parents, context.now)
     state = backoff.well(learnt(context.state, page, fresh, step.habits, probe.habits, effects))
-    state = replace(state, looked_at=context.now)
-    if step.next is None and look.proving and look.block.since is None:
+    state = replace(state, checked_at=context.now)
+    if step.next is None and check.proving and check.block.since is None:
         state = replace(state, complete=True)
-    if step.next is None and look.part:
-        state = replace(state, place=passes.instead(state.place, look.part, (), context.now))
+    if step.next is None and check.part:
+        state = replace(state, place=passes.instead(state.place, check.part, (), context.now))
     effects.stream = state if state != context.state else None
     return effects, step

@@ -20,7 +20,7 @@ from connector.errors import (
 from connector.sync.context import Work
 from connector.sync.lists import backoff, blocks, passes
 from connector.sync.lists.backoff import wait_before
-from connector.sync.lists.blocks import CUT_FROM, Look, Part
+from connector.sync.lists.blocks import CUT_FROM, BlockCheck, Part
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import NO_PARENT, Probe
 
@@ -59,9 +59,9 @@ def keep_resting(work: Work, probe: Probe) -> None:
     all that is ever asked: of its list, the newest rows come next.
     """
     name, now = probe.stream.name, work.beamer_now
-    state, look, pass_ = work.progress.streams[name], probe.look, probe.list_pass
-    if look and look.part and look.part.failures:
-        place = passes.instead(state.place, look.part, (replace(look.part, failed_at=now),), now)
+    state, check, pass_ = work.progress.streams[name], probe.check, probe.list_pass
+    if check and check.part and check.part.failures:
+        place = passes.instead(state.place, check.part, (replace(check.part, failed_at=now),), now)
         work.progress.streams[name] = replace(state, place=place)
     elif pass_:
         pass_ = replace(pass_, failures=max(1, pass_.failures), failed_at=now, ahead=False)
@@ -80,8 +80,8 @@ def settle(work: Work, name: str, child: ChildState) -> None:
 
 def leave_parents(work: Work, probe: Probe, part: Part, *, patient: bool) -> tuple[Part, ...]:
     """Leave a part of a list of parents for later; return the parts that it was cut in."""
-    name, now, look = probe.stream.name, work.beamer_now, probe.block_look
-    state, instead_of, after = work.progress.streams[name], look.part or part, tuple[Part, ...]()
+    name, now, check = probe.stream.name, work.beamer_now, probe.required_check
+    state, instead_of, after = work.progress.streams[name], check.part or part, tuple[Part, ...]()
     for newest in passes.parts_of(state.place):
         if part.place.since and part.place.since == newest.place.until and part.place.until is None:
             # The newest rows fail like those next to them.
@@ -99,8 +99,8 @@ def leave_at_bound(work: Work, probe: Probe) -> bool:
         return False
     work.note_trouble(probe.stream.name, f"a list did not end after {probe.shown:,} pages in one run")
     work.agenda.release(probe)
-    if probe.look:
-        leave_parents(work, probe, blocks.left_of(probe.look), patient=True)
+    if probe.check:
+        leave_parents(work, probe, blocks.left_of(probe.check), patient=True)
     elif not probe.window:
         leave_rows(work, probe, patient=True)
     return True
@@ -193,7 +193,7 @@ class Troubles:
         self._again.pop(id(probe), None)
         self._note_failure(probe)
         self._of_stream[name] += 1
-        if self._of_stream[name] >= FAILURES_IN_A_ROW or (probe.parent == NO_PARENT and not probe.look):
+        if self._of_stream[name] >= FAILURES_IN_A_ROW or (probe.parent == NO_PARENT and not probe.check):
             self._work.agenda.drop(name)
 
     def settle_doubts(self) -> None:
@@ -264,7 +264,7 @@ class Troubles:
 
     def give_up(self, probe: Probe, error: ConnectorError) -> None:
         """Leave a probe for the next run; the others go on, unless nothing gets through any more."""
-        shown = probe.begun or bool(probe.look and (probe.look.part or probe.look.found))
+        shown = probe.begun or bool(probe.check and (probe.check.part or probe.check.found))
         name, part = probe.stream.name, shown and self._answered and not probe.of
         alone = self._may_always_fail(probe)
         self._work.agenda.release(probe)
@@ -295,14 +295,14 @@ class Troubles:
 
     def _failed_before(self, probe: Probe) -> bool:
         """Whether what is asked is a part of a list that has failed in an earlier run."""
-        if probe.look:
-            return probe.look.part is not None and not probe.look.found
+        if probe.check:
+            return probe.check.part is not None and not probe.check.found
         return probe.begun and probe.required_pass.failures > 0
 
     def _block(self, probe: Probe) -> list[ParentState]:
         """The parents that are known in the block which a probe reads."""
         known = self._work.progress.parents.get(probe.stream.name, {})
-        return [known[name] for name in probe.look.block.members if name in known] if probe.look else []
+        return [known[name] for name in probe.check.block.members if name in known] if probe.check else []
 
     def _state(self, probe: Probe) -> StreamState | ParentState | ChildState:
         """That of the list or the block which a probe reads, or else of its stream."""
@@ -329,9 +329,9 @@ class Troubles:
             settle(work, name, child)
             return
         block = self._block(probe)
-        if probe.look and self._give_up_window(probe, probe.look, answered=answered):
+        if probe.check and self._give_up_window(probe, probe.check, answered=answered):
             stream = work.progress.streams[name]
-            if _all_fails(probe.look, block, stream):
+            if _all_fails(probe.check, block, stream):
                 work.progress.streams[name] = backoff.failed(stream, now, answered=answered)
             return
         stream = work.progress.streams[name]
@@ -347,23 +347,23 @@ class Troubles:
                 stream = replace(stream, place=without(work, probe, patient=limited))
             work.progress.streams[name] = stream
 
-    def _give_up_window(self, probe: Probe, look: Look, *, answered: bool) -> bool:
+    def _give_up_window(self, probe: Probe, check: BlockCheck, *, answered: bool) -> bool:
         """Leave out a window of parents that fails again and again, or one of which a page was shown."""
         work, name, now = self._work, probe.stream.name, self._work.beamer_now
         state, limited = work.progress.streams[name], work.per_day is not None
         block = backoff.of_block(self._block(probe))
         before = block.failures if block else state.failures
-        if look.part and not (self._answered or backoff.answered_since(work.progress, look.part.failed_at)):
+        if check.part and not (self._answered or backoff.answered_since(work.progress, check.part.failed_at)):
             keep_resting(work, probe)
             return True
-        if look.part and state.failures and limited:
+        if check.part and state.failures and limited:
             # Nothing of the list was shown since it failed itself: no smaller part of it would be.
             keep_resting(work, probe)
             return True
-        if not (answered or look.part) or not (look.part or look.found or before + 1 >= CUT_FROM):
+        if not (answered or check.part) or not (check.part or check.found or before + 1 >= CUT_FROM):
             return False
-        part = blocks.left_of(look)
-        if not (look.part or look.found):
+        part = blocks.left_of(check)
+        if not (check.part or check.found):
             part = replace(part, failures=CUT_FROM - 1)
         after = leave_parents(work, probe, part, patient=limited)
         self._tries[name] += 1
@@ -373,7 +373,7 @@ class Troubles:
         alive = [(parent.date, parent.id) for parent in known if not parent.gone]
         for each in after:
             if each.ready(now):
-                work.agenda.add(Probe(probe.stream, candidates.HOLE, look=blocks.again(each, alive)))
+                work.agenda.add(Probe(probe.stream, candidates.HOLE, check=blocks.again(each, alive)))
         return True
 
     def _give_up_part(self, probe: Probe) -> None:
@@ -398,11 +398,11 @@ class Troubles:
         self._work.agenda.first(probe)
 
 
-def _all_fails(look: Look, block: list[ParentState], stream: StreamState) -> bool:
+def _all_fails(check: BlockCheck, block: list[ParentState], stream: StreamState) -> bool:
     """Whether it is the list that fails, and no part of it: nothing was shown since it failed before.
 
     The newest rows, of which none is known yet, stand for the list.
     """
-    if look.part:
+    if check.part:
         return stream.failures > 0
-    return not look.found and (not block or stream.failures > backoff.FREE)
+    return not check.found and (not block or stream.failures > backoff.FREE)

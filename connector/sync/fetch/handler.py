@@ -15,7 +15,7 @@ from connector.sync.context import Work
 from connector.sync.fetch import failures
 from connector.sync.fetch.decisions import Context, decide_block, decide_list
 from connector.sync.lists import backoff, count_windows, counters
-from connector.sync.lists.blocks import LookStep
+from connector.sync.lists.blocks import CheckStep
 from connector.sync.lists.count_windows import Window
 from connector.sync.lists.passes import PassStep
 from connector.sync.planning import candidates
@@ -45,7 +45,7 @@ class Answers:
         if probe.stream.filtered:
             work.filters_settled(probe.ignore_filters)
         page = judged_page(answer.body, probe.stream, work.policy, work.earliest)
-        if probe.look:
+        if probe.check:
             self._block(probe, page)
         else:
             self._list(probe, page)
@@ -153,7 +153,7 @@ class Answers:
         known = work.progress.parents.setdefault(stream.name, {})
         below = self._counted_on(stream)
         scopes = [(child, work.progress.streams[child.name].scope) for child in below]
-        steps: list[LookStep] = []
+        steps: list[CheckStep] = []
 
         def decide(fresh: set[str], unusable: int) -> Effects:
             effects, step = decide_block(
@@ -180,11 +180,11 @@ class Answers:
                 self._follow(child, name)
         if steps[0].next:
             # It was begun: what it was to wait for is at hand.
-            probe.look, probe.needs = steps[0].next, 1.0
+            probe.check, probe.needs = steps[0].next, 1.0
             if failures.leave_at_bound(work, probe):
                 return
-            if probe.look.place.behind_short or probe.kept:
-                # Begun anew in the next run, a look would be half a look for ever.
+            if probe.check.place.behind_short or probe.kept:
+                # Begun anew in the next run, a check would be half a check for ever.
                 work.agenda.first(probe)
             else:
                 work.agenda.onward(self._planner.onward(work.picture, probe, work.beamer_now))
@@ -194,7 +194,7 @@ class Answers:
     def _counted_on(self, stream: Stream) -> Sequence[Stream]:
         """The child streams whose counters are put down.
 
-        A run may have been asked for one of them only; of the others, the look counts as well.
+        A run may have been asked for one of them only; of the others, the check counts as well.
         """
         work = self._work
         below = children({**CATALOGUE, **work.catalogue}, stream.name)
@@ -284,7 +284,7 @@ class Answers:
     def skip(self, probe: Probe) -> bool:
         """404: the parent was deleted while its children were waiting to be read. False if it has none.
 
-        Whether it is gone the next look shows; if it is not, the list is still to be read.
+        Whether it is gone the next check shows; if it is not, the list is still to be read.
         """
         work = self._work
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)

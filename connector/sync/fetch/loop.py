@@ -360,7 +360,7 @@ class Collector:
                 work.ignore_filters = None
 
     def _say_what_is_saved_for(self) -> None:
-        """When enough will have gathered for the look that is worth most."""
+        """When enough will have gathered for the check that is worth most."""
         work = self._work
         short = work.agenda.saving
         work.report.saving = work.agenda.saves_for

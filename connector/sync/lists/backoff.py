@@ -31,7 +31,7 @@ FIRST_WAIT = timedelta(hours=1)
 LONGEST_WAIT = timedelta(days=1)
 # The next run tries again after one failure.
 FREE = 1
-# A post's list that Beamer does not know (404) belongs to a post that is gone, which the next look shows.
+# A post's list that Beamer does not know (404) belongs to a post that is gone, which the next check shows.
 UNKNOWN = 2
 # While nothing at all is answered it is Beamer that is away, and no list of its own.
 AT_MOST_WHILE_AWAY = 2
@@ -110,6 +110,6 @@ def passed_over(progress: Progress, state: StreamState | ParentState | ChildStat
 
 def answered_since(progress: Progress, moment: datetime | None) -> bool:
     """Whether anything was looked at since then."""
-    looks = (state.looked_at for state in progress.streams.values())
+    checks = (state.checked_at for state in progress.streams.values())
     # Beamer's clock tells seconds: what was looked at just after the failure may be dated before it.
-    return moment is not None and any(at > moment - SECOND for at in looks if at)
+    return moment is not None and any(at > moment - SECOND for at in checks if at)

@@ -175,8 +175,8 @@ UNORDERED = (Order.NONE, Order.OLDEST)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Where a look stands; `found` are the ids that its pages showed.
+class BlockCheck:
+    """Where a check stands; `found` are the ids that its pages showed.
 
     `proving` reads the window to its end whatever the first page shows: when the list was never read to
     its far end, and from time to time to make sure. `part`: it reads again what failed before.
@@ -192,38 +192,38 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class LookStep:
-    """What follows from a page: the look goes on, or is done (`next` is None)."""
+class CheckStep:
+    """What follows from a page: the check goes on, or is done (`next` is None)."""
 
     habits: Habits
-    next: Look | None
+    next: BlockCheck | None
     missing: frozenset[str] = frozenset()
 
 
-def begin(block: Block, proving: bool) -> Look:
-    return Look(block, Place.around(block.since, block.until), proving)
+def begin(block: Block, proving: bool) -> BlockCheck:
+    return BlockCheck(block, Place.around(block.since, block.until), proving)
 
 
-def again(part: Part, members: Iterable[tuple[datetime, str]]) -> Look:
-    """Return the look at a part of the list that failed before; `members` are all parents that are known."""
+def again(part: Part, members: Iterable[tuple[datetime, str]]) -> BlockCheck:
+    """Return the check at a part of the list that failed before; `members` are all parents that are known."""
     place = part.place
     here = sorted(each for each in members if within(each[0], place.since, place.until))
     block = Block(place.since, place.until, tuple(name for _, name in here))
-    return Look(block, Place(place.since, place.until), proving=True, part=part)
+    return BlockCheck(block, Place(place.since, place.until), proving=True, part=part)
 
 
-def left_of(look: Look) -> Part:
-    """Return what of a look's window its next page was to show, or the whole of it."""
-    if look.part and not look.found:
-        return look.part
-    block, place = look.block, look.place
+def left_of(check: BlockCheck) -> Part:
+    """Return what of a check's window its next page was to show, or the whole of it."""
+    if check.part and not check.found:
+        return check.part
+    block, place = check.block, check.place
     shown = place.last and not place.page
     since = place.since if shown and place.since else block.since
     until = place.until if shown and place.until else block.until
-    return Part(Place(since, until), failures=look.part.failures if look.part else 0, step=look.spans)
+    return Part(Place(since, until), failures=check.part.failures if check.part else 0, step=check.spans)
 
 
-def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, cap: int) -> LookStep:
+def after_page(check: BlockCheck, page: Seen, known: Collection[str], habits: Habits, cap: int) -> CheckStep:
     """Judge a page of parents; `known` are all parents known before this page.
 
     A page with more behind it proves its window only newest first with every known id on it and no
@@ -231,32 +231,32 @@ def after_page(look: Look, page: Seen, known: Collection[str], habits: Habits, c
     such pages were seen to be the last, unless a known id is missing, or what is new may stand behind it:
     where rows are filtered after the page was cut, nine of ten known ones make a short page, too.
     """
-    turned = turn(look.place, page, habits, Way(cap, by_date=True))
+    turned = turn(check.place, page, habits, Way(cap, by_date=True))
     cap = turned.habits.full(cap)
     if turned.next is not None and turned.repeat:
-        return LookStep(turned.habits, replace(look, place=turned.next))
+        return CheckStep(turned.habits, replace(check, place=turned.next))
     spans = abs((page.dates[0] - page.dates[-1]).total_seconds()) if page.dates else 0.0
-    look = replace(look, found=look.found | set(page.ids), spans=spans or look.spans)
-    missing = frozenset(look.block.members) - look.found
-    first = look.place.page == 0 and not look.place.last
+    check = replace(check, found=check.found | set(page.ids), spans=spans or check.spans)
+    missing = frozenset(check.block.members) - check.found
+    first = check.place.page == 0 and not check.place.last
     more = page.count == cap or habits.short_ends is False
-    if first and more and not look.proving and not missing and _proves(page, known, habits, cap):
-        return LookStep(turned.habits, None)
+    if first and more and not check.proving and not missing and _proves(page, known, habits, cap):
+        return CheckStep(turned.habits, None)
     # Of a window that was empty no known row can be missing.
-    behind = look.proving or not look.block.members or turned.habits.order in UNORDERED
+    behind = check.proving or not check.block.members or turned.habits.order in UNORDERED
     if turned.next is None and first and (missing or (page.count and behind)):
-        place = replace(look.place, page=1, last=page.ids, behind_short=True)
-        return LookStep(turned.habits, replace(look, place=place))
+        place = replace(check.place, page=1, last=page.ids, behind_short=True)
+        return CheckStep(turned.habits, replace(check, place=place))
     if turned.next is None:
-        return LookStep(turned.habits, None, missing)
-    return LookStep(turned.habits, replace(look, place=turned.next))
+        return CheckStep(turned.habits, None, missing)
+    return CheckStep(turned.habits, replace(check, place=turned.next))
 
 
-def may_be_over(look: Look) -> bool:
+def may_be_over(check: BlockCheck) -> bool:
     """Return whether the page that is asked next may lie behind the last one, by its number."""
-    if not look.place.page or look.place.behind_short:
-        return look.place.page > 0
-    return look.found.issuperset(look.block.members)
+    if not check.place.page or check.place.behind_short:
+        return check.place.page > 0
+    return check.found.issuperset(check.block.members)
 
 
 def _proves(page: Seen, known: Collection[str], habits: Habits, cap: int) -> bool:

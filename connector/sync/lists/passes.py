@@ -214,7 +214,7 @@ def _after_page(pass_: ListPass, page: PassPage, habits: Habits, cap: int) -> Pa
     if turned.repeat and turned.next is not None:
         return PassStep(turned.habits, replace(pass_, place=turned.next), done=False)
     grown = _grown(pass_, page)
-    # Where a short page ends a list, or it is not known yet, one look behind it says so.
+    # Where a short page ends a list, or it is not known yet, one request behind it says so.
     if turned.next is not None and turned.habits.short_ends is False and _all_read(grown):
         return PassStep(turned.habits, grown, done=True)
     if turned.next is not None:
@@ -418,7 +418,7 @@ def watermark_after(pass_: ListPass, before: datetime | None, now: datetime) -> 
 
 
 def lowest(start: datetime, watermark: datetime | None, lookback: timedelta) -> datetime:
-    """How far back a pass has to look."""
+    """How far back a pass has to read."""
     return start if watermark is None else max(start, watermark - lookback)
 
 

@@ -81,17 +81,17 @@ PRIOR_CURVE = Curve(PRIOR)
 
 @dataclass(frozen=True)
 class Learning:
-    """A curve, and the record beside it: by bin, rows that came between looks, and hours looked over."""
+    """A curve, and the record beside it: by bin, rows that came between checks, and hours looked over."""
 
     curve: Curve = PRIOR_CURVE
     rows: tuple[float, ...] = (0.0,) * len(EDGES)
     hours: tuple[float, ...] = (0.0,) * len(EDGES)
 
-    def observed(self, looks: Iterable[tuple[float, float, int]]) -> "Learning":
-        """Each look: two ages at which a parent was looked at, and the rows that came in between."""
+    def observed(self, checks: Iterable[tuple[float, float, int]]) -> "Learning":
+        """Each check: two ages at which a parent was looked at, and the rows that came in between."""
         rows, hours = list(self.rows), list(self.hours)
         # A run on a big account brings tens of thousands, most of which lie within one bin.
-        for since, until, came in looks:
+        for since, until, came in checks:
             spans = list(_bins(max(since, 0.0), until))
             whole = sum(self.curve.rates[bin_] * span for bin_, span in spans) or 1.0
             for bin_, span in spans:
@@ -152,8 +152,8 @@ def fit(parents: Sequence[tuple[float, int]], known: Learning = Learning()) -> C
     spans = [(_spans(age), count) for age, count in lived]
     fixed = [rate * PRIOR_HOURS + rows for rate, rows in zip(prior, known.rows, strict=True)]
     hours = [
-        PRIOR_HOURS + looked + sum(span[i] for span, _ in spans if i < len(span))
-        for i, looked in enumerate(known.hours)
+        PRIOR_HOURS + watched + sum(span[i] for span, _ in spans if i < len(span))
+        for i, watched in enumerate(known.hours)
     ]
     rates = prior if known.curve is PRIOR_CURVE else list(known.curve.rates)
     for _ in range(ROUNDS):
@@ -232,7 +232,7 @@ REFITTED = timedelta(days=1)
 
 
 class Notebook:
-    """What the looks of one run showed: rows that came at a parent between two ages."""
+    """What the checks of one run showed: rows that came at a parent between two ages."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
@@ -240,9 +240,9 @@ class Notebook:
     def note(
         self, stream: str, parent: ParentState, before: ChildState, after: ChildState, now: datetime
     ) -> None:
-        """A child list was seen again: `parent` and `before` are as they were before this look."""
-        if parent.looked_at:
-            ages = (parent.looked_at - parent.date) / HOUR, (now - parent.date) / HOUR
+        """A child list was seen again: `parent` and `before` are as they were before this check."""
+        if parent.checked_at:
+            ages = (parent.checked_at - parent.date) / HOUR, (now - parent.date) / HOUR
             self._seen[stream].append((*ages, counters.risen(after.counter, before.counter)))
 
     def learn(self, picture: Picture, now: datetime) -> None:
@@ -266,7 +266,7 @@ def _sample(picture: Picture, stream: Stream) -> list[tuple[float, int]]:
     parents = picture.progress.parents.get(stream.parent or "", {})
     lists = picture.progress.children.get(stream.name, {})
     return [
-        ((parent.looked_at - parent.date) / HOUR, counters.total(lists[parent.id].counter))
+        ((parent.checked_at - parent.date) / HOUR, counters.total(lists[parent.id].counter))
         for parent in parents.values()
-        if parent.looked_at and parent.id in lists and not parent.gone
+        if parent.checked_at and parent.id in lists and not parent.gone
     ]

@@ -19,7 +19,7 @@ from connector.sync.planning.probes import Picture, Probe, Turn
 AUDIT_AFTER = timedelta(days=7)
 AUDITS = 20
 BEFORE = datetime.min.replace(tzinfo=UTC)
-# One row in so many is deleted, and hides one that comes between the same two looks.
+# One row in so many is deleted, and hides one that comes between the same two checks.
 DELETED_SHARE = 0.01
 
 
@@ -32,8 +32,8 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
         probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
         probe.turn, probe.audit = Turn.AUDIT, True
         if guess and child.read_at:
-            # From one look to the next a deletion has time to cancel a row out.
-            between = (now - (parent.looked_at or now)) / HOUR
+            # From one check to the next a deletion has time to cancel a row out.
+            between = (now - (parent.checked_at or now)) / HOUR
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
             probe.worth = guess.unseen(stream, parent, child, child.read_at).row_hours * hidden
         probes.append(probe)
@@ -134,7 +134,7 @@ class AuditEverything:
 
     def _due(self, picture: Picture, probe: Probe) -> bool:
         known = picture.progress.parents.get(probe.stream.name, {})
-        block = probe.block_look.block
+        block = probe.required_check.block
         return not block.members or candidates.doubted(block, known, self._since)
 
     def _lists(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
@@ -165,4 +165,4 @@ class AuditEverything:
 
 
 def _proving(probe: Probe) -> Probe:
-    return replace(probe, look=replace(probe.block_look, proving=True), audit=True, worth=inf)
+    return replace(probe, check=replace(probe.required_check, proving=True), audit=True, worth=inf)

@@ -8,8 +8,7 @@ from connector.beamer.pagination import Habits, Order, Place
 from connector.beamer.streams import Stream, children
 from connector.clock import SECOND, within
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
-from connector.sync.lists import blocks as looks
-from connector.sync.lists import passes, shortfall
+from connector.sync.lists import blocks, passes, shortfall
 from connector.sync.lists.blocks import SIZE, Block, Part, cut, in_order
 from connector.sync.lists.count_windows import Left, Window
 from connector.sync.lists.counters import UNKNOWN, moved, waiting
@@ -65,29 +64,29 @@ def block_probes(
     alive = [(parent.date, parent.id) for parent in known.values() if not parent.gone]
     holes = passes.parts_of(state.place)
     # A block is what a page shows.
-    blocks = _around(alive, holes, min(SIZE, state.page_rows or SIZE))
-    if not state.complete and blocks and blocks[-1].since is None:
+    all_blocks = _around(alive, holes, min(SIZE, state.page_rows or SIZE))
+    if not state.complete and all_blocks and all_blocks[-1].since is None:
         # A first reading cut short goes on where it stopped, or it would start again for ever.
-        blocks.insert(0, blocks.pop())
+        all_blocks.insert(0, all_blocks.pop())
     probes = []
-    for block in blocks:
+    for block in all_blocks:
         far_end = block.since is None and not state.complete
-        look = looks.begin(block, proving=far_end or doubted(block, known, now - proof_lasts))
-        probes.append(Probe(stream, _why(block, look.proving), look=look))
+        check = blocks.begin(block, proving=far_end or doubted(block, known, now - proof_lasts))
+        probes.append(Probe(stream, _why(block, check.proving), check=check))
     ready = (part for part in holes if part.ready(now))
-    return probes + [Probe(stream, HOLE, look=looks.again(part, alive)) for part in ready]
+    return probes + [Probe(stream, HOLE, check=blocks.again(part, alive)) for part in ready]
 
 
 def _around(alive: Sequence[tuple[datetime, str]], holes: Iterable[Part], size: int) -> list[Block]:
     """Cut parents into blocks, newest block first, none of which reaches into a part that failed."""
-    blocks: list[Block] = []
+    all_blocks: list[Block] = []
     since: datetime | None = None
     first = True
     for part in sorted(holes, key=lambda part: part.place.since or BEGINNING):
         if part.place.since and (first or (since and since < part.place.since)):
-            blocks = _between(alive, since, part.place.since, first, size) + blocks
+            all_blocks = _between(alive, since, part.place.since, first, size) + all_blocks
         since, first = max(filter(None, (since, part.place.until)), default=None), False
-    return _between(alive, since, None, first or since is not None, size) + blocks
+    return _between(alive, since, None, first or since is not None, size) + all_blocks
 
 
 def _between(
@@ -132,7 +131,7 @@ def due(child: ChildState, now: datetime) -> bool:
 
 
 def is_history(child: ChildState) -> bool:
-    """A list that was never read, and that has not moved since: what is new there, a look shows."""
+    """A list that was never read, and that has not moved since: what is new there, a check shows."""
     return child.read_counter is None and not child.recent
 
 

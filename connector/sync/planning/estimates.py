@@ -59,7 +59,7 @@ class Expected(NamedTuple):
 NOTHING = Expected(0.0, 0.0)
 
 
-def of_look(own: Expected, below: Iterable[Expected], requests: float = 1.0) -> float:
+def of_check(own: Expected, below: Iterable[Expected], requests: float = 1.0) -> float:
     """The worth of looking at a block of parents, and of reading the lists that are then worth it.
 
     A list that moved costs a request of its own. Of a list's rows, the first would cost one at any time; only
@@ -81,7 +81,7 @@ def of_look(own: Expected, below: Iterable[Expected], requests: float = 1.0) -> 
 
 
 def lists_moved(below: Iterable[Expected]) -> float:
-    """How many lists a look is expected to show to have moved."""
+    """How many lists a check is expected to show to have moved."""
     return sum(1.0 - exp(-rows) for rows, _ in below if rows > 0)
 
 
@@ -90,14 +90,14 @@ def of_waiting(rows: float, per_hour: float, pages: int = 1) -> float:
     return rows * (rows + 1.0) / 2.0 / max(per_hour, 1.0 / QUIET_HOURS) / pages
 
 
-def of_polling(per_hour: float, unlooked: timedelta, pages: int = 1) -> float:
+def of_polling(per_hour: float, unchecked: timedelta, pages: int = 1) -> float:
     """The worth of reading a list of which nothing shows whether something has come."""
-    return steady(per_hour, unlooked).row_hours / pages
+    return steady(per_hour, unchecked).row_hours / pages
 
 
-def steady(per_hour: float, unlooked: timedelta) -> Expected:
+def steady(per_hour: float, unchecked: timedelta) -> Expected:
     """Rows that come at an even rate."""
-    hours = max(0.0, unlooked / HOUR)
+    hours = max(0.0, unchecked / HOUR)
     return Expected(per_hour * hours, per_hour * hours * hours / 2)
 
 
@@ -127,11 +127,11 @@ class Rates(Protocol):
 
 
 class Ages(NamedTuple):
-    """Hours of a parent's life: all of it, since a look, since the last look, watched before that one."""
+    """Hours of a parent's life: all of it, since a check, since the last check, watched before that one."""
 
     age: float
     unseen: float
-    unlooked: float
+    unchecked: float
     known: float
     near: tuple[int, ...]
 
@@ -161,9 +161,9 @@ class Learnt:
     def births(self, stream: Stream) -> float:
         if not children(self._catalogue, stream.name):
             state = self._progress.streams[stream.name]
-            seen = state.looked_at or self._now
+            seen = state.checked_at or self._now
             return arrival.steady_pace(
-                arrival.faded(state.recent, state.looked_at, self._now), (seen - self._start) / HOUR
+                arrival.faded(state.recent, state.checked_at, self._now), (seen - self._start) / HOUR
             )
         parents = self._progress.parents.get(stream.name, {}).values()
         return arrival.births((parent.date for parent in parents), self._now)
@@ -177,7 +177,7 @@ class Learnt:
         return Expected(pace * shape.rows, pace * self._sent[stream.name] * shape.row_hours)
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:
-        shape = self._shape_of(stream.name, parent, parent.looked_at or self._now)
+        shape = self._shape_of(stream.name, parent, parent.checked_at or self._now)
         return self._pace(child, shape) * shape.ahead
 
     def _pace(self, child: ChildState, shape: Shape) -> float:
@@ -196,25 +196,25 @@ class Learnt:
         return shape
 
     def _ages(self, parent: ParentState, since: datetime) -> Ages:
-        now, looked = self._now, parent.looked_at or self._now
+        now, checked_at = self._now, parent.checked_at or self._now
         # A scheduled post lies ahead: nothing has come at it.
         age, unseen = (now - parent.date) / HOUR, (now - since) / HOUR
-        unlooked, known = (now - looked) / HOUR, (looked - (parent.known_at or looked)) / HOUR
+        unchecked, known = (now - checked_at) / HOUR, (checked_at - (parent.known_at or checked_at)) / HOUR
         near = (
             int(log(max(age, 0.01)) * NEAR),
             int(log(max(unseen, 0.01)) * NEAR),
-            int(unlooked),
+            int(unchecked),
             int(known) // 24,
         )
-        return Ages(age, unseen, unlooked, known, near)
+        return Ages(age, unseen, unchecked, known, near)
 
     def _shape(self, curve: arrival.Curve, ages: Ages) -> Shape:
-        looked = ages.age - ages.unlooked
-        lately, _ = curve.arrivals(looked - min(ages.known, arrival.REMEMBERED), looked)
+        checked_at = ages.age - ages.unchecked
+        lately, _ = curve.arrivals(checked_at - min(ages.known, arrival.REMEMBERED), checked_at)
         rows, row_hours = curve.arrivals(ages.age - ages.unseen, ages.age)
         hours = AHEAD / HOUR
         ahead = curve.arrivals(ages.age, ages.age + hours)[0] / hours
-        return Shape(curve.total(looked), lately, rows, row_hours, ahead)
+        return Shape(curve.total(checked_at), lately, rows, row_hours, ahead)
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
         arrived = Expected(*self._curves[stream.name].arrivals(since, until))

@@ -16,8 +16,7 @@ from connector.beamer.streams import Stream, children
 from connector.domain.state import ChildState, ParentState, StreamState
 from connector.state.budget import GATHERS
 from connector.sync.lists import backoff, counters, shortfall
-from connector.sync.lists import blocks as looks
-from connector.sync.lists.blocks import SIZE
+from connector.sync.lists.blocks import SIZE, UNORDERED
 from connector.sync.planning import arrival, candidates, estimates
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.audit import audits
@@ -35,7 +34,7 @@ UNKNOWN_HOURS = 12.0
 CLOSELY = 350
 # More may come in while a run is under way.
 MARGIN = 20
-# So many pages a look has that goes behind its first one, by whether short pages were seen to end lists. It
+# So many pages a check has that goes behind its first one, by whether short pages were seen to end lists. It
 # is not kept between two runs: with a request at a time at hand, the first page would be asked for ever.
 TO_THE_END = {True: 2, None: 3, False: 2 + EMPTY_PAGES_THAT_END}
 
@@ -141,7 +140,7 @@ class MostWorth:
         )
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
-        if picture.progress.streams[probe.stream.name].complete or not probe.block_look.found:
+        if picture.progress.streams[probe.stream.name].complete or not probe.required_check.found:
             return replace(probe, worth=inf)
         return replace(probe, worth=self._unknown(picture, probe.stream, now))
 
@@ -149,10 +148,10 @@ class MostWorth:
 
     def _passed_over(self, picture: Picture, probe: Probe) -> bool:
         """Whether a page of parents failed again and again, and all else comes first."""
-        if probe.look is None or not probe.look.block.members:
+        if probe.check is None or not probe.check.block.members:
             return False
         known = picture.progress.parents[probe.stream.name]
-        block = backoff.of_block(known[name] for name in probe.look.block.members)
+        block = backoff.of_block(known[name] for name in probe.check.block.members)
         return block is not None and backoff.passed_over(picture.progress, block)
 
     def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterable[Probe]:
@@ -161,16 +160,16 @@ class MostWorth:
         lasts = max(PROOF_LASTS_LIMITED, timedelta(days=days))
         below = [(child, picture.progress.children.get(child.name, {})) for child in picture.below(stream)]
         state = picture.progress.streams[stream.name]
-        whole, unordered = state.complete, state.list_order in looks.UNORDERED
+        whole, unordered = state.complete, state.list_order in UNORDERED
         to_the_end = TO_THE_END[state.short_ends]
         begun = any(picture.progress.parents.values())
         # More than that never gathers.
         most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
         blocks: list[tuple[float, Probe, list[ParentState], datetime, int]] = []
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
-            look = probe.block_look
-            members = [known[name] for name in look.block.members]
-            if look.part:
+            check = probe.required_check
+            members = [known[name] for name in check.block.members]
+            if check.part:
                 # While nothing of the list is shown, its newest rows tell when it is back.
                 if state.failures > backoff.FREE:
                     continue
@@ -182,42 +181,46 @@ class MostWorth:
             if (block := backoff.of_block(members)) and backoff.rests(block, now):
                 continue
             # A list that was read to its end and is empty was looked at, too.
-            looks_at = {parent.looked_at or parent.date for parent in members}
-            looked = min(looks_at, default=state.looked_at if whole else None)
-            if looked is None:
-                # An empty list shows that it is one behind its first page; the very first look shows more.
+            check_dates = {parent.checked_at or parent.date for parent in members}
+            checked_at = min(check_dates, default=state.checked_at if whole else None)
+            if checked_at is None:
+                # An empty list shows that it is one behind its first page; the very first check shows more.
                 probe.worth, probe.unseen, pages = inf, True, to_the_end if begun else 1
                 _save_up(probe, pages, pages, most)
                 yield probe
-            elif look.block.since is None and not whole:
+            elif check.block.since is None and not whole:
                 probe.worth, probe.unseen = self._unknown(picture, stream, now), True
                 _save_up(probe, to_the_end, to_the_end, most)
                 yield probe
             else:
                 guess = inf
-                if look.block.until is not None and members:
-                    guess = self._guess(members[0], looked, [child for child, _ in below], now) * len(members)
-                # One that the last look did not show is looked for behind a short page.
-                both = unordered or len(looks_at) > 1 or look.proving
-                blocks.append((guess, probe, members, looked, to_the_end if both else 1))
+                if check.block.until is not None and members:
+                    guess = self._guess(members[0], checked_at, [child for child, _ in below], now) * len(
+                        members
+                    )
+                # One that the last check did not show is looked for behind a short page.
+                both = unordered or len(check_dates) > 1 or check.proving
+                blocks.append((guess, probe, members, checked_at, to_the_end if both else 1))
         # Of very many, those are reckoned closely that may be worth most.
         blocks.sort(key=lambda each: each[0], reverse=True)
-        for number, (guess, probe, members, looked, pages) in enumerate(blocks):
+        for number, (guess, probe, members, checked_at, pages) in enumerate(blocks):
             value, lists = guess, list[Expected]()
             if number < CLOSELY:
-                value, lists = self._look(picture, stream, probe, members, below, now)
-            Rank(value).by_age(looked, picture, now).given(probe)
+                value, lists = self._check_value(picture, stream, probe, members, below, now)
+            Rank(value).by_age(checked_at, picture, now).given(probe)
             # On the smallest budgets a day's worth has to do.
             wanted = min(pages + estimates.lists_moved(lists), max(pages, picture.per_day or 1.0))
             _save_up(probe, pages, wanted, most)
             yield probe
 
-    def _guess(self, parent: ParentState, looked: datetime, below: Iterable[Stream], now: datetime) -> float:
+    def _guess(
+        self, parent: ParentState, checked_at: datetime, below: Iterable[Stream], now: datetime
+    ) -> float:
         """Row-hours at a parent, if it is like others of its age."""
-        since, age = (looked - parent.date) / HOUR, (now - parent.date) / HOUR
+        since, age = (checked_at - parent.date) / HOUR, (now - parent.date) / HOUR
         return sum(self._rates.typical(child, since, age).row_hours for child in below)
 
-    def _look(
+    def _check_value(
         self,
         picture: Picture,
         stream: Stream,
@@ -229,16 +232,16 @@ class MostWorth:
         unseen = self._rates.unseen
         own, lists = NOTHING, []
         for parent in members:
-            since = parent.looked_at or now
+            since = parent.checked_at or now
             for child_stream, children_of in below:
                 child = children_of.get(parent.id)
                 if child and (not candidates.asks(child) or candidates.is_history(child)):
                     lists.append(unseen(child_stream, parent, child, since))
-        if probe.block_look.block.until is None:
-            before = picture.progress.streams[stream.name].looked_at or now
-            unlooked = now - max((parent.looked_at or parent.date for parent in members), default=before)
-            own = estimates.steady(self._rates.births(stream), unlooked).times(1.0, self._rates.sent(stream))
-            hours = unlooked / HOUR
+        if probe.required_check.block.until is None:
+            before = picture.progress.streams[stream.name].checked_at or now
+            unchecked = now - max((parent.checked_at or parent.date for parent in members), default=before)
+            own = estimates.steady(self._rates.births(stream), unchecked).times(1.0, self._rates.sent(stream))
+            hours = unchecked / HOUR
             for child_stream, _ in below:
                 # The mean over the ages that a parent born since may have (Simpson).
                 half = self._rates.typical(child_stream, 0, hours / 2)
@@ -247,7 +250,7 @@ class MostWorth:
                 lists.append(Expected(rows, row_hours).times(own.rows / 6))
             if stream.name not in picture.policy.streams:
                 own = NOTHING
-        return estimates.of_look(own, lists, 2.0 if probe.block_look.proving else 1.0), lists
+        return estimates.of_check(own, lists, 2.0 if probe.required_check.proving else 1.0), lists
 
     def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
         """A page of parents that were never seen, older than those that were."""
@@ -259,8 +262,8 @@ class MostWorth:
             rows = self._rates.typical(child, max(0.0, since), age).rows
             lists += [Expected(rows, self._rates.sent(child) * rows * UNKNOWN_HOURS)] * SIZE
         own = Expected(SIZE, self._rates.sent(stream) * SIZE * UNKNOWN_HOURS) if since <= 0 else NOTHING
-        # Before it was seen, nothing at all is known of it: it is worth a look sooner or later.
-        return max(estimates.of_look(own, lists), UNKNOWN_HOURS)
+        # Before it was seen, nothing at all is known of it: it is worth a check sooner or later.
+        return max(estimates.of_check(own, lists), UNKNOWN_HOURS)
 
     def _lists(
         self, picture: Picture, stream: Stream, state: StreamState, now: datetime
@@ -279,7 +282,7 @@ class MostWorth:
     def _rank(self, picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Rank:
         parent = picture.progress.parents[stream.parent or ""][child.parent]
         known = parent.known_at or now
-        looked = parent.looked_at or now
+        checked_at = parent.checked_at or now
         if not candidates.asks(child):
             since = child.read_at or known
             value = self._rates.unseen(stream, parent, child, since).row_hours
@@ -289,7 +292,7 @@ class MostWorth:
                 value += self._rates.sent(stream) * short * share * (now - since) / HOUR
                 since = child.short_since or since
             return Rank(value).by_age(since, picture, now)
-        unseen, sent = self._rates.unseen(stream, parent, child, looked), self._rates.sent(stream)
+        unseen, sent = self._rates.unseen(stream, parent, child, checked_at), self._rates.sent(stream)
         if candidates.is_history(child):
             history = self._history(picture, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
@@ -313,9 +316,9 @@ class MostWorth:
             pages = max(1, ceil(waiting / stream.cap))
             value = sent * estimates.of_waiting(waiting + unseen.rows, coming, pages)
         else:
-            value = unseen.row_hours + sent * estimates.HIDDEN_ROW * (now - looked) / HOUR
-        rank = Rank(value).by_age(child.waits_since or looked, picture, now)
-        return rank.announced_at(child.waits_since or looked, picture, now) if waiting else rank
+            value = unseen.row_hours + sent * estimates.HIDDEN_ROW * (now - checked_at) / HOUR
+        rank = Rank(value).by_age(child.waits_since or checked_at, picture, now)
+        return rank.announced_at(child.waits_since or checked_at, picture, now) if waiting else rank
 
     def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
         """How many rows of a list never read are of interest: those since the start date."""
@@ -330,17 +333,17 @@ class MostWorth:
     def _dated(self, picture: Picture, stream: Stream, state: StreamState, now: datetime) -> Probe:
         probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
         left = state.place and not any(part.failures for part in probe.required_pass.unread)
-        if state.looked_at is None or left:
+        if state.checked_at is None or left:
             # Up to a hundred rows for one request.
             probe.worth = inf
             return probe
-        unlooked = now - state.looked_at
-        pages = max(1, ceil(self._rates.births(stream) * (unlooked / HOUR) / stream.cap))
-        value = self._rates.sent(stream) * estimates.of_polling(self._rates.births(stream), unlooked, pages)
-        return Rank(value).by_age(state.looked_at, picture, now).given(probe)
+        unchecked = now - state.checked_at
+        pages = max(1, ceil(self._rates.births(stream) * (unchecked / HOUR) / stream.cap))
+        value = self._rates.sent(stream) * estimates.of_polling(self._rates.births(stream), unchecked, pages)
+        return Rank(value).by_age(state.checked_at, picture, now).given(probe)
 
 
 def _save_up(probe: Probe, pages: int, wanted: float, most: float) -> None:
-    """How much is to be at hand before a look begins, and how much of it is kept for its further pages."""
+    """How much is to be at hand before a check begins, and how much of it is kept for its further pages."""
     probe.needs = min(wanted, most)
     probe.kept = min(pages, int(probe.needs)) - 1

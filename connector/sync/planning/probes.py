@@ -10,7 +10,7 @@ from connector.beamer.request import Ask
 from connector.beamer.streams import Stream, children
 from connector.domain.state import Progress
 from connector.sync.lists import blocks, passes
-from connector.sync.lists.blocks import Look
+from connector.sync.lists.blocks import BlockCheck
 from connector.sync.lists.count_windows import Window
 from connector.sync.lists.passes import ListPass
 from connector.sync.policy import Policy
@@ -29,7 +29,7 @@ class Turn(Enum):
 
 @dataclass(slots=True)
 class Probe:
-    """A block of parents (`look`), a list of rows (`list_pass`), or how many rows there are in a `window`.
+    """A block of parents (`check`), a list of rows (`list_pass`), or how many rows there are in a `window`.
 
     `reason` says why it is asked. A `list_pass` with a window reads just that for the audit; `whole` is the
     window that an audit begins with, and a `thorough` one reads every window and list whole, whatever counts
@@ -48,7 +48,7 @@ class Probe:
     stream: Stream
     reason: str
     parent: str = NO_PARENT
-    look: Look | None = None
+    check: BlockCheck | None = None
     list_pass: ListPass | None = None
     failures: int = 0
     not_before: datetime | None = None
@@ -81,11 +81,11 @@ class Probe:
         return "audit" if self.audit else self.stream.name
 
     @property
-    def block_look(self) -> Look:
-        """The look of a probe that is known to read a block of parents."""
-        if self.look is None:
+    def required_check(self) -> BlockCheck:
+        """The check of a probe that is known to read a block of parents."""
+        if self.check is None:
             raise ValueError("this probe reads no block")
-        return self.look
+        return self.check
 
     @property
     def required_pass(self) -> ListPass:
@@ -96,7 +96,7 @@ class Probe:
 
     @property
     def place(self) -> Place:
-        reading = self.look or self.list_pass
+        reading = self.check or self.list_pass
         if reading is None:
             raise ValueError("a probe reads a block or a list")
         return reading.place
@@ -110,8 +110,8 @@ class Probe:
     @property
     def may_be_over(self) -> bool:
         """Whether the page that is asked next may lie behind the list's last one."""
-        if self.look:
-            return blocks.may_be_over(self.look)
+        if self.check:
+            return blocks.may_be_over(self.check)
         return self.list_pass is not None and passes.may_be_over(self.list_pass)
 
 

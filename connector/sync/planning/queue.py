@@ -69,7 +69,7 @@ class Agenda:
         """Put a probe on the agenda; a list that is under way is not begun twice."""
         if probe.stream.name in self._dropped:
             return
-        if not probe.look and not probe.window:
+        if not probe.check and not probe.window:
             if (probe.stream.name, probe.parent) in self._lists:
                 return
             self._lists.add((probe.stream.name, probe.parent))
@@ -93,13 +93,13 @@ class Agenda:
             heappush(self._waiting[turn], (-rank, next(self._order), probe))
 
     def _in_vain(self, probe: Probe) -> bool:
-        """Whether this run may not spend what a first look further back needs.
+        """Whether this run may not spend what a first check further back needs.
 
         Cut short it would begin anew in each run, for ever: what can be finished comes first.
         """
         if self.most is None or not probe.unseen or probe.going_on or probe.needs <= self.most:
             return False
-        return probe.look is not None and bool(probe.look.block.members)
+        return probe.check is not None and bool(probe.check.block.members)
 
     def first(self, probe: Probe) -> None:
         """Ask a probe's next page, or the same again, before anything else."""
@@ -136,7 +136,7 @@ class Agenda:
         self.at_hand = None if self.at_hand is None else self.at_hand + 1
 
     def _spoken_for(self, probe: Probe) -> bool:
-        """Whether what is at hand is kept for the further pages of looks that are on their way."""
+        """Whether what is at hand is kept for the further pages of checks that are on their way."""
         if self.at_hand is None or probe.going_on or self.at_hand < 1:
             return False
         if self.at_hand >= self._kept + self.reserved + 1:
@@ -154,7 +154,7 @@ class Agenda:
             self._kept += probe.kept
 
     def _saves(self, probe: Probe) -> bool:
-        """Whether to wait until enough is at hand to read what a look shows at once."""
+        """Whether to wait until enough is at hand to read what a check shows at once."""
         # Where a run finds more than that each time, waiting for the next one saves nothing.
         if probe.turn is not Turn.WORTH or self.at_hand is None or probe.needs <= self.per_run:
             return False

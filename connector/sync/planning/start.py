@@ -84,7 +84,7 @@ class LookEverywhere:
         if picture.at_hand is not None:
             # A run that may spend a few requests only goes on where the ones before it ended, and reads what
             # they saw.
-            probes.sort(key=lambda probe: _looked_at(picture, probe) or BEFORE)
+            probes.sort(key=lambda probe: _checked_at(picture, probe) or BEFORE)
             probes[:0] = candidates.waiting_children(
                 picture.catalogue, picture.policy, picture.progress, picture.first_page, now
             )
@@ -106,9 +106,9 @@ class LookEverywhere:
         return replace(probe, worth=inf)
 
 
-def _looked_at(picture: Picture, probe: Probe) -> datetime | None:
+def _checked_at(picture: Picture, probe: Probe) -> datetime | None:
     """When a probe was last asked; of a block, the parent that was looked at longest ago."""
-    if probe.look is None:
-        return picture.progress.streams[probe.stream.name].looked_at
+    if probe.check is None:
+        return picture.progress.streams[probe.stream.name].checked_at
     known = picture.progress.parents.get(probe.stream.name, {})
-    return min((known[name].looked_at or BEFORE for name in probe.look.block.members), default=None)
+    return min((known[name].checked_at or BEFORE for name in probe.check.block.members), default=None)

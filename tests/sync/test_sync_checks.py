@@ -7,7 +7,7 @@ import pytest
 
 from connector.beamer.pagination import Habits, Order, Seen
 from connector.sync.lists import blocks
-from connector.sync.lists.blocks import Block, Look, LookStep, cut
+from connector.sync.lists.blocks import Block, BlockCheck, CheckStep, cut
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 KNOWN = {str(number): BASE + timedelta(hours=number) for number in range(10)}
@@ -26,8 +26,10 @@ def block() -> Block:
     return only
 
 
-def after(seen: Seen, habits: Habits = ENDS, *, proving: bool = False, look: Look | None = None) -> LookStep:
-    return blocks.after_page(look or blocks.begin(block(), proving), seen, set(KNOWN), habits, 10)
+def after(
+    seen: Seen, habits: Habits = ENDS, *, proving: bool = False, check: BlockCheck | None = None
+) -> CheckStep:
+    return blocks.after_page(check or blocks.begin(block(), proving), seen, set(KNOWN), habits, 10)
 
 
 def test_a_full_page_newest_first_with_all_that_is_known_is_a_proof() -> None:
@@ -43,7 +45,7 @@ def test_a_stranger_on_a_full_page_means_reading_on() -> None:
     stranger = {"new": BASE + timedelta(days=9)}
     step = after(page("new", *NEWEST[:9], dates=stranger))
     assert step.next is not None
-    last = after(page(NEWEST[8], NEWEST[9]), look=step.next)
+    last = after(page(NEWEST[8], NEWEST[9]), check=step.next)
     assert last.next is None
     assert not last.missing
 
@@ -56,7 +58,7 @@ def test_a_missing_parent_is_looked_for_behind_a_short_page_before_it_is_gone() 
     step = after(page(*NEWEST[:9]))
     assert step.next is not None
     assert step.next.place.page == 1
-    last = after(Seen((), (), 0), look=step.next)
+    last = after(Seen((), (), 0), check=step.next)
     assert last.next is None
     assert last.missing == {NEWEST[9]}
 
@@ -65,11 +67,11 @@ def test_a_missing_parent_is_looked_for_behind_a_short_page_before_it_is_gone() 
 def test_where_new_ones_do_not_come_first_a_short_page_is_looked_behind(order: Order) -> None:
     """Of ten one may be filtered out, and what is new then stands alone behind nine that are known."""
     few = Block(None, None, tuple(NEWEST[:9]))
-    step = after(page(*NEWEST[:9]), replace(ENDS, order=order), look=blocks.begin(few, proving=False))
+    step = after(page(*NEWEST[:9]), replace(ENDS, order=order), check=blocks.begin(few, proving=False))
     assert step.next is not None
     assert step.next.place.page == 1
-    assert after(page(NEWEST[9]), replace(ENDS, order=order), look=step.next).habits.short_ends is False
-    assert after(page(*NEWEST[:9]), look=blocks.begin(few, proving=False)).next is None
+    assert after(page(NEWEST[9]), replace(ENDS, order=order), check=step.next).habits.short_ends is False
+    assert after(page(*NEWEST[:9]), check=blocks.begin(few, proving=False)).next is None
 
 
 def test_where_short_pages_do_not_end_a_list_a_complete_one_in_order_proves_its_window() -> None:
