@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from connector.beamer.streams import CATALOGUE, Stream
 from connector.clock import Clock
-from connector.config import Connection, Settings, ephemeral_place, store_location, surroundings, values
+from connector.config import Connection, Settings, ephemeral_location, store_location, surroundings, values
 from connector.config.addresses import host_of
 from connector.errors import ConfigurationError, ConnectorError, KeyRefused
 from connector.segment.shaping import Naming, Privacy
@@ -79,8 +79,8 @@ def open_existing(settings: Settings) -> Store | None:
 
 
 def _refuse_ephemeral(url: str, new: bool) -> None:
-    place, file = ephemeral_place(surroundings()), file_of(url)
-    if new or place is None or file is None or _is_there(file):
+    disk, file = ephemeral_location(surroundings()), file_of(url)
+    if new or disk is None or file is None or _is_there(file):
         return
     raise ConfigurationError(
         f"This is {place}, and there is no database at {file}.",

@@ -74,11 +74,11 @@ def finish() -> str:
 
 def _drop(stream: TextIO) -> None:
     """Discard what a stream still buffers."""
-    place = os.dup(stream.fileno())
+    saved = os.dup(stream.fileno())
     _to_nowhere(stream)
     stream.flush()
-    os.dup2(place, stream.fileno())
-    os.close(place)
+    os.dup2(saved, stream.fileno())
+    os.close(saved)
 
 
 def _to_nowhere(stream: TextIO) -> None:

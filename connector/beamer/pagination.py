@@ -89,7 +89,7 @@ def with_first_page(habits: Habits, first: int) -> Habits:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Cursor:
     """Where a reading stands: the next request's window and page, and what the page before held.
 
     `page` is the number that is asked for; 0 is asked without one. `behind_short` marks a request that
@@ -105,25 +105,25 @@ class Place:
     again: int = 0
 
     @classmethod
-    def around(cls, since: datetime | None, until: datetime | None = None) -> "Place":
+    def around(cls, since: datetime | None, until: datetime | None = None) -> "Cursor":
         """The first page of a range, asked a second wider: `dateFrom` and `dateTo` may be exclusive."""
         return cls(since and since - SECOND, until and until + SECOND)
 
 
-def asked(place: Place, habits: Habits) -> Place:
-    """A place kept from before it was known that page 1 is the first goes on behind it."""
-    return replace(place, page=habits.second_page) if place.page == 1 else place
+def asked(cursor: Cursor, habits: Habits) -> Cursor:
+    """A cursor kept from before it was known that page 1 is the first goes on behind it."""
+    return replace(cursor, page=habits.second_page) if cursor.page == 1 else cursor
 
 
-def params_of(place: Place, habits: Habits, cap: int) -> dict[str, str]:
-    """The query parameters that ask for a place; `page` is left out for the first page."""
+def params_of(cursor: Cursor, habits: Habits, cap: int) -> dict[str, str]:
+    """The query parameters that ask for a cursor; `page` is left out for the first page."""
     params = {"maxResults": str(cap)}
-    if place.since:
-        params["dateFrom"] = iso(place.since)
-    if place.until:
-        params["dateTo"] = iso(place.until)
-    if place.page:
-        params["page"] = str(asked(place, habits).page)
+    if cursor.since:
+        params["dateFrom"] = iso(cursor.since)
+    if cursor.until:
+        params["dateTo"] = iso(cursor.until)
+    if cursor.page:
+        params["page"] = str(asked(cursor, habits).page)
     return params
 
 
@@ -132,7 +132,7 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-__all__ = ["Habits", "Order", "Place", "Seen", "Turn", "Way", "iso", "order_of", "params_of", "turn"]
+__all__ = ["Cursor", "Habits", "Order", "Seen", "Turn", "Way", "iso", "order_of", "params_of", "turn"]
 
 # Where rows are filtered after a page is cut, an empty page may stand in the middle of a list.
 EMPTY_PAGES_THAT_END = 3
@@ -163,71 +163,73 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What follows from a page: the next place, or None at the end of the list.
+    """What follows from a page: the next cursor, or None at the end of the list.
 
     `repeat` says that the page was the one before it once more and that its rows do not count.
     """
 
     habits: Habits
-    next: Place | None
+    next: Cursor | None
     repeat: bool = False
 
 
-def turn(place: Place, page: Seen, habits: Habits, way: Way) -> Turn:
+def turn(cursor: Cursor, page: Seen, habits: Habits, way: Way) -> Turn:
     """Judge one page on its raw rows.
 
     Raises BadAnswer when the list keeps showing one page.
     """
-    place = asked(place, habits)
-    if page.count and page.ids == place.last:
-        return Turn(habits, _past_repeat(place, page, habits, way), repeat=True)
-    learnt = _learnt(place, page, habits, way.cap)
+    cursor = asked(cursor, habits)
+    if page.count and page.ids == cursor.last:
+        return Turn(habits, _past_repeat(cursor, page, habits, way), repeat=True)
+    learnt = _learnt(cursor, page, habits, way.cap)
     if page.count >= learnt.full(way.cap):
-        return Turn(learnt, _by_date(place, page, learnt) if way.by_date else _next_page(place, page, learnt))
-    return _after_short(place, page, learnt)
+        return Turn(
+            learnt, _by_date(cursor, page, learnt) if way.by_date else _next_page(cursor, page, learnt)
+        )
+    return _after_short(cursor, page, learnt)
 
 
-def _past_repeat(place: Place, page: Seen, habits: Habits, way: Way) -> Place:
+def _past_repeat(cursor: Cursor, page: Seen, habits: Habits, way: Way) -> Cursor:
     """Go past a page that comes twice: counting starts at 1, or a whole page of rows came in between.
 
     Which of the two, the first page tells when it is asked once more. It matters: a wrong 1 would skip
     the second page of every list without a sign.
     """
-    if place.page == 0 and place.again == 1:
-        return replace(place, page=2, again=2)
-    if place.page == 0 or place.again >= MOST_REPEATS:
+    if cursor.page == 0 and cursor.again == 1:
+        return replace(cursor, page=2, again=2)
+    if cursor.page == 0 or cursor.again >= MOST_REPEATS:
         raise BadAnswer("a page repeats the page before it")
-    if place.page == 1 and habits.first_page is None and page.count >= way.cap:
-        return replace(place, page=0, again=1)
-    return replace(place, page=place.page + 1, again=place.again + 1)
+    if cursor.page == 1 and habits.first_page is None and page.count >= way.cap:
+        return replace(cursor, page=0, again=1)
+    return replace(cursor, page=cursor.page + 1, again=cursor.again + 1)
 
 
-def _learnt(place: Place, page: Seen, habits: Habits, cap: int) -> Habits:
+def _learnt(cursor: Cursor, page: Seen, habits: Habits, cap: int) -> Habits:
     learnt = with_order(habits, page.order)
-    behind = place.behind_short and page.count and not place.empty
-    learnt = with_page_rows(learnt, page.count, len(place.last) if behind else None, cap)
-    if place.behind_short:
+    behind = cursor.behind_short and page.count and not cursor.empty
+    learnt = with_page_rows(learnt, page.count, len(cursor.last) if behind else None, cap)
+    if cursor.behind_short:
         learnt = with_short_end(learnt, ended=page.count == 0)
-    if place.page == 1 and place.last and not set(page.ids) & set(place.last):
+    if cursor.page == 1 and cursor.last and not set(page.ids) & set(cursor.last):
         return with_first_page(learnt, 0)
-    if place.page == 2 and place.again == 2 and page.count:
+    if cursor.page == 2 and cursor.again == 2 and page.count:
         return with_first_page(learnt, 1)
     return learnt
 
 
-def _after_short(place: Place, page: Seen, habits: Habits) -> Turn:
-    empty = place.empty + 1 if page.count == 0 else 0
+def _after_short(cursor: Cursor, page: Seen, habits: Habits) -> Turn:
+    empty = cursor.empty + 1 if page.count == 0 else 0
     if habits.short_ends is True or empty >= EMPTY_PAGES_THAT_END:
         return Turn(habits, None)
-    return Turn(habits, replace(_next_page(place, page, habits), behind_short=True, empty=empty))
+    return Turn(habits, replace(_next_page(cursor, page, habits), behind_short=True, empty=empty))
 
 
-def _next_page(place: Place, page: Seen, habits: Habits) -> Place:
-    number = place.page + 1 if place.page else habits.second_page
-    return Place(place.since, place.until, number, page.ids)
+def _next_page(cursor: Cursor, page: Seen, habits: Habits) -> Cursor:
+    number = cursor.page + 1 if cursor.page else habits.second_page
+    return Cursor(cursor.since, cursor.until, number, page.ids)
 
 
-def _by_date(place: Place, page: Seen, habits: Habits) -> Place:
+def _by_date(cursor: Cursor, page: Seen, habits: Habits) -> Cursor:
     """Go on by date, a second wider than the last row, as far as that gets anywhere.
 
     Deletions shift pages but not dates, so a row cannot slip past. Where a whole page shares a second, or
@@ -235,7 +237,7 @@ def _by_date(place: Place, page: Seen, habits: Habits) -> Place:
     """
     order = Order.NONE if habits.order is Order.NONE else clear_order(page.dates)
     if order is Order.NEWEST and (bound := page.dates[-1] + SECOND) < page.dates[0]:
-        return Place(place.since, bound, last=page.ids)
+        return Cursor(cursor.since, bound, last=page.ids)
     if order is Order.OLDEST and (bound := page.dates[-1] - SECOND) > page.dates[0]:
-        return Place(bound, place.until, last=page.ids)
-    return _next_page(place, page, habits)
+        return Cursor(bound, cursor.until, last=page.ids)
+    return _next_page(cursor, page, habits)

@@ -106,7 +106,7 @@ def store_location(environ: Mapping[str, str], database_url: str | None) -> str:
     )
 
 
-def ephemeral_place(environ: Mapping[str, str]) -> str | None:
+def ephemeral_location(environ: Mapping[str, str]) -> str | None:
     """The kind of place this is, if its local disk is likely to be gone at the next run."""
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return "a Kubernetes pod"

@@ -80,8 +80,8 @@ def _toml(file: Path, problems: list[Problem]) -> dict[str, Any]:
 
 def _toml_reason(error: tomllib.TOMLDecodeError) -> str:
     """Line and column only: newer Pythons may quote the line, which may hold a key."""
-    place = re.search(r"at (line \d+, column \d+|end of document)", str(error))
-    return f"look at {place[1]}" if place else "its syntax"
+    position = re.search(r"at (line \d+, column \d+|end of document)", str(error))
+    return f"look at {position[1]}" if position else "its syntax"
 
 
 def _add_file(document: Document, file: Path, content: dict[str, Any], problems: list[Problem]) -> None:

@@ -24,7 +24,7 @@ class StreamState:
     watermark: datetime | None = None
     complete_through: datetime | None = None
     complete: bool = False
-    place: str | None = None
+    cursor: str | None = None
     list_order: str = "unknown"
     short_ends: bool | None = None
     page_rows: int | None = None
@@ -97,7 +97,7 @@ class ChildState:
     read_counter: str | None = None
     surplus: int = 0
     watermark: datetime | None = None
-    place: str | None = None
+    cursor: str | None = None
     read_at: datetime | None = None
     early: int = 0
     deep_at: datetime | None = None

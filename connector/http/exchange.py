@@ -342,12 +342,12 @@ def open_client(url: str, *, certificates_of: Sequence[str] = (), **options: Any
 
 def _trusting(variable: str | None) -> ssl.SSLContext:
     """What trusts the certificates in the file or folder that a variable names, or else the usual ones."""
-    place = os.environ.get(variable or "")
-    if not place:
+    path = os.environ.get(variable or "")
+    if not path:
         return httpx.create_ssl_context()
-    if Path(place).is_dir():
-        return ssl.create_default_context(capath=place)
-    return ssl.create_default_context(cafile=place)
+    if Path(path).is_dir():
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
 
 
 def _bound(client: httpx.Client) -> None:

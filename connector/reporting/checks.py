@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from connector.beamer.pagination import Habits, Place, params_of
+from connector.beamer.pagination import Cursor, Habits, params_of
 from connector.beamer.request import Answer, Ask
 from connector.beamer.streams import Stream
 from connector.errors import (
@@ -151,7 +151,7 @@ class Examination:
         )
 
     def _ask(self, stream: Stream, **more: str) -> None:
-        params = {**stream.params, **params_of(Place(), Habits(), 1), **more}
+        params = {**stream.params, **params_of(Cursor(), Habits(), 1), **more}
         try:
             answer = self._get(stream.name, Ask(stream.path, tuple(params.items())))
         except Forbidden:

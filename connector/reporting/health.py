@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from connector.beamer.pagination import Habits, Place, params_of
+from connector.beamer.pagination import Cursor, Habits, params_of
 from connector.beamer.request import Ask
 from connector.beamer.streams import Stream
 from connector.errors import (
@@ -73,7 +73,7 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
     """Ask Beamer once with a suspended key, another list each time; a refusal raises Suspended."""
     roots: Sequence[Stream] = [stream for stream in parts.catalogue.values() if stream.parent is None]
     stream = roots[refusal.refused % len(roots)]
-    params = {**stream.params, **params_of(Place(), Habits(), 1)}
+    params = {**stream.params, **params_of(Cursor(), Habits(), 1)}
     try:
         with parts.ledger.taken(stream.name, parts.clock.now()) as at:
             parts.beamer.get(Ask(stream.path, tuple(params.items())), at)
@@ -169,7 +169,7 @@ HEALTH = (
     Health("healthy", "ok", "all streams are read, and no message waits for long"),
 )
 OF_WORD = {health.word: health for health in HEALTH}
-_PLACE = {health.word: place for place, health in enumerate(HEALTH)}
+_SEVERITY = {health.word: index for index, health in enumerate(HEALTH)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def ailments(status: Status) -> list[Ailment]:
     if status.identity is None:
         return []
     found = [each for check in _CHECKS for each in check(status)]
-    return sorted(found, key=lambda each: _PLACE[each.word] if each.word else len(HEALTH))
+    return sorted(found, key=lambda each: _SEVERITY[each.word] if each.word else len(HEALTH))
 
 
 def of_damage(error: StateDamaged) -> Ailment:

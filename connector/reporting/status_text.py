@@ -32,17 +32,17 @@ FINE = Signs("█", "░", "│", "–", "→", "…")
 
 def bar(share: float, line: float | None, width: int, signs: Signs) -> str:
     """`[#####|....]`, `width` signs inside: filled as far as `share`, a line at `line`; both from 0 to 1."""
-    filled = _place(share, width + 1)
+    filled = _cell_of(share, width + 1)
     # Whatever is spent shows, and so does whatever is left.
     filled = min(max(filled, share > 0), width - (share < 1))
     cells = [signs.full] * filled + [signs.empty] * (width - filled)
     if line is not None:
-        cells[_place(line, width)] = signs.line
+        cells[_cell_of(line, width)] = signs.line
     return f"[{''.join(cells)}]"
 
 
-def _place(share: float, places: int) -> int:
-    return min(int(max(share, 0.0) * places), places - 1)
+def _cell_of(share: float, cells: int) -> int:
+    return min(int(max(share, 0.0) * cells), cells - 1)
 
 
 OUTCOMES = {
@@ -152,9 +152,9 @@ def _head(status: Status, screen: Screen) -> Iterator[str]:
 
 def _troubles(status: Status) -> Iterator[str]:
     found = ailments(status)
-    for place, each in enumerate(found):
+    for index, each in enumerate(found):
         yield f"  {'!' if each.word else '-'} {each.found}"
-        if not place and each.word:
+        if not index and each.word:
             yield f"    → {each.todo}"
     if len(found) > 1:
         yield "  What to do about each problem: `beamer-segment check` (--offline sends no request)."
@@ -248,11 +248,11 @@ def _cells(stream: StreamStatus, now: datetime) -> tuple[str, ...]:
 
 def _table(status: Status) -> Iterator[str]:
     rows: Sequence[tuple[str, ...]] = [COLUMNS, *(_cells(each, status.now) for each in status.streams)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
     for row in rows:
         first, *rest = (
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join((first, *rest))
 

@@ -60,7 +60,7 @@ class Backfill:
 class Reading:
     """One list that is being read: rows from `since` on and before `until`; None is open.
 
-    `parent` is '0' for a list without; `date` and `title` are the parent's. `place` is where it stands.
+    `parent` is '0' for a list without; `date` and `title` are the parent's. `cursor` is where it stands.
     `seen` counts the rows that it has shown since it was begun; `found` is how many it showed when it was
     last read to its end, None where it was not, or was not known (404). `expected` is how many rows its
     parent's counter or Beamer's count says that there are, None where neither is known. `doubted_at`: since
@@ -70,7 +70,7 @@ class Reading:
     id: int
     stream: str
     parent: str
-    place: str
+    cursor: str
     since: datetime | None = None
     until: datetime | None = None
     date: datetime | None = None
@@ -109,7 +109,7 @@ _THESE = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"))
 _NAMED = rows.c.id.in_(bindparam("ids", expanding=True))
 _BEFORE = select(rows.c.id, rows.c.verdict).where(*_THESE, _NAMED)
 _REVIVE = update(rows).where(*_THESE, _NAMED).values(verdict=int(Verdict.EVENT))
-_STANDS = ("place", "since", "seen", "found", "expected", "doubted_at")
+_STANDS = ("cursor", "since", "seen", "found", "expected", "doubted_at")
 _GO_ON = (
     update(readings)
     .where(readings.c.id == bindparam("which"))
@@ -236,7 +236,7 @@ def _opened(db: Connection, backfill: int, new: Sequence[Reading]) -> list[Readi
             "since": each.since,
             "until": each.until,
             "date": each.date,
-            "place": each.place,
+            "cursor": each.cursor,
             "title": each.title,
             "expected": each.expected,
         }

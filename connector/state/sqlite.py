@@ -30,15 +30,15 @@ def open_file(url: URL) -> Engine:
             "check_same_thread": False,
         },
     )
-    place = Place(Path(url.database or ""))
+    file = DatabaseFile(Path(url.database or ""))
     event.listen(engine, "connect", _connected)
-    event.listen(engine, "connect", lambda *_: place.remember())
-    event.listen(engine, "begin", lambda _: place.check())
+    event.listen(engine, "connect", lambda *_: file.remember())
+    event.listen(engine, "begin", lambda _: file.check())
     event.listen(engine, "begin", _begun)
     return engine
 
 
-class Place:
+class DatabaseFile:
     """A path, and which file was there when it was first opened.
 
     A process goes on with the files that it has opened, also when they are removed, or replaced by a backup.

@@ -194,7 +194,7 @@ streams = _table(
     Column("complete_through", Moment),
     # The list was once read to its far end.
     Column("complete", Flag(instead=False), nullable=False),
-    Column("place", Json),
+    Column("cursor", Json),
     Column("list_order", Name(10, instead="unknown", words=ORDERS), nullable=False),
     Column("short_ends", Flag),
     # How many rows a page holds, where that was seen to be fewer than the reference says.
@@ -259,7 +259,7 @@ children = _table(
     Column("read_counter", Counters),
     Column("surplus", Whole(instead=0, least=-MOST_SURPLUS, most=MOST_SURPLUS), nullable=False),
     Column("watermark", Moment),
-    Column("place", Json),
+    Column("cursor", Json),
     # When it was last read to its end, how many rows it then showed before its counter did, and whether
     # the counter has fallen since.
     Column("read_at", Moment),
@@ -365,7 +365,7 @@ readings = _table(
     Column("since", Moment(instead=DROP)),
     Column("until", Moment(instead=DROP)),
     Column("date", Moment(instead=DROP)),
-    Column("place", Json(instead=DROP), nullable=False),
+    Column("cursor", Json(instead=DROP), nullable=False),
     Column("title", Words),
     # How many rows it has shown since it was begun, how many it showed when it was last read to its end, how
     # many are expected by a counter or count, and since when fewer were found.

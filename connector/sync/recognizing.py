@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from connector.beamer.pagination import Habits, Place, params_of
+from connector.beamer.pagination import Cursor, Habits, params_of
 from connector.beamer.request import Answer, Ask
 from connector.beamer.rows import Row, parse
 from connector.beamer.streams import CATALOGUE, Stream
@@ -113,8 +113,8 @@ def recognize(store: Store, identity: Identity, policy: Policy, change: Change, 
 
 
 def _asked(stream: Stream, landmark: Landmark, identity: Identity, get: Get) -> Answer:
-    place = Place.around(landmark.since, landmark.until)
-    params = {**stream.params, **params_of(place, Habits(first_page=identity.first_page), stream.cap)}
+    cursor = Cursor.around(landmark.since, landmark.until)
+    params = {**stream.params, **params_of(cursor, Habits(first_page=identity.first_page), stream.cap)}
     try:
         if stream.filtered and identity.ignore_filters:
             with suppress(Forbidden):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from connector.beamer.pagination import Habits, Place, Seen, Way, params_of, turn
+from connector.beamer.pagination import Cursor, Habits, Seen, Way, params_of, turn
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MOST_REQUESTS = 500
@@ -72,8 +72,8 @@ class Reading:
     found: set[str] = field(default_factory=set)
     requests: int = 0
 
-    def follow(self, source: FakeList, *, by_date: bool, place: Place | None = None) -> "Reading":
-        going: Place | None = place or Place()
+    def follow(self, source: FakeList, *, by_date: bool, cursor: Cursor | None = None) -> "Reading":
+        going: Cursor | None = cursor or Cursor()
         while going is not None:
             self.requests += 1
             assert self.requests < MOST_REQUESTS, "paging for ever"

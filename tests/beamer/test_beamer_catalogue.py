@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from connector.beamer.pagination import Habits, Place, params_of
+from connector.beamer.pagination import Cursor, Habits, params_of
 from connector.beamer.rows import Row, integer, parse
 from connector.beamer.streams import CATALOGUE, children
 from tests.beamer.examples import EXAMPLES, PARSED
@@ -74,7 +74,7 @@ def test_the_counters_of_a_stream_stand_in_its_parent_s_example(stream: str, spe
 @pytest.mark.parametrize("stream", CATALOGUE)
 def test_only_documented_parameters_are_ever_sent(stream: str) -> None:
     described = CATALOGUE[stream]
-    fullest = params_of(Place(DAY, DAY, 3), Habits(), described.cap)
+    fullest = params_of(Cursor(DAY, DAY, 3), Habits(), described.cap)
     sent = {*described.params, *fullest} | ({"ignoreFilters"} if described.filtered else set())
     assert set(fullest) == PAGED
     assert sent <= DOCUMENTED[described.path]

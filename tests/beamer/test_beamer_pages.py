@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.pagination import Habits, Order, Place, Seen, Way, iso, params_of, turn
+from connector.beamer.pagination import Cursor, Habits, Order, Seen, Way, iso, params_of, turn
 from connector.errors import BadAnswer
 from tests.beamer.lists import START, FakeList, Reading, items, names, read
 
@@ -182,9 +182,9 @@ def test_counting_from_zero_is_learnt_from_a_second_page_that_shows_other_rows()
 
 def test_a_second_page_that_shares_rows_with_the_first_teaches_nothing() -> None:
     first, moved = items(*range(10)), items(*range(1, 11))
-    place = Place(page=1, last=tuple(name for name, _ in first))
+    cursor = Cursor(page=1, last=tuple(name for name, _ in first))
     page = Seen(tuple(name for name, _ in moved), tuple(date for _, date in moved), 10)
-    assert turn(place, page, Habits(), Way(10, by_date=False)).habits.first_page is None
+    assert turn(cursor, page, Habits(), Way(10, by_date=False)).habits.first_page is None
 
 
 def test_a_wrong_zero_costs_a_request_and_no_row() -> None:
@@ -224,17 +224,17 @@ def test_an_api_that_ignores_dates_is_told_at_once() -> None:
 def test_a_place_kept_since_before_counting_was_learnt_goes_on_without_a_gap(page: int) -> None:
     source = FakeList(items(*range(0, 50 * MINUTE, MINUTE)), first_page=1)
     before = source.answer({"page": str(max(1, page - 1))})
-    kept = Place(page=page, last=before.ids)
-    reading = Reading(Habits(first_page=1, short_ends=True)).follow(source, by_date=False, place=kept)
+    kept = Cursor(page=page, last=before.ids)
+    reading = Reading(Habits(first_page=1, short_ends=True)).follow(source, by_date=False, cursor=kept)
     behind = [name for name, _ in source.rows[: 50 - 10 * max(1, page - 1)]]
     assert reading.found >= set(behind)
 
 
 def test_a_whole_page_of_new_rows_between_two_runs_does_not_strand_the_old_ones() -> None:
     source = FakeList(items(*range(0, 40 * MINUTE, MINUTE)))
-    kept = Place(page=3, last=source.answer({"page": "2"}).ids)
+    kept = Cursor(page=3, last=source.answer({"page": "2"}).ids)
     source.rows += items(*range(10_000, 10_010), prefix="new")
-    reading = Reading(Habits(first_page=0)).follow(source, by_date=False, place=kept)
+    reading = Reading(Habits(first_page=0)).follow(source, by_date=False, cursor=kept)
     assert reading.found >= {f"r{n}" for n in range(10)}
 
 
@@ -270,8 +270,8 @@ def test_a_row_behind_a_short_page_is_never_forgotten() -> None:
 
 
 def test_a_look_behind_a_page_that_was_thought_the_last_unlearns_it() -> None:
-    place = Place(page=1, last=("a",), behind_short=True)
-    turned = turn(place, Seen(("b",), (START,), 1), Habits(short_ends=True), Way(10, by_date=True))
+    cursor = Cursor(page=1, last=("a",), behind_short=True)
+    turned = turn(cursor, Seen(("b",), (START,), 1), Habits(short_ends=True), Way(10, by_date=True))
     assert turned.habits.short_ends is False
     assert turned.next is not None
 
@@ -312,20 +312,20 @@ def test_the_order_of_a_page(seconds: list[int], order: Order) -> None:
 def test_one_page_out_of_order_outweighs_those_in_order(pages: list[list[int]], order: Order) -> None:
     habits = Habits()
     for seconds in pages:
-        habits = turn(Place(), _page(*seconds), habits, Way(10, by_date=True)).habits
+        habits = turn(Cursor(), _page(*seconds), habits, Way(10, by_date=True)).habits
     assert habits.order is order
 
 
 def test_a_list_once_seen_without_order_is_not_paged_by_date() -> None:
     full = _page(*range(10, 0, -1))
-    turned = turn(Place(), full, Habits(order=Order.NONE), Way(10, by_date=True))
-    assert turned.next == Place(page=1, last=full.ids)
+    turned = turn(Cursor(), full, Habits(order=Order.NONE), Way(10, by_date=True))
+    assert turned.next == Cursor(page=1, last=full.ids)
 
 
 def test_by_date_each_page_overlaps_the_one_before_even_if_dates_are_exclusive() -> None:
     source = FakeList(items(*range(0, 30 * MINUTE, MINUTE)), to_inclusive=False)
     first = source.answer({})
-    turned = turn(Place(), first, Habits(), Way(10, by_date=True))
+    turned = turn(Cursor(), first, Habits(), Way(10, by_date=True))
     assert turned.next is not None
     second = source.answer(params_of(turned.next, turned.habits, 10))
     assert second.ids[0] == first.ids[-1]
@@ -335,12 +335,12 @@ def test_by_date_each_page_overlaps_the_one_before_even_if_dates_are_exclusive()
 
 
 def test_the_first_page_is_asked_without_a_page() -> None:
-    assert params_of(Place(), Habits(first_page=1), 10) == {"maxResults": "10"}
+    assert params_of(Cursor(), Habits(first_page=1), 10) == {"maxResults": "10"}
 
 
 def test_a_place_names_its_window_and_page() -> None:
-    place = Place(START, START + timedelta(days=1), page=3)
-    assert params_of(place, Habits(first_page=0), 100) == {
+    cursor = Cursor(START, START + timedelta(days=1), page=3)
+    assert params_of(cursor, Habits(first_page=0), 100) == {
         "maxResults": "100",
         "dateFrom": "2026-01-01T00:00:00Z",
         "dateTo": "2026-01-02T00:00:00Z",
@@ -359,8 +359,8 @@ def test_a_date_is_written_in_utc(naive: datetime, hours: int) -> None:
 @given(
     ids=st.lists(st.sampled_from("abcdefghijkl"), max_size=12),
     seconds=st.lists(st.integers(0, 3), max_size=12),
-    place=st.builds(
-        Place,
+    cursor=st.builds(
+        Cursor,
         page=st.integers(0, 4),
         last=st.lists(st.sampled_from("abc"), max_size=3).map(tuple),
         behind_short=st.booleans(),
@@ -376,11 +376,11 @@ def test_a_date_is_written_in_utc(naive: datetime, hours: int) -> None:
     by_date=st.booleans(),
 )
 def test_no_page_is_too_odd_and_what_was_learnt_for_good_stays(
-    ids: list[str], seconds: list[int], place: Place, habits: Habits, by_date: bool
+    ids: list[str], seconds: list[int], cursor: Cursor, habits: Habits, by_date: bool
 ) -> None:
     page = replace(_page(*seconds), ids=tuple(ids), count=len(ids))
     try:
-        turned = turn(place, page, habits, Way(10, by_date))
+        turned = turn(cursor, page, habits, Way(10, by_date))
     except BadAnswer:
         return
     assert habits.first_page in (None, turned.habits.first_page)

@@ -85,7 +85,7 @@ class Passes:
     def _dated(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
         """A list without parents, if this pass has not read it yet."""
         state = picture.progress.streams[stream.name]
-        if state.place or not self._since(state.checked_at):
+        if state.cursor or not self._since(state.checked_at):
             yield candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
 
     def _tops(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
@@ -123,17 +123,17 @@ class EveryParent(Passes):
                 child = lists.get(parent.id)
                 if child and not parent.gone and self._unread(child):
                     probes.append(_list_probe(picture, stream, parent, child, now))
-        return [replace(probe, worth=_place(picture, probe.stream)) for probe in probes]
+        return [replace(probe, worth=_cursor(picture, probe.stream)) for probe in probes]
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not self._unread(child):
             return None
         above = picture.progress.parents[stream.parent or ""][parent]
-        return replace(_list_probe(picture, stream, above, child, now), worth=_place(picture, stream))
+        return replace(_list_probe(picture, stream, above, child, now), worth=_cursor(picture, stream))
 
     def _unread(self, child: ChildState) -> bool:
-        return child.place is not None or not self._since(child.read_at)
+        return child.cursor is not None or not self._since(child.read_at)
 
 
 class FixedInterval(Passes):
@@ -222,6 +222,6 @@ def _list_probe(
     return Probe(stream, "every list is asked", child.parent, list_pass=replace(pass_, resumed=True))
 
 
-def _place(picture: Picture, stream: Stream) -> float:
+def _cursor(picture: Picture, stream: Stream) -> float:
     """In the order of the catalogue."""
     return -float(list(picture.catalogue).index(stream.name))

@@ -275,13 +275,13 @@ def test_a_start_date_is_not_guessed(
 # --- of another shape, or of another version ------------------------------------------------------------
 
 SHAPES = {
-    ("child", "place"): [
-        '{"place": {"page": "x"}}',
-        '{"place": 3}',
+    ("child", "cursor"): [
+        '{"cursor": {"page": "x"}}',
+        '{"cursor": 3}',
         '{"version": 9}',
-        '{"place": {}, "low": 5}',
+        '{"cursor": {}, "low": 5}',
     ],
-    ("stream", "place"): ['{"place": {"since": "never"}}', '{"place": {}, "pages": -1}', "[]"],
+    ("stream", "cursor"): ['{"cursor": {"since": "never"}}', '{"cursor": {}, "pages": -1}', "[]"],
     ("stream", "windows"): [
         '{"left": [[1]], "thorough": 0}',
         '{"left": [["a", 2, 3]], "thorough": true}',
@@ -289,7 +289,7 @@ SHAPES = {
     ],
     ("stream", "curve"): ["[]", "[[1], [2], [3]]", "[[], [], 5]"],
     ("run", "summary"): ['{"late": 5}', '{"rows_new": {"nps": "x"}, "saving_since": "x", "saving": "y"}'],
-    ("reading", "place"): ['{"place": {"page": "x"}}', '{"version": 9}'],
+    ("reading", "cursor"): ['{"cursor": {"page": "x"}}', '{"version": 9}'],
 }
 
 

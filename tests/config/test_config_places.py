@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import make_url
 
-from connector.config import ephemeral_place, store_location
+from connector.config import ephemeral_location, store_location
 from connector.errors import ConfigurationError
 
 HOME = {"HOME": "/home/me"}
@@ -78,5 +78,5 @@ def test_without_a_home_it_asks_for_a_database(environ: dict[str, str]) -> None:
         ({"AIRFLOW_HOME": "/opt/airflow"}, None),
     ],
 )
-def test_ephemeral_places(environ: dict[str, str], place: str | None) -> None:
-    assert ephemeral_place(environ) == place
+def test_ephemeral_locations(environ: dict[str, str], place: str | None) -> None:
+    assert ephemeral_location(environ) == place

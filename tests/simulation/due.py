@@ -13,10 +13,10 @@ from tests.simulation.universe import Universe
 Key = tuple[str, str, str]  # the member's name, the stream and the row's id
 List = tuple[str, str, str]  # the member's name, the stream and the parent's id, if there is one
 HALF_READ = """
-SELECT connection, name, '' FROM beamer_segment_stream WHERE place IS NOT NULL
+SELECT connection, name, '' FROM beamer_segment_stream WHERE cursor IS NOT NULL
 UNION ALL
 SELECT connection, name, parent FROM beamer_segment_stream JOIN beamer_segment_child AS list USING (scope)
-WHERE list.place IS NOT NULL
+WHERE list.cursor IS NOT NULL
 """
 
 

@@ -29,7 +29,7 @@ MUTANTS = (
         "what was read counts as whole after the first page of a pass",
         (
             "sync/fetch/decisions.py",
-            "    if not step.done:\n        return replace(child, place=passes.dump(pass_))\n",
+            "    if not step.done:\n        return replace(child, cursor=passes.dump(pass_))\n",
             "",
         ),
     ),

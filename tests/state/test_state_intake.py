@@ -170,7 +170,7 @@ def test_a_run_that_lost_its_lease_writes_nothing(store: Store, intake: Intake, 
 
 def test_progress_comes_back_as_it_was_written(store: Store, intake: Intake, progress: Progress) -> None:
     state = replace(
-        progress.streams["comments"], watermark=NOW, place="{}", short_ends=True, trouble="it's \0 \ud800 ‮"
+        progress.streams["comments"], watermark=NOW, cursor="{}", short_ends=True, trouble="it's \0 \ud800 ‮"
     )
     scope = progress.streams["posts"].scope
     post = ParentState("7", NOW, "Under \\ review \0\ud800🎉", 2, False, "1,2,3", 20000)
@@ -182,7 +182,7 @@ def test_progress_comes_back_as_it_was_written(store: Store, intake: Intake, pro
     assert found.streams["posts"] == progress.streams["posts"]
     assert found.parents == {"posts": {"7": post}}
     assert found.children == {"comments": {"7": child}}
-    moved, gone = replace(child, counter="2,2", place=None), replace(post, gone=True)
+    moved, gone = replace(child, counter="2,2", cursor=None), replace(post, gone=True)
     effects = Effects(parents=[gone], children=[moved])
     intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
     again = load(store, "default", ("posts", "comments", "nps"))

@@ -49,7 +49,7 @@ def test_ten_and_their_multiples_make_no_block_of_their_own() -> None:
 
 def test_a_window_is_asked_a_second_wider_and_does_not_show_its_neighbours() -> None:
     newer, older = cut(parents(*range(0, 1100, 100)))
-    asked, behind = (checks.begin(block, proving=False).place for block in (newer, older))
+    asked, behind = (checks.begin(block, proving=False).cursor for block in (newer, older))
     assert asked.since is not None
     assert asked.since > BASE + timedelta(seconds=900)
     assert behind.until is not None

@@ -57,7 +57,7 @@ def test_when_it_is_time_for_a_proof_the_window_is_read_to_its_end() -> None:
 def test_a_missing_parent_is_looked_for_behind_a_short_page_before_it_is_gone() -> None:
     step = after(page(*NEWEST[:9]))
     assert step.next is not None
-    assert step.next.place.page == 1
+    assert step.next.cursor.page == 1
     last = after(Seen((), (), 0), check=step.next)
     assert last.next is None
     assert last.missing == {NEWEST[9]}
@@ -69,7 +69,7 @@ def test_where_new_ones_do_not_come_first_a_short_page_is_looked_behind(order: O
     few = Block(None, None, tuple(NEWEST[:9]))
     step = after(page(*NEWEST[:9]), replace(ENDS, order=order), check=blocks.begin(few, proving=False))
     assert step.next is not None
-    assert step.next.place.page == 1
+    assert step.next.cursor.page == 1
     assert after(page(NEWEST[9]), replace(ENDS, order=order), check=step.next).habits.short_ends is False
     assert after(page(*NEWEST[:9]), check=blocks.begin(few, proving=False)).next is None
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.beamer.pagination import Place
+from connector.beamer.pagination import Cursor
 from connector.domain.state import ChildState, StreamState
 from connector.errors import Transient
 from connector.sandbox import Company, Switches
@@ -114,7 +114,7 @@ KINDS = ("positive", "neutral", "negative")
 def grown(stream: str, surplus: int, *, found: int = 0, expected: int = 0, hours: float = 1.0) -> object:
     """The list after a reading, so many hours after it was first short, if it was."""
     child = ChildState(1, "p", "20", "20", surplus, short_since=NOW if surplus < 0 else None)
-    pass_ = passes.ListPass(Place(), NOW, str(20 + expected), expected=expected, found=found)
+    pass_ = passes.ListPass(Cursor(), NOW, str(20 + expected), expected=expected, found=found)
     state = StreamState(1, stream)
     return shortfall.after_reading(child, pass_, state, NOW + hours * HOUR)
 

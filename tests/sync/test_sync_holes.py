@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.beamer.pagination import Habits, Order, Place
+from connector.beamer.pagination import Cursor, Habits, Order
 from connector.sandbox import Answer, Company, Request
 from connector.state import progress
 from connector.state.ledger import Limits
@@ -128,7 +128,7 @@ def test_a_page_of_parents_that_fails_leaves_the_others_and_what_is_below_them(
     live(rig, 30, add)
     rig.check()
     state = progress.peek(rig.store, "default").streams[stream]
-    assert (state.trouble, state.place) == (None, None)
+    assert (state.trouble, state.cursor) == (None, None)
     rig.close()
 
 
@@ -270,17 +270,17 @@ def test_a_list_that_never_ends_leaves_the_others_their_turn(
 
 
 def at(until: datetime, since: datetime | None = None, **more: Any) -> Part:
-    return Part(Place(since, until), since, **more)
+    return Part(Cursor(since, until), since, **more)
 
 
 def test_a_part_that_fails_twice_is_cut_in_two_that_overlap() -> None:
     once = blocks.failed(at(NOW, NOW - 8 * HOUR), NOW, NOW - DAY, patient=True)
     assert [(part.failures, part.ready(NOW)) for part in once] == [(1, True)]
     newer, older = blocks.failed(replace(once[0], step=3600.0), NOW, NOW - DAY, patient=True)
-    assert newer.place.since
-    assert older.place.until
-    assert newer.place.since < older.place.until
-    assert (newer.place.until, older.place.since) == (NOW, NOW - 8 * HOUR)
+    assert newer.cursor.since
+    assert older.cursor.until
+    assert newer.cursor.since < older.cursor.until
+    assert (newer.cursor.until, older.cursor.since) == (NOW, NOW - 8 * HOUR)
     # Under a limit the half that most likely fails, too, waits; the other one does not.
     assert (newer.ready(NOW), older.ready(NOW)) == (False, True)
     assert blocks.failed(once[0], NOW, NOW - DAY, patient=False)[0].ready(NOW)
@@ -292,8 +292,8 @@ def test_a_part_is_cut_until_it_holds_a_few_seconds_and_then_rests_ever_longer()
     while len(after := blocks.failed(part, NOW, NOW, patient=False)) == 2:
         part, cuts = after[0], cuts + 1
     assert cuts < 25
-    assert part.place.since
-    assert NOW - part.place.since <= blocks.NARROW
+    assert part.cursor.since
+    assert NOW - part.cursor.since <= blocks.NARROW
     waits = [blocks.wait_after(failures) / HOUR for failures in (0, 1, 2, 3, 4, 99)]
     assert waits == [0, 0, 1, 2, 4, 168]
 
@@ -303,8 +303,8 @@ def test_the_first_cut_is_a_page_below_and_the_next_ones_grow() -> None:
     reached = []
     for _ in range(4):
         _, part = blocks.failed(part, NOW, NOW, patient=False)
-        assert part.place.until
-        reached.append((NOW - part.place.until) / timedelta(minutes=10))
+        assert part.cursor.until
+        reached.append((NOW - part.cursor.until) / timedelta(minutes=10))
     assert [round(each) for each in reached] == [1, 5, 21, 85]
 
 
@@ -312,18 +312,18 @@ def test_outages_do_not_pile_up_parts() -> None:
     many = [at(NOW - n * HOUR, NOW - (n + 1) * HOUR, failures=2) for n in range(100)]
     kept = blocks.joined(many)
     assert len(kept) == blocks.MOST_PARTS
-    assert min(part.place.since for part in kept if part.place.since) == NOW - 100 * HOUR
+    assert min(part.cursor.since for part in kept if part.cursor.since) == NOW - 100 * HOUR
 
 
 def test_a_pass_with_parts_survives_the_store() -> None:
     pass_ = ListPass(
-        Place(), NOW, parts=(at(NOW, NOW - HOUR, failures=2, failed_at=NOW, step=2.5),), hole=True
+        Cursor(), NOW, parts=(at(NOW, NOW - HOUR, failures=2, failed_at=NOW, step=2.5),), hole=True
     )
     assert passes.restore(passes.dump(pass_)) == pass_
 
 
 def test_a_list_without_order_that_was_cut_short_goes_on_where_it_stood() -> None:
-    stored = ListPass(Place(page=3, last=("1",)), NOW - DAY, pages=3)
+    stored = ListPass(Cursor(page=3, last=("1",)), NOW - DAY, pages=3)
     for order, front in ((Order.NEWEST, True), (Order.NONE, False), (Order.OLDEST, False)):
         assert passes.wants_front(stored, Habits(order), NOW, moved=True) is front
     assert not passes.wants_front(replace(stored, ahead=True), Habits(Order.NEWEST), NOW, moved=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector.beamer.pagination import Habits, Order, Place, Seen
+from connector.beamer.pagination import Cursor, Habits, Order, Seen
 from connector.sync.lists import passes
 from connector.sync.lists.passes import ListPass, PassPage, PassStep
 
@@ -47,12 +47,12 @@ def test_newest_first_a_pass_ends_below_the_lookback_once_all_was_found() -> Non
 
 def test_found_too_little_in_a_window_the_whole_list_is_read() -> None:
     pass_ = child("40", "38", OLDEST)
-    assert pass_.place.since == LOW - timedelta(seconds=1)
+    assert pass_.cursor.since == LOW - timedelta(seconds=1)
     step = after(pass_, page(51, 52, fresh=1), OLDEST)
     assert not step.done
     behind = after(step.list_pass, PassPage(Seen((), (), 0), 0), OLDEST)
     assert not behind.done
-    assert behind.list_pass.place.since is None
+    assert behind.list_pass.cursor.since is None
     assert behind.list_pass.low is None
 
 
@@ -80,22 +80,22 @@ def test_out_of_order_the_trust_is_gone() -> None:
     step = after(child("40", "39"), page(58, 3, 57, 1, 2, 4, 5, 6, 7, 8, fresh=1))
     assert not step.done
     assert not step.list_pass.trusting
-    assert step.list_pass.place.since == LOW - timedelta(seconds=1)
+    assert step.list_pass.cursor.since == LOW - timedelta(seconds=1)
 
 
 def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> None:
     newest, waits, now = (BASE + timedelta(hours=hour) for hour in (5, 3, 4))
-    pass_ = ListPass(child("1", None).place, None, newest=newest, waits=waits)
+    pass_ = ListPass(child("1", None).cursor, None, newest=newest, waits=waits)
     assert passes.watermark_after(pass_, None, now) == waits
     assert passes.watermark_after(pass_, newest, now) == newest
-    assert passes.watermark_after(ListPass(pass_.place, None, newest=newest), None, now) == now
-    assert passes.watermark_after(ListPass(pass_.place, None), None, now) is None
+    assert passes.watermark_after(ListPass(pass_.cursor, None, newest=newest), None, now) == now
+    assert passes.watermark_after(ListPass(pass_.cursor, None), None, now) is None
 
 
 def test_the_watermark_stops_where_a_pass_began_that_was_taken_up_again() -> None:
     """In a list without order, what came in between stands on a page that was read before."""
     begun, newest, now = (BASE + timedelta(hours=hour) for hour in (1, 30, 31))
-    pass_ = ListPass(child("1", None).place, None, newest=newest, begun=begun)
+    pass_ = ListPass(child("1", None).cursor, None, newest=newest, begun=begun)
     assert passes.watermark_after(pass_, None, now) == newest
     again = passes.resumed(passes.restore(passes.dump(pass_)), NONE)
     assert passes.watermark_after(again, None, now) == begun
@@ -108,16 +108,16 @@ def test_a_pass_survives_the_store() -> None:
 
 
 def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
-    numbered = ListPass(Place(page=3, last=("1",)), None, reached=BASE)
-    newest, oldest = passes.resumed(numbered, NEWEST).place, passes.resumed(numbered, OLDEST).place
+    numbered = ListPass(Cursor(page=3, last=("1",)), None, reached=BASE)
+    newest, oldest = passes.resumed(numbered, NEWEST).cursor, passes.resumed(numbered, OLDEST).cursor
     assert (newest.page, newest.until) == (0, BASE + timedelta(seconds=1))
     assert (oldest.page, oldest.since) == (0, BASE - timedelta(seconds=1))
-    assert passes.resumed(numbered, NONE).place == numbered.place
+    assert passes.resumed(numbered, NONE).cursor == numbered.cursor
 
 
 def test_a_look_behind_a_short_page_is_resumed_as_it_was() -> None:
-    behind = ListPass(Place(page=1, last=("1",), behind_short=True), None, reached=BASE)
-    assert passes.resumed(behind, NEWEST).place == behind.place
+    behind = ListPass(Cursor(page=1, last=("1",), behind_short=True), None, reached=BASE)
+    assert passes.resumed(behind, NEWEST).cursor == behind.cursor
 
 
 def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:
@@ -125,7 +125,7 @@ def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:
         pass_ = passes.begin_child("14", None, 0, LOW, NEWEST, 10, young=young)
         step = after(pass_, page(58, 57, 56, 55, 54, 53, 52, fresh=7))
         assert not step.done
-        assert step.list_pass.place.behind_short
+        assert step.list_pass.cursor.behind_short
         rest = after(step.list_pass, page(51, 50, fresh=2))
         assert rest.habits.short_ends is False
 
@@ -133,10 +133,10 @@ def test_a_short_list_of_a_larger_counter_is_looked_behind_once() -> None:
 def test_behind_a_short_page_is_looked_for_what_the_counter_says() -> None:
     """Ten are shown in all, and one of the first page is not: nine would have made a whole list."""
     nine = page(*range(58, 49, -1), fresh=9)
-    assert after(child("10", None), nine).list_pass.place.behind_short
+    assert after(child("10", None), nine).list_pass.cursor.behind_short
     assert after(
         passes.begin_audit("24", BASE, young=True), replace(nine, fresh=0)
-    ).list_pass.place.behind_short
+    ).list_pass.cursor.behind_short
     # Most of what an older parent's counter says came before the start date.
     assert after(passes.begin_audit("24", BASE, young=False), replace(nine, fresh=0)).done
     assert after(child("9", None), nine).done
@@ -164,11 +164,11 @@ def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
 
 
 def test_a_second_pass_keeps_to_the_bounds() -> None:
-    pass_ = ListPass(Place(BASE, LOW), None)
+    pass_ = ListPass(Cursor(BASE, LOW), None)
     first = after(pass_, page(3, 1, 9, 2, 8, 4, 7, 5, 6, 10, fresh=5), NONE)
     again = after(first.list_pass, page(12, 11, 13, fresh=1), NONE)
     assert not again.done
-    assert (again.list_pass.place.since, again.list_pass.place.until, again.list_pass.place.page) == (
+    assert (again.list_pass.cursor.since, again.list_pass.cursor.until, again.list_pass.cursor.page) == (
         BASE,
         LOW,
         0,
@@ -263,11 +263,11 @@ def test_a_larger_page_than_those_lately_seen_raises_the_size() -> None:
 
 
 def test_behind_a_full_page_only_a_count_tells_that_an_error_is_the_end() -> None:
-    full = Place(page=1, last=("1",))
+    full = Cursor(page=1, last=("1",))
     window, whole = ListPass(full, LOW, expected=1, found=9), ListPass(full, None, began="20", read=10)
     assert not passes.may_be_over(window)
     assert not passes.may_be_over(whole)
     assert passes.may_be_over(replace(whole, read=20))
     assert passes.may_be_over(replace(window, counted=10, read=10))
-    assert passes.may_be_over(replace(window, place=replace(full, behind_short=True)))
-    assert not passes.may_be_over(replace(window, place=Place()))
+    assert passes.may_be_over(replace(window, cursor=replace(full, behind_short=True)))
+    assert not passes.may_be_over(replace(window, cursor=Cursor()))

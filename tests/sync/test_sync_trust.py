@@ -1,12 +1,12 @@
 """Whether counters are believed, by sums over time."""
 
-from connector.beamer.pagination import Place
+from connector.beamer.pagination import Cursor
 from connector.domain.state import ChildState, StreamState
 from connector.sync.lists import passes, shortfall
 
 
 def read(state: StreamState, found: int, surplus: int, before: int = 0) -> StreamState:
-    pass_ = passes.ListPass(Place(), None, "9", found=found)
+    pass_ = passes.ListPass(Cursor(), None, "9", found=found)
     child = ChildState(1, "p", "9", "9", surplus=before)
     return shortfall.after_pass(state, pass_, child, ChildState(1, "p", "9", "9", surplus=surplus))
 

@@ -58,10 +58,10 @@ def waits(month: quota_month.Month, shown: Shown) -> Iterator[timedelta]:
         if row.parent is None or not month.since.timestamp() <= row.appears_s < end:
             continue
         checks = shown.at[row.parent.stream, row.parent.id]
-        place = bisect_left(checks, row.appears_s)
-        if place < len(checks) and (place or row.parent.date > month.since):
+        cursor = bisect_left(checks, row.appears_s)
+        if cursor < len(checks) and (cursor or row.parent.date > month.since):
             until = arrived[key].timestamp() if key in arrived else end
-            yield timedelta(seconds=until - checks[place])
+            yield timedelta(seconds=until - checks[cursor])
 
 
 @pytest.mark.slow

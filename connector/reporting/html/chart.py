@@ -51,9 +51,9 @@ class Chart:
                     "name": each.name,
                     "values": [_short(value) for value in each.values],
                     "dashed": each.dashed,
-                    "colour": place if each.colour is None else each.colour,
+                    "colour": index if each.colour is None else each.colour,
                 }
-                for place, each in enumerate(self.series)
+                for index, each in enumerate(self.series)
             ],
         }
 

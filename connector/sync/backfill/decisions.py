@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from connector.beamer.pagination import Habits, Order, Place, Seen
+from connector.beamer.pagination import Cursor, Habits, Order, Seen
 from connector.beamer.streams import Stream, children
 from connector.clock import SECOND, within
 from connector.domain.changes import Judged
@@ -132,13 +132,13 @@ def _dated(
     stream: str, parent: str, since: datetime | None, until: datetime | None, *, doubtful: bool = False
 ) -> Reading:
     # With a page of parents all that is below them would be missed, and no counter tells of them.
-    pass_ = ListPass(Place.around(since, until), since, doubtful=doubtful)
+    pass_ = ListPass(Cursor.around(since, until), since, doubtful=doubtful)
     return Reading(0, stream, parent, passes.dump(pass_), since, until)
 
 
 def begun_again(reading: Reading) -> ListPass:
     """A list from its beginning, of which it is not known any more how far it was read."""
-    return ListPass(Place.around(reading.since, reading.until), reading.since, doubtful=True)
+    return ListPass(Cursor.around(reading.since, reading.until), reading.since, doubtful=True)
 
 
 def child_reading(child: Stream, parent: str, date: datetime, counter: str, wanted: Range) -> Reading:
@@ -155,14 +155,14 @@ def child_reading(child: Stream, parent: str, date: datetime, counter: str, want
 
 
 def _whole(counter: str) -> ListPass:
-    return ListPass(Place(), None, began=counter, first=True, by_date=False)
+    return ListPass(Cursor(), None, began=counter, first=True, by_date=False)
 
 
 def anew(of: Reading) -> str:
-    """Return the place of a list that is read once more from its beginning, by what is expected now."""
+    """Return the cursor of a list that is read once more from its beginning, by what is expected now."""
     if of.of_child and of.since is None and of.until is None:
         return passes.dump(_whole(counters.UNKNOWN if of.expected is None else str(of.expected)))
-    return _dated(of.stream, of.parent, of.since, of.until, doubtful=not of.of_child).place
+    return _dated(of.stream, of.parent, of.since, of.until, doubtful=not of.of_child).cursor
 
 
 def lacks(of: Reading, *, trusted: bool) -> bool:
@@ -191,7 +191,7 @@ def compared_by_count(context: "HistoryContext", of: Reading) -> bool:
 
 def own_rows(page: JudgedPage, of: Reading, pass_: ListPass) -> int:
     """Return how many rows of a page are the list's own: not of another part, nor of the page before."""
-    before = {*pass_.place.last, *pass_.read_before}
+    before = {*pass_.cursor.last, *pass_.read_before}
     return sum(
         name not in page.rows or within(page.rows[name][0].date, of.since, of.until)
         for name in page.seen.ids
@@ -208,7 +208,7 @@ def judged_within(
         mine = [
             row
             for row in page.judged
-            if row.id not in pass_.place.last
+            if row.id not in pass_.cursor.last
             and row.id not in pass_.read_before
             and within(page.rows[row.id][0].date, of.since, of.until)
             and wanted.holds(page.rows[row.id][0].date)
@@ -261,12 +261,12 @@ def decide(
     if step.done:
         effects.reading, step = _ended(context, of, step, state)
         return effects, step
-    effects.reading = replace(of, place=passes.dump(step.list_pass))
+    effects.reading = replace(of, cursor=passes.dump(step.list_pass))
     parts = _parted(of, step.list_pass, page.seen, step.habits, probe.stream.cap) if context.idle else None
     if parts:
         effects.reading, older = parts
         effects.opened.append(older)
-        step = replace(step, list_pass=passes.restore(effects.reading.place))
+        step = replace(step, list_pass=passes.restore(effects.reading.cursor))
     return effects, step
 
 
@@ -275,7 +275,7 @@ def _ended(
 ) -> tuple[Reading | None, PassStep]:
     """What remains of a list at its end: nothing, or what is still to be compared, or to be read again."""
     before, of = of.found, replace(of, found=of.seen, seen=0)
-    of = replace(of, place=anew(of))
+    of = replace(of, cursor=anew(of))
     if of.of_child:
         if not lacks(of, trusted=not state.distrusted):
             return None, step
@@ -288,7 +288,7 @@ def _ended(
     if of.doubted_at and below and (of.found or 0) > (before or 0):
         # It shows parents that it had not shown before: what is below them is still to be read.
         of = replace(of, found=None, doubted_at=None)
-        return of, replace(step, list_pass=passes.restore(of.place), done=False)
+        return of, replace(step, list_pass=passes.restore(of.cursor), done=False)
     return of, step
 
 
@@ -306,7 +306,7 @@ def _below(context: HistoryContext, probe: Probe, of: Reading, page: JudgedPage)
     opened: list[Reading] = []
     # A list that is read once more only tells whether it shows more now.
     for name, (date, raw) in page.parents.items() if below and not of.doubted_at else ():
-        known = name in probe.required_pass.place.last or name in probe.required_pass.opened
+        known = name in probe.required_pass.cursor.last or name in probe.required_pass.opened
         seen = known or (date is not None and not within(date, of.since, of.until))
         late = _follows_up(of) or (wanted.until and date is not None and date >= wanted.until)
         if seen or (late and name not in moved):
@@ -328,7 +328,7 @@ def _parted(
 
     How much there is left, the last page tells by the time that it spans.
     """
-    if of.since is None or not page.dates or habits.order is not Order.NEWEST or pass_.place.page:
+    if of.since is None or not page.dates or habits.order is not Order.NEWEST or pass_.cursor.page:
         return None
     reached, spans = page.dates[-1], page.dates[0] - page.dates[-1]
     # Before its parent's date there is nothing, but for a few rows of one that has another date now.
@@ -337,5 +337,5 @@ def _parted(
         return None
     middle = (reached - left / 2).replace(microsecond=0)
     older = replace(_dated(of.stream, of.parent, of.since, middle), date=of.date, title=of.title)
-    younger = replace(pass_, place=replace(pass_.place, since=Place.around(middle).since), low=middle)
-    return replace(of, since=middle, place=passes.dump(younger)), older
+    younger = replace(pass_, cursor=replace(pass_.cursor, since=Cursor.around(middle).since), low=middle)
+    return replace(of, since=middle, cursor=passes.dump(younger)), older

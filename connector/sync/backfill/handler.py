@@ -86,7 +86,7 @@ class HistoryAnswers:
         work = self._work
         self._readings[reading.id] = reading
         stream = work.catalogue[reading.stream]
-        pass_ = passes.restored(reading.place) or decisions.begun_again(reading)
+        pass_ = passes.restored(reading.cursor) or decisions.begun_again(reading)
         if resumed and pass_.pages:
             habits = candidates.habits_of(work.progress.streams[stream.name], work.first_page)
             pass_ = passes.resumed(pass_, habits)
@@ -193,7 +193,7 @@ class HistoryAnswers:
         if probe.parent == NO_PARENT:
             return False
         of, now = self._readings.pop(probe.of), self._work.clock.now()
-        of = replace(of, place=decisions.anew(of), seen=0, found=None, doubted_at=of.doubted_at or now)
+        of = replace(of, cursor=decisions.anew(of), seen=0, found=None, doubted_at=of.doubted_at or now)
         self._intake.keep(of, now)
         self.ended[of.id] = of
         self.feed()

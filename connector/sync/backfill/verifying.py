@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from connector.beamer.client import Beamer
-from connector.beamer.pagination import Habits, Place, iso, params_of
+from connector.beamer.pagination import Cursor, Habits, iso, params_of
 from connector.beamer.request import Answer, Ask
 from connector.beamer.rows import Row, parse
 from connector.beamer.streams import Stream
@@ -199,7 +199,7 @@ class Verifying:
                 return False
         if listed and counter != of.expected:
             of = replace(of, expected=counter, doubted_at=self._work.clock.now())
-        return self._once_more(replace(of, place=decisions.anew(of)))
+        return self._once_more(replace(of, cursor=decisions.anew(of)))
 
     def _trusted(self, of: Reading) -> bool:
         return not self._work.progress.streams[of.stream].distrusted
@@ -213,7 +213,7 @@ class Verifying:
         for date in dict.fromkeys(filter(None, (known, of.date))):
             params = {
                 **above.params,
-                **params_of(Place.around(date, date + SECOND), Habits(), above.cap),
+                **params_of(Cursor.around(date, date + SECOND), Habits(), above.cap),
                 **({"ignoreFilters": "true"} if above.filtered and self._work.ignore_filters else {}),
             }
             answer = self._get(above, Ask(above.path, tuple(params.items())))

@@ -43,16 +43,16 @@ def write_down(work: Work, *, ended: bool) -> None:
 
 def _holes(picture: Picture, stream: Stream) -> str:
     """Return which rows of a stream could not be read, by their dates; nothing if all could."""
-    places = [picture.progress.streams[stream.name].place]
+    places = [picture.progress.streams[stream.name].cursor]
     parents = picture.progress.parents.get(stream.parent or "", {})
     for child in picture.progress.children.get(stream.name, {}).values():
         parent = parents.get(child.parent)
-        places.append(child.place if parent and not parent.gone else None)
-    parts = [part for place in places if place for part in passes.restore(place).unread if part.failures]
+        places.append(child.cursor if parent and not parent.gone else None)
+    parts = [part for cursor in places if cursor for part in passes.restore(cursor).unread if part.failures]
     if not parts:
         return ""
-    until = max((part.place.until for part in parts if part.place.until), default=None)
-    since = min((part.place.since or picture.policy.start for part in parts), default=picture.policy.start)
+    until = max((part.cursor.until for part in parts if part.cursor.until), default=None)
+    since = min((part.cursor.since or picture.policy.start for part in parts), default=picture.policy.start)
     return f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'} UTC"
 
 
@@ -73,7 +73,7 @@ def _advanced(picture: Picture, stream: Stream, now: datetime) -> StreamState:
 def complete_through(progress: Progress, stream: Stream, *, has_children: bool) -> datetime | None:
     """The moment up to which all rows that Beamer showed were read; None before everything was once."""
     state = progress.streams[stream.name]
-    if stream.parent is None and state.place:
+    if stream.parent is None and state.cursor:
         return None
     if stream.parent is None and not has_children:
         return state.checked_at
@@ -85,7 +85,7 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
             if state.complete
             else None
         )
-    if not progress.streams[stream.parent].complete or progress.streams[stream.parent].place:
+    if not progress.streams[stream.parent].complete or progress.streams[stream.parent].cursor:
         return None
     lists = progress.children.get(stream.name, {})
     moments = []
@@ -93,7 +93,7 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
         child = lists.get(parent.id)
         behind = child is None or candidates.asks(child) or state.distrusted
         moment = (child.read_at if child else None) if behind else parent.checked_at
-        if child and child.place and any(part.failures for part in passes.restore(child.place).unread):
+        if child and child.cursor and any(part.failures for part in passes.restore(child.cursor).unread):
             return None
         if moment is None:
             return None

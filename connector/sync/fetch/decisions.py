@@ -257,14 +257,14 @@ def decide_list(
 def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildState:
     pass_, now, child = step.list_pass, context.now, backoff.well(child)
     if not step.done:
-        return replace(child, place=passes.dump(pass_))
+        return replace(child, cursor=passes.dump(pass_))
     left = passes.left_of(pass_, now)
     if pass_.hole:
-        return replace(child, place=left)
+        return replace(child, cursor=left)
     # Nothing older than the start date is of interest.
     whole = not (pass_.shallow or left) and (pass_.low is None or pass_.low <= context.policy.start)
     surplus, short_since = shortfall.after_reading(child, pass_, context.state, now)
-    if left or child.place:
+    if left or child.cursor:
         # Rows of a part that could not be read before are old ones, not ones ahead of their counter.
         surplus = min(surplus, max(0, child.surplus))
     announced = shortfall.rows(child) + (
@@ -272,7 +272,7 @@ def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildSt
     )
     return replace(
         child,
-        place=left,
+        cursor=left,
         read_counter=pass_.began,
         surplus=surplus,
         short_since=short_since,
@@ -290,16 +290,16 @@ def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildSt
 def _dated_after(state: StreamState, step: PassStep, context: Context) -> StreamState:
     state = backoff.well(state)
     if not step.done:
-        return replace(state, place=passes.dump(step.list_pass))
+        return replace(state, cursor=passes.dump(step.list_pass))
     left = passes.left_of(step.list_pass, context.now)
     if step.list_pass.hole:
-        return replace(state, place=left)
+        return replace(state, cursor=left)
     mark = passes.watermark_after(step.list_pass, state.watermark, context.now)
     if state.checked_at is None:
         recent = step.list_pass.brought * arrival.remembered(context.now - context.policy.start)
     else:
         recent = arrival.faded(state.recent, state.checked_at, context.now) + step.list_pass.brought
-    return replace(state, place=left, watermark=mark, complete=True, checked_at=context.now, recent=recent)
+    return replace(state, cursor=left, watermark=mark, complete=True, checked_at=context.now, recent=recent)
 
 
 def decide_block(
@@ -342,6 +342,6 @@ def decide_block(
     if step.next is None and check.proving and check.block.since is None:
         state = replace(state, complete=True)
     if step.next is None and check.part:
-        state = replace(state, place=passes.instead(state.place, check.part, (), context.now))
+        state = replace(state, cursor=passes.instead(state.cursor, check.part, (), context.now))
     effects.stream = state if state != context.state else None
     return effects, step

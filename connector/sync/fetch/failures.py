@@ -45,11 +45,11 @@ def without(work: Work, probe: Probe, *, patient: bool) -> str:
 def leave_rows(work: Work, probe: Probe, *, patient: bool) -> None:
     """Leave the next page of a list for later."""
     name = probe.stream.name
-    place = without(work, probe, patient=patient)
+    cursor = without(work, probe, patient=patient)
     if child := work.progress.children.get(name, {}).get(probe.parent):
-        settle(work, name, replace(child, place=place))
+        settle(work, name, replace(child, cursor=cursor))
     else:
-        work.progress.streams[name] = replace(work.progress.streams[name], place=place)
+        work.progress.streams[name] = replace(work.progress.streams[name], cursor=cursor)
 
 
 def keep_resting(work: Work, probe: Probe) -> None:
@@ -61,15 +61,15 @@ def keep_resting(work: Work, probe: Probe) -> None:
     name, now = probe.stream.name, work.beamer_now
     state, check, pass_ = work.progress.streams[name], probe.check, probe.list_pass
     if check and check.part and check.part.failures:
-        place = passes.instead(state.place, check.part, (replace(check.part, failed_at=now),), now)
-        work.progress.streams[name] = replace(state, place=place)
+        cursor = passes.instead(state.cursor, check.part, (replace(check.part, failed_at=now),), now)
+        work.progress.streams[name] = replace(state, cursor=cursor)
     elif pass_:
         pass_ = replace(pass_, failures=max(1, pass_.failures), failed_at=now, ahead=False)
-        place = passes.dump(passes.hole(pass_.unread, now) if pass_.hole else pass_)
+        cursor = passes.dump(passes.hole(pass_.unread, now) if pass_.hole else pass_)
         if child := work.progress.children.get(name, {}).get(probe.parent):
-            settle(work, name, replace(child, place=place))
+            settle(work, name, replace(child, cursor=cursor))
         else:
-            work.progress.streams[name] = replace(state, place=place)
+            work.progress.streams[name] = replace(state, cursor=cursor)
 
 
 def settle(work: Work, name: str, child: ChildState) -> None:
@@ -82,13 +82,13 @@ def leave_parents(work: Work, probe: Probe, part: Part, *, patient: bool) -> tup
     """Leave a part of a list of parents for later; return the parts that it was cut in."""
     name, now, check = probe.stream.name, work.beamer_now, probe.required_check
     state, instead_of, after = work.progress.streams[name], check.part or part, tuple[Part, ...]()
-    for newest in passes.parts_of(state.place):
-        if part.place.since and part.place.since == newest.place.until and part.place.until is None:
+    for newest in passes.parts_of(state.cursor):
+        if part.cursor.since and part.cursor.since == newest.cursor.until and part.cursor.until is None:
             # The newest rows fail like those next to them.
             instead_of, after = newest, (blocks.grown(newest, now),)
     after = after or blocks.failed(part, now, work.policy.start, patient=patient)
-    place = passes.instead(state.place, instead_of, after, now)
-    work.progress.streams[name] = replace(state, place=place)
+    cursor = passes.instead(state.cursor, instead_of, after, now)
+    work.progress.streams[name] = replace(state, cursor=cursor)
     return after
 
 
@@ -325,7 +325,7 @@ class Troubles:
         if isinstance(state, ChildState):
             child = backoff.failed(state, now, answered=answered)
             if answered and child.failures >= CUT_FROM:
-                child = replace(child, place=without(work, probe, patient=limited))
+                child = replace(child, cursor=without(work, probe, patient=limited))
             settle(work, name, child)
             return
         block = self._block(probe)
@@ -344,7 +344,7 @@ class Troubles:
         if probe.stream.parent is None and counts:
             stream = backoff.failed(stream, now, answered=answered)
             if answered and probe.list_pass and stream.failures >= CUT_FROM:
-                stream = replace(stream, place=without(work, probe, patient=limited))
+                stream = replace(stream, cursor=without(work, probe, patient=limited))
             work.progress.streams[name] = stream
 
     def _give_up_window(self, probe: Probe, check: BlockCheck, *, answered: bool) -> bool:

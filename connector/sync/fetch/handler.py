@@ -125,10 +125,10 @@ class Answers:
         """After a list, ask once more what could not be read of it, where it is time for that."""
         work, name = self._work, probe.stream.name
         child = work.progress.children.get(name, {}).get(probe.parent)
-        place = child.place if child else work.progress.streams[name].place
-        if probe.window or place is None:
+        cursor = child.cursor if child else work.progress.streams[name].cursor
+        if probe.window or cursor is None:
             return
-        hole = candidates.hole_probe(probe.stream, place, probe.parent)
+        hole = candidates.hole_probe(probe.stream, cursor, probe.parent)
         hole.worth, hole.turn, hole.overdue = probe.worth, probe.turn, probe.overdue
         if hole.required_pass.hole and hole.required_pass.part.ready(work.beamer_now):
             work.agenda.add(hole)
@@ -183,7 +183,7 @@ class Answers:
             probe.check, probe.needs = steps[0].next, 1.0
             if failures.leave_at_bound(work, probe):
                 return
-            if probe.check.place.behind_short or probe.kept:
+            if probe.check.cursor.behind_short or probe.kept:
                 # Begun anew in the next run, a check would be half a check for ever.
                 work.agenda.first(probe)
             else:
@@ -293,7 +293,7 @@ class Answers:
         work.report.skipped_parents += 1
         if probe.begun:
             # Its first page was shown: a page that is not there need not mean that the list is not.
-            child = replace(child, place=failures.without(work, probe, patient=work.per_day is not None))
+            child = replace(child, cursor=failures.without(work, probe, patient=work.per_day is not None))
         else:
             child = backoff.failed(child, work.beamer_now, answered=True, at_least=backoff.UNKNOWN)
         failures.settle(work, probe.stream.name, child)

@@ -27,8 +27,8 @@ def _unreadable(progress: Progress, start: datetime) -> Iterator[tuple[StreamSta
     states: list[StreamState | ChildState] = [*progress.streams.values()]
     states += (child for each in progress.children.values() for child in each.values())
     for state in states:
-        if state.place and passes.restored(state.place) is None:
-            yield state, "place"
+        if state.cursor and passes.restored(state.cursor) is None:
+            yield state, "cursor"
     for stream in progress.streams.values():
         if stream.windows and count_windows.restored(stream.windows, start) is None:
             yield stream, "windows"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from connector.beamer.pagination import Habits, Order, Place, Seen, Way, turn
+from connector.beamer.pagination import Cursor, Habits, Order, Seen, Way, turn
 from connector.clock import SECOND, within
 
 # The first failure may be chance; from the second on, the part is cut in two by date.
@@ -33,7 +33,7 @@ class Part:
     the next cut is made so many seconds below the newest row, or in the middle without it.
     """
 
-    place: Place
+    cursor: Cursor
     low: datetime | None = None
     failures: int = 0
     failed_at: datetime | None = None
@@ -59,12 +59,12 @@ def in_order(parts: Iterable[Part], now: datetime) -> tuple[Part, ...]:
 
 
 def _newest_first(part: Part) -> float:
-    return -part.place.until.timestamp() if part.place.until else float("-inf")
+    return -part.cursor.until.timestamp() if part.cursor.until else float("-inf")
 
 
 def edge(parts: Iterable[Part]) -> datetime | None:
     """Return the newest date that lies in one of the parts."""
-    return max((part.place.until for part in parts if part.place.until), default=None)
+    return max((part.cursor.until for part in parts if part.cursor.until), default=None)
 
 
 def failed(part: Part, now: datetime, floor: datetime, *, patient: bool) -> tuple[Part, ...]:
@@ -73,11 +73,11 @@ def failed(part: Part, now: datetime, floor: datetime, *, patient: bool) -> tupl
     `floor`: nothing older is of interest. `patient`: requests are limited, so that the newer half, which most
     likely fails, too, is left alone for a while.
     """
-    until = part.place.until or now + SECOND
-    part = replace(part, failures=part.failures + 1, failed_at=now, place=replace(part.place, until=until))
-    if part.failures < CUT_FROM or part.place.behind_short:
+    until = part.cursor.until or now + SECOND
+    part = replace(part, failures=part.failures + 1, failed_at=now, cursor=replace(part.cursor, until=until))
+    if part.failures < CUT_FROM or part.cursor.behind_short:
         return (part,)
-    since = part.place.since or min(floor, until - 2 * FIRST_STEP)
+    since = part.cursor.since or min(floor, until - 2 * FIRST_STEP)
     if until - since <= NARROW:
         return (part,)
     middle = since + (until - since) / 2
@@ -90,11 +90,11 @@ def failed(part: Part, now: datetime, floor: datetime, *, patient: bool) -> tupl
     failures = CUT_FROM - 1
     if patient:
         failures = min(part.failures, MOST_WHILE_LARGE) if until - since > SMALL else part.failures
-    newer = Part(Place(middle - SECOND, until), middle, failures, now if patient else None)
+    newer = Part(Cursor(middle - SECOND, until), middle, failures, now if patient else None)
     older = replace(
         part,
         failures=failures,
-        place=Place(part.place.since, middle + SECOND),
+        cursor=Cursor(part.cursor.since, middle + SECOND),
         failed_at=None,
         step=None if step is None else step * STEP_GROWS,
     )
@@ -107,8 +107,8 @@ def grown(part: Part, now: datetime) -> Part:
     Most likely all of the list does. It is not cut for that: nothing tells where it fails, and each half
     would cost a request when the list is back. Nor does it wait long then.
     """
-    place = Place(part.place.since, now + SECOND)
-    return replace(part, place=place, failures=min(part.failures, CUT_FROM), failed_at=now)
+    cursor = Cursor(part.cursor.since, now + SECOND)
+    return replace(part, cursor=cursor, failures=min(part.failures, CUT_FROM), failed_at=now)
 
 
 def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
@@ -116,8 +116,8 @@ def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
     newest_first = sorted(parts, key=_newest_first)
     while len(newest_first) > MOST_PARTS:
         newer, older = newest_first[-2], newest_first[-1]
-        place = Place(older.place.since, newer.place.until)
-        newest_first[-2:] = [replace(newer, place=place, low=older.low, step=None)]
+        cursor = Cursor(older.cursor.since, newer.cursor.until)
+        newest_first[-2:] = [replace(newer, cursor=cursor, low=older.low, step=None)]
     return tuple(newest_first)
 
 
@@ -184,7 +184,7 @@ class BlockCheck:
     """
 
     block: Block
-    place: Place
+    cursor: Cursor
     proving: bool
     found: frozenset[str] = frozenset()
     part: Part | None = None
@@ -201,26 +201,26 @@ class CheckStep:
 
 
 def begin(block: Block, proving: bool) -> BlockCheck:
-    return BlockCheck(block, Place.around(block.since, block.until), proving)
+    return BlockCheck(block, Cursor.around(block.since, block.until), proving)
 
 
 def again(part: Part, members: Iterable[tuple[datetime, str]]) -> BlockCheck:
     """Return the check at a part of the list that failed before; `members` are all parents that are known."""
-    place = part.place
-    here = sorted(each for each in members if within(each[0], place.since, place.until))
-    block = Block(place.since, place.until, tuple(name for _, name in here))
-    return BlockCheck(block, Place(place.since, place.until), proving=True, part=part)
+    cursor = part.cursor
+    here = sorted(each for each in members if within(each[0], cursor.since, cursor.until))
+    block = Block(cursor.since, cursor.until, tuple(name for _, name in here))
+    return BlockCheck(block, Cursor(cursor.since, cursor.until), proving=True, part=part)
 
 
 def left_of(check: BlockCheck) -> Part:
     """Return what of a check's window its next page was to show, or the whole of it."""
     if check.part and not check.found:
         return check.part
-    block, place = check.block, check.place
-    shown = place.last and not place.page
-    since = place.since if shown and place.since else block.since
-    until = place.until if shown and place.until else block.until
-    return Part(Place(since, until), failures=check.part.failures if check.part else 0, step=check.spans)
+    block, cursor = check.block, check.cursor
+    shown = cursor.last and not cursor.page
+    since = cursor.since if shown and cursor.since else block.since
+    until = cursor.until if shown and cursor.until else block.until
+    return Part(Cursor(since, until), failures=check.part.failures if check.part else 0, step=check.spans)
 
 
 def after_page(check: BlockCheck, page: Seen, known: Collection[str], habits: Habits, cap: int) -> CheckStep:
@@ -231,31 +231,31 @@ def after_page(check: BlockCheck, page: Seen, known: Collection[str], habits: Ha
     such pages were seen to be the last, unless a known id is missing, or what is new may stand behind it:
     where rows are filtered after the page was cut, nine of ten known ones make a short page, too.
     """
-    turned = turn(check.place, page, habits, Way(cap, by_date=True))
+    turned = turn(check.cursor, page, habits, Way(cap, by_date=True))
     cap = turned.habits.full(cap)
     if turned.next is not None and turned.repeat:
-        return CheckStep(turned.habits, replace(check, place=turned.next))
+        return CheckStep(turned.habits, replace(check, cursor=turned.next))
     spans = abs((page.dates[0] - page.dates[-1]).total_seconds()) if page.dates else 0.0
     check = replace(check, found=check.found | set(page.ids), spans=spans or check.spans)
     missing = frozenset(check.block.members) - check.found
-    first = check.place.page == 0 and not check.place.last
+    first = check.cursor.page == 0 and not check.cursor.last
     more = page.count == cap or habits.short_ends is False
     if first and more and not check.proving and not missing and _proves(page, known, habits, cap):
         return CheckStep(turned.habits, None)
     # Of a window that was empty no known row can be missing.
     behind = check.proving or not check.block.members or turned.habits.order in UNORDERED
     if turned.next is None and first and (missing or (page.count and behind)):
-        place = replace(check.place, page=1, last=page.ids, behind_short=True)
-        return CheckStep(turned.habits, replace(check, place=place))
+        cursor = replace(check.cursor, page=1, last=page.ids, behind_short=True)
+        return CheckStep(turned.habits, replace(check, cursor=cursor))
     if turned.next is None:
         return CheckStep(turned.habits, None, missing)
-    return CheckStep(turned.habits, replace(check, place=turned.next))
+    return CheckStep(turned.habits, replace(check, cursor=turned.next))
 
 
 def may_be_over(check: BlockCheck) -> bool:
     """Return whether the page that is asked next may lie behind the last one, by its number."""
-    if not check.place.page or check.place.behind_short:
-        return check.place.page > 0
+    if not check.cursor.page or check.cursor.behind_short:
+        return check.cursor.page > 0
     return check.found.issuperset(check.block.members)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from json import dumps, loads
 from typing import Any
 
-from connector.beamer.pagination import Habits, Order, Place, Seen, Turn, Way, turn
+from connector.beamer.pagination import Cursor, Habits, Order, Seen, Turn, Way, turn
 from connector.clock import SECOND
 from connector.sync.lists import blocks
 from connector.sync.lists.blocks import Part, edge
@@ -38,7 +38,7 @@ class ListPass:
     to earlier readings that did not find them.
     """
 
-    place: Place
+    cursor: Cursor
     low: datetime | None
     began: str = ""
     expected: int = 0
@@ -84,7 +84,7 @@ class ListPass:
     @property
     def part(self) -> Part:
         """The part that is being read."""
-        return Part(self.place, self.low, self.failures, self.failed_at, self.step)
+        return Part(self.cursor, self.low, self.failures, self.failed_at, self.step)
 
     @property
     def unread(self) -> tuple[Part, ...]:
@@ -139,7 +139,7 @@ def begin_child(
     whole = _fits(counter, cap) or (read_counter is None and young)
     expected = 0 if read_counter is None else waiting(counter, read_counter, surplus)
     dated = begin_dated(low, habits, first=False)
-    pass_ = ListPass(Place(), None, by_date=False) if whole else dated
+    pass_ = ListPass(Cursor(), None, by_date=False) if whole else dated
     pass_ = replace(pass_, known=read_counter is not None and total(read_counter) > 0, owed=max(0, -surplus))
     return replace(
         pass_, began=counter, expected=expected, first=read_counter is None, thrifty=thrifty, sure=sure
@@ -149,7 +149,7 @@ def begin_child(
 def begin_audit(counter: str, start: datetime, *, young: bool, expected: int = 0) -> ListPass:
     """Read a list back to the start date, whatever its counter says; `young`: all of it came since then."""
     counted = total(counter) if young and UNKNOWN not in counter else None
-    return ListPass(Place.around(start), None, began=counter, counted=counted, expected=expected, known=True)
+    return ListPass(Cursor.around(start), None, began=counter, counted=counted, expected=expected, known=True)
 
 
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> ListPass:
@@ -159,8 +159,8 @@ def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime |
     `bound` at most. In any other order only the window from `low` on is asked for.
     """
     if habits.order is Order.NEWEST and not first:
-        return ListPass(Place(since=bound), low, trusting=True, known=True)
-    return ListPass(Place.around(low), low, known=not first)
+        return ListPass(Cursor(since=bound), low, trusting=True, known=True)
+    return ListPass(Cursor.around(low), low, known=not first)
 
 
 def after_page(
@@ -183,7 +183,7 @@ def at_part(pass_: ListPass, part: Part, others: tuple[Part, ...]) -> ListPass:
     """Return the pass as it goes on with a part of the list."""
     return replace(
         pass_,
-        place=part.place,
+        cursor=part.cursor,
         low=part.low,
         failures=part.failures,
         failed_at=part.failed_at,
@@ -206,13 +206,13 @@ def beside(pass_: ListPass, parts: tuple[Part, ...]) -> ListPass:
     if not any(part.failures for part in parts):
         return replace(pass_, low=low, parts=parts)
     # Asked without a bound, its first page might hold the row at which the parts fail.
-    return replace(pass_, place=Place.around(low), low=low, trusting=False, by_date=True, parts=parts)
+    return replace(pass_, cursor=Cursor.around(low), low=low, trusting=False, by_date=True, parts=parts)
 
 
 def _after_page(pass_: ListPass, page: PassPage, habits: Habits, cap: int) -> PassStep:
-    turned = turn(pass_.place, page.seen, habits, Way(cap, pass_.by_date))
+    turned = turn(pass_.cursor, page.seen, habits, Way(cap, pass_.by_date))
     if turned.repeat and turned.next is not None:
-        return PassStep(turned.habits, replace(pass_, place=turned.next), done=False)
+        return PassStep(turned.habits, replace(pass_, cursor=turned.next), done=False)
     grown = _grown(pass_, page)
     # Where a short page ends a list, or it is not known yet, one request behind it says so.
     if turned.next is not None and turned.habits.short_ends is False and _all_read(grown):
@@ -227,8 +227,8 @@ def may_be_over(pass_: ListPass) -> bool:
 
     Behind a full page only where rows were counted: a window that holds ten may hold more.
     """
-    if not pass_.place.page or pass_.place.behind_short:
-        return pass_.place.page > 0
+    if not pass_.cursor.page or pass_.cursor.behind_short:
+        return pass_.cursor.page > 0
     if pass_.counted is not None:
         return pass_.read >= pass_.counted
     if pass_.low is None and pass_.began and UNKNOWN not in pass_.began:
@@ -238,8 +238,8 @@ def may_be_over(pass_: ListPass) -> bool:
 
 def fails_behind(pass_: ListPass) -> bool:
     """Return whether the page asked next lies behind a short one, as did one that failed before."""
-    failed = any(part.failures and part.place.behind_short for part in pass_.unread)
-    return pass_.place.behind_short and failed
+    failed = any(part.failures and part.cursor.behind_short for part in pass_.unread)
+    return pass_.cursor.behind_short and failed
 
 
 def _all_read(pass_: ListPass) -> bool:
@@ -255,7 +255,7 @@ def _all_read(pass_: ListPass) -> bool:
 def _grown(pass_: ListPass, page: PassPage) -> ListPass:
     seen = page.seen
     if not pass_.pages:
-        pass_ = replace(pass_, since=pass_.place.since, until=pass_.place.until)
+        pass_ = replace(pass_, since=pass_.cursor.since, until=pass_.cursor.until)
     return replace(
         pass_,
         found=pass_.found + page.fresh,
@@ -278,11 +278,11 @@ def _grown(pass_: ListPass, page: PassPage) -> ListPass:
 
 def _shown_again(pass_: ListPass, seen: Seen) -> int:
     """How many rows of a page stood on the one before it, too."""
-    return len(set(seen.ids) & {*pass_.place.last, *pass_.read_before})
+    return len(set(seen.ids) & {*pass_.cursor.last, *pass_.read_before})
 
 
 def _onward(pass_: ListPass, page: PassPage, turned: Turn, cap: int) -> tuple[ListPass, bool]:
-    seen, habits, place = page.seen, turned.habits, turned.next or pass_.place
+    seen, habits, cursor = page.seen, turned.habits, turned.next or pass_.cursor
     ordered = seen.order is Order.NEWEST
     if pass_.thrifty and ordered and 0 < pass_.expected <= pass_.brought and page.brought < seen.count:
         return replace(pass_, shallow=not pass_.low or seen.dates[-1] >= pass_.low), True
@@ -291,8 +291,8 @@ def _onward(pass_: ListPass, page: PassPage, turned: Turn, cap: int) -> tuple[Li
         return pass_, True
     full = seen.count >= habits.full(cap)
     if pass_.trusting and not ordered and full and len(set(seen.dates)) > 1 and pass_.low:
-        return _restart(pass_, Place.around(pass_.low), pass_.low), False
-    return replace(pass_, place=place), False
+        return _restart(pass_, Cursor.around(pass_.low), pass_.low), False
+    return replace(pass_, cursor=cursor), False
 
 
 def _ended(pass_: ListPass, page: PassPage, habits: Habits) -> tuple[ListPass, bool]:
@@ -303,22 +303,22 @@ def _ended(pass_: ListPass, page: PassPage, habits: Habits) -> tuple[ListPass, b
     else:
         less = pass_.read < pass_.counted
     doubtful = less or pass_.doubtful or _unreached(pass_, page, habits)
-    if doubtful and seen.count and not pass_.place.behind_short:
+    if doubtful and seen.count and not pass_.cursor.behind_short:
         # Rows hidden after the page was cut make it look like the last one.
-        place = replace(pass_.place, page=pass_.place.page + 1, last=seen.ids, behind_short=True)
-        return replace(pass_, place=place), False
+        cursor = replace(pass_.cursor, page=pass_.cursor.page + 1, last=seen.ids, behind_short=True)
+        return replace(pass_, cursor=cursor), False
     if pass_.parts:
         # What is missing may stand there.
         return pass_, True
     if short and pass_.low is not None and not pass_.trusting:
         # The counter promised more than the window held: a row may have come with an older date.
-        return _restart(pass_, Place(), None), False
+        return _restart(pass_, Cursor(), None), False
     if short and pass_.low is None and pass_.pages > 1 and pass_.again == 0 and not _steady(pass_, habits):
         # A deletion while paging by number moves rows onto pages already read.
-        return _restart(pass_, Place(), None), False
+        return _restart(pass_, Cursor(), None), False
     shifted = pass_.resumed or not pass_.began
     if shifted and pass_.pages > 1 and habits.order is Order.NONE and pass_.fresh_in_pass:
-        return _restart(pass_, Place(pass_.since, pass_.until), pass_.low), False
+        return _restart(pass_, Cursor(pass_.since, pass_.until), pass_.low), False
     return pass_, True
 
 
@@ -343,7 +343,7 @@ def _unreached(pass_: ListPass, page: PassPage, habits: Habits) -> bool:
 def _steady(pass_: ListPass, habits: Habits) -> bool:
     """Read on by date, no row can slip past."""
     ordered = habits.order in (Order.NEWEST, Order.OLDEST)
-    return pass_.by_date and ordered and (pass_.place.page == 0 or pass_.place.behind_short)
+    return pass_.by_date and ordered and (pass_.cursor.page == 0 or pass_.cursor.behind_short)
 
 
 def _short_of_promise(pass_: ListPass) -> bool:
@@ -353,10 +353,10 @@ def _short_of_promise(pass_: ListPass) -> bool:
     return pass_.brought < pass_.expected
 
 
-def _restart(pass_: ListPass, place: Place, low: datetime | None) -> ListPass:
+def _restart(pass_: ListPass, cursor: Cursor, low: datetime | None) -> ListPass:
     return replace(
         pass_,
-        place=place,
+        cursor=cursor,
         low=low,
         trusting=False,
         read=0,
@@ -427,13 +427,13 @@ HIGHEST = 2**40
 
 
 def dump(pass_: ListPass) -> str:
-    said = {**_said(pass_), "place": _said(pass_.place)}
+    said = {**_said(pass_), "cursor": _said(pass_.cursor)}
     if pass_.parts:
-        said["parts"] = [{**_said(part), "place": _said(part.place)} for part in pass_.parts]
+        said["parts"] = [{**_said(part), "cursor": _said(part.cursor)} for part in pass_.parts]
     return dumps(said, default=datetime.isoformat)
 
 
-def _said(state: ListPass | Place | Part) -> dict[str, Any]:
+def _said(state: ListPass | Cursor | Part) -> dict[str, Any]:
     """What differs from how every one begins: most of it never does."""
     values = ((each.name, getattr(state, each.name), each.default) for each in fields(state))
     return {name: value for name, value, default in values if value != default and name != "parts"}
@@ -443,8 +443,8 @@ def restore(text: str) -> ListPass:
     """A pass as it was kept; raises ValueError where that cannot be read, or is of another version."""
     try:
         values = loads(text)
-        place, left = _place(values.pop("place")), tuple(map(_part, values.pop("parts", ())))
-        return ListPass(place=place, parts=left, **{"low": None, **_read(ListPass, values)})
+        cursor, left = _cursor(values.pop("cursor")), tuple(map(_part, values.pop("parts", ())))
+        return ListPass(cursor=cursor, parts=left, **{"low": None, **_read(ListPass, values)})
     except (TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError("no pass of this version") from None
 
@@ -457,19 +457,19 @@ def restored(text: str) -> ListPass | None:
         return None
 
 
-def _place(said: dict[str, Any]) -> Place:
-    return Place(**_read(Place, said))
+def _cursor(said: dict[str, Any]) -> Cursor:
+    return Cursor(**_read(Cursor, said))
 
 
 def _part(said: dict[str, Any]) -> Part:
-    place = _place(said.pop("place"))
-    return Part(**{**_read(Part, said), "place": place})
+    cursor = _cursor(said.pop("cursor"))
+    return Part(**{**_read(Part, said), "cursor": cursor})
 
 
 _DATES = ("low", "newest", "waits", "reached", "begun", "since", "until", "failed_at")
 
 
-def _read(kind: type[ListPass | Place | Part], values: dict[str, Any]) -> dict[str, Any]:
+def _read(kind: type[ListPass | Cursor | Part], values: dict[str, Any]) -> dict[str, Any]:
     """The values of some fields; raises ValueError, TypeError or KeyError for any other."""
     defaults = {each.name: each.default for each in fields(kind)}
     return {
@@ -503,13 +503,13 @@ def _date(said: str | None) -> datetime | None:
 
 def resumed(pass_: ListPass, habits: Habits) -> ListPass:
     """Go on in a later run: rows have come and gone since, so pages have shifted, but dates have not."""
-    place, by_date = pass_.place, pass_.by_date
-    if place.page and not place.behind_short and pass_.reached:
+    cursor, by_date = pass_.cursor, pass_.by_date
+    if cursor.page and not cursor.behind_short and pass_.reached:
         if habits.order is Order.NEWEST:
-            place, by_date = Place(place.since, pass_.reached + SECOND), True
+            cursor, by_date = Cursor(cursor.since, pass_.reached + SECOND), True
         elif habits.order is Order.OLDEST:
-            place, by_date = Place(pass_.reached - SECOND, place.until), True
-    return replace(pass_, place=place, by_date=by_date, resumed=True, read_before=pass_.place.last)
+            cursor, by_date = Cursor(pass_.reached - SECOND, cursor.until), True
+    return replace(pass_, cursor=cursor, by_date=by_date, resumed=True, read_before=pass_.cursor.last)
 
 
 def taken_up(stored: ListPass, habits: Habits, now: datetime, begun: ListPass | None) -> ListPass:
@@ -560,7 +560,7 @@ def wants_front(stored: ListPass, habits: Habits, now: datetime, *, moved: bool)
 def hole(left: tuple[Part, ...], now: datetime) -> ListPass:
     """Return the pass of parts that failed, of a list that was read but for them."""
     first, *others = blocks.in_order(left, now)
-    return at_part(ListPass(Place(), None, hole=True, resumed=True), first, tuple(others))
+    return at_part(ListPass(Cursor(), None, hole=True, resumed=True), first, tuple(others))
 
 
 def left_of(pass_: ListPass, now: datetime) -> str | None:
@@ -575,13 +575,13 @@ def given_up(pass_: ListPass, habits: Habits, now: datetime, floor: datetime, *,
     """
     pass_ = resumed(pass_, habits)
     here, others = pass_.part, pass_.parts
-    newest = max(others, key=lambda part: part.place.until or now, default=None)
+    newest = max(others, key=lambda part: part.cursor.until or now, default=None)
     if (
         pass_.front
         and newest
         and newest.failures
-        and newest.place.until
-        and (pass_.low is None or pass_.low <= newest.place.until)
+        and newest.cursor.until
+        and (pass_.low is None or pass_.low <= newest.cursor.until)
     ):
         # The newest rows fail like those next to them: as one part, or each run would leave one more.
         others = tuple(part for part in others if part is not newest)
@@ -593,13 +593,13 @@ def given_up(pass_: ListPass, habits: Habits, now: datetime, floor: datetime, *,
     return replace(pass_, begun=pass_.begun or now, front=False, ahead=False)
 
 
-def parts_of(place: str | None) -> tuple[Part, ...]:
+def parts_of(cursor: str | None) -> tuple[Part, ...]:
     """Return the parts of a list of parents that failed, as they are kept."""
-    return restore(place).unread if place else ()
+    return restore(cursor).unread if cursor else ()
 
 
-def instead(place: str | None, part: Part, after: tuple[Part, ...], now: datetime) -> str | None:
+def instead(cursor: str | None, part: Part, after: tuple[Part, ...], now: datetime) -> str | None:
     """Return what is kept of a list of parents when other parts take the place of one, or none."""
-    others = [each for each in parts_of(place) if each.place != part.place]
+    others = [each for each in parts_of(cursor) if each.cursor != part.cursor]
     kept = blocks.joined((*others, *after))
     return dump(hole(kept, now)) if kept else None

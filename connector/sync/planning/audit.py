@@ -53,7 +53,7 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
                 (whole and whole >= lately)
                 or not child.read_at
                 or child.read_counter != child.counter
-                or child.place
+                or child.cursor
             ):
                 continue
             if shortfall.rows(child):
@@ -89,7 +89,7 @@ def _counts(picture: Picture, now: datetime) -> list[Probe]:
 def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = False) -> list[Probe]:
     """The count that an audit of a list begins with, or what it has left; none while it is being read."""
     state, window = picture.progress.streams[stream.name], whole_days(picture.policy.start, now)
-    if window is None or not state.complete or state.place:
+    if window is None or not state.complete or state.cursor:
         return []
     kept = restore(state.windows, picture.policy.start)
     if kept.left and (kept.thorough or not thorough):
@@ -146,7 +146,7 @@ class AuditEverything:
             if parent is None or parent.gone or done or not counters.total(child.counter):
                 continue
             # One that was never read, or is half read, is read whole as it is.
-            if child.place or child.read_counter is None:
+            if child.cursor or child.read_counter is None:
                 probe = candidates.list_probe(picture, stream, child, now)
             else:
                 probe = candidates.audit_probe(stream, child, picture.policy, parent.date)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from connector.beamer.pagination import Habits, Order, Place
+from connector.beamer.pagination import Cursor, Habits, Order
 from connector.beamer.streams import Stream, children
 from connector.clock import SECOND, within
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
@@ -62,7 +62,7 @@ def block_probes(
     state = progress.streams[stream.name]
     known = progress.parents.get(stream.name, {})
     alive = [(parent.date, parent.id) for parent in known.values() if not parent.gone]
-    holes = passes.parts_of(state.place)
+    holes = passes.parts_of(state.cursor)
     # A block is what a page shows.
     all_blocks = _around(alive, holes, min(SIZE, state.page_rows or SIZE))
     if not state.complete and all_blocks and all_blocks[-1].since is None:
@@ -82,10 +82,10 @@ def _around(alive: Sequence[tuple[datetime, str]], holes: Iterable[Part], size: 
     all_blocks: list[Block] = []
     since: datetime | None = None
     first = True
-    for part in sorted(holes, key=lambda part: part.place.since or BEGINNING):
-        if part.place.since and (first or (since and since < part.place.since)):
-            all_blocks = _between(alive, since, part.place.since, first, size) + all_blocks
-        since, first = max(filter(None, (since, part.place.until)), default=None), False
+    for part in sorted(holes, key=lambda part: part.cursor.since or BEGINNING):
+        if part.cursor.since and (first or (since and since < part.cursor.since)):
+            all_blocks = _between(alive, since, part.cursor.since, first, size) + all_blocks
+        since, first = max(filter(None, (since, part.cursor.until)), default=None), False
     return _between(alive, since, None, first or since is not None, size) + all_blocks
 
 
@@ -114,9 +114,9 @@ def doubted(block: Block, known: Mapping[str, ParentState], since: datetime) -> 
 
 def asks(child: ChildState) -> bool:
     """Whether a list's counter has moved, or its reading was cut short."""
-    if child.counter == child.read_counter and child.place is None:
+    if child.counter == child.read_counter and child.cursor is None:
         return child.fell or UNKNOWN in child.counter
-    return child.place is not None or moved(child.counter, child.read_counter)
+    return child.cursor is not None or moved(child.counter, child.read_counter)
 
 
 def due(child: ChildState, now: datetime) -> bool:
@@ -124,10 +124,10 @@ def due(child: ChildState, now: datetime) -> bool:
 
     Parts of it that failed, and rows that its counter announced earlier, wait their turn.
     """
-    if child.place is None or shortfall.due(child, now):
+    if child.cursor is None or shortfall.due(child, now):
         return asks(child) or shortfall.due(child, now)
-    stored = passes.restore(child.place)
-    return not stored.hole or stored.part.ready(now) or asks(replace(child, place=None))
+    stored = passes.restore(child.cursor)
+    return not stored.hole or stored.part.ready(now) or asks(replace(child, cursor=None))
 
 
 def is_history(child: ChildState) -> bool:
@@ -146,7 +146,7 @@ def dated_probe(
 ) -> Probe:
     """A list without parents and counters, such as NPS: back to the lookback before its watermark."""
     habits, why = habits_of(state, first_page), "look for new rows"
-    stored = passes.restore(state.place) if state.place else None
+    stored = passes.restore(state.cursor) if state.cursor else None
     mark, lookback = state.watermark, policy.lookback
     if stored and not stored.hole:
         mark, lookback = _read_through(stored), NEW_ONLY
@@ -168,9 +168,9 @@ def _read_through(stored: ListPass) -> datetime | None:
     return min(filter(None, (stored.newest or stored.begun, stored.waits, stored.begun)), default=None)
 
 
-def hole_probe(stream: Stream, place: str, parent: str = NO_PARENT) -> Probe:
-    """What could not be read of a list, once more; `place` is what is kept of it."""
-    return Probe(stream, HOLE, parent, list_pass=passes.restore(place))
+def hole_probe(stream: Stream, cursor: str, parent: str = NO_PARENT) -> Probe:
+    """What could not be read of a list, once more; `cursor` is what is kept of it."""
+    return Probe(stream, HOLE, parent, list_pass=passes.restore(cursor))
 
 
 def waiting_children(
@@ -208,10 +208,10 @@ def child_probe(
 ) -> Probe:
     """A child list whose counter has moved; `thrifty`, it is read no further than the counter asks."""
     habits = habits_of(state, first_page)
-    stored = passes.restore(child.place) if child.place else None
-    moved_on = asks(replace(child, place=None)) or state.distrusted or shortfall.due(child, now)
+    stored = passes.restore(child.cursor) if child.cursor else None
+    moved_on = asks(replace(child, cursor=None)) or state.distrusted or shortfall.due(child, now)
     if stored and stored.hole and not moved_on:
-        return hole_probe(stream, child.place or "", child.parent)
+        return hole_probe(stream, child.cursor or "", child.parent)
     short = shortfall.rows(child)
     if child.read_counter == child.counter and not child.fell and stored is None and not short:
         return audit_probe(stream, child, policy, parent_date)
@@ -315,7 +315,7 @@ def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, 
 
 def window_probe(stream: Stream, window: Window, count: int) -> Probe:
     """A window whose rows are read again; Beamer counts so many there."""
-    pass_ = ListPass(Place.around(window.since, window.until), None, counted=count)
+    pass_ = ListPass(Cursor.around(window.since, window.until), None, counted=count)
     return Probe(stream, "audit: compare the ids", audit=True, window=window, list_pass=pass_)
 
 

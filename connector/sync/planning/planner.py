@@ -65,7 +65,7 @@ class Rank:
     announced: bool = False
 
     @property
-    def place(self) -> float:
+    def sort_key(self) -> float:
         if self.announced:
             return ANNOUNCED + self.overdue
         return self.overdue if self.turn is Turn.OVERDUE else self.worth
@@ -125,7 +125,7 @@ class MostWorth:
         most = len(lists) if picture.at_hand is None else MARGIN + int(picture.at_hand)
         for turn in Turn:
             due = (each for each in lists if each[0].turn is turn)
-            for rank, stream, child in nlargest(most, due, key=lambda each: each[0].place):
+            for rank, stream, child in nlargest(most, due, key=lambda each: each[0].sort_key):
                 probes.append(rank.given(candidates.list_probe(picture, stream, child, now)))
         return probes + audits(picture, now, self._rates)
 
@@ -308,7 +308,7 @@ class MostWorth:
         else:
             waiting = counters.waiting(child.counter, child.read_counter, child.surplus)
             waiting = max(1, waiting) if child.waits_since else 0
-        if child.place and child.read_counter == child.counter and not waiting:
+        if child.cursor and child.read_counter == child.counter and not waiting:
             # Parts of it could not be read: how much is there, nobody knows.
             return Rank(UNKNOWN_HOURS)
         coming = self._rates.coming(stream, parent, child)
@@ -332,7 +332,7 @@ class MostWorth:
 
     def _dated(self, picture: Picture, stream: Stream, state: StreamState, now: datetime) -> Probe:
         probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
-        left = state.place and not any(part.failures for part in probe.required_pass.unread)
+        left = state.cursor and not any(part.failures for part in probe.required_pass.unread)
         if state.checked_at is None or left:
             # Up to a hundred rows for one request.
             probe.worth = inf

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from connector.beamer.pagination import Habits, Place, iso, params_of
+from connector.beamer.pagination import Cursor, Habits, iso, params_of
 from connector.beamer.request import Ask
 from connector.beamer.streams import Stream, children
 from connector.domain.state import Progress
@@ -95,11 +95,11 @@ class Probe:
         return self.list_pass
 
     @property
-    def place(self) -> Place:
+    def cursor(self) -> Cursor:
         reading = self.check or self.list_pass
         if reading is None:
             raise ValueError("a probe reads a block or a list")
-        return reading.place
+        return reading.cursor
 
     @property
     def begun(self) -> bool:
@@ -121,7 +121,7 @@ def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:
     if probe.window and probe.counts:
         within = {"dateFrom": iso(probe.window.since), "dateTo": iso(probe.window.until)}
         return Ask(f"{stream.path_for(probe.parent)}/count", tuple(within.items()))
-    params = {**stream.params, **params_of(probe.place, habits, stream.cap)}
+    params = {**stream.params, **params_of(probe.cursor, habits, stream.cap)}
     if stream.filtered and ignore_filters:
         params["ignoreFilters"] = "true"
     return Ask(stream.path_for(probe.parent), tuple(params.items()))
