@@ -19,7 +19,7 @@ from connector.state.page_writer import Intake
 from connector.sync.planning.arrival import Notebook
 from connector.sync.planning.planner import Planner
 from connector.sync.planning.probes import Picture
-from connector.sync.planning.queue import Agenda
+from connector.sync.planning.queue import ProbeQueue
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 from connector.sync.threads import Pool
@@ -88,7 +88,7 @@ class Work:
     careful: bool = True
     per_day: float | None = None
     at_hand: float | None = None
-    agenda: Agenda = field(default_factory=Agenda)
+    queue: ProbeQueue = field(default_factory=ProbeQueue)
     notebook: Notebook = field(default_factory=Notebook)
     troubled: set[str] = field(default_factory=set)
     disagreed: int = 0

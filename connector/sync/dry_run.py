@@ -14,7 +14,7 @@ from connector.state.ledger import Balance, Ledger, Limits
 from connector.sync.fetch import stored
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.probes import Picture
-from connector.sync.planning.start import Rehearsal, agenda_for, at_hand, planner_for, rehearse
+from connector.sync.planning.start import Rehearsal, at_hand, planner_for, queue_for, rehearse
 from connector.sync.policy import Policy
 from connector.sync.run import left_to_others
 
@@ -59,7 +59,7 @@ def dry_run(
     plan = rehearse(
         AuditEverything(read_since) if read_since else planner_for(limited=limited),
         Picture(catalogue, policy, state, identity.first_page, balance.per_day, hand),
-        agenda_for(balance, now, before=before, reserved=reserved, most=max_requests),
+        queue_for(balance, now, before=before, reserved=reserved, most=max_requests),
         now,
     )
     return DryRun(plan, balance)

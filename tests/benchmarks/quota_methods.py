@@ -123,14 +123,14 @@ class EveryParent(Passes):
                 child = lists.get(parent.id)
                 if child and not parent.gone and self._unread(child):
                     probes.append(_list_probe(picture, stream, parent, child, now))
-        return [replace(probe, worth=_cursor(picture, probe.stream)) for probe in probes]
+        return [replace(probe, worth=_position(picture, probe.stream)) for probe in probes]
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not self._unread(child):
             return None
         above = picture.progress.parents[stream.parent or ""][parent]
-        return replace(_list_probe(picture, stream, above, child, now), worth=_cursor(picture, stream))
+        return replace(_list_probe(picture, stream, above, child, now), worth=_position(picture, stream))
 
     def _unread(self, child: ChildState) -> bool:
         return child.cursor is not None or not self._since(child.read_at)
@@ -222,6 +222,6 @@ def _list_probe(
     return Probe(stream, "every list is asked", child.parent, list_pass=replace(pass_, resumed=True))
 
 
-def _cursor(picture: Picture, stream: Stream) -> float:
+def _position(picture: Picture, stream: Stream) -> float:
     """In the order of the catalogue."""
     return -float(list(picture.catalogue).index(stream.name))

@@ -15,7 +15,7 @@ from connector.segment.shaping import Naming
 from connector.sync.lists import blocks
 from connector.sync.planning.planner import MostWorth
 from connector.sync.planning.probes import Picture, Probe, Turn
-from connector.sync.planning.queue import TURNS, Agenda
+from connector.sync.planning.queue import TURNS, ProbeQueue
 from connector.sync.policy import Policy
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -183,10 +183,10 @@ def test_what_a_counter_announced_longer_ago_than_max_age_comes_before_anything_
         child = moved(found, "comments", f"posts-{number}", hours=24 * days)
         if never_read:
             child.read_counter, child.recent, child.recent_at = None, 1.0, NOW - days * DAY
-    agenda = Agenda()
+    queue = ProbeQueue()
     for probe in begin(found):
-        agenda.add(probe)
-    asked = [agenda.next(lambda _: False) for _ in range(3)]
+        queue.add(probe)
+    asked = [queue.next(lambda _: False) for _ in range(3)]
     assert [probe.parent for probe in asked if probe and probe.list_pass] == ["posts-50", "posts-40"]
 
 
@@ -263,19 +263,19 @@ def probes_of(turns: dict[Turn, int]) -> Iterator[Probe]:
             yield Probe(CATALOGUE["comments"], "why", str(next(number)), worth=worth, turn=turn)
 
 
-def ordered(agenda: Agenda) -> list[Turn]:
+def ordered(queue: ProbeQueue) -> list[Turn]:
     found = []
-    while probe := agenda.next(lambda _: False):
+    while probe := queue.next(lambda _: False):
         found.append(probe.turn)
     return found
 
 
 @pytest.mark.parametrize("picked", [0, 1, 7, 1_234_567])
 def test_each_share_of_the_requests_is_kept(picked: int) -> None:
-    agenda = Agenda(picked)
+    queue = ProbeQueue(picked)
     for probe in probes_of(dict.fromkeys(Turn, 200)):
-        agenda.add(probe)
-    first = ordered(agenda)[:200]
+        queue.add(probe)
+    first = ordered(queue)[:200]
     for turn, (every, _) in TURNS.items():
         assert first.count(turn) == pytest.approx(200 / every, abs=1.01)
 
@@ -283,11 +283,11 @@ def test_each_share_of_the_requests_is_kept(picked: int) -> None:
 def test_shares_of_many_small_runs_add_up() -> None:
     picked, found = 0, []
     for _ in range(300):
-        agenda = Agenda(picked, at_hand=1.5)
+        queue = ProbeQueue(picked, at_hand=1.5)
         for probe in probes_of(dict.fromkeys(Turn, 3)):
-            agenda.add(probe)
-        found.append(agenda.next(lambda _: False))
-        picked = agenda.picked
+            queue.add(probe)
+        found.append(queue.next(lambda _: False))
+        picked = queue.picked
     turns = [probe.turn for probe in found if probe]
     for turn, (every, _) in TURNS.items():
         assert turns.count(turn) == pytest.approx(300 / every, abs=1.01)
@@ -296,71 +296,71 @@ def test_shares_of_many_small_runs_add_up() -> None:
 def test_a_look_waits_until_what_it_shows_can_be_read() -> None:
     check = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=4.5)
     small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
-    agenda = Agenda(0, at_hand=3.0)
-    agenda.add(check)
-    agenda.add(small)
+    queue = ProbeQueue(0, at_hand=3.0)
+    queue.add(check)
+    queue.add(small)
     # Nothing of less worth takes what is being saved.
-    assert agenda.next(lambda _: False) is None
-    assert agenda.saving == pytest.approx(1.5)
-    agenda.at_hand = 4.6
-    assert agenda.next(lambda _: False) is check
-    assert agenda.next(lambda _: False) is small
+    assert queue.next(lambda _: False) is None
+    assert queue.saving == pytest.approx(1.5)
+    queue.at_hand = 4.6
+    assert queue.next(lambda _: False) is check
+    assert queue.next(lambda _: False) is small
 
 
-def with_a_check(at_hand: float) -> tuple[Agenda, Probe, Probe]:
+def with_a_check(at_hand: float) -> tuple[ProbeQueue, Probe, Probe]:
     """A look of three pages that has begun, and a list of less worth that waits."""
     check = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=3.0, kept=2)
     small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
-    agenda = Agenda(0, at_hand=at_hand)
-    agenda.per_run = 1.0
-    agenda.add(check)
-    agenda.add(small)
-    assert agenda.next(lambda _: False) is check
-    return agenda, check, small
+    queue = ProbeQueue(0, at_hand=at_hand)
+    queue.per_run = 1.0
+    queue.add(check)
+    queue.add(small)
+    assert queue.next(lambda _: False) is check
+    return queue, check, small
 
 
 def test_what_a_look_needs_to_come_to_its_end_is_kept_for_it() -> None:
     """It begins anew in the next run: half a check is asked for again and again."""
-    agenda, check, small = with_a_check(3.4)
+    queue, check, small = with_a_check(3.4)
     for _ in range(2):
-        assert agenda.next(lambda _: False) is None
-        agenda.first(check)
-        assert agenda.next(lambda _: False) is check
-    agenda.close(check)
+        assert queue.next(lambda _: False) is None
+        queue.first(check)
+        assert queue.next(lambda _: False) is check
+    queue.close(check)
     # What is less than a request is for the ledger to refuse, which says so.
-    assert agenda.next(lambda _: False) is small
+    assert queue.next(lambda _: False) is small
 
 
 def test_what_was_kept_for_a_look_that_is_given_up_is_for_others() -> None:
-    agenda, check, small = with_a_check(3.4)
-    agenda.release(check)
-    assert agenda.next(lambda _: False) is small
-    agenda, check, small = with_a_check(3.4)
-    agenda.first(check)
-    agenda.drop("posts")
-    assert agenda.next(lambda _: False) is small
+    queue, check, small = with_a_check(3.4)
+    queue.release(check)
+    assert queue.next(lambda _: False) is small
+    queue, check, small = with_a_check(3.4)
+    queue.first(check)
+    queue.drop("posts")
+    assert queue.next(lambda _: False) is small
 
 
 def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
     """Page followed page while the other threads spent the first evening's requests on old lists."""
-    agenda = Agenda(0, at_hand=500.0)
+    queue = ProbeQueue(0, at_hand=500.0)
     first = Probe(CATALOGUE["posts"], "why", worth=float("inf"), check=LOOK, unseen=True)
-    agenda.add(first)
+    queue.add(first)
     for probe in probes_of({Turn.HISTORY: 200}):
-        agenda.add(probe)
-    assert agenda.next(lambda _: False) is first
+        queue.add(probe)
+    assert queue.next(lambda _: False) is first
     for turn in range(1, 100):
-        asked = agenda.next(lambda _: False)
+        asked = queue.next(lambda _: False)
         assert (asked is None) == (turn % TURNS[Turn.HISTORY][0] != TURNS[Turn.HISTORY][1]), turn
-        agenda.picked = turn + 1
-    agenda.close(first)
-    assert len(ordered(agenda)) == 200 - 5
+        queue.picked = turn + 1
+    queue.close(first)
+    assert len(ordered(queue)) == 200 - 5
 
 
 def test_a_page_that_failed_is_tried_again_with_what_is_left() -> None:
-    agenda, check, _ = with_a_check(3.0)
-    agenda.first(check)
-    assert agenda.next(lambda _: False) is check
+    queue, check, _ = with_a_check(3.0)
+    queue.first(check)
+    assert queue.next(lambda _: False) is check
 
 
 @pytest.mark.parametrize("short_ends", [True, None, False])
@@ -391,11 +391,11 @@ def test_where_a_parent_was_missing_the_look_saves_up_for_two_pages() -> None:
 
 
 def test_without_a_limit_everything_is_asked_in_the_order_in_which_it_came() -> None:
-    agenda = Agenda()
+    queue = ProbeQueue()
     asked = [Probe(CATALOGUE["comments"], "why", str(number), needs=9.0) for number in range(9)]
     for probe in asked:
-        agenda.add(probe)
-    assert [agenda.next(lambda _: False) for _ in range(10)] == [*asked, None]
+        queue.add(probe)
+    assert [queue.next(lambda _: False) for _ in range(10)] == [*asked, None]
 
 
 def planned_in(posts: int) -> tuple[float, float]:

@@ -31,7 +31,7 @@ PARENTS_FIRST = 1.0
 
 
 class HistoryAnswers:
-    """Accepts the answers of one run of a backfill, and keeps its agenda filled."""
+    """Accepts the answers of one run of a backfill, and keeps its queue filled."""
 
     def __init__(
         self, work: Work, intake: HistoryIntake, wanted: Range, threads: int, redated: decisions.Redated
@@ -48,7 +48,7 @@ class HistoryAnswers:
         self._gone_of: dict[str, Sequence[str]] = {}
 
     def take_up(self, readings: list[Reading]) -> None:
-        """Put lists on the agenda as they were left."""
+        """Put lists into the queue as they were left."""
         for reading in readings:
             if reading.to_verify:
                 self.ended[reading.id] = reading
@@ -63,7 +63,7 @@ class HistoryAnswers:
         self.feed()
 
     def follow_up(self, moved: decisions.Redated) -> bool:
-        """Put on the agenda what is below parents that have moved; False if nothing of that is wanted."""
+        """Put into the queue what is below parents that have moved; False if nothing of that is wanted."""
         work, self._redated = self._work, moved
         readings = decisions.follow_ups(work.catalogue, self._wanted, moved)
         self.take_up(self._intake.open(readings, work.clock.now()))
@@ -78,8 +78,8 @@ class HistoryAnswers:
         """Ask for more parents where not enough lists are ready; False if there are none to ask for."""
         if not self._parked:
             return False
-        while self._parked and self._work.agenda.ready < READY * self._threads:
-            self._work.agenda.onward(self._parked.pop(0))
+        while self._parked and self._work.queue.ready < READY * self._threads:
+            self._work.queue.onward(self._parked.pop(0))
         return True
 
     def _add(self, reading: Reading, *, resumed: bool = False) -> None:
@@ -98,13 +98,13 @@ class HistoryAnswers:
         else:
             # Older parents first: what a user did first comes first, as far as lists allow.
             probe.worth = -reading.date.timestamp() if reading.date else 0.0
-            work.agenda.onward(probe)
+            work.queue.onward(probe)
 
     def _park(self, probe: Probe) -> None:
         if decisions.read_for(self._work.catalogue, self._wanted.streams, probe.stream):
             self._parked.append(probe)
         else:
-            self._work.agenda.onward(probe)
+            self._work.queue.onward(probe)
 
     def accept(self, probe: Probe, answer: Answer) -> None:
         """Accept one page; raises Transient, or BadAnswer, where it is none."""
@@ -142,7 +142,7 @@ class HistoryAnswers:
 
     def _context(self) -> decisions.HistoryContext:
         work = self._work
-        idle = work.agenda.ready + len(work.agenda.flights) + len(self._parked) < min(BUSY, self._threads)
+        idle = work.queue.ready + len(work.queue.flights) + len(self._parked) < min(BUSY, self._threads)
         return decisions.HistoryContext(
             work.catalogue,
             work.policy,
@@ -178,7 +178,7 @@ class HistoryAnswers:
             if probe.parent == NO_PARENT:
                 self._park(probe)
             else:
-                self._work.agenda.first(probe)
+                self._work.queue.first(probe)
         self.feed()
 
     def plan_again(self, probe: Probe) -> None:  # noqa: ARG002

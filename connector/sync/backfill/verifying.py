@@ -67,7 +67,7 @@ class Verifying:
         self._again: set[int] = set()
 
     def compare_again(self) -> bool:
-        """Compare what was read, and put on the agenda what is to be read again; False if nothing is."""
+        """Compare what was read, and put into the queue what is to be read again; False if nothing is."""
         more = False
         for group in self._parts():
             more |= self._compare_by_count(group)

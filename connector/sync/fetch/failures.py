@@ -98,7 +98,7 @@ def leave_at_bound(work: Work, probe: Probe) -> bool:
     if probe.shown < most_pages(work):
         return False
     work.note_trouble(probe.stream.name, f"a list did not end after {probe.shown:,} pages in one run")
-    work.agenda.release(probe)
+    work.queue.release(probe)
     if probe.check:
         leave_parents(work, probe, blocks.left_of(probe.check), patient=True)
     elif not probe.window:
@@ -171,9 +171,9 @@ class Troubles:
             return
         if probe.ignore_filters:
             work.ignore_filters = False
-            work.agenda.first(probe)
+            work.queue.first(probe)
             return
-        work.agenda.release(probe)
+        work.queue.release(probe)
         if name in self._read or self._could_be_read(name):
             self._doubt(probe)
             return
@@ -194,7 +194,7 @@ class Troubles:
         self._note_failure(probe)
         self._of_stream[name] += 1
         if self._of_stream[name] >= FAILURES_IN_A_ROW or (probe.parent == NO_PARENT and not probe.check):
-            self._work.agenda.drop(name)
+            self._work.queue.drop(name)
 
     def settle_doubts(self) -> None:
         """Say at the end of a run what came of the streams that were refused in it."""
@@ -212,7 +212,7 @@ class Troubles:
         if name not in work.report.forbidden:
             work.report.forbidden.append(name)
         work.note_trouble(name, Forbidden.told)
-        work.agenda.drop(name)
+        work.queue.drop(name)
         self._again = {key: each for key, each in self._again.items() if each[0].stream.name != name}
 
     def too_many(self, probe: Probe, error: TooMany) -> None:
@@ -254,7 +254,7 @@ class Troubles:
         log.warning("audit_without_counts", stream=name)
         done = replace(work.progress.streams[name], audited_at=work.beamer_now, windows=None)
         work.progress.streams[name] = done
-        work.agenda.close(probe)
+        work.queue.close(probe)
 
     def not_known(self, probe: Probe) -> None:
         if probe.counts:
@@ -267,7 +267,7 @@ class Troubles:
         shown = probe.begun or bool(probe.check and (probe.check.part or probe.check.found))
         name, part = probe.stream.name, shown and self._answered and not probe.of
         alone = self._may_always_fail(probe)
-        self._work.agenda.release(probe)
+        self._work.queue.release(probe)
         self._work.note_trouble(name, error.what)
         self._again.pop(id(probe), None)
         self._note_failure(probe)
@@ -280,7 +280,7 @@ class Troubles:
         if everywhere or not (self._answered or alone):
             raise Unreachable(f"Beamer cannot be reached: {error.what}")
         if self._of_stream[name] >= FAILURES_IN_A_ROW:
-            self._work.agenda.drop(name)
+            self._work.queue.drop(name)
 
     def _may_always_fail(self, probe: Probe) -> bool:
         """Whether it may be the first that is asked in every run: then another one tells if Beamer is away.
@@ -373,7 +373,7 @@ class Troubles:
         alive = [(parent.date, parent.id) for parent in known if not parent.gone]
         for each in after:
             if each.ready(now):
-                work.agenda.add(Probe(probe.stream, candidates.HOLE, check=blocks.again(each, alive)))
+                work.queue.add(Probe(probe.stream, candidates.HOLE, check=blocks.again(each, alive)))
         return True
 
     def _give_up_part(self, probe: Probe) -> None:
@@ -389,13 +389,13 @@ class Troubles:
         ready = probe.required_pass.part.ready(work.beamer_now)
         if work.per_day is None and ready and failed_before and probe.tries < PARTS_TRIED:
             probe.failures, probe.not_before = 0, None
-            work.agenda.first(probe)
+            work.queue.first(probe)
 
     def _retry(self, probe: Probe, error: ConnectorError, wait: float) -> None:
         log.info("retry", stream=probe.stream.name, error=error.what, seconds=round(wait, 1))
         probe.failures += 1
         probe.not_before = self._work.clock.now() + timedelta(seconds=wait)
-        self._work.agenda.first(probe)
+        self._work.queue.first(probe)
 
 
 def _all_fails(check: BlockCheck, block: list[ParentState], stream: StreamState) -> bool:

@@ -58,12 +58,12 @@ class Answers:
             # The same next time: the audit does without, as where the count is not known at all (404).
             raise Gone("Beamer's answer was not a count.")
         state = work.progress.streams[probe.stream.name]
-        work.agenda.close(probe)
+        work.queue.close(probe)
         work.report.audited[probe.stream.name] += 1
         parts = candidates.behind_count(probe, window, count, work.intake.held(state.scope))
         self._on_with_audit(probe, window, parts)
         for part in parts:
-            work.agenda.first(part)
+            work.queue.first(part)
 
     def _on_with_audit(self, probe: Probe, done: Window, parts: Sequence[Probe] = ()) -> None:
         """Keep what is left of an audit by counts, for the next run if need be; at its end, when that was."""
@@ -112,9 +112,9 @@ class Answers:
         if not steps[0].done:
             probe.list_pass = steps[0].list_pass
             if not failures.leave_at_bound(self._work, probe):
-                self._work.agenda.first(probe)
+                self._work.queue.first(probe)
             return
-        self._work.agenda.close(probe)
+        self._work.queue.close(probe)
         probe.list_pass = steps[0].list_pass
         self._audited(probe)
         if child and not steps[0].list_pass.hole:
@@ -131,7 +131,7 @@ class Answers:
         hole = candidates.hole_probe(probe.stream, cursor, probe.parent)
         hole.worth, hole.turn, hole.overdue = probe.worth, probe.turn, probe.overdue
         if hole.required_pass.hole and hole.required_pass.part.ready(work.beamer_now):
-            work.agenda.add(hole)
+            work.queue.add(hole)
 
     def _without_moved(
         self, probe: Probe, page: JudgedPage, child: ChildState | None, context: Context
@@ -185,11 +185,11 @@ class Answers:
                 return
             if probe.check.cursor.behind_short or probe.kept:
                 # Begun anew in the next run, a check would be half a check for ever.
-                work.agenda.first(probe)
+                work.queue.first(probe)
             else:
-                work.agenda.onward(self._planner.onward(work.picture, probe, work.beamer_now))
+                work.queue.onward(self._planner.onward(work.picture, probe, work.beamer_now))
         else:
-            work.agenda.close(probe)
+            work.queue.close(probe)
 
     def _counted_on(self, stream: Stream) -> Sequence[Stream]:
         """The child streams whose counters are put down.
@@ -266,10 +266,10 @@ class Answers:
         if child is not None and child.counter == unless:
             return
         if probe := self._planner.follow(work.picture, stream, parent, work.beamer_now):
-            work.agenda.add(probe)
+            work.queue.add(probe)
 
     def plan_again(self, probe: Probe) -> None:
-        """A list not begun yet is read by what was learnt since it was put on the agenda."""
+        """A list not begun yet is read by what was learnt since it was put into the queue."""
         work, pass_ = self._work, probe.list_pass
         child = work.progress.children.get(probe.stream.name, {}).get(probe.parent)
         if child is None or pass_ is None or pass_.pages or pass_.again or pass_.resumed:
@@ -297,5 +297,5 @@ class Answers:
         else:
             child = backoff.failed(child, work.beamer_now, answered=True, at_least=backoff.UNKNOWN)
         failures.settle(work, probe.stream.name, child)
-        work.agenda.close(probe)
+        work.queue.close(probe)
         return True

@@ -41,7 +41,7 @@ from connector.sync.fetch.handler import Answers
 from connector.sync.lists import passes
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import Probe, ask
-from connector.sync.planning.start import agenda_for, at_hand, planner_for
+from connector.sync.planning.start import at_hand, planner_for, queue_for
 from connector.sync.report import Report
 from connector.sync.threads import Pool
 
@@ -58,11 +58,11 @@ class Answering(Protocol):
         """404: the parent was deleted while its children were waiting to be read. False if it has none."""
 
     def plan_again(self, probe: Probe) -> None:
-        """Change a probe by what was learnt since it was put on the agenda."""
+        """Change a probe by what was learnt since it was put into the queue."""
 
 
 class Fetching:
-    """Asks what is on the agenda of one run, several requests at a time, until all is answered.
+    """Asks what is in the queue of one run, several requests at a time, until all is answered.
 
     `allowance`: under this purpose the requests come out of the month, not out of what has gathered in
     the bucket. `grouped`: what lands together is accepted together, and requests are taken out of the budget
@@ -131,19 +131,19 @@ class Fetching:
 
     def _turn(self) -> bool:
         """One round: send what may be sent, then settle what has landed."""
-        agenda, report = self._work.agenda, self._work.report
+        queue, report = self._work.queue, self._work.report
         self._dispatch()
-        if not agenda.flights:
+        if not queue.flights:
             return False
-        landed = self._pool.landed(agenda.flights, 3600)
+        landed = self._pool.landed(queue.flights, 3600)
         if not landed:
-            log.warning("requests_abandoned", requests=len(agenda.flights))
+            log.warning("requests_abandoned", requests=len(queue.flights))
             self._work.interrupt("; requests in flight were abandoned")
             return False
         before, error = report.pages, None
         with self._together():
             try:
-                for flight, probe in agenda.land(landed):
+                for flight, probe in queue.land(landed):
                     self._settle(probe, flight)
             except StoreUnreachable:
                 raise
@@ -160,7 +160,7 @@ class Fetching:
         """Send requests, once the store has that they are taken out of the budget."""
         while self._may_send() and (taken := self._take()):
             for standing_in, fetch in taken:
-                self._work.agenda.launched(standing_in, self._pool.submit(fetch))
+                self._work.queue.launched(standing_in, self._pool.submit(fetch))
 
     def _take(self) -> list[tuple[Future[Answer], Callable[[], Answer]]]:
         taken: list[tuple[Future[Answer], Callable[[], Answer]]] = []
@@ -174,7 +174,7 @@ class Fetching:
     def _next(self) -> tuple[Future[Answer], Callable[[], Answer]] | None:
         """Take the next request out of the budget, if there is one and the other."""
         work = self._work
-        probe = work.agenda.next(self._alone)
+        probe = work.queue.next(self._alone)
         if probe is None:
             return None
         self._answers.plan_again(probe)
@@ -199,7 +199,7 @@ class Fetching:
             reason=probe.reason,
         )
         standing_in: Future[Answer] = Future()
-        work.agenda.fly(standing_in, probe)
+        work.queue.fly(standing_in, probe)
         return standing_in, partial(self._beamer.get, request, due)
 
     def _taken(self, probe: Probe) -> Charge:
@@ -209,7 +209,7 @@ class Fetching:
 
     def _may_send(self) -> bool:
         work = self._work
-        if work.report.stopped or not work.agenda.waits:
+        if work.report.stopped or not work.queue.waits:
             return False
         if work.clock.stopped:
             work.interrupt()
@@ -218,7 +218,7 @@ class Fetching:
             work.stop(f"--max-requests {self._most} reached")
             return False
         # A refused key stops everything: until the first answer nothing else is tried.
-        return len(work.agenda.flights) < (1 if work.careful else self._pool.size)
+        return len(work.queue.flights) < (1 if work.careful else self._pool.size)
 
     def _alone(self, probe: Probe) -> bool:
         untried = probe.stream.filtered and self._work.ignore_filters is None
@@ -232,7 +232,7 @@ class Fetching:
         except (NotSent, Stopped):
             self._work.ledger.give_back(charge)
             self._work.report.requests[probe.stream.name] -= 1
-            self._work.agenda.not_asked()
+            self._work.queue.not_asked()
             raise
         except (Gone, BadAnswer, Transient) as error:
             if not _over(probe, error):
@@ -244,7 +244,7 @@ class Fetching:
         try:
             answer = self._result(probe, flight)
             if not self._work.hear(answer.date):
-                self._work.agenda.first(probe)
+                self._work.queue.first(probe)
                 return
             troubles.answered(probe)
             self._answers.accept(probe, answer)
@@ -333,12 +333,12 @@ class Collector:
         work = self._work
         balance = work.ledger.balance(started)
         work.per_day, work.at_hand = balance.per_day, at_hand(balance, self._most)
-        work.agenda = agenda_for(
+        work.queue = queue_for(
             balance, started, before=self._before, reserved=self._reserved, most=self._most
         )
         self._doubt_filters(started)
         for probe in self._planner.begin(work.picture, started):
-            work.agenda.add(probe)
+            work.queue.add(probe)
         ended = False
         try:
             self._fetching.run(refused=balance.refused)
@@ -362,7 +362,7 @@ class Collector:
     def _say_what_is_saved_for(self) -> None:
         """When enough will have gathered for the check that is worth most."""
         work = self._work
-        short = work.agenda.saving
-        work.report.saving = work.agenda.saves_for
+        short = work.queue.saving
+        work.report.saving = work.queue.saves_for
         if short and work.per_day and not work.report.stopped:
             work.report.next_try = work.clock.now() + timedelta(days=short / work.per_day)

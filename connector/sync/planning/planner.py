@@ -121,7 +121,7 @@ class MostWorth:
                     replace(probe, worth=0.0) if last or self._passed_over(picture, probe) else probe
                     for probe in own
                 ]
-        # No more are put on the agenda than can be asked.
+        # No more are put into the queue than can be asked.
         most = len(lists) if picture.at_hand is None else MARGIN + int(picture.at_hand)
         for turn in Turn:
             due = (each for each in lists if each[0].turn is turn)

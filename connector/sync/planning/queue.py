@@ -18,7 +18,7 @@ TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (20, 1)}
 ANNOUNCED = 1e12
 
 
-class Agenda:
+class ProbeQueue:
     """The probes of one run: what is worth most is asked next, and of what is worth the same, the first.
 
     `picked` is how many requests the account has spent before, so that turns go round over many runs;
@@ -66,7 +66,7 @@ class Agenda:
         return sum(map(len, self._waiting.values()))
 
     def add(self, probe: Probe) -> None:
-        """Put a probe on the agenda; a list that is under way is not begun twice."""
+        """Put a probe into the queue; a list that is under way is not begun twice."""
         if probe.stream.name in self._dropped:
             return
         if not probe.check and not probe.window:

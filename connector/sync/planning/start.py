@@ -11,7 +11,7 @@ from connector.sync.planning import candidates
 from connector.sync.planning.audit import BEFORE, audits
 from connector.sync.planning.planner import MostWorth, Planner
 from connector.sync.planning.probes import Picture, Probe, Turn
-from connector.sync.planning.queue import Agenda
+from connector.sync.planning.queue import ProbeQueue
 
 
 def planner_for(*, limited: bool) -> Planner:
@@ -26,19 +26,19 @@ def at_hand(balance: Balance, most: int | None) -> float | None:
     return min(balance.level, most)
 
 
-def agenda_for(
+def queue_for(
     balance: Balance,
     started: datetime,
     *,
     before: datetime | None = None,
     reserved: float = 0.0,
     most: int | None = None,
-) -> Agenda:
-    """The agenda of a run that begins with this balance; the one `before` it began then."""
+) -> ProbeQueue:
+    """The queue of a run that begins with this balance; the one `before` it began then."""
     per_run = 0.0
     if before and balance.per_day:
         per_run = balance.per_day * ((started - before) / timedelta(days=1))
-    return Agenda(balance.drawn, balance.level, per_run=per_run, reserved=reserved, most=most)
+    return ProbeQueue(balance.drawn, balance.level, per_run=per_run, reserved=reserved, most=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,21 @@ class Rehearsal:
     saving: float
 
 
-def rehearse(planner: Planner, picture: Picture, agenda: Agenda, now: datetime) -> Rehearsal:
+def rehearse(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetime) -> Rehearsal:
     """Go through the beginning of a run without asking anybody."""
     for probe in planner.begin(picture, now):
-        agenda.add(probe)
+        queue.add(probe)
     if picture.at_hand is None:
         # With nothing to weigh, a list that waits is read when its parent's page has been.
         for waiting in candidates.waiting_children(
             picture.catalogue, picture.policy, picture.progress, picture.first_page, now
         ):
-            agenda.add(waiting)
+            queue.add(waiting)
     probes: list[Probe] = []
     most = float("inf") if picture.at_hand is None else picture.at_hand
-    while len(probes) + 1 <= most and (next_one := agenda.next(lambda _: False)):
+    while len(probes) + 1 <= most and (next_one := queue.next(lambda _: False)):
         probes.append(next_one)
-    return Rehearsal(probes, agenda.ready, agenda.saving)
+    return Rehearsal(probes, queue.ready, queue.saving)
 
 
 # So much of what a run asks anyway may be added for audits.
