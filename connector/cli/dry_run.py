@@ -62,7 +62,7 @@ def _dry_run(
         "by_stream": cost,
         "probes": [{"stream": p.stream.name, "parent": _of(p), "reason": p.reason} for p in plan.probes],
         "later": plan.later,
-        "at_hand": None if balance.level is None else int(balance.level),
+        "available": None if balance.level is None else int(balance.level),
         "stopped": balance.refusal,
         "limit": connection.limit_text,
     }

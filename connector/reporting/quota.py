@@ -98,7 +98,7 @@ class Quota:
             "by_purpose": dict(balance.by_purpose) if balance else {},
             "assumed": balance and balance.assumed,
             "left": balance and balance.left,
-            "at_hand": balance and balance.level,
+            "available": balance and balance.level,
             "per_day": balance and balance.per_day,
             "closed_until": plain(balance.closed_until if balance else None),
             "pace_per_day": balance and self.pace,

@@ -328,9 +328,9 @@ class Ledger:
         self, db: Connection, stands: Standing, now: datetime, *, beyond_bucket: bool
     ) -> datetime | None:
         """When both limit and bucket let a request through again; None if never."""
-        at_hand = now if beyond_bucket else stands.bucket.holds_one(stands.stretches)
+        available = now if beyond_bucket else stands.bucket.holds_one(stands.stretches)
         frees = now if stands.left else self._frees(db, stands, now)
-        return max(frees, at_hand) if frees and at_hand else None
+        return max(frees, available) if frees and available else None
 
     def _frees(self, db: Connection, stands: Standing, now: datetime) -> datetime | None:
         day = self.limits.period_day

@@ -70,7 +70,7 @@ class Work:
     """The state of one run.
 
     `ignore_filters`: whether the key may, None while that is unknown; `filters_refused`: that it may was
-    refused in this run, which is written down. `careful`: one request at a time. `per_day` and `at_hand`:
+    refused in this run, which is written down. `careful`: one request at a time. `per_day` and `available`:
     the budget's fill, and what of it may be spent, None without a limit. `disagreed`: so many answers were
     dated more than a day off this machine's clock, at a first sync.
     """
@@ -87,7 +87,7 @@ class Work:
     ignore_filters: bool | None
     careful: bool = True
     per_day: float | None = None
-    at_hand: float | None = None
+    available: float | None = None
     queue: ProbeQueue = field(default_factory=ProbeQueue)
     notebook: Notebook = field(default_factory=Notebook)
     troubled: set[str] = field(default_factory=set)
@@ -164,7 +164,7 @@ class Work:
     def picture(self) -> Picture:
         """What a plan is made from, as it stands now."""
         return Picture(
-            self.catalogue, self.policy, self.progress, self.first_page, self.per_day, self.at_hand
+            self.catalogue, self.policy, self.progress, self.first_page, self.per_day, self.available
         )
 
     def stop(self, why: str, until: datetime | None = None) -> None:

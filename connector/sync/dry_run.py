@@ -14,7 +14,7 @@ from connector.state.ledger import Balance, Ledger, Limits
 from connector.sync.fetch import stored
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.probes import Picture
-from connector.sync.planning.start import Rehearsal, at_hand, planner_for, queue_for, rehearse
+from connector.sync.planning.start import Rehearsal, available, planner_for, queue_for, rehearse
 from connector.sync.policy import Policy
 from connector.sync.run import left_to_others
 
@@ -55,7 +55,7 @@ def dry_run(
         if limited:
             reserved = left_to_others(store, identity.name, identity.account, last, now)
     before = last.started_at if last else None
-    hand = 0.0 if balance.refusal else at_hand(balance, max_requests)
+    hand = 0.0 if balance.refusal else available(balance, max_requests)
     plan = rehearse(
         AuditEverything(read_since) if read_since else planner_for(limited=limited),
         Picture(catalogue, policy, state, identity.first_page, balance.per_day, hand),

@@ -17,7 +17,7 @@ from time import monotonic
 
 import structlog
 
-from connector.sync.planning.planner import MostWorth, Planner
+from connector.sync.planning.planner import LimitedPlanner, Planner
 from tests.benchmarks import quota_table
 from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS, TUNING_SEEDS, Account
 from tests.benchmarks.quota_methods import EveryParent, FixedInterval
@@ -56,7 +56,7 @@ def maker(account: Account, method: str) -> Make:
             return EveryParent()
         if name == "fixed":
             return FixedInterval(float(hours or account.fixed))
-        return MostWorth(Truth(sandbox.world)) if name == "bound" else None
+        return LimitedPlanner(Truth(sandbox.world)) if name == "bound" else None
 
     return make
 

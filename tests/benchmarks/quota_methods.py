@@ -51,7 +51,7 @@ class Passes:
         return left
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
-        return replace(probe, worth=inf)
+        return replace(probe, priority=inf)
 
     def interval(self, picture: Picture) -> timedelta:
         """How long after the beginning of this pass the next one begins."""
@@ -123,14 +123,14 @@ class EveryParent(Passes):
                 child = lists.get(parent.id)
                 if child and not parent.gone and self._unread(child):
                     probes.append(_list_probe(picture, stream, parent, child, now))
-        return [replace(probe, worth=_position(picture, probe.stream)) for probe in probes]
+        return [replace(probe, priority=_position(picture, probe.stream)) for probe in probes]
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
         if child is None or not self._unread(child):
             return None
         above = picture.progress.parents[stream.parent or ""][parent]
-        return replace(_list_probe(picture, stream, above, child, now), worth=_position(picture, stream))
+        return replace(_list_probe(picture, stream, above, child, now), priority=_position(picture, stream))
 
     def _unread(self, child: ChildState) -> bool:
         return child.cursor is not None or not self._since(child.read_at)
@@ -188,7 +188,7 @@ class FixedInterval(Passes):
         self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState, now: datetime
     ) -> Probe:
         probe = _list_probe(picture, stream, parent, child, now)
-        return replace(probe, worth=HISTORY if _is_history(picture, parent, child) else MOVED)
+        return replace(probe, priority=HISTORY if _is_history(picture, parent, child) else MOVED)
 
 
 # What the fixed interval's probes are worth; blocks and NPS have no worth of their own.

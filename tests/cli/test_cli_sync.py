@@ -110,7 +110,7 @@ def test_a_dry_run_plans_as_a_sync_does_under_a_monthly_limit(make: Make) -> Non
     asked = machine.asked()
     dry = machine.run("sync", "--dry-run", "--max-requests", "5", "--output", "json").connection
     assert (machine.asked(), dry["stopped"]) == (asked, None)
-    assert 0 < dry["requests_at_least"] == len(dry["probes"]) <= 5 < dry["at_hand"]
+    assert 0 < dry["requests_at_least"] == len(dry["probes"]) <= 5 < dry["available"]
     assert dry["later"] > 0
     machine.run("sync", "--max-requests", "5")
     first = CATALOGUE[dry["probes"][0]["stream"]]
@@ -120,8 +120,8 @@ def test_a_dry_run_plans_as_a_sync_does_under_a_monthly_limit(make: Make) -> Non
         pass
     # A request may have come to hand since: the clock is the machine's.
     spent = machine.run("sync", "--dry-run", "--output", "json").connection
-    assert len(spent["probes"]) == spent["requests_at_least"] <= max(0, spent["at_hand"]) < 2
-    assert (spent["stopped"] == "No request is available now.") == (spent["at_hand"] < 1)
+    assert len(spent["probes"]) == spent["requests_at_least"] <= max(0, spent["available"]) < 2
+    assert (spent["stopped"] == "No request is available now.") == (spent["available"] < 1)
     assert ": at least " in machine.run("sync", "--dry-run").out
 
 

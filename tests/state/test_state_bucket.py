@@ -182,7 +182,7 @@ def take_all(book: Ledger, now: datetime, *, beyond_bucket: bool = False) -> int
 
 
 @pytest.mark.parametrize(
-    ("limits", "now", "at_hand"),
+    ("limits", "now", "available"),
     [
         ({}, MARCH, 62),
         ({}, MIDDLE, 62),
@@ -196,16 +196,16 @@ def take_all(book: Ledger, now: datetime, *, beyond_bucket: bool = False) -> int
     ],
 )
 def test_a_new_account_has_its_start_up_share(
-    store: Store, limits: dict[str, Any], now: datetime, at_hand: int
+    store: Store, limits: dict[str, Any], now: datetime, available: int
 ) -> None:
     book = ledger(store, **limits)
     promised = book.balance(now)
-    assert promised.level == at_hand
-    assert take_all(book, now) == at_hand
+    assert promised.level == available
+    assert take_all(book, now) == available
     balance = book.balance(now)
-    assert (balance.used, balance.level) == (at_hand, 0)
+    assert (balance.used, balance.level) == (available, 0)
     assert promised.left is not None
-    assert balance.left == promised.left - at_hand
+    assert balance.left == promised.left - available
     assert balance.assumed == promised.assumed == 310 - promised.left
 
 

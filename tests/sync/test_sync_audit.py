@@ -17,7 +17,7 @@ from connector.sync.lists.count_windows import Window
 from connector.sync.planning import candidates
 from connector.sync.planning.audit import AuditEverything, audits
 from connector.sync.planning.probes import Picture, Probe
-from connector.sync.planning.start import LookEverywhere
+from connector.sync.planning.start import UnlimitedPlanner
 from connector.sync.run import Outcome, Run
 from tests.harness import Rig, sandbox
 from tests.sandbox import Sandbox
@@ -343,7 +343,7 @@ def test_an_audit_by_counts_goes_on_in_the_next_run(tmp_path: Path, thorough: bo
     connector.close()
 
 
-class OnlyCounts(LookEverywhere):
+class OnlyCounts(UnlimitedPlanner):
     """What has no counters, and nothing else."""
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:

@@ -13,7 +13,7 @@ from connector.beamer.streams import CATALOGUE
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
 from connector.segment.shaping import Naming
 from connector.sync.lists import blocks
-from connector.sync.planning.planner import MostWorth
+from connector.sync.planning.planner import LimitedPlanner
 from connector.sync.planning.probes import Picture, Probe, Turn
 from connector.sync.planning.queue import TURNS, ProbeQueue
 from connector.sync.policy import Policy
@@ -27,7 +27,7 @@ CHILDREN = {
 }
 
 
-def picture(posts: int = 60, requests: int = 30, at_hand: float | None = 100.0) -> Picture:
+def picture(posts: int = 60, requests: int = 30, available: float | None = 100.0) -> Picture:
     """An account that was read whole an hour ago: a post every other day, every list in step."""
     progress = Progress()
     for number, name in enumerate(CATALOGUE, 1):
@@ -48,11 +48,11 @@ def picture(posts: int = 60, requests: int = 30, at_hand: float | None = 100.0) 
                     scope, key, "9", "9", read_at=NOW - HOUR, deep_at=NOW - HOUR, whole_at=NOW - HOUR
                 )
     policy = Policy(frozenset(CATALOGUE), NOW - 30 * DAY, Naming("dest", "acct", "default"))
-    return Picture(CATALOGUE, policy, progress, 0, 27.0, at_hand)
+    return Picture(CATALOGUE, policy, progress, 0, 27.0, available)
 
 
 def begin(found: Picture) -> list[Probe]:
-    return sorted(MostWorth().begin(found, NOW), key=lambda probe: probe.worth, reverse=True)
+    return sorted(LimitedPlanner().begin(found, NOW), key=lambda probe: probe.priority, reverse=True)
 
 
 def unchecked(found: Picture, since: timedelta, stream: str = "posts", newest: bool | None = None) -> None:
@@ -77,17 +77,17 @@ def test_young_posts_are_looked_at_before_old_ones() -> None:
     checks = [probe for probe in begin(found) if probe.check and probe.stream.name == "posts"]
     assert checks[0].check is not None
     assert checks[0].check.block.until is None
-    assert checks[0].worth > 3 * checks[-1].worth > 0
+    assert checks[0].priority > 3 * checks[-1].priority > 0
 
 
 def test_what_was_not_looked_at_for_longer_is_worth_more() -> None:
-    worths = []
+    priorities = []
     for hours in (2, 8, 30, 100):
         found = picture()
         unchecked(found, hours * HOUR, newest=False)
-        worths.append(next(p.worth for p in begin(found) if p.check and p.check.block.since is None))
-    assert worths == sorted(worths)
-    assert worths[-1] > 50 * worths[0]
+        priorities.append(next(p.priority for p in begin(found) if p.check and p.check.block.since is None))
+    assert priorities == sorted(priorities)
+    assert priorities[-1] > 50 * priorities[0]
 
 
 def test_a_row_that_is_seen_to_wait_comes_before_looking_on() -> None:
@@ -127,16 +127,18 @@ def test_nobody_waits_for_rows_that_are_held_back() -> None:
 
 @pytest.mark.parametrize("stream", ["nps", "reactions", "feature_requests", "feature_request_votes"])
 def test_what_is_held_back_makes_a_look_worth_less(stream: str) -> None:
-    def worth(found: Picture) -> float:
+    def priority(found: Picture) -> float:
         unchecked(found, 12 * HOUR)
         unchecked(found, 12 * HOUR, "feature_requests")
         top = CATALOGUE[stream].parent or stream
         checks = (probe for probe in begin(found) if probe.stream.name == top)
-        return next(probe.worth for probe in checks if probe.check is None or probe.check.block.until is None)
+        return next(
+            probe.priority for probe in checks if probe.check is None or probe.check.block.until is None
+        )
 
     held = picture()
     hold_back(held, stream)
-    assert 0 < worth(held) < worth(picture())
+    assert 0 < priority(held) < priority(picture())
 
 
 def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> None:
@@ -149,21 +151,21 @@ def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> No
     assert len(history) == 60
     checks = [probe for probe in probes if probe.check and probe.stream.name == "posts"]
     old = [probe for probe in history if int(probe.parent.removeprefix("posts-")) > 20]
-    assert min(probe.worth for probe in checks) > max(probe.worth for probe in old)
+    assert min(probe.priority for probe in checks) > max(probe.priority for probe in old)
     # Of the young posts first: there are the rows since the start date.
     assert history[0].parent in {f"posts-{number}" for number in range(16)}
 
 
 def test_a_look_is_worth_as_much_where_lists_were_never_read() -> None:
     """Old posts, most of whose lists are history, were all but forgotten: only looks show what is new."""
-    worths = []
+    priorities = []
     for never_read in (False, True):
         found = picture()
         unchecked(found, 48 * HOUR)
         for child in found.progress.children["comments"].values() if never_read else ():
             child.read_counter = child.read_at = None
-        worths.append([probe.worth for probe in begin(found) if probe.check])
-    assert worths[1] == pytest.approx(worths[0])
+        priorities.append([probe.priority for probe in begin(found) if probe.check])
+    assert priorities[1] == pytest.approx(priorities[0])
 
 
 def test_what_waited_longer_than_max_age_gets_a_turn() -> None:
@@ -204,7 +206,7 @@ def test_a_list_of_a_post_that_came_since_the_account_is_known_does_not_wait_as_
 
 
 def test_no_more_lists_are_planned_than_can_be_asked() -> None:
-    found = picture(posts=300, at_hand=5.0)
+    found = picture(posts=300, available=5.0)
     for number in range(300):
         moved(found, "comments", f"posts-{number}")
     assert sum(probe.reason.startswith("counter") for probe in begin(found)) == 25
@@ -226,10 +228,10 @@ def test_a_page_of_posts_that_failed_twice_comes_last_until_something_was_answer
         checks = (probe for probe in begin(found) if probe.stream.name == "posts" and probe.check)
         return next(probe for probe in checks if probe.required_check.block.since is None)
 
-    assert failing().worth == 0
-    assert begin(found)[0].worth > 0
+    assert failing().priority == 0
+    assert begin(found)[0].priority > 0
     found.progress.streams["nps"].checked_at = NOW - HOUR
-    assert failing().worth > 0
+    assert failing().priority > 0
 
 
 def test_a_first_look_comes_before_everything() -> None:
@@ -238,8 +240,8 @@ def test_a_first_look_comes_before_everything() -> None:
         found.progress.streams[name].complete = False
         found.progress.streams[name].checked_at = None
     found.progress.streams["nps"].checked_at = None
-    asked = [probe for probe in begin(found) if probe.turn is Turn.WORTH]
-    assert {probe.worth for probe in asked} == {float("inf")}
+    asked = [probe for probe in begin(found) if probe.turn is Turn.PRIORITY]
+    assert {probe.priority for probe in asked} == {float("inf")}
     assert {probe.stream.name for probe in asked} == {"posts", "feature_requests", "nps"}
 
 
@@ -259,8 +261,8 @@ def probes_of(turns: dict[Turn, int]) -> Iterator[Probe]:
     number = count()
     for turn, how_many in turns.items():
         for _ in range(how_many):
-            worth = 100.0 if turn is Turn.WORTH else 0.1
-            yield Probe(CATALOGUE["comments"], "why", str(next(number)), worth=worth, turn=turn)
+            priority = 100.0 if turn is Turn.PRIORITY else 0.1
+            yield Probe(CATALOGUE["comments"], "why", str(next(number)), priority=priority, turn=turn)
 
 
 def ordered(queue: ProbeQueue) -> list[Turn]:
@@ -270,9 +272,9 @@ def ordered(queue: ProbeQueue) -> list[Turn]:
     return found
 
 
-@pytest.mark.parametrize("picked", [0, 1, 7, 1_234_567])
-def test_each_share_of_the_requests_is_kept(picked: int) -> None:
-    queue = ProbeQueue(picked)
+@pytest.mark.parametrize("spent_before", [0, 1, 7, 1_234_567])
+def test_each_share_of_the_requests_is_kept(spent_before: int) -> None:
+    queue = ProbeQueue(spent_before)
     for probe in probes_of(dict.fromkeys(Turn, 200)):
         queue.add(probe)
     first = ordered(queue)[:200]
@@ -281,37 +283,37 @@ def test_each_share_of_the_requests_is_kept(picked: int) -> None:
 
 
 def test_shares_of_many_small_runs_add_up() -> None:
-    picked, found = 0, []
+    spent_before, found = 0, []
     for _ in range(300):
-        queue = ProbeQueue(picked, at_hand=1.5)
+        queue = ProbeQueue(spent_before, available=1.5)
         for probe in probes_of(dict.fromkeys(Turn, 3)):
             queue.add(probe)
         found.append(queue.next(lambda _: False))
-        picked = queue.picked
+        spent_before = queue.spent_before
     turns = [probe.turn for probe in found if probe]
     for turn, (every, _) in TURNS.items():
         assert turns.count(turn) == pytest.approx(300 / every, abs=1.01)
 
 
 def test_a_look_waits_until_what_it_shows_can_be_read() -> None:
-    check = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=4.5)
-    small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
-    queue = ProbeQueue(0, at_hand=3.0)
+    check = Probe(CATALOGUE["posts"], "why", "look", priority=50.0, needs=4.5)
+    small = Probe(CATALOGUE["comments"], "why", "1", priority=10.0)
+    queue = ProbeQueue(0, available=3.0)
     queue.add(check)
     queue.add(small)
-    # Nothing of less worth takes what is being saved.
+    # Nothing of less priority takes what is being saved.
     assert queue.next(lambda _: False) is None
     assert queue.saving == pytest.approx(1.5)
-    queue.at_hand = 4.6
+    queue.available = 4.6
     assert queue.next(lambda _: False) is check
     assert queue.next(lambda _: False) is small
 
 
-def with_a_check(at_hand: float) -> tuple[ProbeQueue, Probe, Probe]:
-    """A look of three pages that has begun, and a list of less worth that waits."""
-    check = Probe(CATALOGUE["posts"], "why", "look", worth=50.0, needs=3.0, kept=2)
-    small = Probe(CATALOGUE["comments"], "why", "1", worth=10.0)
-    queue = ProbeQueue(0, at_hand=at_hand)
+def with_a_check(available: float) -> tuple[ProbeQueue, Probe, Probe]:
+    """A look of three pages that has begun, and a list of less priority that waits."""
+    check = Probe(CATALOGUE["posts"], "why", "look", priority=50.0, needs=3.0, kept=2)
+    small = Probe(CATALOGUE["comments"], "why", "1", priority=10.0)
+    queue = ProbeQueue(0, available=available)
     queue.per_run = 1.0
     queue.add(check)
     queue.add(small)
@@ -343,8 +345,8 @@ def test_what_was_kept_for_a_look_that_is_given_up_is_for_others() -> None:
 
 def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
     """Page followed page while the other threads spent the first evening's requests on old lists."""
-    queue = ProbeQueue(0, at_hand=500.0)
-    first = Probe(CATALOGUE["posts"], "why", worth=float("inf"), check=LOOK, unseen=True)
+    queue = ProbeQueue(0, available=500.0)
+    first = Probe(CATALOGUE["posts"], "why", priority=float("inf"), check=LOOK, unseen=True)
     queue.add(first)
     for probe in probes_of({Turn.HISTORY: 200}):
         queue.add(probe)
@@ -352,7 +354,7 @@ def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
     for turn in range(1, 100):
         asked = queue.next(lambda _: False)
         assert (asked is None) == (turn % TURNS[Turn.HISTORY][0] != TURNS[Turn.HISTORY][1]), turn
-        queue.picked = turn + 1
+        queue.spent_before = turn + 1
     queue.close(first)
     assert len(ordered(queue)) == 200 - 5
 
@@ -379,7 +381,7 @@ def test_a_list_that_is_empty_is_looked_at_like_any_other() -> None:
     found = picture(requests=0)
     found.progress.parents["feature_requests"].clear()
     (empty,) = [probe for probe in begin(found) if probe.stream.name == "feature_requests"]
-    assert empty.worth < begin(found)[0].worth
+    assert empty.priority < begin(found)[0].priority
 
 
 def test_where_a_parent_was_missing_the_look_saves_up_for_two_pages() -> None:
@@ -407,7 +409,7 @@ def planned_in(posts: int) -> tuple[float, float]:
             child.counter, child.waits_since = "10", NOW - HOUR
     whole, pages = [], []
     for _ in range(3):
-        planner = MostWorth()
+        planner = LimitedPlanner()
         began = process_time()
         planner.begin(found, NOW)
         whole.append(process_time() - began)

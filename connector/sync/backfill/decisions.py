@@ -21,7 +21,7 @@ from connector.sync.policy import Policy
 from connector.sync.rows.pages import JudgedPage, enqueue
 
 # A list is parted where so many pages are still expected: its parts cost a page or two more together.
-WORTH_PARTING = 130
+LEAST_PAGES_TO_SPLIT = 130
 
 
 BEFORE = datetime.min.replace(tzinfo=UTC)
@@ -333,7 +333,7 @@ def _parted(
     reached, spans = page.dates[-1], page.dates[0] - page.dates[-1]
     # Before its parent's date there is nothing, but for a few rows of one that has another date now.
     left = reached - max(of.since, of.date or of.since)
-    if not spans or left / spans < WORTH_PARTING or page.count < cap:
+    if not spans or left / spans < LEAST_PAGES_TO_SPLIT or page.count < cap:
         return None
     middle = (reached - left / 2).replace(microsecond=0)
     older = replace(_dated(of.stream, of.parent, of.since, middle), date=of.date, title=of.title)

@@ -93,11 +93,11 @@ class HistoryAnswers:
         why = "continue where the last run stopped" if resumed and pass_.pages else "read its history"
         probe = Probe(stream, why, reading.parent, list_pass=pass_, of=reading.id)
         if stream.parent is None:
-            probe.worth = PARENTS_FIRST
+            probe.priority = PARENTS_FIRST
             self._park(probe)
         else:
             # Older parents first: what a user did first comes first, as far as lists allow.
-            probe.worth = -reading.date.timestamp() if reading.date else 0.0
+            probe.priority = -reading.date.timestamp() if reading.date else 0.0
             work.queue.onward(probe)
 
     def _park(self, probe: Probe) -> None:

@@ -129,7 +129,7 @@ class Answers:
         if probe.window or cursor is None:
             return
         hole = candidates.hole_probe(probe.stream, cursor, probe.parent)
-        hole.worth, hole.turn, hole.overdue = probe.worth, probe.turn, probe.overdue
+        hole.priority, hole.turn, hole.overdue = probe.priority, probe.turn, probe.overdue
         if hole.required_pass.hole and hole.required_pass.part.ready(work.beamer_now):
             work.queue.add(hole)
 

@@ -41,7 +41,7 @@ from connector.sync.fetch.handler import Answers
 from connector.sync.lists import passes
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import Probe, ask
-from connector.sync.planning.start import at_hand, planner_for, queue_for
+from connector.sync.planning.start import available, planner_for, queue_for
 from connector.sync.report import Report
 from connector.sync.threads import Pool
 
@@ -332,7 +332,7 @@ class Collector:
         """
         work = self._work
         balance = work.ledger.balance(started)
-        work.per_day, work.at_hand = balance.per_day, at_hand(balance, self._most)
+        work.per_day, work.available = balance.per_day, available(balance, self._most)
         work.queue = queue_for(
             balance, started, before=self._before, reserved=self._reserved, most=self._most
         )
@@ -360,7 +360,7 @@ class Collector:
                 work.ignore_filters = None
 
     def _say_what_is_saved_for(self) -> None:
-        """When enough will have gathered for the check that is worth most."""
+        """When enough will have gathered for the check of the highest priority."""
         work = self._work
         short = work.queue.saving
         work.report.saving = work.queue.saves_for

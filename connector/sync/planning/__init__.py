@@ -1,1 +1,1 @@
-"""What is asked next, and why: probes, what they are worth, how often rows come; without I/O."""
+"""What is asked next, and why: probes, their priority, how often rows come; without I/O."""

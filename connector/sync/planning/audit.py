@@ -35,7 +35,7 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
             # From one check to the next a deletion has time to cancel a row out.
             between = (now - (parent.checked_at or now)) / HOUR
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
-            probe.worth = guess.unseen(stream, parent, child, child.read_at).row_hours * hidden
+            probe.priority = guess.unseen(stream, parent, child, child.read_at).row_hours * hidden
         probes.append(probe)
     return probes
 
@@ -130,7 +130,7 @@ class AuditEverything:
         )
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
-        return replace(probe, worth=inf)
+        return replace(probe, priority=inf)
 
     def _due(self, picture: Picture, probe: Probe) -> bool:
         known = picture.progress.parents.get(probe.stream.name, {})
@@ -153,7 +153,7 @@ class AuditEverything:
                 # What its counter has announced was not missing.
                 announced = candidates.asks(child) or shortfall.rows(child)
                 probe.audit, probe.thorough = not announced, True
-            probe.worth = (now - (child.whole_at or parent.date)).total_seconds()
+            probe.priority = (now - (child.whole_at or parent.date)).total_seconds()
             found.append(probe)
         return found
 
@@ -165,4 +165,4 @@ class AuditEverything:
 
 
 def _proving(probe: Probe) -> Probe:
-    return replace(probe, check=replace(probe.required_check, proving=True), audit=True, worth=inf)
+    return replace(probe, check=replace(probe.required_check, proving=True), audit=True, priority=inf)

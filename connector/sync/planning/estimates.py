@@ -60,7 +60,7 @@ NOTHING = Expected(0.0, 0.0)
 
 
 def of_check(own: Expected, below: Iterable[Expected], requests: float = 1.0) -> float:
-    """The worth of looking at a block of parents, and of reading the lists that are then worth it.
+    """The priority of looking at a block of parents, and of reading the lists that are then worth it.
 
     A list that moved costs a request of its own. Of a list's rows, the first would cost one at any time; only
     those that share a read save something by waiting, and only as far as that counts against looking now.
@@ -86,12 +86,12 @@ def lists_moved(below: Iterable[Expected]) -> float:
 
 
 def of_waiting(rows: float, per_hour: float, pages: int = 1) -> float:
-    """The worth of reading a list in which so many rows wait, while more come at a rate."""
+    """The priority of reading a list in which so many rows wait, while more come at a rate."""
     return rows * (rows + 1.0) / 2.0 / max(per_hour, 1.0 / QUIET_HOURS) / pages
 
 
 def of_polling(per_hour: float, unchecked: timedelta, pages: int = 1) -> float:
-    """The worth of reading a list of which nothing shows whether something has come."""
+    """The priority of reading a list of which nothing shows whether something has come."""
     return steady(per_hour, unchecked).row_hours / pages
 
 

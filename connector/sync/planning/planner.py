@@ -40,7 +40,7 @@ TO_THE_END = {True: 2, None: 3, False: 2 + EMPTY_PAGES_THAT_END}
 
 
 class Planner(Protocol):
-    """Says what a run asks, and what each probe is worth."""
+    """Says what a run asks, and the priority of each probe."""
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         """What to ask before any page has been seen."""
@@ -54,13 +54,13 @@ class Planner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """What a probe is worth, in row-hours per request, and when its turn comes; `overdue` in hours.
+    """The priority of a probe, in row-hours per request, and when its turn comes; `overdue` in hours.
 
     `announced`: see `Probe`.
     """
 
-    worth: float
-    turn: Turn = Turn.WORTH
+    priority: float
+    turn: Turn = Turn.PRIORITY
     overdue: float = 0.0
     announced: bool = False
 
@@ -68,12 +68,12 @@ class Rank:
     def sort_key(self) -> float:
         if self.announced:
             return ANNOUNCED + self.overdue
-        return self.overdue if self.turn is Turn.OVERDUE else self.worth
+        return self.overdue if self.turn is Turn.OVERDUE else self.priority
 
     def by_age(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
-        """What has waited longer than `max_age` gets a turn whatever it is worth."""
+        """What has waited longer than `max_age` gets a turn whatever its priority."""
         over = now - since - picture.policy.max_age
-        return Rank(self.worth, Turn.OVERDUE, over / HOUR) if over > timedelta(0) else self
+        return Rank(self.priority, Turn.OVERDUE, over / HOUR) if over > timedelta(0) else self
 
     def announced_at(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
         """What a counter showed longer ago than `max_age` comes before anything else."""
@@ -81,12 +81,12 @@ class Rank:
         return replace(self, overdue=over / HOUR, announced=True) if over > timedelta(0) else self
 
     def given(self, probe: Probe) -> Probe:
-        probe.worth, probe.turn, probe.overdue = self.worth, self.turn, self.overdue
+        probe.priority, probe.turn, probe.overdue = self.priority, self.turn, self.overdue
         probe.announced = self.announced
         return probe
 
 
-class MostWorth:
+class LimitedPlanner:
     """Ask what clears the most waiting. `known_rates` takes the place of what is learnt."""
 
     def __init__(self, known_rates: Rates | None = None) -> None:
@@ -118,11 +118,11 @@ class MostWorth:
                 )
                 last = backoff.passed_over(picture.progress, state)
                 probes += [
-                    replace(probe, worth=0.0) if last or self._passed_over(picture, probe) else probe
+                    replace(probe, priority=0.0) if last or self._passed_over(picture, probe) else probe
                     for probe in own
                 ]
         # No more are put into the queue than can be asked.
-        most = len(lists) if picture.at_hand is None else MARGIN + int(picture.at_hand)
+        most = len(lists) if picture.available is None else MARGIN + int(picture.available)
         for turn in Turn:
             due = (each for each in lists if each[0].turn is turn)
             for rank, stream, child in nlargest(most, due, key=lambda each: each[0].sort_key):
@@ -141,10 +141,10 @@ class MostWorth:
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
         if picture.progress.streams[probe.stream.name].complete or not probe.required_check.found:
-            return replace(probe, worth=inf)
-        return replace(probe, worth=self._unknown(picture, probe.stream, now))
+            return replace(probe, priority=inf)
+        return replace(probe, priority=self._unknown(picture, probe.stream, now))
 
-    # --- what each probe is worth ---
+    # --- the priority of each probe ---
 
     def _passed_over(self, picture: Picture, probe: Probe) -> bool:
         """Whether a page of parents failed again and again, and all else comes first."""
@@ -174,7 +174,7 @@ class MostWorth:
                 if state.failures > backoff.FREE:
                     continue
                 # How much is there, nobody knows; it rests after each failure.
-                probe.worth = UNKNOWN_HOURS
+                probe.priority = UNKNOWN_HOURS
                 _save_up(probe, to_the_end, to_the_end, most)
                 yield probe
                 continue
@@ -185,11 +185,11 @@ class MostWorth:
             checked_at = min(check_dates, default=state.checked_at if whole else None)
             if checked_at is None:
                 # An empty list shows that it is one behind its first page; the very first check shows more.
-                probe.worth, probe.unseen, pages = inf, True, to_the_end if begun else 1
+                probe.priority, probe.unseen, pages = inf, True, to_the_end if begun else 1
                 _save_up(probe, pages, pages, most)
                 yield probe
             elif check.block.since is None and not whole:
-                probe.worth, probe.unseen = self._unknown(picture, stream, now), True
+                probe.priority, probe.unseen = self._unknown(picture, stream, now), True
                 _save_up(probe, to_the_end, to_the_end, most)
                 yield probe
             else:
@@ -335,7 +335,7 @@ class MostWorth:
         left = state.cursor and not any(part.failures for part in probe.required_pass.unread)
         if state.checked_at is None or left:
             # Up to a hundred rows for one request.
-            probe.worth = inf
+            probe.priority = inf
             return probe
         unchecked = now - state.checked_at
         pages = max(1, ceil(self._rates.births(stream) * (unchecked / HOUR) / stream.cap))

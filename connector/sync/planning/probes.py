@@ -19,9 +19,9 @@ NO_PARENT = "0"
 
 
 class Turn(Enum):
-    """When a probe's turn comes: by its worth alone, or at the latest in a share of all requests."""
+    """When a probe's turn comes: by its priority alone, or at the latest in a share of all requests."""
 
-    WORTH = "worth"
+    PRIORITY = "priority"
     OVERDUE = "overdue"
     HISTORY = "history"
     AUDIT = "audit"
@@ -39,7 +39,7 @@ class Probe:
 
     `of` is the number of the list that a backfill reads with it.
 
-    `worth` is in row-hours per request, `overdue` in hours; `needs` is how
+    `priority` is in row-hours per request, `overdue` in hours; `needs` is how
     many requests should be at hand before it is asked, and `kept` how many of those are for its further pages
     once it is `going_on`. An `unseen` one reads pages of parents that were never seen before. An `announced`
     one reads a list whose counter showed more than `max_age` ago that rows wait there: it comes first.
@@ -54,8 +54,8 @@ class Probe:
     not_before: datetime | None = None
     ignore_filters: bool = False
     habits: Habits = field(default_factory=Habits)
-    worth: float = 0.0
-    turn: Turn = Turn.WORTH
+    priority: float = 0.0
+    turn: Turn = Turn.PRIORITY
     overdue: float = 0.0
     needs: float = 1.0
     kept: int = 0
@@ -131,8 +131,8 @@ def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:
 class Picture:
     """What a plan is made from.
 
-    `at_hand` requests may be spent at once and `per_day` come in; None without a limit. A run that may spend
-    a few only has no more at hand.
+    `available` requests may be spent at once and `per_day` come in; None without a limit. A run that may
+    spend a few only has no more available.
     """
 
     catalogue: Mapping[str, Stream]
@@ -140,7 +140,7 @@ class Picture:
     progress: Progress
     first_page: int | None
     per_day: float | None = None
-    at_hand: float | None = None
+    available: float | None = None
 
     def below(self, stream: Stream) -> tuple[Stream, ...]:
         """The child streams of a stream that are sent."""

@@ -14,15 +14,15 @@ from connector.sync.planning.probes import Probe, Turn
 TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (20, 1)}
 
 
-# Above any worth but that of what is asked first of all.
+# Above any priority but that of what is asked first of all.
 ANNOUNCED = 1e12
 
 
 class ProbeQueue:
-    """The probes of one run: what is worth most is asked next, and of what is worth the same, the first.
+    """The probes of one run: the one of the highest priority is next, and of equal ones, the first.
 
-    `picked` is how many requests the account has spent before, so that turns go round over many runs;
-    `at_hand` is how many may be spent now, None without a limit; `saving` is how many are lacking for what
+    `spent_before` is how many requests the account has spent before, so that turns go round over many runs;
+    `available` is how many may be spent now, None without a limit; `saving` is how many are lacking for what
     is worth most, and `per_run` how many come in between two runs. `reserved` is how many another
     connection of the account has been waiting for, and for longer: they are left to it. `most` is how many
     this run may spend at all.
@@ -30,15 +30,15 @@ class ProbeQueue:
 
     def __init__(
         self,
-        picked: int = 0,
-        at_hand: float | None = None,
+        spent_before: int = 0,
+        available: float | None = None,
         *,
         per_run: float = 0.0,
         reserved: float = 0.0,
         most: int | None = None,
     ) -> None:
-        self.picked = picked
-        self.at_hand = at_hand
+        self.spent_before = spent_before
+        self.available = available
         self.per_run = per_run
         self.reserved = reserved
         self.most = most
@@ -78,10 +78,10 @@ class ProbeQueue:
         self.onward(probe)
 
     def onward(self, probe: Probe) -> None:
-        """Ask a probe's next page when it is worth most."""
+        """Ask a probe's next page when its priority is the highest."""
         if probe.stream.name not in self._dropped:
-            # What is overdue is asked in the order of time, or its turns would go by worth again.
-            rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.worth
+            # What is overdue is asked in the order of time, or its turns would go by priority again.
+            rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.priority
             if self._in_vain(probe):
                 rank = min(rank, 0.0)
             if probe.window and probe.turn is Turn.AUDIT:
@@ -89,7 +89,7 @@ class ProbeQueue:
                 rank = inf
             turn = probe.turn
             if probe.announced and not self._in_vain(probe):
-                turn, rank = Turn.WORTH, ANNOUNCED + probe.overdue
+                turn, rank = Turn.PRIORITY, ANNOUNCED + probe.overdue
             heappush(self._waiting[turn], (-rank, next(self._order), probe))
 
     def _in_vain(self, probe: Probe) -> bool:
@@ -104,7 +104,7 @@ class ProbeQueue:
     def first(self, probe: Probe) -> None:
         """Ask a probe's next page, or the same again, before anything else."""
         if probe.stream.name not in self._dropped:
-            heappush(self._waiting[Turn.WORTH], (-inf, -next(self._order), probe))
+            heappush(self._waiting[Turn.PRIORITY], (-inf, -next(self._order), probe))
 
     def next(self, alone: Callable[[Probe], bool]) -> Probe | None:
         """Take the next probe; of a stream whose habits are unknown, one list at a time is asked.
@@ -126,20 +126,20 @@ class ProbeQueue:
         for turn, entry in held:
             heappush(self._waiting[turn], entry)
         if found:
-            self.picked += 1
-            self.at_hand = None if self.at_hand is None else self.at_hand - 1
+            self.spent_before += 1
+            self.available = None if self.available is None else self.available - 1
             self._keep(found)
         return found
 
     def not_asked(self) -> None:
         """A request that was taken for a probe was never sent: it is at hand again."""
-        self.at_hand = None if self.at_hand is None else self.at_hand + 1
+        self.available = None if self.available is None else self.available + 1
 
     def _spoken_for(self, probe: Probe) -> bool:
         """Whether what is at hand is kept for the further pages of checks that are on their way."""
-        if self.at_hand is None or probe.going_on or self.at_hand < 1:
+        if self.available is None or probe.going_on or self.available < 1:
             return False
-        if self.at_hand >= self._kept + self.reserved + 1:
+        if self.available >= self._kept + self.reserved + 1:
             return False
         self.saves_for = max(self.saves_for, probe.needs) if self.reserved else self.saves_for
         return True
@@ -156,29 +156,29 @@ class ProbeQueue:
     def _saves(self, probe: Probe) -> bool:
         """Whether to wait until enough is at hand to read what a check shows at once."""
         # Where a run finds more than that each time, waiting for the next one saves nothing.
-        if probe.turn is not Turn.WORTH or self.at_hand is None or probe.needs <= self.per_run:
+        if probe.turn is not Turn.PRIORITY or self.available is None or probe.needs <= self.per_run:
             return False
         # What was begun goes on with what is there.
         if probe.going_on:
             return False
         needs = probe.needs if self.most is None else min(probe.needs, self.most)
-        self.saving = max(0.0, needs - (self.at_hand - self._kept))
+        self.saving = max(0.0, needs - (self.available - self._kept))
         self.saves_for = probe.needs if self.saving else 0.0
         return self.saving > 0
 
     def _turn(self) -> Turn | None:
-        """Whose turn it is: a share of the requests is kept; the others go by worth alone."""
-        begun = self._waiting[Turn.WORTH]
+        """Whose turn it is: a share of the requests is kept; the others go by priority alone."""
+        begun = self._waiting[Turn.PRIORITY]
         if begun and begun[0][0] <= -ANNOUNCED:
-            return Turn.WORTH
+            return Turn.PRIORITY
         for turn, (every, which) in TURNS.items():
-            if self._waiting[turn] and self.picked % every == which:
+            if self._waiting[turn] and self.spent_before % every == which:
                 return turn
         # Page after page shows what there is at all: history must not eat up what is at hand meanwhile.
         passed_over = Turn.HISTORY if self._unseen else None
         return max(
             (turn for turn in Turn if self._waiting[turn] and turn is not passed_over),
-            key=lambda turn: self._waiting[turn][0][2].worth,
+            key=lambda turn: self._waiting[turn][0][2].priority,
             default=None,
         )
 

@@ -9,17 +9,17 @@ from connector.beamer.streams import Stream
 from connector.state.ledger import Balance
 from connector.sync.planning import candidates
 from connector.sync.planning.audit import BEFORE, audits
-from connector.sync.planning.planner import MostWorth, Planner
+from connector.sync.planning.planner import LimitedPlanner, Planner
 from connector.sync.planning.probes import Picture, Probe, Turn
 from connector.sync.planning.queue import ProbeQueue
 
 
 def planner_for(*, limited: bool) -> Planner:
     """The plan with a monthly limit, and the one without."""
-    return MostWorth() if limited else LookEverywhere()
+    return LimitedPlanner() if limited else UnlimitedPlanner()
 
 
-def at_hand(balance: Balance, most: int | None) -> float | None:
+def available(balance: Balance, most: int | None) -> float | None:
     """How many requests a run may spend that was told to spend so many at most; None without either."""
     if most is None or balance.level is None:
         return balance.level if most is None else float(most)
@@ -57,14 +57,14 @@ def rehearse(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetim
     """Go through the beginning of a run without asking anybody."""
     for probe in planner.begin(picture, now):
         queue.add(probe)
-    if picture.at_hand is None:
+    if picture.available is None:
         # With nothing to weigh, a list that waits is read when its parent's page has been.
         for waiting in candidates.waiting_children(
             picture.catalogue, picture.policy, picture.progress, picture.first_page, now
         ):
             queue.add(waiting)
     probes: list[Probe] = []
-    most = float("inf") if picture.at_hand is None else picture.at_hand
+    most = float("inf") if picture.available is None else picture.available
     while len(probes) + 1 <= most and (next_one := queue.next(lambda _: False)):
         probes.append(next_one)
     return Rehearsal(probes, queue.ready, queue.saving)
@@ -74,14 +74,14 @@ def rehearse(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetim
 AUDIT_SHARE = 0.05
 
 
-class LookEverywhere:
+class UnlimitedPlanner:
     """Ask every block, and every list whose counter has moved: there is no limit but the rate."""
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         probes = candidates.first_probes(
             picture.catalogue, picture.policy, picture.progress, picture.first_page, now
         )
-        if picture.at_hand is not None:
+        if picture.available is not None:
             # A run that may spend a few requests only goes on where the ones before it ended, and reads what
             # they saw.
             probes.sort(key=lambda probe: _checked_at(picture, probe) or BEFORE)
@@ -91,7 +91,7 @@ class LookEverywhere:
         due = audits(picture, now)
         # A small share of all requests, after everything else; -1 comes behind what is worth nothing.
         few = ceil(len(probes) * AUDIT_SHARE)
-        return probes + [replace(audit, turn=Turn.WORTH, worth=-1.0) for audit in due[:few]]
+        return probes + [replace(audit, turn=Turn.PRIORITY, priority=-1.0) for audit in due[:few]]
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
@@ -103,7 +103,7 @@ class LookEverywhere:
         return candidates.list_probe(picture, stream, child, now)
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
-        return replace(probe, worth=inf)
+        return replace(probe, priority=inf)
 
 
 def _checked_at(picture: Picture, probe: Probe) -> datetime | None:

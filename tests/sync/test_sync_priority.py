@@ -1,4 +1,4 @@
-"""What a request is worth, as tables."""
+"""The priority of a request, as tables."""
 
 from datetime import timedelta
 
