@@ -13,14 +13,14 @@ from sqlalchemy import make_url
 
 from connector.beamer.streams import CATALOGUE, Stream
 from connector.clock import Clock
-from connector.config import Connection, Settings, ephemeral_location, store_location, surroundings, values
+from connector.config import Connection, Settings, database_location, ephemeral_location, surroundings, values
 from connector.config.addresses import host_of
 from connector.errors import ConfigurationError, ConnectorError, KeyRefused
 from connector.segment.shaping import Naming, Privacy
 from connector.state import connections, credentials, schema
 from connector.state.connections import AccountRenamed, Identity
 from connector.state.credentials import Change, Credential, Given, Verdict
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger, Limits
 from connector.state.suspensions import Door, Secrets
 from connector.sync.policy import Policy
@@ -36,46 +36,46 @@ FIRST_DAYS = timedelta(days=30)
 
 
 def location(settings: Settings) -> str:
-    """The SQLAlchemy URL of the state store."""
-    return store_location(surroundings(), settings.database_url)
+    """The SQLAlchemy URL of the database."""
+    return database_location(surroundings(), settings.database_url)
 
 
-def open_ready(settings: Settings, clock: Clock, *, new: bool = False, workers: int = 1) -> Store:
-    """Open the store and bring it up to date, for so many runs side by side.
+def open_ready(settings: Settings, clock: Clock, *, new: bool = False, workers: int = 1) -> Database:
+    """Open the database and bring it up to date, for so many runs side by side.
 
     Where local disks do not outlive the process, a new store would forget everything each time: there it
     is made only when asked for.
     """
-    store = open_any(settings, new=new, workers=workers)
+    database = open_any(settings, new=new, workers=workers)
     try:
-        schema.ready(store, clock.now())
+        schema.ready(database, clock.now())
     except BaseException:
-        store.close()
+        database.close()
         raise
-    return store
+    return database
 
 
-def open_any(settings: Settings, *, new: bool = False, workers: int = 1) -> Store:
-    """Open the store as it is, whatever its schema."""
+def open_any(settings: Settings, *, new: bool = False, workers: int = 1) -> Database:
+    """Open the database as it is, whatever its schema."""
     url = location(settings)
     _refuse_ephemeral(url, new)
     _refuse_driverless(url)
-    return open_store(url, workers=workers)
+    return open_database(url, workers=workers)
 
 
-def open_existing(settings: Settings) -> Store | None:
-    """Open the store if there is one, at whatever revision; nothing is made."""
+def open_existing(settings: Settings) -> Database | None:
+    """Open the database if there is one, at whatever revision; nothing is made."""
     url = location(settings)
     file = file_of(url)
     if file and not _is_there(file):
         return None
     _refuse_driverless(url)
-    store = open_store(url)
-    store.mends = False
-    if schema.version(store) is None:
-        store.close()
+    database = open_database(url)
+    database.mends = False
+    if schema.version(database) is None:
+        database.close()
         return None
-    return store
+    return database
 
 
 def _refuse_ephemeral(url: str, new: bool) -> None:
@@ -114,7 +114,7 @@ def file_of(url: str) -> Path | None:
 def _is_there(file: Path) -> bool:
     try:
         return file.exists()
-    except OSError:  # a folder that may not be entered; opening the store says so
+    except OSError:  # a folder that may not be entered; opening the database says so
         return False
 
 
@@ -123,43 +123,43 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()[:8]
 
 
-def account_of(store: Store | None, connection: Connection) -> str | None:
+def account_of(database: Database | None, connection: Connection) -> str | None:
     """Return the name of the Beamer account on whose budget the connection draws.
 
     A stored name comes first: the connection's own, then that of another connection with the same key. A
     new account is named by the settings, else by its key. None: there is no key either.
     """
-    names = (_stored_account(store, connection), connection.account, *dict(connection.same_key).values())
+    names = (_stored_account(database, connection), connection.account, *dict(connection.same_key).values())
     key = connection.api_key
     return next(filter(None, names), None) or (digest(key.get_secret_value()) if key else None)
 
 
-def _stored_account(store: Store | None, connection: Connection) -> str | None:
-    if store is None:
+def _stored_account(database: Database | None, connection: Connection) -> str | None:
+    if database is None:
         return None
-    if found := connections.known(store, connection.name):
+    if found := connections.known(database, connection.name):
         return found.account
-    others = (connections.known(store, name) for name, _ in connection.same_key)
+    others = (connections.known(database, name) for name, _ in connection.same_key)
     of_others = {other.account for other in others if other}
-    return min(credentials.accounts_of(store, given(connection)) | of_others, default=None)
+    return min(credentials.accounts_of(database, given(connection)) | of_others, default=None)
 
 
-def refuse_other_name(store: Store | None, connection: Connection) -> None:
+def refuse_other_name(database: Database | None, connection: Connection) -> None:
     """Raise AccountRenamed where the settings name the account otherwise than the state does.
 
     One key is one account: other connections with the same key count, too. Nothing is written.
     """
-    account = account_of(store, connection)
-    of_key = credentials.accounts_of(store, given(connection)) if store else frozenset()
+    account = account_of(database, connection)
+    of_key = credentials.accounts_of(database, given(connection)) if database else frozenset()
     if account and of_key and account not in of_key:
         raise AccountRenamed.by_key(connection.name, account, min(of_key))
-    others = () if _stored_account(store, connection) else connection.same_key
+    others = () if _stored_account(database, connection) else connection.same_key
     for name, wanted in ((connection.name, connection.account), *others):
         if account and wanted and wanted != account:
             raise AccountRenamed.by_setting(name, account, wanted)
 
 
-def first_sight(store: Store | None, connection: Connection, now: datetime) -> Identity:
+def first_sight(database: Database | None, connection: Connection, now: datetime) -> Identity:
     """The names and start date that a first sync would settle, from keys and settings.
 
     Raises ConfigurationError for a start date that nobody means: once settled it stays.
@@ -175,7 +175,7 @@ def first_sight(store: Store | None, connection: Connection, now: datetime) -> I
         ) from None
     return Identity(
         connection.name,
-        account_of(store, connection) or digest(key),
+        account_of(database, connection) or digest(key),
         connection.destination or digest(write_key),
         start,
         provisional=True,
@@ -184,21 +184,21 @@ def first_sight(store: Store | None, connection: Connection, now: datetime) -> I
 
 
 def stored_or_new_identity(
-    store: Store | None, connection: Connection, now: datetime
+    database: Database | None, connection: Connection, now: datetime
 ) -> tuple[Identity, bool]:
     """The connection's identity and whether its start date is settled already; nothing is written.
 
     It is not where it was counted from this machine's clock, before Beamer's told the time, or where it is
     still to come: nothing was sent since then. It is found anew.
     """
-    found = connections.known(store, connection.name) if store else None
+    found = connections.known(database, connection.name) if database else None
     if found is None:
-        return first_sight(store, connection, now), False
+        return first_sight(database, connection, now), False
     named = replace(found, destination=connection.destination or found.destination)
     counted = found.provisional and found.created_at == found.start_date + FIRST_DAYS
     if not counted and not values.in_future(found.start_date, now):
         return named, True
-    sight = first_sight(store, connection, now)
+    sight = first_sight(database, connection, now)
     start, days = sight.start_date, sight.first_days
     return replace(named, start_date=start, first_days=days, provisional=True), False
 
@@ -217,47 +217,47 @@ def given(connection: Connection) -> Given:
     }
 
 
-def change(store: Store | None, connection: Connection) -> Change:
+def change(database: Database | None, connection: Connection) -> Change:
     """How the connection's keys and addresses differ from those of its last run."""
-    found = connections.known(store, connection.name) if store else None
-    if store is None or found is None:
+    found = connections.known(database, connection.name) if database else None
+    if database is None or found is None:
         return Change()
     destination = connection.destination or found.destination
-    return credentials.compared(store, connection.name, destination, given(connection))
+    return credentials.compared(database, connection.name, destination, given(connection))
 
 
-def refuse_other_account(store: Store | None, connection: Connection) -> Change:
+def refuse_other_account(database: Database | None, connection: Connection) -> Change:
     """Return how keys and addresses differ from those of the connection's last run.
 
     Raises OtherAccount where they say by themselves that the state may be another account's, and
     AccountRenamed where the account's name was changed.
     """
-    found = change(store, connection)
+    found = change(database, connection)
     credentials.refuse(found, connection.name)
-    refuse_other_name(store, connection)
+    refuse_other_name(database, connection)
     return found
 
 
-def identity(store: Store, connection: Connection, now: datetime) -> Identity:
+def identity(database: Database, connection: Connection, now: datetime) -> Identity:
     """Return the connection's names, stored at the first sync, and its start date.
 
     That is provisional until Beamer's first answer has told the time (see `Work.hear`). Raises as
     `refuse_other_account` does, with nothing written. A new name of the destination waits where a changed
     Beamer key is still to be compared.
     """
-    refuse_other_account(store, connection)
-    sight, _ = stored_or_new_identity(store, connection, now)
+    refuse_other_account(database, connection)
+    sight, _ = stored_or_new_identity(database, connection, now)
     unnamed = digest(secrets(connection)[0])
-    found = connections.settle(store, sight, now, unnamed=unnamed, given=given(connection))
+    found = connections.settle(database, sight, now, unnamed=unnamed, given=given(connection))
     if found.account != sight.account:
         # Another process has stored the connection first, by other settings.
-        refuse_other_name(store, connection)
-    wanted, _ = stored_or_new_identity(store, connection, now)
+        refuse_other_name(database, connection)
+    wanted, _ = stored_or_new_identity(database, connection, now)
     if wanted.destination == found.destination:
         return wanted
-    if change(store, connection).verdict is Verdict.COMPARE:
+    if change(database, connection).verdict is Verdict.COMPARE:
         return replace(wanted, destination=found.destination)
-    connections.set_destination(store, connection.name, wanted.destination)
+    connections.set_destination(database, connection.name, wanted.destination)
     return wanted
 
 
@@ -334,7 +334,7 @@ class Doors:
 
 
 def doors(connection: Connection, clock: Clock) -> Doors:
-    # Here, since looking at the store needs neither, and their libraries take a tenth of its time.
+    # Here, since looking at the database needs neither, and their libraries take a tenth of its time.
     from connector.beamer.client import Beamer
     from connector.segment.client import Segment, interruptible
 
@@ -358,7 +358,7 @@ def shares_key(settings: Settings, connection: Connection) -> bool:
 def working(
     settings: Settings,
     connection: Connection,
-    store: Store,
+    database: Database,
     clock: Clock,
     catalogue: Mapping[str, Stream] = CATALOGUE,
 ) -> "Iterator[Parts]":
@@ -366,7 +366,7 @@ def working(
     from connector.sync.threads import ThreadPool
 
     with closing(ThreadPool(THREADS, clock)) as pool:
-        found = parts(settings, connection, store, clock, catalogue, pool)
+        found = parts(settings, connection, database, clock, catalogue, pool)
         with closing(found.beamer):
             yield found
 
@@ -374,31 +374,31 @@ def working(
 def parts(
     settings: Settings,
     connection: Connection,
-    store: Store,
+    database: Database,
     clock: Clock,
     catalogue: Mapping[str, Stream] = CATALOGUE,
     pool: "Pool | None" = None,
 ) -> "Parts":
     """Everything that a run of one connection works with."""
-    # Here, as the doors: whoever looks at the store runs nothing.
+    # Here, as the doors: whoever looks at the database runs nothing.
     from connector.sync.context import Parts
     from connector.sync.threads import ThreadPool
 
-    found = identity(store, connection, clock.now())
+    found = identity(database, connection, clock.now())
     used = given(connection)
     ways = doors(connection, clock)
     return Parts(
         catalogue=catalogue,
         identity=found,
         policy=policy(connection, found, shared_key=shares_key(settings, connection)),
-        store=store,
+        database=database,
         beamer=ways.beamer,
         segment=ways.segment,
-        ledger=Ledger(store, found.account, found.name, limits(connection)),
+        ledger=Ledger(database, found.account, found.name, limits(connection)),
         clock=clock,
         pool=pool or ThreadPool(THREADS, clock),
         given=used,
-        change=credentials.compared(store, found.name, found.destination, used),
+        change=credentials.compared(database, found.name, found.destination, used),
         most_waiting=settings.max_waiting_rows,
         most_bytes=int(settings.max_waiting_bytes),
     )

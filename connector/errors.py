@@ -76,8 +76,8 @@ class ConfigurationError(ConnectorError):
     default_means = "Nothing was read or sent."
 
 
-class StoreNewer(ConfigurationError):
-    """The store was upgraded by a later version of the connector."""
+class DatabaseNewer(ConfigurationError):
+    """The database was upgraded by a later version of the connector."""
 
     code = "BS-079"
     default_todo = "Install the version that upgraded the database, or a later one."
@@ -119,7 +119,7 @@ class Busy(ConnectorError):
 
 
 class Unreachable(ConnectorError):
-    """Beamer, Segment or the store could not be reached, after retries."""
+    """Beamer, Segment or the database could not be reached, after retries."""
 
     code = "BS-069"
     exit = Exit.UNREACHABLE
@@ -127,14 +127,14 @@ class Unreachable(ConnectorError):
     default_todo = "The next run continues where this one stopped."
 
 
-class StoreUnreachable(Unreachable):
-    """The state store could not be opened or did not answer."""
+class DatabaseUnreachable(Unreachable):
+    """The database could not be opened or did not answer."""
 
     code = "BS-070"
 
 
-class StoreRefused(StoreUnreachable):
-    """The state store will not work as DATABASE_URL names it, however often it is tried."""
+class DatabaseRefused(DatabaseUnreachable):
+    """The database will not work as DATABASE_URL names it, however often it is tried."""
 
     code = "BS-071"
     exit = Exit.CONFIGURATION

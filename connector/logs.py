@@ -67,7 +67,7 @@ def quiet_libraries() -> None:
 
 def set_up(level: str, form: str, redaction: Redaction) -> None:
     """Configure what all rooms log with."""
-    # Here, since who only looks at the store logs nothing, and it takes a tenth of the time.
+    # Here, since who only looks at the database logs nothing, and it takes a tenth of the time.
     import structlog
 
     quiet_libraries()

@@ -1,4 +1,4 @@
-"""What every test shares: a store on both databases, a clean environment, and no way out but loopback."""
+"""What every test shares: a database on both databases, a clean environment, and no way out but loopback."""
 
 import getpass
 import os

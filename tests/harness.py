@@ -17,7 +17,7 @@ from connector.segment.shaping import Naming, Privacy
 from connector.state import connections, schema
 from connector.state.backfills import Backfill, Range
 from connector.state.connections import Identity
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger, Limits
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.context import Parts
@@ -82,18 +82,18 @@ class Rig:
     transport: httpx.BaseTransport | None = None
     most_waiting: int = 100_000
     most_bytes: int = 200_000_000
-    store: Store = field(init=False)
+    database: Database = field(init=False)
 
     def __post_init__(self) -> None:
         self.clock = SandboxClock(self.sandbox, self.ahead)
-        self.store = open_store(self.url)
-        schema.ready(self.store, self.clock.now())
+        self.database = open_database(self.url)
+        schema.ready(self.database, self.clock.now())
         self.start = self.clock.now() - timedelta(days=self.days)
 
     def parts(self) -> Parts:
         now = self.clock.now()
         first = Identity(self.name, "acct", "dest", self.start)
-        identity = connections.settle(self.store, first, now)
+        identity = connections.settle(self.database, first, now)
         naming = Naming(identity.destination, identity.account, identity.name)
         policy = Policy(self.streams, identity.start_date, naming, self.privacy, **self.settings)
         beamer = Beamer(
@@ -103,12 +103,12 @@ class Rig:
             transport=self.transport or self.sandbox.beamer_transport(),
         )
         segment = Segment(self.sandbox.write_key, "http://127.0.0.1:1", post=self.sandbox.segment_post)
-        ledger = Ledger(self.store, identity.account, identity.name, self.limits)
+        ledger = Ledger(self.database, identity.account, identity.name, self.limits)
         return Parts(
             self.catalogue,
             identity,
             policy,
-            self.store,
+            self.database,
             beamer,
             segment,
             ledger,
@@ -157,7 +157,7 @@ class Rig:
         return sum(seen.api == "beamer" for seen in self.sandbox.requests)
 
     def close(self) -> None:
-        self.store.close()
+        self.database.close()
 
     def check(self, streams: Collection[str] = ALL, *, segmented: bool = True) -> None:
         """Everything that the settings send has landed once, and nothing else."""

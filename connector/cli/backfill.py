@@ -31,7 +31,7 @@ from connector.reporting import summary
 from connector.reporting.status_json import backfill_dict
 from connector.state import backfills
 from connector.state.backfills import Backfill, Range
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Balance
 from connector.sync.backfill.counting import counted_estimate
 from connector.sync.backfill.estimate import Estimate
@@ -131,15 +131,15 @@ def backfill(
     )
     session, reporter = open_session(config, env_file), Reporter(output)
     chosen = session.settings.connection(connection)
-    with session.store(new_store) as store, stopping(session.clock) as signalled:
-        done = bring_history(session, store, chosen, options, typer.confirm, reporter)
+    with session.database(new_store) as database, stopping(session.clock) as signalled:
+        done = bring_history(session, database, chosen, options, typer.confirm, reporter)
     result = Result({"connections": [done]}, exit=signalled() or done["exit"])
     raise typer.Exit(render("backfill", result, output))
 
 
 def bring_history(
     session: Session,
-    store: Store,
+    database: Database,
     connection: Connection,
     options: BackfillOptions,
     confirm: Callable[[str], bool],
@@ -147,7 +147,7 @@ def bring_history(
 ) -> dict[str, Any]:
     """Estimate, ask for confirmation, and read; `confirm` asks a question at the terminal."""
     heap.keep_small()
-    with open_run(session, store, connection, tries=not options.dry_run) as opened:
+    with open_run(session, database, connection, tries=not options.dry_run) as opened:
         return _backfill(session, opened.parts, connection, options, confirm, reporter)
 
 
@@ -160,7 +160,7 @@ def _backfill(
     reporter: Reporter,
 ) -> dict[str, Any]:
     wanted = _range(parts, connection, options)
-    earlier = backfills.find(parts.store, connection.name, wanted)
+    earlier = backfills.find(parts.database, connection.name, wanted)
     if earlier and earlier.finished_at and not options.again:
         reporter.summary([_finished(connection.name, earlier)])
         return {"connection": connection.name, "exit": 0, "backfill": backfill_dict(earlier)}
@@ -322,7 +322,7 @@ def _ended(
     reporter: Reporter,
 ) -> dict[str, Any]:
     now = session.clock.now()
-    note_outcome(parts.store, connection, outcome, now)
+    note_outcome(parts.database, connection, outcome, now)
     balance = parts.ledger.balance(now)
     differs = any(not difference.settled for difference in outcome.report.differences)
     lines = [

@@ -16,13 +16,13 @@ from connector.cli.status import status_of, terminal_screen
 from connector.config import Connection
 from connector.errors import ConfigurationError, StateDamaged
 from connector.files import open_to_others
-from connector.reporting.checks import Finding, failed, of_store
+from connector.reporting.checks import Finding, failed, of_database
 from connector.reporting.health import KEYS
 from connector.reporting.status_text import finding_lines
 from connector.state import connections, suspensions
 from connector.state.connections import Identity
 from connector.state.credentials import OtherAccount, Verdict, said, way_out
-from connector.state.engine import Store
+from connector.state.engine import Database
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -44,10 +44,10 @@ def check(
     Example: beamer-segment check --send-test
     """
     session = open_session(config, env_file)
-    with session.store(new_store) as store:
+    with session.database(new_store) as database:
         chosen, reporter = session.settings.connection(connection), Reporter(output)
         findings: list[Finding] = []
-        for finding in examine(session, store, chosen, offline=offline, send_test=send_test):
+        for finding in examine(session, database, chosen, offline=offline, send_test=send_test):
             findings.append(finding)
             reporter.summary(finding_text(finding))
     code = worst(finding.exit for finding in findings)
@@ -62,32 +62,32 @@ def finding_text(finding: Finding) -> list[str]:
 
 
 def examine(
-    session: Session, store: Store, connection: Connection, *, offline: bool, send_test: bool
+    session: Session, database: Database, connection: Connection, *, offline: bool, send_test: bool
 ) -> Iterator[Finding]:
     """Yield one finding after the other."""
     try:
-        yield from _examined(session, store, connection, offline=offline, send_test=send_test)
+        yield from _examined(session, database, connection, offline=offline, send_test=send_test)
     except StateDamaged as error:
         yield failed("database", error)
 
 
 def _examined(
-    session: Session, store: Store, connection: Connection, *, offline: bool, send_test: bool
+    session: Session, database: Database, connection: Connection, *, offline: bool, send_test: bool
 ) -> Iterator[Finding]:
     try:
-        identity, settled = compose.stored_or_new_identity(store, connection, session.clock.now())
+        identity, settled = compose.stored_or_new_identity(database, connection, session.clock.now())
     except StateDamaged:
         raise
     except ConfigurationError as error:
         # Nothing else can be checked without a start date.
         yield failed("start date", error)
         return
-    change = compose.change(store, connection)
-    subject = Subject(session, store, connection, identity, change, settled=settled)
+    change = compose.change(database, connection)
+    subject = Subject(session, database, connection, identity, change, settled=settled)
     refused, comparing = change.verdict is Verdict.REFUSE, change.verdict is Verdict.COMPARE
     if not refused:
         # What is stored of a key that was refused is deleted once the key has changed.
-        suspensions.standing(store, connection.name, subject.keys, unproved=comparing)
+        suspensions.standing(database, connection.name, subject.keys, unproved=comparing)
     for finding in _without_requests(subject):
         # A changed key is compared by this command itself.
         if finding.thing != KEYS or not (refused or (comparing and not offline)):
@@ -96,11 +96,11 @@ def _examined(
         yield failed(KEYS, OtherAccount(said(change, connection.name), todo=way_out(change)))
         return
     try:
-        compose.refuse_other_name(store, connection)
+        compose.refuse_other_name(database, connection)
     except ConfigurationError as error:
         yield failed("account", error)
         return
-    yield from () if settled else _names_before(store, identity)
+    yield from () if settled else _names_before(database, identity)
     yield _start_date(connection, identity, settled=settled)
     if offline:
         yield Finding("key", "ok", "Not tried (--offline).")
@@ -111,15 +111,15 @@ def _examined(
 
 def _without_requests(subject: Subject) -> Iterator[Finding]:
     """What settings and database tell."""
-    connection, store, identity = subject.connection, subject.store, subject.identity
+    connection, database, identity = subject.connection, subject.database, subject.identity
     yield Finding(
         "configuration", "ok", f"Connection '{connection.name}', {len(connection.streams)} streams."
     )
     for name in subject.session.settings.unused:
         what = f"{name} is not used: no connection in the configuration file names it."
         yield Finding("configuration", "warning", what)
-    yield Finding("database", "ok", f"{store} is writable and up to date.")
-    for path in open_to_others(store.path) if store.path else ():
+    yield Finding("database", "ok", f"{database} is writable and up to date.")
+    for path in open_to_others(database.path) if database.path else ():
         yield Finding(
             "database",
             "warning",
@@ -133,12 +133,12 @@ def _without_requests(subject: Subject) -> Iterator[Finding]:
         "kept when keys are rotated.",
     )
     yield Finding("plan", "ok", connection.limit_text[:1].upper() + connection.limit_text[1:] + ".")
-    yield from of_store(status_of(store, connection, subject.session.clock.now()))
+    yield from of_database(status_of(database, connection, subject.session.clock.now()))
 
 
-def _names_before(store: Store, identity: Identity) -> Iterator[Finding]:
+def _names_before(database: Database, identity: Identity) -> Iterator[Finding]:
     """A first sync sends what another connection has sent: most likely it is that one, with a new name."""
-    for other in connections.alike(store, identity):
+    for other in connections.alike(database, identity):
         yield Finding(
             "name",
             "warning",

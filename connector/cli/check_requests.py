@@ -18,7 +18,7 @@ from connector.segment.client import Segment
 from connector.state import suspensions
 from connector.state.connections import Identity
 from connector.state.credentials import Change, Verdict
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Ledger
 from connector.state.suspensions import Secrets
 from connector.sync.planning import candidates
@@ -34,7 +34,7 @@ class Subject:
     """What is checked; `settled`: a sync has fixed the start date."""
 
     session: Session
-    store: Store
+    database: Database
     connection: Connection
     identity: Identity
     change: Change
@@ -60,13 +60,13 @@ def with_requests(subject: Subject, *, send_test: bool) -> Iterator[Finding]:
 
 
 def _beamer(subject: Subject, beamer: Beamer) -> Iterator[Finding]:
-    store, connection, identity = subject.store, subject.connection, subject.identity
+    database, connection, identity = subject.database, subject.connection, subject.identity
     clock, comparing = subject.session.clock, subject.change.verdict is Verdict.COMPARE
     wanted = candidates.wanted(CATALOGUE, subject.policy)
     roots = tuple(stream for stream in wanted if stream.parent is None)
     most = min(MOST_REQUESTS, len(roots) + 1) + MOST_COMPARED * comparing
     echo_err(f"Sending at most {most} requests to Beamer …")
-    ledger = Ledger(store, identity.account, identity.name, compose.limits(connection))
+    ledger = Ledger(database, identity.account, identity.name, compose.limits(connection))
 
     def get(purpose: str, ask: Ask) -> Answer:
         # A person asks, a handful of requests at most: what has gathered is not waited for.
@@ -89,7 +89,7 @@ def _beamer(subject: Subject, beamer: Beamer) -> Iterator[Finding]:
         refused |= finding.grade == "error"
         yield finding
     good, key = answered and not refused, subject.keys["beamer"]
-    if good and suspensions.accept(store, identity.name, "beamer", key, clock.now()):
+    if good and suspensions.accept(database, identity.name, "beamer", key, clock.now()):
         yield Finding("suspension", "ok", "Beamer accepts the key again; syncs continue.")
     balance = ledger.balance(clock.now())
     left = "no monthly limit" if balance.left is None else f"{balance.left:,} left"
@@ -100,7 +100,7 @@ def _same_account(subject: Subject, get: Get) -> Finding:
     """Compare a changed key or address as a sync does; the sync stores it."""
     change = subject.change
     try:
-        recognize(subject.store, subject.identity, subject.policy, change, get)
+        recognize(subject.database, subject.identity, subject.policy, change, get)
     except ConnectorError as error:
         return failed(KEYS, error)
     what = f"{change.named[:1].upper()}{change.named[1:]}"
@@ -121,7 +121,7 @@ def _tested(subject: Subject, segment: Segment) -> Finding:
         segment.send([message.text], now)
     except ConnectorError as error:
         return failed("destination", compose.of_connection(error, connection))
-    suspensions.accept(subject.store, connection.name, "segment", subject.keys["segment"], now)
+    suspensions.accept(subject.database, connection.name, "segment", subject.keys["segment"], now)
     host = host_of(connection.region, connection.segment_host)
     return Finding(
         "destination", "ok", f"{host} accepted '{message.event}' ({message.message_id}).", WRONG_KEY

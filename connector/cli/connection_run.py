@@ -20,7 +20,7 @@ from connector.reporting.health import UNTRIED
 from connector.state import connections, outbox, queries, suspensions
 from connector.state.connections import Identity
 from connector.state.credentials import CONFIRM, Verdict
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Balance
 from connector.state.progress import note_newest
 from connector.state.suspensions import Door
@@ -77,7 +77,7 @@ def narrowed(connection: Connection, streams: Sequence[str]) -> dict[str, Stream
 
 def attempted(
     session: Session,
-    store: Store,
+    database: Database,
     connection: Connection,
     options: SyncOptions,
     on_progress: Callable[[str], None],
@@ -86,7 +86,7 @@ def attempted(
     """Run a connection, and return the result, whatever it is."""
     name = connection.name
     try:
-        return _sync(session, store, connection, options, on_progress, reporter)
+        return _sync(session, database, connection, options, on_progress, reporter)
     except ConnectorError as error:
         reporter.error(error, name)
         return _failed(name, error.exit, error.as_dict())
@@ -112,7 +112,7 @@ class OpenRun:
 @contextmanager
 def open_run(
     session: Session,
-    store: Store,
+    database: Database,
     connection: Connection,
     catalogue: Mapping[str, Stream] = CATALOGUE,
     *,
@@ -122,22 +122,22 @@ def open_run(
 
     `tries`: a refused key may be tried again once it is time.
     """
-    keys, change = compose.keys_in_use(connection), compose.refuse_other_account(store, connection)
+    keys, change = compose.keys_in_use(connection), compose.refuse_other_account(database, connection)
     unproved, now = change.verdict is Verdict.COMPARE, session.clock.now()
     suspended = health.refuse_suspended(
-        store, connection.name, keys, now if tries else None, unproved=unproved
+        database, connection.name, keys, now if tries else None, unproved=unproved
     )
-    _, settled = compose.stored_or_new_identity(store, connection, now)
-    with compose.working(session.settings, connection, store, session.clock, catalogue) as parts:
+    _, settled = compose.stored_or_new_identity(database, connection, now)
+    with compose.working(session.settings, connection, database, session.clock, catalogue) as parts:
         if suspended and suspended.door == "beamer":
             health.try_again(parts, suspended, keys)
         yield OpenRun(parts, not settled, suspended.door if suspended else None, unproved)
 
 
-def note_outcome(store: Store, connection: Connection, outcome: Outcome, now: datetime) -> None:
+def note_outcome(database: Database, connection: Connection, outcome: Outcome, now: datetime) -> None:
     """Store whether the APIs took the keys: with a refused key the connection is suspended."""
     health.note(
-        store,
+        database,
         connection.name,
         compose.keys_in_use(connection),
         outcome.error,
@@ -149,14 +149,14 @@ def note_outcome(store: Store, connection: Connection, outcome: Outcome, now: da
 
 def _sync(
     session: Session,
-    store: Store,
+    database: Database,
     connection: Connection,
     options: SyncOptions,
     on_progress: Callable[[str], None],
     reporter: Reporter,
 ) -> dict[str, Any]:
     catalogue = narrowed(connection, options.streams)
-    with open_run(session, store, connection, catalogue, tries=options.max_requests != 0) as opened:
+    with open_run(session, database, connection, catalogue, tries=options.max_requests != 0) as opened:
         parts = opened.parts
         if options.audit:
             parts = replace(parts, planner=AuditEverything(session.clock.now() - READ_LATELY))
@@ -174,12 +174,12 @@ def _sync(
         finally:
             unbind_contextvars("requests")
         balance = parts.ledger.balance(session.clock.now())
-    return _reported(session, store, connection, options, opened, outcome, balance, reporter)
+    return _reported(session, database, connection, options, opened, outcome, balance, reporter)
 
 
 def _reported(
     session: Session,
-    store: Store,
+    database: Database,
     connection: Connection,
     options: SyncOptions,
     opened: OpenRun,
@@ -189,17 +189,17 @@ def _reported(
 ) -> dict[str, Any]:
     """Note what follows from a run, print its summary, and return it."""
     name, now, report = connection.name, session.clock.now(), outcome.report
-    identity = connections.known(store, name) or opened.parts.identity
+    identity = connections.known(database, name) or opened.parts.identity
     still_open = identity.provisional and opened.parts.identity.first_days
     notices = [] if still_open else _start_date_lines(connection, identity, first=opened.first)
-    note_outcome(store, connection, outcome, now)
-    untried = opened.unproved or not suspensions.tried(store, name)
+    note_outcome(database, connection, outcome, now)
+    untried = opened.unproved or not suspensions.tried(database, name)
     if not report.asked and options.max_requests != 0 and untried:
         notices.append(f"{name}: {UNTRIED}")
     reporter.summary(notices)
-    note_newest(store, name, sorted(report.new), now)
+    note_newest(database, name, sorted(report.new), now)
     lines = summary.lines(name, outcome, balance, connection.limit_text)
-    held = outbox.held(store, name, opened.parts.identity.destination, opened.parts.write_key)
+    held = outbox.held(database, name, opened.parts.identity.destination, opened.parts.write_key)
     if held:
         lines.append(f"  {_for_former_key(held)}")
     reporter.summary(lines, name, outcome.error and compose.of_connection(outcome.error, connection))
@@ -216,7 +216,7 @@ def _reported(
 def _has_waiting(parts: Parts) -> bool:
     """Whether messages wait for the connection's own source."""
     name, destination = parts.identity.name, parts.identity.destination
-    waiting = queries.waiting(parts.store, name)
+    waiting = queries.waiting(parts.database, name)
     return any(message.destination == destination and not message.held for message in waiting)
 
 

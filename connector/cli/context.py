@@ -15,7 +15,7 @@ from connector.config import Connection, Settings, load, surroundings
 from connector.config.sharding import WHOLE, parsed
 from connector.logs import Redaction, quiet_libraries, set_up
 from connector.state import schema
-from connector.state.engine import Store
+from connector.state.engine import Database
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -50,25 +50,25 @@ class Session:
         return name and self.settings.connection(name).name
 
     @contextmanager
-    def store(self, new: bool = False, workers: int = 1) -> Iterator[Store]:
+    def database(self, new: bool = False, workers: int = 1) -> Iterator[Database]:
         """Open the database, made where there is none, for so many threads."""
-        store = open_ready(self.settings, self.clock, new=new, workers=workers)
+        database = open_ready(self.settings, self.clock, new=new, workers=workers)
         try:
-            yield store
+            yield database
         finally:
-            store.close()
+            database.close()
 
     @contextmanager
-    def existing(self) -> Iterator[Store | None]:
+    def existing(self) -> Iterator[Database | None]:
         """Open the database to look at it; None where there is none."""
-        store = open_existing(self.settings)
+        database = open_existing(self.settings)
         try:
-            if store:
-                schema.ready(store, self.clock.now())
-            yield store
+            if database:
+                schema.ready(database, self.clock.now())
+            yield database
         finally:
-            if store:
-                store.close()
+            if database:
+                database.close()
 
 
 def open_session(

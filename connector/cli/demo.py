@@ -24,7 +24,7 @@ from connector.errors import ConfigurationError
 from connector.logs import Redaction, set_up
 from connector.sandbox import MONTHLY, Company, Sandbox, environment
 from connector.state import schema
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.sync.run import Outcome, Run
 
 app = typer.Typer(rich_markup_mode=None)
@@ -63,14 +63,14 @@ def demo(seed: Seed = 7, output: OutputFormat = Output.TEXT) -> None:
         reporter.summary([HEAD])
         settings = load({**environment(served, made_up), "LOG_LEVEL": "warning"})
         clock = SandboxClock(made_up)
-        store = open_store(f"sqlite:///{Path(folder) / 'state.sqlite'}")
-        schema.ready(store, clock.now())
-        first = _sync("First sync", settings, store, clock)
+        database = open_database(f"sqlite:///{Path(folder) / 'state.sqlite'}")
+        schema.ready(database, clock.now())
+        first = _sync("First sync", settings, database, clock)
         made_up.advance(timedelta(hours=HOURS))
         reporter.summary([f"… {HOURS} hours go by: users comment, react, vote and answer surveys …"])
-        second = _sync("Second sync", settings, store, clock)
-        third = _sync("Third sync, at once", settings, store, clock)
-        store.close()
+        second = _sync("Second sync", settings, database, clock)
+        third = _sync("Third sync, at once", settings, database, clock)
+        database.close()
     outcomes = {"first": first, f"{HOURS} h later": second, "at once": third}
     messages = made_up.segment.messages
     code = max(int(outcome.exit) for outcome in outcomes.values())
@@ -78,9 +78,9 @@ def demo(seed: Seed = 7, output: OutputFormat = Output.TEXT) -> None:
     raise typer.Exit(render("demo", Result(data, _lines(outcomes, messages), code), output))
 
 
-def _sync(what: str, settings: Settings, store: Store, clock: SandboxClock) -> Outcome:
+def _sync(what: str, settings: Settings, database: Database, clock: SandboxClock) -> Outcome:
     connection = settings.connection()
-    with compose.working(settings, connection, store, clock) as parts, spinner(what) as show:
+    with compose.working(settings, connection, database, clock) as parts, spinner(what) as show:
         return Run(
             parts, on_progress=lambda report: show(f"{report.asked} requests, {report.sent} sent")
         ).go()

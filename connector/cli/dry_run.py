@@ -12,7 +12,7 @@ from connector.cli.output import Result, table_lines
 from connector.config import Connection
 from connector.errors import ConfigurationError
 from connector.state import schema
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Balance
 from connector.sync.dry_run import dry_run
 from connector.sync.planning import candidates
@@ -22,30 +22,30 @@ from connector.sync.planning.start import Rehearsal
 
 def dry_runs(session: Session, chosen: Sequence[Connection], options: SyncOptions) -> Result:
     """Plan a sync from what the database holds; no request is sent, and nothing is written."""
-    store = compose.open_existing(session.settings)
+    database = compose.open_existing(session.settings)
     try:
-        if store and (revision := schema.version(store)) != schema.HEAD:
+        if database and (revision := schema.version(database)) != schema.HEAD:
             raise ConfigurationError(
                 f"The database is at revision {revision}; this version needs {schema.HEAD}.",
                 todo="A dry run changes nothing: run `beamer-segment db upgrade` first.",
             )
-        plans = [_dry_run(session, store, connection, options) for connection in chosen]
+        plans = [_dry_run(session, database, connection, options) for connection in chosen]
     finally:
-        if store:
-            store.close()
+        if database:
+            database.close()
     data = {"dry_run": True, "connections": [plan for plan, _ in plans]}
     return Result(data, chain.from_iterable(lines for _, lines in plans))
 
 
 def _dry_run(
-    session: Session, store: Store | None, connection: Connection, options: SyncOptions
+    session: Session, database: Database | None, connection: Connection, options: SyncOptions
 ) -> tuple[dict[str, Any], Iterator[str]]:
     catalogue, now = narrowed(connection, options.streams), session.clock.now()
-    compose.refuse_other_account(store, connection)
-    identity, _ = compose.stored_or_new_identity(store, connection, now)
+    compose.refuse_other_account(database, connection)
+    identity, _ = compose.stored_or_new_identity(database, connection, now)
     policy = compose.policy(connection, identity)
     found = dry_run(
-        store,
+        database,
         identity,
         policy,
         catalogue,

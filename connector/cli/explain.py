@@ -26,8 +26,8 @@ def explain(
     Example: beamer-segment explain bmr1-6dcd4ce2-9b871512-comment-123-1234
     """
     session = open_readonly(config, env_file)
-    with session.existing() as store:
-        stories = stories_of(store, session.known(connection), row) if store else []
+    with session.existing() as database:
+        stories = stories_of(database, session.known(connection), row) if database else []
     text: list[str] = []
     for story in stories:
         first, *rest = map(one_line, story.told)

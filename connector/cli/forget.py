@@ -9,7 +9,7 @@ from connector.cli.options import ConfigFile, ConnectionName, EnvFile, NewStore,
 from connector.cli.output import Output, Result, render
 from connector.segment.shaping import user_id
 from connector.state import privacy
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import still, this_process
 from connector.state.privacy import Erased
 from connector.sync.rows.judging import user_of_raw
@@ -48,24 +48,26 @@ def forget(
     session = open_session(config, env_file, secrets=False)
     if not yes:
         typer.confirm("This cannot be undone. Continue?", abort=True, err=True)
-    with session.store(new_store) as store:
-        erased = {name: _erase(session, store, name, who) for name in _names(session, store, connection)}
+    with session.database(new_store) as database:
+        erased = {
+            name: _erase(session, database, name, who) for name in _names(session, database, connection)
+        }
     data = {"connections": [_as_dict(name, counts) for name, counts in erased.items()]}
     lines = [_line(name, counts) for name, counts in erased.items()]
     render("forget", Result(data, [*lines, REMAINS]), output)
 
 
-def _names(session: Session, store: Store, name: str | None) -> list[str]:
+def _names(session: Session, database: Database, name: str | None) -> list[str]:
     """The connection that was named; else every one that is configured or has ever run."""
     if name is not None:
         return [session.settings.connection(name).name]
     configured = [connection.name for connection in session.settings.connections]
-    return list(dict.fromkeys([*configured, *privacy.names(store)]))
+    return list(dict.fromkeys([*configured, *privacy.names(database)]))
 
 
-def _erase(session: Session, store: Store, name: str, user: str) -> Erased:
-    with still(store, name, this_process(), session.clock) as (fence, _):
-        return privacy.erase(store, fence, user, lambda raw: user_of_raw(raw) == user, session.clock.now())
+def _erase(session: Session, database: Database, name: str, user: str) -> Erased:
+    with still(database, name, this_process(), session.clock) as (fence, _):
+        return privacy.erase(database, fence, user, lambda raw: user_of_raw(raw) == user, session.clock.now())
 
 
 def _as_dict(name: str, erased: Erased) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from connector.config import Connection
 from connector.errors import ConfigurationError, Exit
 from connector.reporting.summary import WHY_HELD
 from connector.state import outbox, progress, queries, suspensions
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.terminal import buffered_output
 
 log = structlog.get_logger()
@@ -51,16 +51,16 @@ class RunHooks:
             if self.exit or self._has_notices:
                 release()
 
-    def after_runs(self, session: Session, store: Store, chosen: Sequence[Connection]) -> None:
+    def after_runs(self, session: Session, database: Database, chosen: Sequence[Connection]) -> None:
         """Write the figures, and print what is new for a person, while the database is open."""
         now = session.clock.now()
         if self.metrics_file:
-            from connector.daemon.metrics import of_store, write_file
+            from connector.daemon.metrics import of_database, write_file
 
             limits = {connection.name: compose.limits(connection) for connection in chosen}
-            write_file(self.metrics_file, of_store(store, limits, now))
+            write_file(self.metrics_file, of_database(database, limits, now))
         for connection in chosen if self.quiet else ():
-            for notice in new_notices(store, connection.name, now):
+            for notice in new_notices(database, connection.name, now):
                 echo_err(f"{connection.name}: {notice}")
                 self._has_notices = True
 
@@ -69,30 +69,30 @@ class RunHooks:
             ping(url, failed=failed)
 
 
-def new_notices(store: Store, connection: str, now: datetime) -> list[str]:
+def new_notices(database: Database, connection: str, now: datetime) -> list[str]:
     """Return a sentence for each problem not mentioned before, and note that it is mentioned now."""
-    notices = _notices(store, connection)
-    fresh = suspensions.unmentioned(store, connection, notices.keys())
+    notices = _notices(database, connection)
+    fresh = suspensions.unmentioned(database, connection, notices.keys())
     if fresh:
-        suspensions.mention(store, connection, fresh, now)
+        suspensions.mention(database, connection, fresh, now)
     return [sentence for topic, sentence in notices.items() if topic in fresh]
 
 
-def _notices(store: Store, connection: str) -> Mapping[str, str]:
+def _notices(database: Database, connection: str) -> Mapping[str, str]:
     """What a person should read once, though the run itself ended well: sentences by topic."""
     notices: dict[str, str] = {}
-    if bad := queries.quarantined(store, connection):
+    if bad := queries.quarantined(database, connection):
         counts = ", ".join(f"{stream} {sum(reasons.values()):,}" for stream, reasons in bad.items())
         notices["quarantine"] = f"rows in quarantine: {counts}; `beamer-segment status` shows them"
-    sums = queries.sums(store, connection).values()
+    sums = queries.sums(database, connection).values()
     for why, reason in WHY_HELD.items():
         if count := sum(tally.get(why, 0) for tally in sums):
             notices[f"held {why}"] = f"excluded: {count:,} rows – {reason}"
-    if dead := queries.outbox_sizes(store, connection).get(outbox.DEAD, 0):
+    if dead := queries.outbox_sizes(database, connection).get(outbox.DEAD, 0):
         notices["dead letters"] = (
             f"refused by Segment: {dead:,} messages – see `beamer-segment outbox list --dead`"
         )
-    for name, state in progress.peek(store, connection, lists=False).streams.items():
+    for name, state in progress.peek(database, connection, lists=False).streams.items():
         if state.distrusted:
             notices[f"distrust {name}"] = f"{name}: counters are untrusted; its lists are read without them"
         if state.trouble:

@@ -160,9 +160,9 @@ def asked(question: Question) -> str | None:
 
 def _checked(session: Session, reporter: Reporter, *, send_test: bool, new_store: bool) -> int:
     findings: list[Finding] = []
-    with session.store(new_store) as store:
+    with session.database(new_store) as database:
         connection = session.settings.connection(None)
-        for finding in examine(session, store, connection, offline=False, send_test=send_test):
+        for finding in examine(session, database, connection, offline=False, send_test=send_test):
             findings.append(finding)
             reporter.summary(finding_text(finding))
     return worst(finding.exit for finding in findings)

@@ -35,9 +35,9 @@ def list_messages(
 ) -> None:
     """List messages that wait for Segment or that it refused, oldest first, without their texts."""
     session = open_readonly(config, env_file)
-    with session.existing() as store:
+    with session.existing() as database:
         name = session.known(connection)
-        messages = outbox.listed(store, name, outbox.DEAD if dead else None, limit) if store else []
+        messages = outbox.listed(database, name, outbox.DEAD if dead else None, limit) if database else []
     data = [{name: plain(value) for name, value in message.items()} for message in messages]
     empty = "Nothing was refused." if dead else "Nothing waits."
     render("outbox list", Result({"messages": data}, _lines(messages) if messages else [empty]), output)
@@ -71,8 +71,8 @@ def show(
 ) -> None:
     """Print one message exactly as it is sent, and Segment's answer."""
     session = open_readonly(config, env_file)
-    with session.existing() as store:
-        row = outbox.shown(store, which) if store else None
+    with session.existing() as database:
+        row = outbox.shown(database, which) if database else None
     if row is None:
         raise typer.BadParameter(f"There is no message {which!r} in the outbox; it may have been sent.")
     try:
@@ -102,8 +102,8 @@ def retry(
     messages = _named(which, every)
     session = open_session(config, env_file, secrets=False)
     name = session.known(connection)
-    with session.existing() as store:
-        count = outbox.retry(store, name, messages) if store else 0
+    with session.existing() as database:
+        count = outbox.retry(database, name, messages) if database else 0
     text = "Nothing was refused." if every else "None of them was refused."
     if count:
         text = f"{count} messages wait again; the next sync sends them."
@@ -126,8 +126,8 @@ def drop(
     name = session.known(connection)
     if not yes:
         typer.confirm("These messages will never be sent. Continue?", abort=True, err=True)
-    with session.existing() as store:
-        count = outbox.drop(store, name, messages) if store else 0
+    with session.existing() as database:
+        count = outbox.drop(database, name, messages) if database else 0
     render("outbox drop", Result({"dropped": count}, [f"{count} messages deleted."]), output)
 
 

@@ -19,7 +19,7 @@ from connector.errors import ConfigurationError
 from connector.reporting.quota import Offer, Outlook, Quota, quota
 from connector.reporting.status_text import spending_lines, unread_lines
 from connector.state import connections, runs
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Balance, Ledger, Limits
 from connector.sync.forecast import Forecast
 from connector.sync.policy import Policy
@@ -74,28 +74,28 @@ def set_used(
     first = parsed(values.moment, since, "--since")
     session = open_session(config, env_file, secrets=False)
     chosen = session.settings.connection(connection)
-    with session.existing() as store:
-        _set_used(session, store, chosen, total, first)
+    with session.existing() as database:
+        _set_used(session, database, chosen, total, first)
     _show("quota set-used", session, chosen.name, output)
 
 
 def _set_used(
-    session: Session, store: Store | None, connection: Connection, total: int, since: datetime | None
+    session: Session, database: Database | None, connection: Connection, total: int, since: datetime | None
 ) -> None:
-    if store is None:
+    if database is None:
         raise ConfigurationError(
             "There is no database yet.",
             means="Nothing was stored.",
             todo="Run `beamer-segment check --offline`, which creates it, and then this command again.",
         )
-    account = compose.account_of(store, connection)
+    account = compose.account_of(database, connection)
     if account is None:
         raise ConfigurationError(
             f"Connection '{connection.name}' has not run yet and has no key, so its account is unknown.",
             means="Nothing was stored.",
             todo="Set BEAMER_API_KEY or BEAMER_ACCOUNT.",
         )
-    now, ledger = session.clock.now(), Ledger(store, account, connection.name, compose.limits(connection))
+    now, ledger = session.clock.now(), Ledger(database, account, connection.name, compose.limits(connection))
     own = ledger.set_used(total, now, since)
     if own > total:
         first = since or ledger.balance(now).since
@@ -109,10 +109,10 @@ def _show(command: str, session: Session, name: str | None, output: Output) -> N
     """Print the quota of each account that the chosen connections draw on."""
     now = session.clock.now()
     names = {connection.name for connection in session.named(name)}
-    with session.existing() as store:
+    with session.existing() as database:
         quotas = [
-            _quota(store, sharing, now)
-            for sharing in _accounts(store, session.settings.connections)
+            _quota(database, sharing, now)
+            for sharing in _accounts(database, session.settings.connections)
             if names & {connection.name for connection in sharing}
         ]
     data = {"accounts": [account.as_dict() for account in quotas]}
@@ -122,27 +122,27 @@ def _show(command: str, session: Session, name: str | None, output: Output) -> N
 # --- what is asked for ----------------------------------------------------------------------------------
 
 
-def _accounts(store: Store | None, configured: Sequence[Connection]) -> list[list[Connection]]:
+def _accounts(database: Database | None, configured: Sequence[Connection]) -> list[list[Connection]]:
     """Connections that draw on one account, under the same limits, belong together."""
     groups: dict[tuple[str | None, str], list[Connection]] = {}
     for connection in configured:
-        account = compose.account_of(store, connection)
+        account = compose.account_of(database, connection)
         groups.setdefault((account, "" if account else connection.name), []).append(connection)
     return list(groups.values())
 
 
-def _quota(store: Store | None, sharing: Sequence[Connection], now: datetime) -> Quota:
+def _quota(database: Database | None, sharing: Sequence[Connection], now: datetime) -> Quota:
     first, limits = sharing[0], compose.limits(sharing[0])
     names = [connection.name for connection in sharing]
-    empty = Quota(compose.account_of(store, first), names, limits, first.limit_text)
-    if store is None:
+    empty = Quota(compose.account_of(database, first), names, limits, first.limit_text)
+    if database is None:
         return empty
     policies: dict[str, Policy] = {}
     for connection in sharing:
-        identity = connections.known(store, connection.name)
-        if identity and runs.recent(store, connection.name, 1):
+        identity = connections.known(database, connection.name)
+        if identity and runs.recent(database, connection.name, 1):
             policies[connection.name] = compose.policy(connection, identity)
-    return quota(store, empty, policies, _offers(limits), now)
+    return quota(database, empty, policies, _offers(limits), now)
 
 
 def _offers(today: Limits) -> list[Offer]:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Column, select, type_coerce
-from sqlalchemy import Connection as Database
+from sqlalchemy import Column, Connection, select, type_coerce
 from sqlalchemy.types import NullType
 
 from connector import compose
@@ -16,28 +15,28 @@ from connector.state import damage, leases, progress, tables
 from connector.state import outbox as messages
 from connector.state.columns import DROP, LABEL
 from connector.state.damage import Unreadable
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import this_process
 from connector.state.tables import connections, outbox, streams
 
 UNCHANGED = "Nothing was changed."
 
 
-def repaired(session: Session, store: Store | None, *, dry_run: bool) -> list[dict[str, Any]]:
+def repaired(session: Session, database: Database | None, *, dry_run: bool) -> list[dict[str, Any]]:
     """Replace what cannot be read, or say what that is; raises Busy while a run is at work."""
-    if store is None:
+    if database is None:
         return []
     if dry_run:
-        with store.read() as db:
+        with database.read() as db:
             values = damage.unreadable_values(db, damage.everywhere()) or _strays(db)
             return [_as_dict(value) for value in values]
-    with store.write() as db:
+    with database.write() as db:
         _refuse_at_work(session, db)
         values = damage.repair(db, lambda db, value: _instead(session, db, value), _strays)
     return [_as_dict(value) for value in values]
 
 
-def _strays(db: Database) -> list[Unreadable]:
+def _strays(db: Connection) -> list[Unreadable]:
     return [*progress.strays(db, CATALOGUE), *messages.strays(db)]
 
 
@@ -52,7 +51,7 @@ def _as_dict(value: Unreadable) -> dict[str, Any]:
     return {"table": value.table.name, "key": value.shown_key, "column": value.column, "then": then}
 
 
-def _refuse_at_work(session: Session, db: Database) -> None:
+def _refuse_at_work(session: Session, db: Connection) -> None:
     for name in _texts(db, tables.leases.c.connection):
         if leases.at_work(db, name, this_process(), session.clock.now()):
             raise Busy(
@@ -62,7 +61,7 @@ def _refuse_at_work(session: Session, db: Database) -> None:
             )
 
 
-def _instead(session: Session, db: Database, value: Unreadable) -> Any:
+def _instead(session: Session, db: Connection, value: Unreadable) -> Any:
     """What is put in place of a value that nothing can stand for; DROP where it has to be told anew."""
     if value.table is connections:
         return _of_connection(session, db, value)
@@ -73,7 +72,7 @@ def _instead(session: Session, db: Database, value: Unreadable) -> Any:
     return DROP
 
 
-def _of_connection(session: Session, db: Database, value: Unreadable) -> Any:
+def _of_connection(session: Session, db: Connection, value: Unreadable) -> Any:
     """What a first sync would settle; but the start date has to be named."""
     name = value.key["name"]
     if not isinstance(name, str) or not LABEL.fullmatch(name):
@@ -91,7 +90,7 @@ def _of_connection(session: Session, db: Database, value: Unreadable) -> Any:
     return getattr(compose.first_sight(None, connection, session.clock.now()), value.column)
 
 
-def _of_stream(db: Database, value: Unreadable) -> str:
+def _of_stream(db: Connection, value: Unreadable) -> str:
     """By what is left over: its connection has all streams but this one."""
     mine = streams.c.scope == value.key["scope"]
     if value.column == "connection":
@@ -103,7 +102,7 @@ def _of_stream(db: Database, value: Unreadable) -> str:
     return _only(set(CATALOGUE) - taken, "the stream", value)
 
 
-def _of_message(db: Database, value: Unreadable) -> str:
+def _of_message(db: Connection, value: Unreadable) -> str:
     """By its messageId, which begins with both names; or the only one that there is."""
     ident = db.execute(select(outbox.c.message_id).where(outbox.c.id == value.key["id"])).scalar_one()
     names = db.execute(select(connections.c.name, connections.c.account, connections.c.destination)).all()
@@ -112,7 +111,7 @@ def _of_message(db: Database, value: Unreadable) -> str:
     return _only({getattr(row, wanted) for row in own or names}, f"the {value.column}", value)
 
 
-def _texts(db: Database, column: Column[Any], *where: Any) -> set[str]:
+def _texts(db: Connection, column: Column[Any], *where: Any) -> set[str]:
     """The values of a column that are texts, past its type."""
     raw: Iterable[Any] = db.execute(select(type_coerce(column, NullType())).where(*where)).scalars()
     return {value for value in raw if isinstance(value, str) and value}

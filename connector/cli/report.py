@@ -16,7 +16,7 @@ from connector.files import READABLE_BY_ALL, put
 from connector.reporting.html.gathering import gathered
 from connector.reporting.html.page import page
 from connector.reporting.status_json import as_dict
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.terminal import Painted
 
 app = typer.Typer(rich_markup_mode=None)
@@ -41,8 +41,8 @@ def report(
     if to_stdout and output is Output.JSON:
         raise typer.BadParameter("--html - and --output json cannot both use standard output.")
     chosen = session.named(connection)
-    with session.existing() as store:
-        text = html(session, store, chosen)
+    with session.existing() as database:
+        text = html(session, database, chosen)
     if to_stdout:
         # What is in it was made printable; its scripts are held by digests.
         echo(Painted(text))
@@ -62,9 +62,12 @@ def report(
 
 
 def html(
-    session: Session, store: Store | None, chosen: Sequence[Connection], links: Iterable[tuple[str, str]] = ()
+    session: Session,
+    database: Database | None,
+    chosen: Sequence[Connection],
+    links: Iterable[tuple[str, str]] = (),
 ) -> str:
     """Return the page of these connections as of now."""
-    results = [as_dict(status) for status in statuses(session, store, chosen)]
+    results = [as_dict(status) for status in statuses(session, database, chosen)]
     now = session.clock.now()
-    return page(gathered(store, results, now), now, links)
+    return page(gathered(database, results, now), now, links)

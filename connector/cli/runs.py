@@ -13,7 +13,7 @@ from connector.clock import plain
 from connector.reporting.status_text import KILLED, UNDER_WAY, work_of
 from connector.state import queries
 from connector.state import runs as stored_runs
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import this_process
 
 app = typer.Typer(rich_markup_mode=None)
@@ -31,22 +31,22 @@ def runs(
 ) -> None:
     """List past runs, newest first, with what they did."""
     session = open_readonly(config, env_file)
-    with session.existing() as store:
+    with session.existing() as database:
         name = session.known(connection)
-        recent = stored_runs.recent(store, name, last) if store else []
-        unended = _unended(store, recent, session.clock.now()) if store else {}
+        recent = stored_runs.recent(database, name, last) if database else []
+        unended = _unended(database, recent, session.clock.now()) if database else {}
     data = [{name: plain(value) for name, value in run.items()} for run in recent]
     text = table_lines("", COLUMNS, [_cells(run, unended) for run in recent])
     render("runs", Result({"runs": data}, text), output)
 
 
-def _unended(store: Store, runs: Sequence[Mapping[str, Any]], now: datetime) -> Mapping[int, str]:
+def _unended(database: Database, runs: Sequence[Mapping[str, Any]], now: datetime) -> Mapping[int, str]:
     """Say what became of each run without an end, given newest first: only the newest can go on."""
     me, outcomes = this_process(), dict[int, str]()
     at_work = {
         (name, holder.work)
         for name in {run["connection"] for run in runs}
-        for holder in queries.holders(store, name, me, now)
+        for holder in queries.holders(database, name, me, now)
         if not holder.dead
     }
     for run in runs:

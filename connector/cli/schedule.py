@@ -29,7 +29,7 @@ from connector.config import Connection
 from connector.daemon.http import Board, pages
 from connector.daemon.scheduler import BEAT_SECONDS, Ended, Kind, Pace, Scheduler
 from connector.errors import ConnectorError, Exit
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Limits
 
 app = typer.Typer(rich_markup_mode=None)
@@ -101,13 +101,13 @@ def run_daemon(
     clock, settings = session.clock, session.settings
     heap.keep_small()
     workers, pace = settings.workers, Pace(settings.interval, settings.max_interval)
-    with session.store(new, workers + OTHERS) as store, stopping(clock, second_at_once=True):
+    with session.database(new, workers + OTHERS) as database, stopping(clock, second_at_once=True):
         limits = {connection.name: compose.limits(connection) for connection in chosen}
         unlimited = [name for name, limit in limits.items() if limit.usable is None]
-        work = Worker(session, store, chosen)
-        scheduler = Scheduler(limits, unlimited, work.run, store, clock, pace, workers)
+        work = Worker(session, database, chosen)
+        scheduler = Scheduler(limits, unlimited, work.run, database, clock, pace, workers)
         scheduler.start()
-        with _serving(settings.bind, scheduler, store, session, chosen, limits):
+        with _serving(settings.bind, scheduler, database, session, chosen, limits):
             while not clock.stopped:
                 clock.sleep(BEAT_SECONDS)
                 scheduler.keep_time()
@@ -123,7 +123,7 @@ def run_daemon(
 def _serving(
     bind: str,
     scheduler: Scheduler,
-    store: Store,
+    database: Database,
     session: Session,
     chosen: Sequence[Connection],
     limits: Mapping[str, Limits],
@@ -134,18 +134,18 @@ def _serving(
     by_name = {connection.name: connection for connection in chosen}
 
     def report(name: str, links: Sequence[tuple[str, str]]) -> str:
-        return html(session, store, [by_name[name]], links)
+        return html(session, database, [by_name[name]], links)
 
-    with closing(Board(bind, pages(scheduler, store, session.clock, limits, report))):
+    with closing(Board(bind, pages(scheduler, database, session.clock, limits, report))):
         yield
 
 
 class Worker:
     """Runs one connection for the scheduler, and reports how that ended."""
 
-    def __init__(self, session: Session, store: Store, chosen: Sequence[Connection]) -> None:
+    def __init__(self, session: Session, database: Database, chosen: Sequence[Connection]) -> None:
         self._session = session
-        self._store = store
+        self._database = database
         self._connections = {connection.name: connection for connection in chosen}
 
     def run(self, kind: Kind, name: str) -> Ended:
@@ -156,7 +156,7 @@ class Worker:
 
     def _attempted(self, kind: Kind, name: str) -> dict[str, Any]:
         connection, reporter = self._connections[name], LogReporter(Output.JSON)
-        return attempted(self._session, self._store, connection, OPTIONS[kind], lambda _: None, reporter)
+        return attempted(self._session, self._database, connection, OPTIONS[kind], lambda _: None, reporter)
 
     def _has_new_keys(self, name: str) -> bool:
         """Load the settings again: a key in a file may have been replaced."""

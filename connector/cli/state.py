@@ -26,7 +26,7 @@ from connector.config import Connection
 from connector.errors import ConfigurationError
 from connector.state import credentials, progress, schema, transfer
 from connector.state.connections import known
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import still, this_process
 
 app = typer.Typer(rich_markup_mode=None)
@@ -53,13 +53,13 @@ def upgrade(
 ) -> None:
     """Upgrade the database to this version's schema; a SQLite file is copied first."""
     session = open_session(config, env_file, secrets=False)
-    store = compose.open_any(session.settings, new=new_store)
+    database = compose.open_any(session.settings, new=new_store)
     try:
-        before = schema.version(store)
-        copy = None if before == schema.HEAD else schema.upgrade(store, session.clock.now())
-        after = schema.version(store)
+        before = schema.version(database)
+        copy = None if before == schema.HEAD else schema.upgrade(database, session.clock.now())
+        after = schema.version(database)
     finally:
-        store.close()
+        database.close()
     lines = [f"The database was at revision {before or 'none'} and is now at {after}."]
     if copy:
         lines.append(f"The old file is kept as {copy}.")
@@ -81,8 +81,8 @@ def export(
     """
     session = open_session(config, env_file, secrets=False)
     name = session.settings.connection(connection).name
-    with session.existing() as store:
-        data = _exported(session, store, name, file)
+    with session.existing() as database:
+        data = _exported(session, database, name, file)
     lines = [
         _moved(data, "exported"),
         "  the file contains waiting messages with their texts: delete it after the import",
@@ -91,9 +91,9 @@ def export(
     render("state export", Result(data, lines), output)
 
 
-def _exported(session: Session, store: Store | None, name: str, file: Path) -> dict[str, Any]:
+def _exported(session: Session, database: Database | None, name: str, file: Path) -> dict[str, Any]:
     """Write a connection's state into a new file that only its owner reads."""
-    if store is None or known(store, name) is None:
+    if database is None or known(database, name) is None:
         raise _unknown(name, "Nothing was exported.")
     try:
         number = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -103,8 +103,11 @@ def _exported(session: Session, store: Store | None, name: str, file: Path) -> d
             means="Nothing was exported.",
             todo="Name a file that does not exist yet, in a folder that this user may write to.",
         ) from None
-    with still(store, name, this_process(), session.clock), os.fdopen(number, "w", encoding="utf-8") as out:
-        counted = transfer.export(store, name, out)
+    with (
+        still(database, name, this_process(), session.clock),
+        os.fdopen(number, "w", encoding="utf-8") as out,
+    ):
+        counted = transfer.export(database, name, out)
     return {"connection": name, "file": str(file), "rows": dict(counted)}
 
 
@@ -121,18 +124,18 @@ def import_state(
     Example: DATABASE_URL=postgresql://user@host/name beamer-segment state import default.state
     """
     session = open_session(config, env_file, secrets=False)
-    with session.store(new_store) as store:
-        data = _imported(store, file)
+    with session.database(new_store) as database:
+        data = _imported(database, file)
     render("state import", Result(data, [_moved(data, "imported")]), output)
 
 
-def _imported(store: Store, file: Path) -> dict[str, Any]:
+def _imported(database: Database, file: Path) -> dict[str, Any]:
     """Read an exported state into the store that the settings name."""
     try:
         with file.open(encoding="utf-8") as lines:
             name, _ = transfer.verified(lines)
         with file.open(encoding="utf-8") as lines:
-            counted = transfer.load(store, lines, name)
+            counted = transfer.load(database, lines, name)
     except (OSError, UnicodeDecodeError) as error:
         said = getattr(error, "strerror", None) or "it is not text"
         raise ConfigurationError(
@@ -174,17 +177,17 @@ def reset(
     """
     session = open_session(config, env_file, secrets=False)
     name = session.settings.connection(connection).name
-    with session.existing() as store:
-        if store is None:
+    with session.existing() as database:
+        if database is None:
             raise _unknown(name, "There is nothing to reset.")
-        scope = progress.scope_of(store, name, stream)
-        counted = progress.verdicts(store, scope)
+        scope = progress.scope_of(database, name, stream)
+        counted = progress.verdicts(database, scope)
         if not dry_run:
             if not yes:
                 question = "Its rows since the start date will be sent again. Continue?"
                 typer.confirm(question, abort=True, err=True)
-            with still(store, name, this_process(), session.clock) as (fence, _):
-                progress.reset(store, fence, scope, session.clock.now())
+            with still(database, name, this_process(), session.clock) as (fence, _):
+                progress.reset(database, fence, scope, session.clock.now())
     rows, events = counted.total(), counted["event"]
     would = "would be " if dry_run else ""
     lines = [
@@ -212,24 +215,24 @@ def accept_keys(
     """
     session = open_session(config, env_file)
     chosen = session.chosen(connection, every)
-    with session.existing() as store:
-        accepted = [accept(session, store, connection) for connection in chosen]
+    with session.existing() as database:
+        accepted = [accept(session, database, connection) for connection in chosen]
     lines = chain.from_iterable(map(_accepted_lines, accepted))
     render("state accept-keys", Result({"connections": accepted}, lines), output)
 
 
-def accept(session: Session, store: Store | None, connection: Connection) -> dict[str, Any]:
+def accept(session: Session, database: Database | None, connection: Connection) -> dict[str, Any]:
     """Store the keys and addresses of the settings as those that go on with the connection's state."""
     name = connection.name
-    identity = known(store, name) if store else None
-    if store is None or identity is None:
+    identity = known(database, name) if database else None
+    if database is None or identity is None:
         raise _unknown(name, "There is nothing to confirm: a first sync accepts any keys.")
     destination = connection.destination or identity.destination
     compose.secrets(connection)
-    compose.refuse_other_name(store, connection)
-    with still(store, name, this_process(), session.clock) as (fence, _):
+    compose.refuse_other_name(database, connection)
+    with still(database, name, this_process(), session.clock) as (fence, _):
         change, messages = credentials.accept(
-            store, fence, destination, compose.given(connection), session.clock.now()
+            database, fence, destination, compose.given(connection), session.clock.now()
         )
     return {"connection": name, "changed": sorted(change.changed), "messages": messages}
 
@@ -260,8 +263,8 @@ def repair(
     from connector.cli.repair import repaired
 
     session = open_session(config, env_file, secrets=not dry_run)
-    with session.existing() as store:
-        unreadable = repaired(session, store, dry_run=dry_run)
+    with session.existing() as database:
+        unreadable = repaired(session, database, dry_run=dry_run)
     lines = [
         f"{value['table']}, {value['key']}: {value['column']} cannot be read; {value['then']}"
         for value in unreadable

@@ -18,7 +18,7 @@ from connector.reporting.status import status as read_status
 from connector.reporting.status_json import as_dict
 from connector.reporting.status_text import Screen, lines
 from connector.state import connections
-from connector.state.engine import Store
+from connector.state.engine import Database
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -35,8 +35,8 @@ def status(
     Example: beamer-segment status --output json
     """
     session = open_readonly(config, env_file)
-    with session.existing() as store:
-        results = statuses(session, store, session.named(connection))
+    with session.existing() as database:
+        results = statuses(session, database, session.named(connection))
         data = {"connections": [as_dict(result) for result in results]}
         render("status", Result(data, _lines(results)), output)
 
@@ -47,29 +47,29 @@ def _lines(results: Sequence[Status]) -> Iterator[str]:
         yield from [""] * bool(position) + lines(result, screen)
 
 
-def statuses(session: Session, store: Store | None, chosen: Sequence[Connection]) -> list[Status]:
+def statuses(session: Session, database: Database | None, chosen: Sequence[Connection]) -> list[Status]:
     """Return the status of each connection as of now."""
     now = session.clock.now()
-    return [status_of(store, connection, now) for connection in chosen]
+    return [status_of(database, connection, now) for connection in chosen]
 
 
-def status_of(store: Store | None, connection: Connection, now: datetime) -> Status:
+def status_of(database: Database | None, connection: Connection, now: datetime) -> Status:
     """Return a connection's status by its database, as far as that can be read."""
-    if store is None:
+    if database is None:
         return Status(connection.name, None, connection.limit_text, now=now)
     try:
-        result = _status_of(store, connection, now)
+        result = _status_of(database, connection, now)
     except StateDamaged as error:
         return Status(connection.name, None, connection.limit_text, now=now, damaged=error)
-    return replace(result, unreadable=tuple(store.unreadable))
+    return replace(result, unreadable=tuple(database.unreadable))
 
 
-def _status_of(store: Store, connection: Connection, now: datetime) -> Status:
-    identity = connections.known(store, connection.name)
+def _status_of(database: Database, connection: Connection, now: datetime) -> Status:
+    identity = connections.known(database, connection.name)
     policy = compose.policy(connection, identity) if identity else None
     limits = compose.limits(connection)
-    result = read_status(store, connection.name, limits, connection.limit_text, policy, now)
-    return replace(result, change=compose.change(store, connection))
+    result = read_status(database, connection.name, limits, connection.limit_text, policy, now)
+    return replace(result, change=compose.change(database, connection))
 
 
 def terminal_screen() -> Screen:

@@ -143,7 +143,7 @@ def _run(
     doing = "auditing" if options.audit else "syncing"
     with hooks.around(session):
         with (
-            session.store(new_store, threads) as store,
+            session.database(new_store, threads) as database,
             stopping(session.clock) as signalled,
             spinner(doing, not hooks.quiet) as on_progress,
         ):
@@ -151,7 +151,7 @@ def _run(
             def run(connection: Connection) -> dict[str, Any] | None:
                 if session.clock.stopped:
                     return None
-                return attempted(session, store, connection, options, on_progress, reporter)
+                return attempted(session, database, connection, options, on_progress, reporter)
 
             if threads == 1:
                 ended = [run(connection) for connection in chosen]
@@ -159,7 +159,7 @@ def _run(
                 with ThreadPoolExecutor(threads, "connection") as pool:
                     ended = list(pool.map(run, chosen))
             results = [result for result in ended if result]
-            hooks.after_runs(session, store, chosen)
+            hooks.after_runs(session, database, chosen)
         hooks.exit = signalled() or options.code(results)
         render(options.command, Result({"connections": results}, exit=hooks.exit), output)
     raise typer.Exit(hooks.exit)

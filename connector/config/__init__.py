@@ -1,6 +1,6 @@
 """The configuration: the only part that reads the environment and files."""
 
-from connector.config.addresses import ephemeral_location, store_location, surroundings
+from connector.config.addresses import database_location, ephemeral_location, surroundings
 from connector.config.connection import Connection
 from connector.config.loading import load
 from connector.config.setting import Setting
@@ -16,10 +16,10 @@ __all__ = [
     "Setting",
     "Settings",
     "Shown",
+    "database_location",
     "ephemeral_location",
     "known_settings",
     "load",
     "redacted",
-    "store_location",
     "surroundings",
 ]

@@ -88,8 +88,8 @@ def surroundings() -> Mapping[str, str]:
     return os.environ
 
 
-def store_location(environ: Mapping[str, str], database_url: str | None) -> str:
-    """The store's SQLAlchemy URL, password included.
+def database_location(environ: Mapping[str, str], database_url: str | None) -> str:
+    """The database's SQLAlchemy URL, password included.
 
     psycopg2's URLs are accepted because Airflow and many hosts hand them out, and mean the same database.
     """

@@ -20,12 +20,12 @@ import structlog
 from connector import __version__
 from connector.clock import Clock, timer
 from connector.config.addresses import is_loopback_address
-from connector.daemon.metrics import Sample, of_store, rendered
+from connector.daemon.metrics import Sample, of_database, rendered
 from connector.daemon.scheduler import BEAT_SECONDS, Scheduler
 from connector.errors import ConfigurationError, ConnectorError
 from connector.reporting.html.page import policy
 from connector.state import leases, schema, suspensions
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Limits
 from connector.terminal import one_line
 
@@ -244,13 +244,13 @@ Seen = TypeVar("Seen")
 
 
 def pages(
-    scheduler: Scheduler, store: Store, clock: Clock, limits: Mapping[str, Limits], report: Report
+    scheduler: Scheduler, database: Database, clock: Clock, limits: Mapping[str, Limits], report: Report
 ) -> Pages:
     """What is served where; `limits` are those of the connections served here.
 
     `/` shows the report of a connection that is alone, and of several the table that leads to each one's.
     """
-    kept = Kept(lambda: of_store(store, limits, clock.now()))
+    kept = Kept(lambda: of_database(database, limits, clock.now()))
     reports = {name: f"/report/{name}" for name in limits}
 
     def samples() -> list[Sample]:
@@ -266,7 +266,7 @@ def pages(
     found: dict[str, Callable[[], Page]] = {
         "/healthz": lambda: healthz(scheduler.silence),
         "/readyz": lambda: readyz(
-            store, limits, draining=clock.stopped, stuck=stuck(store, scheduler.under_way, clock.now())
+            database, limits, draining=clock.stopped, stuck=stuck(database, scheduler.under_way, clock.now())
         ),
         "/metrics": lambda: Page(rendered(samples()), METRICS),
         "/connections": table,
@@ -277,7 +277,7 @@ def pages(
 
 
 class Kept(Generic[Seen]):
-    """What was seen in the store, some seconds old at most: hundreds of accounts cost a second to look at."""
+    """What was read from the database, some seconds old at most: hundreds of accounts take a second."""
 
     def __init__(self, read: Callable[[], Seen], seconds: float = KEPT_SECONDS) -> None:
         self._read = read
@@ -299,12 +299,12 @@ def healthz(silence: float) -> Page:
     return told(["ok" if well else f"the loop has not run for {silence:.0f} s"], well=well)
 
 
-def stuck(store: Store, under_way: Mapping[str, float], now: datetime) -> list[str]:
+def stuck(database: Database, under_way: Mapping[str, float], now: datetime) -> list[str]:
     """Of the connections that are being worked on for so many seconds, those where nothing has come on."""
     long = {name: seconds for name, seconds in under_way.items() if seconds > STUCK_SECONDS}
     if not long:
         return []
-    last = leases.progressed(store, long)
+    last = leases.progressed(database, long)
     # A clock that was set makes nobody look stuck who has only just begun.
     idle = {
         name: min(seconds, (now - last[name]).total_seconds()) if name in last else seconds
@@ -317,15 +317,17 @@ def stuck(store: Store, under_way: Mapping[str, float], now: datetime) -> list[s
     ]
 
 
-def readyz(store: Store, names: Mapping[str, object], *, draining: bool, stuck: Sequence[str] = ()) -> Page:
-    """Whether it can work: the store reached and at this version's schema, no key refused, no run stuck."""
+def readyz(
+    database: Database, names: Mapping[str, object], *, draining: bool, stuck: Sequence[str] = ()
+) -> Page:
+    """Whether it can work: database reached and at this version's schema, no key refused, no run stuck."""
     wrong = [*(["draining"] if draining else []), *stuck]
-    # Raises where the store is not reached, which is an answer of its own kind.
-    found = schema.version(store)
+    # Raises where the database is not reached, which is an answer of its own kind.
+    found = schema.version(database)
     if found != schema.HEAD:
         wrong.append(f"the database is at revision {found}; this version needs {schema.HEAD}")
     else:
-        suspended = [name for name in suspensions.listed(store) if name in names]
+        suspended = [name for name in suspensions.listed(database) if name in names]
         wrong += [f"a key was refused; suspended: {name}" for name in sorted(suspended)]
     return told(wrong or ["ok"], well=not wrong)
 

@@ -12,7 +12,7 @@ from connector import __version__
 from connector.files import READABLE_BY_ALL, put
 from connector.reporting.summary import WHY_HELD
 from connector.state import suspensions
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Ledger, Limits
 from connector.state.outbox import DEAD
 from connector.state.queries import Figures, figures
@@ -110,15 +110,15 @@ class Sample:
     value: float
 
 
-def of_store(store: Store, limits: Mapping[str, Limits], now: datetime) -> list[Sample]:
-    """What the store says of the connections that have `limits`."""
-    found, suspended = figures(store, now), suspensions.listed(store)
+def of_database(database: Database, limits: Mapping[str, Limits], now: datetime) -> list[Sample]:
+    """What the database says of the connections that have `limits`."""
+    found, suspended = figures(database, now), suspensions.listed(database)
     samples = [Sample("build_info", (__version__,), 1)]
     for name in limits:
         samples.append(Sample("suspended", (name,), name in suspended))
     for part in (_runs, _streams, _sums, _messages):
         samples += (each for each in part(found, limits) if each.labels[0] in limits)
-    return samples + list(_accounts(store, found, limits, now))
+    return samples + list(_accounts(database, found, limits, now))
 
 
 def _runs(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
@@ -173,12 +173,14 @@ def _messages(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
             yield Sample("outbox_oldest_timestamp_seconds", (name,), oldest[name].timestamp())
 
 
-def _accounts(store: Store, found: Figures, limits: Mapping[str, Limits], now: datetime) -> Iterator[Sample]:
+def _accounts(
+    database: Database, found: Figures, limits: Mapping[str, Limits], now: datetime
+) -> Iterator[Sample]:
     user = {row.account: row.name for row in found.runs if row.name in limits}
     for row in found.accounts:
         if name := user.get(row.name):
             labels = (row.name,)
-            balance = Ledger(store, row.name, name, limits[name]).balance(now)
+            balance = Ledger(database, row.name, name, limits[name]).balance(now)
             yield Sample("requests_total", labels, row.drawn)
             yield Sample("requests_used", labels, balance.used)
             if balance.left is not None and balance.level is not None:

@@ -22,7 +22,7 @@ from connector.clock import SystemClock, timer
 from connector.daemon.metrics import Sample
 from connector.errors import ConnectorError, Exit
 from connector.state import runs, schedule
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.schedule import Due
 
 JITTER = 0.1
@@ -101,7 +101,7 @@ class Scheduler:
         names: Collection[str],
         audited: Collection[str],
         work: Work,
-        store: Store,
+        database: Database,
         clock: SystemClock,
         pace: Pace,
         workers: int,
@@ -110,7 +110,7 @@ class Scheduler:
         self.names = tuple(names)
         self._audited = tuple(audited)
         self._work = work
-        self._store = store
+        self._database = database
         self._clock = clock
         self._pace = pace
         self._chance = chance
@@ -130,12 +130,12 @@ class Scheduler:
 
     def start(self) -> None:
         """Set every timer; connections that are overdue begin at once, as far as there are workers."""
-        now, known = self._clock.now(), schedule.load(self._store)
+        now, known = self._clock.now(), schedule.load(self._database)
         for name in self.names:
             at = known[name].at if name in known else now
             self._set("sync", name, min(at, now + self._pace.most))
         for name in self._audited:
-            last = runs.last_of(self._store, name, "audit")
+            last = runs.last_of(self._database, name, "audit")
             self._set("audit", name, (last or now) + AUDIT * (1 - 0.1 * self._chance()))
         self._timers.add_job(self._beat, IntervalTrigger(seconds=BEAT_SECONDS), executor="pulse")
         self._timers.start()
@@ -226,7 +226,7 @@ class Scheduler:
             try:
                 at = TURNS[kind](self, name)
             except ConnectorError as error:
-                # The store itself, for a run's own errors end in its exit code.
+                # The database itself, for a run's own errors end in its exit code.
                 log.warning("job_failed", connection=name, code=error.code, error=error.what)
                 at = self._clock.now() + self._pace.least
             except Exception as error:
@@ -249,23 +249,23 @@ class Scheduler:
     # --- what is done ---
 
     def _sync(self, name: str) -> datetime | None:
-        now, due = self._clock.now(), schedule.of(self._store, name)
+        now, due = self._clock.now(), schedule.of(self._database, name)
         if due and now + SLACK < due.at <= now + self._pace.most:
             return due.at  # another process has synced it meanwhile
-        last = runs.last_of(self._store, name, "sync")
+        last = runs.last_of(self._database, name, "sync")
         if last and now - self._pace.least < last <= now and (due is None or due.at > last):
             # Somebody has synced it by hand, or from cron.
             return last + self._pace.least
-        if not schedule.claim(self._store, name, due, now + self._pace.least):
+        if not schedule.claim(self._database, name, due, now + self._pace.least):
             return now + SLACK
         late = (now - due.at).total_seconds() if due else 0.0
         ended = self._run("sync", name, late)
         if ended.stopped:
             # What was due still is, for whoever starts next.
-            schedule.save(self._store, name, due or Due(now))
+            schedule.save(self._database, name, due or Due(now))
             return None
         following = self._pace.after(ended, due, self._clock.now(), self._chance())
-        schedule.save(self._store, name, following)
+        schedule.save(self._database, name, following)
         if ended.waiting:
             self._set("deliver", name, self._clock.now() + delivery_after(self._tries[name]))
         return following.at
@@ -279,7 +279,7 @@ class Scheduler:
         return self._clock.now() + delivery_after(self._tries[name])
 
     def _audit(self, name: str) -> datetime:
-        now, last = self._clock.now(), runs.last_of(self._store, name, "audit")
+        now, last = self._clock.now(), runs.last_of(self._database, name, "audit")
         if last and last > now - AUDIT / 2:
             return last + AUDIT  # another process has done it
         ended = self._run("audit", name)

@@ -62,7 +62,7 @@ def failed(thing: str, error: ConnectorError) -> Finding:
     return Finding(thing, "error" if code else "warning", said, todo, int(code))
 
 
-def of_store(status: Status) -> Iterator[Finding]:
+def of_database(status: Status) -> Iterator[Finding]:
     """What the store tells of a connection that has run: its health, and each thing that is wrong."""
     word, _ = health(status)
     yield Finding("health", "ok" if word.grade == "ok" else "warning", f"{word.word}: {word.means}.")

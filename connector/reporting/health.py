@@ -23,7 +23,7 @@ from connector.reporting.status import Status
 from connector.state import suspensions
 from connector.state.credentials import CONFIRM, Verdict, way_out
 from connector.state.credentials import said as said_of_change
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.suspensions import Door, Refusal, Secrets
 from connector.sync.lists.blocks import IN_PART
 
@@ -52,7 +52,7 @@ class Suspended(KeyRefused):
 
 
 def refuse_suspended(
-    store: Store,
+    database: Database,
     connection: str,
     secrets: Secrets,
     now: datetime | None = None,
@@ -63,7 +63,7 @@ def refuse_suspended(
 
     Without `now` no key is tried. `unproved`: a changed key may be of another account; nothing is written.
     """
-    found = suspensions.standing(store, connection, secrets, unproved=unproved)
+    found = suspensions.standing(database, connection, secrets, unproved=unproved)
     if found and (now is None or found.rests(now)):
         raise Suspended(f"{said(found)} Next try: {_when(found.again)}.", todo=way_out_of(found))
     return found
@@ -80,7 +80,7 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
     except (KeyRefused, Forbidden) as error:
         now, key = parts.clock.now(), secrets["beamer"]
         what = error.what if isinstance(error, KeyRefused) else refusal.what
-        suspensions.remember(parts.store, refusal.connection, "beamer", key, what, now)
+        suspensions.remember(parts.database, refusal.connection, "beamer", key, what, now)
         what = f"{said(refusal)} The key was tried again with one request."
         raise Suspended(what, todo=way_out_of(refusal)) from None
     except Stopped:
@@ -88,7 +88,7 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
     except ConnectorError as error:
         what = f"{said(refusal)} The key could not be tried again: {error.what}"
         raise Suspended(what, todo=way_out_of(refusal)) from None
-    suspensions.accept(parts.store, refusal.connection, "beamer", secrets["beamer"], parts.clock.now())
+    suspensions.accept(parts.database, refusal.connection, "beamer", secrets["beamer"], parts.clock.now())
 
 
 def said(refusal: Refusal) -> str:
@@ -101,7 +101,7 @@ def way_out_of(refusal: Refusal) -> str:
 
 
 def note(
-    store: Store,
+    database: Database,
     connection: str,
     secrets: Secrets,
     error: ConnectorError | None,
@@ -119,9 +119,9 @@ def note(
         if error and door == refused:
             sure = isinstance(error, NothingAllowed)
             key = secrets[door]
-            suspensions.remember(store, connection, door, key, error.what, now, answered=taken, sure=sure)
+            suspensions.remember(database, connection, door, key, error.what, now, answered=taken, sure=sure)
         elif taken:
-            suspensions.accept(store, connection, door, secrets[door], now)
+            suspensions.accept(database, connection, door, secrets[door], now)
 
 
 def _when(moment: datetime) -> str:

@@ -10,7 +10,7 @@ from connector.clock import plain
 from connector.domain.period import PERIOD_DAYS
 from connector.reporting.spend_rate import DAY, HOUR, between_runs, pace, runs_out
 from connector.state import progress
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Balance, Ledger, Limits
 from connector.sync.fetch import stored
 from connector.sync.forecast import MONTH, FirstReads, Forecast, activity, first_reads, forecast, read_by
@@ -108,28 +108,32 @@ class Quota:
 
 
 def quota(
-    store: Store, asked: Quota, policies: Mapping[str, Policy], offers: Iterable[Offer], now: datetime
+    database: Database, asked: Quota, policies: Mapping[str, Policy], offers: Iterable[Offer], now: datetime
 ) -> Quota:
     """Look an account up; `policies` are those of its connections that have run."""
     if asked.account is None:
         return asked
-    balance = Ledger(store, asked.account, asked.connections[0], asked.limits).balance(now)
-    per_day = pace(store, asked.account, balance, now)
+    balance = Ledger(database, asked.account, asked.connections[0], asked.limits).balance(now)
+    per_day = pace(database, asked.account, balance, now)
     return replace(
         asked,
         balance=balance,
         pace=per_day,
         runs_out=runs_out(asked.limits, balance, per_day, now),
-        outlook=_outlook(store, policies, balance, offers, now) if policies else None,
+        outlook=_outlook(database, policies, balance, offers, now) if policies else None,
     )
 
 
 def _outlook(
-    store: Store, policies: Mapping[str, Policy], balance: Balance, offers: Iterable[Offer], now: datetime
+    database: Database,
+    policies: Mapping[str, Policy],
+    balance: Balance,
+    offers: Iterable[Offer],
+    now: datetime,
 ) -> Outlook:
-    every = min(filter(None, (between_runs(store, name) for name in policies)), default=None)
+    every = min(filter(None, (between_runs(database, name) for name in policies)), default=None)
     pictures = [
-        Picture(CATALOGUE, policy, stored.readable(progress.peek(store, name), policy.start), None)
+        Picture(CATALOGUE, policy, stored.readable(progress.peek(database, name), policy.start), None)
         for name, policy in policies.items()
     ]
     found, unread = activity(pictures, now), first_reads(pictures)

@@ -13,7 +13,7 @@ from connector.segment.events import EVENTS
 from connector.segment.shaping import PREFIX, Fact, Naming, message_id
 from connector.state import queries
 from connector.state.connections import known
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.outbox import DEAD, FLIGHT
 from connector.state.queries import Quarantined, Sighting
 
@@ -47,23 +47,23 @@ def wanted(word: str) -> Wanted:
     return Wanted(parts[5], KINDS[parts[3]], parts[4], word)
 
 
-def stories_of(store: Store, connection: str | None, word: str) -> list[Story]:
+def stories_of(database: Database, connection: str | None, word: str) -> list[Story]:
     """The stories of every row that the word may mean."""
     asked = wanted(word)
-    seen = queries.sightings(store, connection, asked.row, stream=asked.stream, parent=asked.parent)
-    found = [_of_row(store, each) for each in seen]
+    seen = queries.sightings(database, connection, asked.row, stream=asked.stream, parent=asked.parent)
+    found = [_of_row(database, each) for each in seen]
     known_already = {(each.connection, each.stream, each.parent) for each in seen}
-    for each in queries.quarantined_rows(store, connection, asked.row):
+    for each in queries.quarantined_rows(database, connection, asked.row):
         if (each.connection, each.stream, each.parent) not in known_already:
             found.append(_of_quarantined(each))
-    if not found and asked.message_id and (letter := queries.message(store, asked.message_id)):
+    if not found and asked.message_id and (letter := queries.message(database, asked.message_id)):
         found.append(_of_message(letter))
     return found
 
 
-def _of_row(store: Store, seen: Sighting) -> Story:
-    run = queries.run(store, seen.run)
-    name, ident = _event(store, seen)
+def _of_row(database: Database, seen: Sighting) -> Story:
+    run = queries.run(database, seen.run)
+    name, ident = _event(database, seen)
     told = [f"{seen.stream} {seen.id}{_under(seen.parent)}, connection '{seen.connection}'"]
     first = f"first seen by run {seen.run}"
     told.append(f"{first}, {run['command']} of {_when(run['started_at'])}" if run else f"{first}, long ago")
@@ -79,13 +79,13 @@ def _of_row(store: Store, seen: Sighting) -> Story:
         "message_id": ident,
     }
     if seen.verdict is Verdict.EVENT:
-        lines, more = _delivery(store, seen, name, ident)
+        lines, more = _delivery(database, seen, name, ident)
         return Story((*told, *lines), {**data, **more})
-    return Story((*told, *_why_not(store, seen)), {**data, "delivery": None})
+    return Story((*told, *_why_not(database, seen)), {**data, "delivery": None})
 
 
-def _event(store: Store, seen: Sighting) -> tuple[str | None, str | None]:
-    identity, stream = known(store, seen.connection), CATALOGUE.get(seen.stream)
+def _event(database: Database, seen: Sighting) -> tuple[str | None, str | None]:
+    identity, stream = known(database, seen.connection), CATALOGUE.get(seen.stream)
     if identity is None or stream is None or seen.verdict is not Verdict.EVENT:
         return None, None
     naming = Naming(identity.destination, identity.account, identity.name)
@@ -94,14 +94,14 @@ def _event(store: Store, seen: Sighting) -> tuple[str | None, str | None]:
 
 
 def _delivery(
-    store: Store, seen: Sighting, name: str | None, ident: str | None
+    database: Database, seen: Sighting, name: str | None, ident: str | None
 ) -> tuple[list[str], dict[str, Any]]:
     told = [f"verdict: send as event '{name}', messageId {ident}"]
-    letter = queries.message(store, ident) if ident else None
+    letter = queries.message(database, ident) if ident else None
     if letter:
         lines, state = _waiting(letter)
         return [*told, *lines], {"delivery": state}
-    by = queries.emptied(store, seen.connection, seen.run)
+    by = queries.emptied(database, seen.connection, seen.run)
     when = f", at the latest by run {by['run']} ({_when(by['finished_at'])})" if by else ""
     told.append(f"delivered: Segment has confirmed it{when}")
     # Of a message that has left the outbox nothing is kept, whichever way it went.
@@ -123,9 +123,9 @@ def _waiting(letter: Mapping[str, Any]) -> tuple[list[str], str]:
     return [f"{since}{tried}; the next sync delivers it"], "waiting"
 
 
-def _why_not(store: Store, seen: Sighting) -> list[str]:
+def _why_not(database: Database, seen: Sighting) -> list[str]:
     if seen.verdict is Verdict.QUARANTINED:
-        here = queries.quarantined_rows(store, seen.connection, seen.id)
+        here = queries.quarantined_rows(database, seen.connection, seen.id)
         reasons = {each.reason for each in here} or {"the reason was deleted after 30 days"}
         return [f"not sent: in quarantine – {reason}" for reason in sorted(reasons)]
     said = [f"not sent: excluded – {WHY_HELD[seen.verdict.label]}"]

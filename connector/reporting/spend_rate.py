@@ -6,7 +6,7 @@ from statistics import median
 
 from connector.domain.period import EPOCH, PERIOD_DAYS, day_of
 from connector.state import runs, spending
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Balance, Limits
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -14,18 +14,18 @@ DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 PACE_DAYS, RUNS = 7, 50
 
 
-def between_runs(store: Store, name: str) -> timedelta | None:
+def between_runs(database: Database, name: str) -> timedelta | None:
     """The usual time between two syncs; None where there were too few to say."""
-    starts = [run["started_at"] for run in runs.recent(store, name, RUNS) if run["command"] == "sync"]
+    starts = [run["started_at"] for run in runs.recent(database, name, RUNS) if run["command"] == "sync"]
     gaps = [(later - earlier) / HOUR for later, earlier in pairwise(starts)]
     return max(median(gaps) * HOUR, MINUTE) if gaps else None
 
 
-def pace(store: Store, account: str, balance: Balance, now: datetime) -> float:
+def pace(database: Database, account: str, balance: Balance, now: datetime) -> float:
     """Requests a day: our own of the last days, and what was told of others since the period began."""
     elsewhere = balance.by_purpose.get(spending.ELSEWHERE, 0)
     first, today = day_of(now) - PACE_DAYS + 1, day_of(now)
-    with store.read() as db:
+    with database.read() as db:
         if not spending.spent(db, account, 0, first - 1).requests:
             # It has begun since.
             days = range(first, today)

@@ -15,7 +15,7 @@ from connector.state import backfills, outbox, progress, queries, runs, suspensi
 from connector.state.backfills import Backfill
 from connector.state.connections import Identity, known
 from connector.state.credentials import Change
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import this_process
 from connector.state.ledger import Balance, Ledger, Limits
 from connector.state.queries import Holder, Ran, Waiting
@@ -154,25 +154,25 @@ class Status:
 
 
 def status(
-    store: Store, name: str, limits: Limits, limit_text: str, policy: Policy | None, now: datetime
+    database: Database, name: str, limits: Limits, limit_text: str, policy: Policy | None, now: datetime
 ) -> Status:
     """Look a connection up; it has a policy once it has run."""
-    identity = known(store, name)
+    identity = known(database, name)
     if identity is None or policy is None:
         return Status(name, None, limit_text, now=now)
-    state = stored.readable(progress.peek(store, name), policy.start)
-    last = runs.recent(store, name, 1)
-    balance = Ledger(store, identity.account, name, limits).balance(now)
-    ran = queries.last_runs(store, name, LAST_RUNS)
+    state = stored.readable(progress.peek(database, name), policy.start)
+    last = runs.recent(database, name, 1)
+    balance = Ledger(database, identity.account, name, limits).balance(now)
+    ran = queries.last_runs(database, name, LAST_RUNS)
     checked = any(state.checked_at for state in state.streams.values())
-    tried = suspensions.tried(store, name)
+    tried = suspensions.tried(database, name)
     unread = first_reads([Picture(CATALOGUE, policy, state, None)])
     seen = Seen(
         state,
         unread,
-        queries.sums(store, name),
-        queries.quarantined(store, name),
-        queries.newest(store, name),
+        queries.sums(database, name),
+        queries.quarantined(database, name),
+        queries.newest(database, name),
     )
     return Status(
         name,
@@ -180,19 +180,19 @@ def status(
         limit_text,
         tuple(_stream(state.streams[each], seen) for each in CATALOGUE if each in state.streams),
         balance,
-        queries.outbox_sizes(store, name),
+        queries.outbox_sizes(database, name),
         last[0] if last else None,
         unread,
         read_by(unread, now, balance) if unread.lists else None,
-        suspensions.listed(store).get(name),
+        suspensions.listed(database).get(name),
         now,
         ran,
-        queries.last_success(store, name),
-        between_runs(store, name),
-        queries.waiting(store, name),
-        backfills.unfinished(store, name),
-        queries.holders(store, name, this_process(), now),
-        queries.account_began(store, identity.account),
+        queries.last_success(database, name),
+        between_runs(database, name),
+        queries.waiting(database, name),
+        backfills.unfinished(database, name),
+        queries.holders(database, name, this_process(), now),
+        queries.account_began(database, identity.account),
         tried is False or (tried is None and not checked and any(run.finished_at for run in ran)),
     )
 

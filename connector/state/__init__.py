@@ -1,1 +1,1 @@
-"""The state store: tables, engine, and every SQL statement; one method is one transaction."""
+"""The database: tables, engine, and every SQL statement; one method is one transaction."""

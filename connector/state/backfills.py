@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from connector.clock import within
 from connector.domain.changes import Effects, Judged, Page, Rejected
 from connector.domain.verdicts import Verdict
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.page_writer import Intake
 from connector.state.tables import backfills, readings, rows
@@ -134,7 +134,7 @@ class HistoryIntake(Intake):
 
     def __init__(
         self,
-        store: Store,
+        database: Database,
         fence: Fence,
         destination: str,
         run: int,
@@ -143,7 +143,7 @@ class HistoryIntake(Intake):
         resend: bool = False,
         write_key: str = "",
     ) -> None:
-        super().__init__(store, fence, destination, run, resend=resend, write_key=write_key)
+        super().__init__(database, fence, destination, run, resend=resend, write_key=write_key)
         self._backfill = backfill
         self.asked = 0
 
@@ -160,7 +160,7 @@ class HistoryIntake(Intake):
 
         `decide`, which must be pure, is told which ids are new, and the verdicts of those that are not.
         """
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             fresh = self._new_rows(db, page, judged)
             before = self._before(db, page, judged, fresh)
@@ -198,13 +198,13 @@ class HistoryIntake(Intake):
 
     def open(self, new: Sequence[Reading], now: datetime) -> list[Reading]:
         """Lists that no page has opened; gives them with their numbers."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             return _opened(db, self._backfill, new)
 
     def close(self, of: Reading, now: datetime) -> None:
         """Nothing more is to be read of a list: it was compared, or is gone with its parent."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             db.execute(_END, {"which": of.id})
             self._count_in(db)
@@ -212,7 +212,7 @@ class HistoryIntake(Intake):
 
     def keep(self, of: Reading, now: datetime) -> None:
         """Write where a list stands outside of a page."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             db.execute(_GO_ON, _stands(of))
             self._count_in(db)
@@ -248,7 +248,7 @@ def _opened(db: Connection, backfill: int, new: Sequence[Reading]) -> list[Readi
     return [replace(each, id=int(number)) for each, number in zip(new, numbers, strict=True)]
 
 
-def find(store: Store, connection: str, wanted: Range) -> Backfill | None:
+def find(database: Database, connection: str, wanted: Range) -> Backfill | None:
     """The last backfill of this range."""
     same = (
         (backfills.c.connection == connection)
@@ -259,24 +259,24 @@ def find(store: Store, connection: str, wanted: Range) -> Backfill | None:
         & (backfills.c.resend == wanted.resend)
     )
     query = select(backfills).where(same).order_by(backfills.c.id.desc()).limit(1)
-    with store.read() as db:
+    with database.read() as db:
         # First, for one of which a part cannot be read is deleted by that: it begins again.
         db.execute(select(backfills)).all()
         db.execute(select(readings)).all()
-    with store.read() as db:
+    with database.read() as db:
         row = db.execute(query).one_or_none()
     return _backfill(row) if row else None
 
 
-def unfinished(store: Store, connection: str) -> list[Backfill]:
+def unfinished(database: Database, connection: str) -> list[Backfill]:
     """Those that are under way or were cut short, oldest first."""
     mine = (backfills.c.connection == connection) & backfills.c.finished_at.is_(None)
-    with store.read() as db:
+    with database.read() as db:
         return [_backfill(row) for row in db.execute(select(backfills).where(mine).order_by(backfills.c.id))]
 
 
 def begin(
-    store: Store,
+    database: Database,
     fence: Fence,
     wanted: Range,
     first: Sequence[Reading],
@@ -300,32 +300,32 @@ def begin(
         "events": 0,
         "expected": expected,
     }
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         row = db.execute(insert(backfills).values(**values).returning(*backfills.c)).one()
         _opened(db, row.id, first)
     return _backfill(row)
 
 
-def lists(store: Store, backfill: int) -> list[Reading]:
+def lists(database: Database, backfill: int) -> list[Reading]:
     """The lists of a backfill that are not read to their end, in the order in which they were found."""
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(_LISTS, {"of": backfill})
         names = [each.name for each in fields(Reading)]
         return [Reading(*(getattr(row, name) for name in names)) for row in found]
 
 
-def abandon(store: Store, fence: Fence, backfill: int, now: datetime) -> None:
+def abandon(database: Database, fence: Fence, backfill: int, now: datetime) -> None:
     """Forget a backfill of which a list cannot be told any more: asked for again, it begins anew."""
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         db.execute(delete(readings).where(readings.c.backfill == backfill))
         db.execute(delete(backfills).where(_MINE), {"mine": backfill})
 
 
-def finish(store: Store, fence: Fence, backfill: int, now: datetime) -> None:
+def finish(database: Database, fence: Fence, backfill: int, now: datetime) -> None:
     """Everything was read."""
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         db.execute(update(backfills).where(_MINE).values(finished_at=now), {"mine": backfill})
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select, update
 from connector.errors import Busy, ConfigurationError
 from connector.state import credentials, privacy
 from connector.state.credentials import Given
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.tables import accounts, connections, spends
 from connector.state.upserts import add, add_new, add_up
 
@@ -64,7 +64,7 @@ class Identity:
 
 
 def settle(
-    store: Store,
+    database: Database,
     first_sight: Identity,
     now: datetime,
     *,
@@ -85,7 +85,7 @@ def settle(
         "provisional": first_sight.provisional,
         "created_at": now,
     }
-    with store.write() as db:
+    with database.write() as db:
         # One may be there whose name cannot be read: to begin anew would send its rows again.
         db.execute(select(connections.c.name)).all()
         is_new = bool(add_new(db, connections, [values], connections.c.name))
@@ -94,7 +94,7 @@ def settle(
             _adopt(db, before, first_sight.account)
             privacy.inherit(db, first_sight.name, {first_sight.account, before})
             credentials.first(db, first_sight.name, first_sight.destination, given or {}, now)
-    found = known(store, first_sight.name)
+    found = known(database, first_sight.name)
     assert found is not None  # noqa: S101 - written in the lines above
     return found
 
@@ -112,12 +112,12 @@ def _adopt(db: Connection, unnamed: str, account: str) -> None:
     db.execute(delete(accounts).where(accounts.c.name == unnamed))
 
 
-def check_names(store: Store, identity: Identity) -> None:
+def check_names(database: Database, identity: Identity) -> None:
     """Raise Busy where a run that has just got its lease began with other names than are stored now.
 
     Another run, with other settings, may have stored another destination meanwhile.
     """
-    found = known(store, identity.name)
+    found = known(database, identity.name)
     if found and (found.account, found.destination) != (identity.account, identity.destination):
         raise Busy(
             f"Another run changed the account or destination of connection '{identity.name}' while this "
@@ -127,17 +127,17 @@ def check_names(store: Store, identity: Identity) -> None:
         )
 
 
-def alike(store: Store, identity: Identity) -> list[str]:
+def alike(database: Database, identity: Identity) -> list[str]:
     """The other connections that send what they read of the same account to the same destination."""
     same = (connections.c.account == identity.account) & (connections.c.destination == identity.destination)
     query = select(connections.c.name).where(same & (connections.c.name != identity.name))
-    with store.read() as db:
+    with database.read() as db:
         return sorted(db.execute(query).scalars())
 
 
-def known(store: Store, name: str) -> Identity | None:
+def known(database: Database, name: str) -> Identity | None:
     """The identity of a connection that has run before."""
-    with store.read() as db:
+    with database.read() as db:
         row = db.execute(select(connections).where(connections.c.name == name)).one_or_none()
     if row is None:
         return None
@@ -154,7 +154,7 @@ def known(store: Store, name: str) -> Identity | None:
     )
 
 
-def set_destination(store: Store, name: str, destination: str) -> None:
+def set_destination(database: Database, name: str, destination: str) -> None:
     """Store the destination's name that was set after the first run; waiting rows keep the one they have."""
-    with store.write() as db:
+    with database.write() as db:
         db.execute(update(connections).where(connections.c.name == name).values(destination=destination))

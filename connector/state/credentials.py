@@ -11,7 +11,7 @@ from sqlalchemy import Connection, exists, select, update
 
 from connector.errors import Busy, ConfigurationError
 from connector.state import leases
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold, this_process
 from connector.state.suspensions import Door
 from connector.state.tables import connections, credentials, outbox, parents, rows, streams
@@ -109,9 +109,9 @@ def digest(secret: str) -> str:
     return hashlib.sha256(f"beamer-segment key {secret}".encode()).hexdigest()[:DIGITS]
 
 
-def compared(store: Store, name: str, destination: str, given: Given) -> Change:
+def compared(database: Database, name: str, destination: str, given: Given) -> Change:
     """Compare the settings' keys and addresses with those that the connection was last used with."""
-    with store.read() as db:
+    with database.read() as db:
         return _compared(db, name, destination, given)
 
 
@@ -157,7 +157,7 @@ def _is_blank(db: Connection, name: str) -> bool:
     return not any(db.execute(select(each)).scalar() for each in held)
 
 
-def accounts_of(store: Store, given: Given) -> frozenset[str]:
+def accounts_of(database: Database, given: Given) -> frozenset[str]:
     """Return the names that stored connections have for the account of a Beamer key."""
     if (mine := given.get("beamer")) is None:
         return frozenset()
@@ -166,7 +166,7 @@ def accounts_of(store: Store, given: Given) -> frozenset[str]:
     query = select(connections.c.account).where(
         connections.c.name.in_(select(credentials.c.connection).where(used))
     )
-    with store.read() as db:
+    with database.read() as db:
         return frozenset(db.execute(query).scalars())
 
 
@@ -198,7 +198,7 @@ def way_out(change: Change) -> str:
 
 
 def take_over(
-    store: Store,
+    database: Database,
     fence: Fence,
     destination: str,
     given: Given,
@@ -213,7 +213,7 @@ def take_over(
     another process has changed them since, OtherAccount where that makes ours those of another account.
     """
     name = fence.connection
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         db.execute(select(connections.c.name).where(connections.c.name == name).with_for_update())
         change = _compared(db, name, destination, given)
@@ -226,7 +226,7 @@ def take_over(
             return
         if change.changed and change.blank and leases.others_at_work(db, fence, this_process(), now):
             raise _busy(f"Another run of connection '{name}' is using other keys.")
-        _store(db, name, destination, given, change, now)
+        _database(db, name, destination, given, change, now)
 
 
 def _busy(what: str) -> Busy:
@@ -235,20 +235,22 @@ def _busy(what: str) -> Busy:
 
 def first(db: Connection, name: str, destination: str, given: Given, now: datetime) -> None:
     """Store those that a connection begins with, in the caller's transaction."""
-    _store(db, name, destination, given, Change(new=frozenset(given)), now)
+    _save(db, name, destination, given, Change(new=frozenset(given)), now)
 
 
-def accept(store: Store, fence: Fence, destination: str, given: Given, now: datetime) -> tuple[Change, int]:
+def accept(
+    database: Database, fence: Fence, destination: str, given: Given, now: datetime
+) -> tuple[Change, int]:
     """Somebody confirms that the keys and addresses are those of the connection's accounts.
 
     What waits for the destination goes to the new write key. Gives what was changed, and how many messages
     were made for former write keys. The caller holds the leases of all kinds of work.
     """
     name = fence.connection
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         change = _compared(db, name, destination, given)
-        _store(db, name, destination, given, change, now)
+        _save(db, name, destination, given, change, now)
         mine = (outbox.c.connection == name) & (outbox.c.destination == destination)
         key = given["segment"].digest
         former = mine & (outbox.c.write_key != key)
@@ -256,7 +258,7 @@ def accept(store: Store, fence: Fence, destination: str, given: Given, now: date
     return change, count
 
 
-def _store(db: Connection, name: str, destination: str, given: Given, change: Change, now: datetime) -> None:
+def _save(db: Connection, name: str, destination: str, given: Given, change: Change, now: datetime) -> None:
     for door, credential in given.items():
         if door not in change.new and not change.changed & {*PARTS[door]}:
             continue

@@ -48,7 +48,7 @@ class Unreadable:
 
 
 class Writing(Protocol):
-    """The part of the store that is needed here."""
+    """The part of the database that is needed here."""
 
     def write(self) -> Any: ...
 
@@ -103,9 +103,9 @@ def _fits(read: Any, value: Any) -> bool:
     return True
 
 
-def mend(store: Writing, columns: Columns) -> list[Unreadable]:
+def mend(database: Writing, columns: Columns) -> list[Unreadable]:
     """Replace the unreadable values of these columns, and say so; give those that nothing can stand for."""
-    with store.write() as db:
+    with database.write() as db:
         found = unreadable_values(db, columns)
         for each in found:
             if not each.needed:

@@ -14,17 +14,17 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.pool import QueuePool
 
-from connector.errors import ConfigurationError, StateDamaged, StoreRefused, StoreUnreachable
+from connector.errors import ConfigurationError, DatabaseRefused, DatabaseUnreachable, StateDamaged
 from connector.state import damage, sqlite
 from connector.state.columns import Needed, taken_notes
 from connector.state.damage import Unreadable
 
 
 @contextmanager
-def filed(store: str) -> Iterator[None]:
-    """Turn whatever the database or its driver raises into StoreUnreachable; `store` says where it is.
+def filed(database: str) -> Iterator[None]:
+    """Turn whatever the database or its driver raises into DatabaseUnreachable; `database` says where it is.
 
-    What stays wrong until a person changes DATABASE_URL or the database is a StoreRefused.
+    What stays wrong until a person changes DATABASE_URL or the database is a DatabaseRefused.
     """
     try:
         yield
@@ -32,14 +32,14 @@ def filed(store: str) -> Iterator[None]:
         refused, said = _said(error)
         if "integer overflow" in said:
             raise StateDamaged(
-                f"A number in the database {store} is out of range.",
+                f"A number in the database {database} is out of range.",
                 todo="Run `beamer-segment state repair`: it names the value.",
             ) from None
-        raise (StoreRefused if refused else StoreUnreachable)(
-            f"The database {store} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
+        raise (DatabaseRefused if refused else DatabaseUnreachable)(
+            f"The database {database} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
         ) from None
     except NoneFree:
-        raise StoreUnreachable(f"The database {store} has no free connection.") from None
+        raise DatabaseUnreachable(f"The database {database} has no free connection.") from None
 
 
 def _said(error: Exception) -> tuple[bool, str]:
@@ -186,8 +186,8 @@ POSTGRES_PATIENCE = (
 HELD = "lease"
 
 
-class Store:
-    """The state store. `write` and `read` are the only ways in."""
+class Database:
+    """The database. `write` and `read` are the only ways in."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -196,7 +196,7 @@ class Store:
         # process wait for each other here, without losing time.
         self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._mine = threading.local()
-        # Whether values that cannot be read are replaced; who only looks at the store leaves them.
+        # Whether values that cannot be read are replaced; who only looks at the database leaves them.
         self.mends = True
         self.unreadable: dict[str, Unreadable] = {}
 
@@ -211,7 +211,7 @@ class Store:
         return Path(name) if self.is_sqlite and name else None
 
     def __str__(self) -> str:
-        """Where the store is, without user and password."""
+        """Where the database is, without user and password."""
         url = self.engine.url
         return str(self.path) if self.is_sqlite else f"{url.database} on {url.host or 'this machine'}"
 
@@ -245,7 +245,7 @@ class Store:
         if getattr(self._mine, "writing", False) or not (columns := taken_notes()):
             return
         # A disk that is full or read-only keeps nobody from going on with what stands for them.
-        with contextlib.suppress(StoreUnreachable):
+        with contextlib.suppress(DatabaseUnreachable):
             if self.mends:
                 damage.mend(self, columns)
                 return
@@ -277,7 +277,11 @@ class Store:
     def close(self) -> None:
         """Leave nothing behind; what cannot be cleaned up now is by the next one to close."""
         if self.is_sqlite:
-            with contextlib.suppress(StoreUnreachable), filed(str(self)), self.engine.connect() as connection:
+            with (
+                contextlib.suppress(DatabaseUnreachable),
+                filed(str(self)),
+                self.engine.connect() as connection,
+            ):
                 sqlite.truncate_log(driver(connection))
         self.engine.dispose()
 
@@ -307,19 +311,19 @@ def driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
-def open_store(url: str, *, workers: int = 1) -> Store:
-    """Open the store at a SQLAlchemy URL; nothing is asked of it yet, only a SQLite file is created.
+def open_database(url: str, *, workers: int = 1) -> Database:
+    """Open the database at a SQLAlchemy URL; nothing is asked of it yet, only a SQLite file is created.
 
     `workers` threads of this process will use it at once; it may be more, which then wait for each other.
 
-    Raises ConfigurationError for a URL that cannot work, StoreUnreachable for a file that cannot be made.
+    Raises ConfigurationError for a URL that cannot work, DatabaseUnreachable for a file that cannot be made.
     """
     try:
         parsed = make_url(url)
         if parsed.drivername in SQLITE:
-            return Store(sqlite.open_file(parsed))
+            return Database(sqlite.open_file(parsed))
         if parsed.drivername in POSTGRES:
-            return Store(_postgres(parsed, workers))
+            return Database(_postgres(parsed, workers))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
         pass
     raise ConfigurationError(

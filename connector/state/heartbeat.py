@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select, update
 
 from connector.domain.changes import Outgoing
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.outbox import enqueue
 from connector.state.tables import DEAD, connections, outbox
@@ -15,15 +15,15 @@ from connector.state.tables import DEAD, connections, outbox
 AMISS = timedelta(days=1)
 
 
-def refused(store: Store, connection: str) -> Mapping[str, int]:
+def refused(database: Database, connection: str) -> Mapping[str, int]:
     """By stream, how many dead letters there are."""
     count = select(outbox.c.stream, func.count()).where(DEAD & (outbox.c.connection == connection))
-    with store.read() as db:
+    with database.read() as db:
         return {row[0]: int(row[1]) for row in db.execute(count.group_by(outbox.c.stream))}
 
 
 def tell(
-    store: Store,
+    database: Database,
     fence: Fence,
     destination: str,
     event: Outgoing,
@@ -40,7 +40,7 @@ def tell(
     told = connections.c.told_for
     later = or_(told.is_(None), told < hour, told > max(hour, now) + AMISS)
     mine = (connections.c.name == fence.connection) & later
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         if db.execute(update(connections).where(mine).values(told_for=hour)).rowcount != 1:
             return False

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, select
 
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.tables import parents, rows, streams
 
 # So many of the newest parents are looked for.
@@ -26,9 +26,9 @@ class Landmark:
     until: datetime | None
 
 
-def landmarks(store: Store, connection: str) -> list[Landmark]:
+def landmarks(database: Database, connection: str) -> list[Landmark]:
     """Where rows are known that a key of the same account must show."""
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(
             select(streams).where(streams.c.connection == connection).order_by(streams.c.scope)
         )
@@ -52,12 +52,12 @@ def _landmark(db: Connection, stream: Any) -> Landmark | None:
     return None
 
 
-def recognized(store: Store, landmark: Landmark, shown: Mapping[str, datetime]) -> bool:
+def recognized(database: Database, landmark: Landmark, shown: Mapping[str, datetime]) -> bool:
     """Whether one of the rows that Beamer shows, by id, is known here with that date.
 
     Of rows that are no parents only the ids are kept.
     """
-    with store.read() as db:
+    with database.read() as db:
         if landmark.since is None:
             mine = (rows.c.scope == landmark.scope) & (rows.c.parent == NO_PARENT) & rows.c.id.in_(shown)
             return db.execute(select(rows.c.id).where(mine).limit(1)).scalar() is not None

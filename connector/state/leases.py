@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from connector.clock import Clock
 from connector.errors import Busy
-from connector.state.engine import HELD, Store
+from connector.state.engine import HELD, Database
 from connector.state.tables import leases
 from connector.state.upserts import add_new
 
@@ -119,10 +119,10 @@ class Fence:
         return {"mine": self.connection, "kind": self.work, "held": self.token}
 
 
-def acquire(store: Store, connection: str, owner: Owner, now: datetime, work: str = SYNC) -> Fence:
+def acquire(database: Database, connection: str, owner: Owner, now: datetime, work: str = SYNC) -> Fence:
     """Take the lease, if it is free, expired, or its owner is dead; raise Busy otherwise."""
     values = {"expires_at": now + LASTS, **asdict(owner)}
-    with store.write() as db:
+    with database.write() as db:
         first = {"connection": connection, "work": work, "token": 1, **values}
         if add_new(db, leases, [first], leases.c.token):
             return Fence(connection, 1, work)
@@ -184,44 +184,46 @@ def hold(db: Connection, fence: Fence, now: datetime) -> None:
     db.info[HELD] = held
 
 
-def renew(store: Store, fence: Fence, now: datetime) -> None:
+def renew(database: Database, fence: Fence, now: datetime) -> None:
     """Renew the lease of a run that has nothing to write, but waits for what it goes on with."""
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
 
 
-def progressed(store: Store, names: Collection[str]) -> dict[str, datetime]:
+def progressed(database: Database, names: Collection[str]) -> dict[str, datetime]:
     """When work on each of these connections last renewed its lease: it does with all that it writes."""
     last = select(leases.c.connection, func.max(leases.c.expires_at)).group_by(leases.c.connection)
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(last.where(leases.c.connection.in_(names))).all()
     return {name: expires - LASTS for name, expires in found}
 
 
-def release(store: Store, fence: Fence, now: datetime) -> None:
+def release(database: Database, fence: Fence, now: datetime) -> None:
     """Give the lease back: over by everybody's clock, and its fence is good for nothing any more."""
-    with store.write() as db:
+    with database.write() as db:
         db.execute(_GIVE_BACK, {**fence.key, "until": now - SKEW})
 
 
 @contextmanager
-def holding(store: Store, connection: str, owner: Owner, clock: Clock, work: str = SYNC) -> Iterator[Fence]:
+def holding(
+    database: Database, connection: str, owner: Owner, clock: Clock, work: str = SYNC
+) -> Iterator[Fence]:
     """Hold the lease meanwhile, and give it back however that ends; raises Busy as `acquire` does."""
-    fence = acquire(store, connection, owner, clock.now(), work)
+    fence = acquire(database, connection, owner, clock.now(), work)
     try:
         yield fence
     finally:
-        release(store, fence, clock.now())
+        release(database, fence, clock.now())
 
 
 @contextmanager
-def still(store: Store, connection: str, owner: Owner, clock: Clock) -> Iterator[list[Fence]]:
+def still(database: Database, connection: str, owner: Owner, clock: Clock) -> Iterator[list[Fence]]:
     """Nobody works on the connection meanwhile, in no kind of work; raises Busy where somebody does."""
     held: list[Fence] = []
     try:
         for work in (SYNC, BACKFILL):
-            held.append(acquire(store, connection, owner, clock.now(), work))
+            held.append(acquire(database, connection, owner, clock.now(), work))
         yield held
     finally:
         for fence in held:
-            release(store, fence, clock.now())
+            release(database, fence, clock.now())

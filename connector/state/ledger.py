@@ -27,7 +27,7 @@ from connector.state import budget, spending
 from connector.state.beamer_time import ANSWERS, NEAR, BeamerTime
 from connector.state.budget import Bucket, Standing, standing
 from connector.state.columns import Moment
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.spending import gap, pacing
 from connector.state.tables import accounts, spends
@@ -132,12 +132,12 @@ class Balance:
 class Ledger:
     """The budget of one Beamer account, as one connection draws on it."""
 
-    def __init__(self, store: Store, account: str, connection: str, limits: Limits) -> None:
-        self._store = store
+    def __init__(self, database: Database, account: str, connection: str, limits: Limits) -> None:
+        self._database = database
         self.account = account
         self._connection = connection
         self.limits = limits
-        # What time it is at Beamer, from its first answer to this process on; until then the store says.
+        # What time it is at Beamer, from its first answer to this process on; until then the database says.
         self._time: BeamerTime | None = None
         self._told_at: datetime | None = None
         self._asked_in_vain = False
@@ -158,7 +158,7 @@ class Ledger:
         then. `beyond_bucket`: a person's own command is held by the month's limit alone. So is what is
         taken for a backfill, which leaves the bucket as it is; less comes in for a month.
         """
-        with self._store.write() as db:
+        with self._database.write() as db:
             if fence:
                 hold(db, fence, now)
             pause = gap(self.limits.per_second, shared=self._shared(now))
@@ -208,7 +208,7 @@ class Ledger:
         """What time it is at Beamer when this machine's clock shows `now`."""
         if self._time:
             return self._time.at(now)
-        with self._store.read() as db:
+        with self._database.read() as db:
             return self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none()).at(now)
 
     def latest(self, now: datetime) -> datetime:
@@ -219,7 +219,7 @@ class Ledger:
         """Take the time from the date of an answer to this account; None: it had none."""
         time = self._time
         if time is None:
-            with self._store.read() as db:
+            with self._database.read() as db:
                 time = self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
         reckoned, doubted = time.at(now), time.doubted
         self._time = time
@@ -237,7 +237,7 @@ class Ledger:
         """Write down what time it is; what was just charged to other days was sent on this `day`."""
         moved = {key: count for key, count in self._charged.items() if day not in (None, key[0])}
         mine = {"account": self.account, "connection": self._connection}
-        with self._store.write() as db:
+        with self._database.write() as db:
             if moved and self._fence:
                 hold(db, self._fence, now)
             seconds = None if time.doubted is None else round(time.doubted.total_seconds())
@@ -251,7 +251,7 @@ class Ledger:
             add_up(db, spends, rows, "requests")
 
     def _reckoned(self, account: Row[Any] | None) -> BeamerTime:
-        """Beamer's time as this process heard it, or else as the store has it from another one."""
+        """Beamer's time as this process heard it, or else as the database has it from another one."""
         if self._time or account is None:
             return self._time or BeamerTime()
         # One more answer that says the same, in a later run, is enough.
@@ -279,7 +279,7 @@ class Ledger:
         Where the charge is not found any more, such as after the account got its first name, it stays.
         """
         mine = {"who": self.account}
-        with self._store.write() as db:
+        with self._database.write() as db:
             # Locked in the order in which `take` does.
             if db.execute(_ACCOUNT.with_for_update(), mine).one_or_none() is None:
                 return
@@ -353,7 +353,7 @@ class Ledger:
         """
         now = self.beamer_now(now)
         self._judge_since(since, now)
-        with self._store.write() as db:
+        with self._database.write() as db:
             account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one_or_none()
             before = standing(db, self.account, self.limits, account, now)
             after = counted_after(now, self.limits.period_day) if since is None else day_of(since) - 1
@@ -404,7 +404,7 @@ class Ledger:
         Refusals of requests that were under way together close it once.
         """
         day, here = self.limits.period_day, now
-        with self._store.write() as db:
+        with self._database.write() as db:
             new = {"name": self.account, "next_at": micros(now), "refusals": 0, "began_at": now}
             add(db, accounts, [new])
             account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one()
@@ -419,13 +419,13 @@ class Ledger:
 
     def opened(self) -> None:
         """A request was answered: the account is open."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             db.execute(_OPEN, {"who": self.account})
 
     def balance(self, now: datetime) -> Balance:
         """What the account has spent and may still spend."""
         day, here = self.limits.period_day, now
-        with self._store.read() as db:
+        with self._database.read() as db:
             account = db.execute(_ACCOUNT, {"who": self.account}).one_or_none()
             time = self._reckoned(account)
             now = time.at(here)

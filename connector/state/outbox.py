@@ -25,7 +25,7 @@ from connector.errors import StateDamaged
 from connector.state.columns import Moment
 from connector.state.credentials import write_keys
 from connector.state.damage import Unreadable
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.tables import LIVE, connections, outbox, tallies
 from connector.state.upserts import add_new, add_up
@@ -118,8 +118,8 @@ class Outbox:
     `write_key` is the digest of the key that they send with; what was made for another one is not touched.
     """
 
-    def __init__(self, store: Store, fence: Fence, destination: str, write_key: str = "") -> None:
-        self._store = store
+    def __init__(self, database: Database, fence: Fence, destination: str, write_key: str = "") -> None:
+        self._database = database
         self._fence = fence
         self._mine = {
             "whose": fence.connection,
@@ -134,7 +134,7 @@ class Outbox:
         Those that an earlier run left in flight come with them: whether they arrived is unknown, and
         the same messageId may go again.
         """
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
         return sorted((_letter(row, now) for row in found), key=lambda letter: letter.id)
@@ -144,7 +144,7 @@ class Outbox:
 
         `chance`, from 0 to 1, moves the places, so that another try finds others.
         """
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             waiting = db.execute(_IDS, self._mine).scalars().all()
             step = max(1, len(waiting) // (most - 1))
@@ -157,7 +157,7 @@ class Outbox:
         sent = Counter(letter.stream for letter in letters)
         here = {"connection": self._fence.connection, "what": "sent"}
         counts = [{**here, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             db.execute(delete(outbox).where(_these(letters)))
             add_up(db, tallies, counts, "count")
@@ -182,7 +182,7 @@ class Outbox:
 
     def check_values(self) -> None:
         """Read whose each waiting message is: one of which that is damaged would wait for ever unseen."""
-        with self._store.read() as db:
+        with self._database.read() as db:
             known = set(db.execute(select(connections.c.name)).scalars())
             strays = {row.connection for row in db.execute(_WHOSE)} - known
         if strays:
@@ -194,16 +194,16 @@ class Outbox:
 
     def waiting(self) -> int:
         """How many messages wait for this destination, in flight ones included."""
-        with self._store.read() as db:
+        with self._database.read() as db:
             return int(db.execute(_WAITING, self._mine).scalar_one())
 
     def weight(self) -> int:
         """How many bytes wait for this destination."""
-        with self._store.read() as db:
+        with self._database.read() as db:
             return int(db.execute(_WEIGHT, self._mine).scalar_one())
 
     def _set(self, letters: Sequence[Letter], now: datetime, values: Mapping[str, Any]) -> None:
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             db.execute(update(outbox).where(_these(letters) & (outbox.c.state == FLIGHT)).values(values))
 
@@ -293,11 +293,13 @@ def _letter(row: Any, now: datetime) -> Letter:
     return Letter(row.id, row.message_id, row.stream, row.message, row.size, late)
 
 
-def listed(store: Store, connection: str | None, state: str | None, most: int) -> Sequence[Mapping[str, Any]]:
+def listed(
+    database: Database, connection: str | None, state: str | None, most: int
+) -> Sequence[Mapping[str, Any]]:
     """Rows of the outbox without their text, oldest first; `held`: made for a former write key."""
     columns = [column for column in outbox.c if column.name not in ("message", "write_key")]
     where = _where(connection) & (outbox.c.state == state if state else true())
-    with store.read() as db:
+    with database.read() as db:
         keys = write_keys(db)
         found = db.execute(
             select(*columns, outbox.c.write_key).where(where).order_by(outbox.c.id).limit(most)
@@ -310,25 +312,25 @@ def _listed(row: dict[str, Any], keys: Mapping[tuple[str, str], str]) -> Mapping
     return {**row, "held": key != keys.get((row["connection"], row["destination"]), key)}
 
 
-def held(store: Store, connection: str, destination: str, write_key: str) -> int:
+def held(database: Database, connection: str, destination: str, write_key: str) -> int:
     """How many messages wait for former write keys of a destination."""
     mine = (outbox.c.connection == connection) & (outbox.c.destination == destination)
     query = select(func.count()).select_from(outbox).where(mine, outbox.c.write_key != write_key, LIVE)
-    with store.read() as db:
+    with database.read() as db:
         return int(db.execute(query).scalar_one())
 
 
-def shown(store: Store, which: str) -> Mapping[str, Any] | None:
+def shown(database: Database, which: str) -> Mapping[str, Any] | None:
     """One row with its exact message, by its number or its messageId."""
-    with store.read() as db:
+    with database.read() as db:
         row = db.execute(select(outbox).where(_named([which]))).first()
         return dict(row._mapping) if row else None
 
 
-def retry(store: Store, connection: str | None, which: Iterable[str]) -> int:
+def retry(database: Database, connection: str | None, which: Iterable[str]) -> int:
     """Dead letters wait again: those named, or all of them; one that may have arrived once still may."""
     where = _where(connection) & (outbox.c.state == DEAD) & _named(list(which))
-    with store.write() as db:
+    with database.write() as db:
         values = {
             "state": WAITING,
             "answer": None,
@@ -337,10 +339,10 @@ def retry(store: Store, connection: str | None, which: Iterable[str]) -> int:
         return db.execute(update(outbox).where(where).values(values)).rowcount
 
 
-def drop(store: Store, connection: str | None, which: Iterable[str]) -> int:
+def drop(database: Database, connection: str | None, which: Iterable[str]) -> int:
     """Delete those named, or all, unsent; an in-flight one is not touched."""
     where = _where(connection) & (outbox.c.state != FLIGHT) & _named(list(which))
-    with store.write() as db:
+    with database.write() as db:
         return db.execute(delete(outbox).where(where)).rowcount
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from connector.domain.changes import Effects, Judged, Outgoing, Page, Rejected
 from connector.domain.state import ChildState, ParentState, StreamState
 from connector.domain.verdicts import Verdict
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.outbox import enqueue
 from connector.state.tables import (
@@ -73,7 +73,7 @@ class Intake:
 
     def __init__(
         self,
-        store: Store,
+        database: Database,
         fence: Fence,
         destination: str,
         run: int,
@@ -82,7 +82,7 @@ class Intake:
         write_key: str = "",
     ) -> None:
         self._write_key = write_key
-        self._store = store
+        self._database = database
         self._fence = fence
         self._destination = destination
         self._run = run
@@ -101,7 +101,7 @@ class Intake:
         The database says which ids are new, and how many rejected rows; `decide`, which must be pure,
         is told and gives the rest of what is written.
         """
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             fresh = self._new_rows(db, page, judged)
             unusable = self._quarantine(db, page, rejected, now)
@@ -118,7 +118,7 @@ class Intake:
         if not ids or (among is not None and not among):
             return set()
         here = {"of": page.scope, "under": page.parent}
-        with self._store.read() as db:
+        with self._database.read() as db:
             new = set(ids) - set(db.scalars(_HERE, {**here, "ids": list(ids)}))
             wanted = {**here, "ids": list(new)}
             if among is not None:
@@ -207,7 +207,7 @@ class Intake:
 
         `ignore_filters`: whether the key may, which is `doubted` after a first refusal.
         """
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             for state in states:
                 _update_stream(db, state)
@@ -217,36 +217,36 @@ class Intake:
 
     def settle_start(self, start: datetime, now: datetime) -> None:
         """Write down from when on rows are sent: for good, since Beamer's clock has told the time."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             self._update_connection(db, start_date=start, provisional=False)
 
     def gone(self, scope: int) -> list[str]:
         """The parents that are not shown any more."""
-        with self._store.read() as db:
+        with self._database.read() as db:
             return list(db.scalars(select(parents.c.id).where(parents.c.scope == scope, parents.c.gone)))
 
     def held(self, scope: int) -> Counter[int]:
         """How many rows of each UTC day (since the epoch) are held, of a list without parents."""
-        with self._store.read() as db:
+        with self._database.read() as db:
             found = db.execute(select(days.c.day, days.c.rows).where(days.c.scope == scope))
             return Counter({int(day): int(rows) for day, rows in found})
 
     def recount(self, scope: int, day: int, rows: int, now: datetime) -> None:
         """A day was read again: Beamer counts so many rows there, what was deleted is no more among them."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             put(db, days, [{"scope": scope, "day": day, "rows": rows}])
 
     def settle(self, child: ChildState, now: datetime) -> None:
         """Write a child list's state outside of a page, when it could not be read."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             _put_children(db, [child])
 
     def settle_block(self, scope: int, block: Iterable[ParentState], now: datetime) -> None:
         """Write parents' states outside of a page, when it could not be read."""
-        with self._store.write() as db:
+        with self._database.write() as db:
             hold(db, self._fence, now)
             put(db, parents, [{"scope": scope, **_values(parent)} for parent in block])
 

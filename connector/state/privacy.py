@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select
 
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.tables import connections, forgotten, outbox, quarantine
 from connector.state.upserts import IN_QUARANTINE, add, digest, key, made
@@ -37,21 +37,23 @@ class Erased:
     quarantined: int
 
 
-def load(store: Store, connection: str) -> Forgotten:
+def load(database: Database, connection: str) -> Forgotten:
     """Whom a connection has forgotten."""
-    with store.read() as db:
+    with database.read() as db:
         mine = key(db, KEY)
         found = db.execute(select(forgotten.c.digest).where(forgotten.c.connection == connection)).scalars()
         return Forgotten(mine, frozenset(found)) if mine else Forgotten()
 
 
-def erase(store: Store, fence: Fence, user: str, theirs: Callable[[Any], bool], now: datetime) -> Erased:
+def erase(
+    database: Database, fence: Fence, user: str, theirs: Callable[[Any], bool], now: datetime
+) -> Erased:
     """Delete what waits, was refused or is in quarantine of a user, and remember to send nothing more.
 
     `theirs` tells whether a raw row in quarantine is theirs. The caller holds the leases of all kinds of
     work, so that no run is under way that began before it could know of this.
     """
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         known_by = digest(made(db, KEY), user)
         add(db, forgotten, [{"connection": fence.connection, "digest": known_by, "since": now}])
@@ -80,9 +82,9 @@ def inherit(db: Connection, connection: str, accounts: Collection[str]) -> None:
     add(db, forgotten, new)
 
 
-def names(store: Store) -> Sequence[str]:
-    """Every connection that the store knows, configured still or not."""
-    with store.read() as db:
+def names(database: Database) -> Sequence[str]:
+    """Every connection that the database knows, configured still or not."""
+    with database.read() as db:
         return list(db.execute(select(connections.c.name).order_by(connections.c.name)).scalars())
 
 

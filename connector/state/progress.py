@@ -12,7 +12,7 @@ from connector.domain.state import ChildState, ParentState, Progress, StreamStat
 from connector.domain.verdicts import Verdict
 from connector.errors import ConfigurationError, StateDamaged
 from connector.state.damage import Unreadable
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.tables import children, connections, days, parents, rows, streams, tallies
 from connector.state.upserts import add
@@ -21,17 +21,17 @@ from connector.state.upserts import add
 FUTURE = timedelta(days=2)
 
 
-def load(store: Store, connection: str, names: tuple[str, ...], *, lists: bool = True) -> Progress:
+def load(database: Database, connection: str, names: tuple[str, ...], *, lists: bool = True) -> Progress:
     """Load a connection's progress (see `peek`); streams met for the first time get their row."""
-    progress = peek(store, connection, lists=lists)
+    progress = peek(database, connection, lists=lists)
     missing = [name for name in names if name not in progress.streams]
     if not missing:
         return progress
     new = {"connection": connection, "complete": False, "list_order": "unknown"}
-    with store.write() as db:
+    with database.write() as db:
         _refuse_strays(db, connection, names)
         add(db, streams, [{**new, "name": name} for name in missing])
-    return peek(store, connection, lists=lists)
+    return peek(database, connection, lists=lists)
 
 
 def _refuse_strays(db: Connection, connection: str, names: tuple[str, ...]) -> None:
@@ -57,10 +57,10 @@ def strays(db: Connection, names: Collection[str]) -> list[Unreadable]:
     ]
 
 
-def peek(store: Store, connection: str, *, lists: bool = True) -> Progress:
+def peek(database: Database, connection: str, *, lists: bool = True) -> Progress:
     """Load a connection's progress and write nothing; without `lists`, the streams' own state only."""
     progress = Progress()
-    with store.read() as db:
+    with database.read() as db:
         for row in db.execute(_STREAMS, {"whose": connection}):
             state = StreamState(*row)
             progress.streams[state.name] = state
@@ -138,10 +138,10 @@ LASTING_SUMS = ("sent", "quarantined")
 KEPT = ("scope", "name", "list_order", "short_ends", "page_rows")
 
 
-def scope_of(store: Store, connection: str, stream: str) -> int:
+def scope_of(database: Database, connection: str, stream: str) -> int:
     """The stream's number; raises ConfigurationError where it was never read."""
     where = (streams.c.connection == connection) & (streams.c.name == stream)
-    with store.read() as db:
+    with database.read() as db:
         found: int | None = db.execute(select(streams.c.scope).where(where)).scalar()
     if found is None:
         raise ConfigurationError(
@@ -152,14 +152,14 @@ def scope_of(store: Store, connection: str, stream: str) -> int:
     return found
 
 
-def verdicts(store: Store, scope: int) -> Counter[str]:
+def verdicts(database: Database, scope: int) -> Counter[str]:
     """How many rows of a stream were judged how."""
     count = select(rows.c.verdict, func.count()).where(rows.c.scope == scope).group_by(rows.c.verdict)
-    with store.read() as db:
+    with database.read() as db:
         return Counter({Verdict(verdict).label: int(number) for verdict, number in db.execute(count)})
 
 
-def reset(store: Store, fence: Fence, scope: int, now: datetime) -> None:
+def reset(database: Database, fence: Fence, scope: int, now: datetime) -> None:
     """Forget what was seen of a stream. Messages that wait, and what was learnt of its lists, stay.
 
     Parents of which a change was sent stay as gone, until they are seen again: how many changes there were
@@ -167,7 +167,7 @@ def reset(store: Store, fence: Fence, scope: int, now: datetime) -> None:
     """
     fresh = StreamState(scope, "")
     values = {each.name: getattr(fresh, each.name) for each in fields(fresh) if each.name not in KEPT}
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         for table in SEEN:
             db.execute(delete(table).where(table.c.scope == scope))
@@ -195,11 +195,11 @@ _NOTE = (
 )
 
 
-def note_newest(store: Store, connection: str, names: Collection[str], now: datetime) -> None:
+def note_newest(database: Database, connection: str, names: Collection[str], now: datetime) -> None:
     """Streams in which a run has just found rows: where one is the newest so far, how old it is already."""
     if not names:
         return
-    with store.write() as db:
+    with database.write() as db:
         for scope, own, of_lists in db.execute(_MARKS, {"whose": connection, "names": list(names)}).all():
             mark = max(filter(None, (own, of_lists)), default=None)
             if mark:

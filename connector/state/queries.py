@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select
 
 from connector.domain.verdicts import Verdict
 from connector.state.credentials import write_keys
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Owner, is_dead, lasts
 from connector.state.runs import summary_of
 from connector.state.tables import (
@@ -61,31 +61,31 @@ class Holder:
     dead: bool
 
 
-def last_runs(store: Store, connection: str, most: int) -> Sequence[Ran]:
+def last_runs(database: Database, connection: str, most: int) -> Sequence[Ran]:
     """The last runs, newest first, without what they did."""
     columns = (runs.c.id, runs.c.command, runs.c.started_at, runs.c.finished_at, runs.c.outcome, runs.c.exit)
     query = select(*columns).where(runs.c.connection == connection).order_by(runs.c.id.desc()).limit(most)
-    with store.read() as db:
+    with database.read() as db:
         return [Ran(*row) for row in db.execute(query)]
 
 
-def last_success(store: Store, connection: str) -> datetime | None:
+def last_success(database: Database, connection: str) -> datetime | None:
     """When a run last ended with 0."""
     well = (runs.c.connection == connection) & (runs.c.exit == 0)
     query = select(runs.c.finished_at).where(well).order_by(runs.c.id.desc()).limit(1)
-    with store.read() as db:
+    with database.read() as db:
         found: datetime | None = db.execute(query).scalar()
     return found
 
 
-def waiting(store: Store, connection: str) -> Sequence[Waiting]:
+def waiting(database: Database, connection: str) -> Sequence[Waiting]:
     """What waits for Segment, by destination: a source that was replaced leaves its messages behind."""
     by = (outbox.c.destination, outbox.c.write_key)
     query = select(*by, func.count(), func.min(outbox.c.made_at)).where(
         outbox.c.connection == connection, LIVE
     )
     found: dict[tuple[str, bool], Waiting] = {}
-    with store.read() as db:
+    with database.read() as db:
         keys = write_keys(db)
         for destination, key, messages, oldest in db.execute(query.group_by(*by)).all():
             held = key != keys.get((connection, destination), key)
@@ -95,54 +95,54 @@ def waiting(store: Store, connection: str) -> Sequence[Waiting]:
     return list(found.values())
 
 
-def newest(store: Store, connection: str) -> Mapping[str, tuple[datetime, float]]:
+def newest(database: Database, connection: str) -> Mapping[str, tuple[datetime, float]]:
     """By stream, the date of the newest row and how many seconds later it was read."""
     mine = (streams.c.connection == connection) & streams.c.newest.is_not(None)
     query = select(streams.c.name, streams.c.newest, streams.c.delay).where(mine)
-    with store.read() as db:
+    with database.read() as db:
         return {name: (date, delay or 0.0) for name, date, delay in db.execute(query)}
 
 
-def account_began(store: Store, account: str) -> datetime | None:
+def account_began(database: Database, account: str) -> datetime | None:
     """When an account was first charged."""
-    with store.read() as db:
+    with database.read() as db:
         found: datetime | None = db.execute(
             select(accounts.c.began_at).where(accounts.c.name == account)
         ).scalar()
     return found
 
 
-def holders(store: Store, connection: str, me: Owner, now: datetime) -> Sequence[Holder]:
+def holders(database: Database, connection: str, me: Owner, now: datetime) -> Sequence[Holder]:
     """Who is at work on a connection, or was when it died."""
     mine = select(leases).where(leases.c.connection == connection).order_by(leases.c.work)
-    with store.read() as db:
+    with database.read() as db:
         found = [row for row in db.execute(mine) if lasts(row, now)]
     return [Holder(row.work, row.pid, row.host, row.expires_at, is_dead(Owner.of(row), me)) for row in found]
 
 
-def sums(store: Store, connection: str) -> Mapping[str, Mapping[str, int]]:
+def sums(database: Database, connection: str) -> Mapping[str, Mapping[str, int]]:
     """By stream, how many rows had which fate so far."""
     found: dict[str, dict[str, int]] = {}
-    with store.read() as db:
+    with database.read() as db:
         for row in db.execute(select(tallies).where(tallies.c.connection == connection)):
             found.setdefault(row.stream, {})[row.what] = int(row._mapping["count"])
     return found
 
 
-def outbox_sizes(store: Store, connection: str) -> Mapping[str, int]:
+def outbox_sizes(database: Database, connection: str) -> Mapping[str, int]:
     """How many messages are in which state."""
     count = select(outbox.c.state, func.count()).where(outbox.c.connection == connection)
-    with store.read() as db:
+    with database.read() as db:
         return {row[0]: int(row[1]) for row in db.execute(count.group_by(outbox.c.state))}
 
 
-def quarantined(store: Store, connection: str) -> Mapping[str, Mapping[str, int]]:
+def quarantined(database: Database, connection: str) -> Mapping[str, Mapping[str, int]]:
     """By stream and reason, how many rows are in quarantine."""
     columns = (quarantine.c.stream, quarantine.c.reason)
     mine = (quarantine.c.connection == connection) & IN_QUARANTINE
     count = select(*columns, func.count()).where(mine)
     found: dict[str, dict[str, int]] = {}
-    with store.read() as db:
+    with database.read() as db:
         for stream, reason, number in db.execute(count.group_by(*columns)):
             found.setdefault(stream, {})[reason] = int(number)
     return found
@@ -168,7 +168,7 @@ _LAST_RUNS = select(
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Rows as they come from the store: last runs, streams, sums, messages, accounts; quarantined rows."""
+    """Rows as they come from the database: last runs, streams, sums, messages, accounts; quarantined rows."""
 
     runs: Sequence[Any] = ()
     streams: Sequence[Any] = ()
@@ -178,15 +178,15 @@ class Figures:
     accounts: Sequence[Any] = ()
 
 
-def figures(store: Store, now: datetime) -> Figures:
-    """All that the store can say at once; `now` tells which accounts are closed."""
+def figures(database: Database, now: datetime) -> Figures:
+    """All that the database can say at once; `now` tells which accounts are closed."""
     sizes = (outbox.c.connection, outbox.c.state)
     held = select(*sizes, func.count().label("messages"), func.min(outbox.c.made_at).label("oldest"))
     bad = select(quarantine.c.connection, func.count()).where(IN_QUARANTINE)
     bad = bad.group_by(quarantine.c.connection)
     of_streams = (streams.c.connection, streams.c.name, *(streams.c[name] for name in OF_STREAMS))
     closed = (accounts.c.closed_until > now).label("closed")
-    with store.read() as db:
+    with database.read() as db:
         return Figures(
             db.execute(_LAST_RUNS).all(),
             db.execute(select(*of_streams)).all(),
@@ -226,7 +226,12 @@ class Quarantined:
 
 
 def sightings(
-    store: Store, connection: str | None, row: str, *, stream: str | None = None, parent: str | None = None
+    database: Database,
+    connection: str | None,
+    row: str,
+    *,
+    stream: str | None = None,
+    parent: str | None = None,
 ) -> list[Sighting]:
     """Every row of this id; without its parent all ids are gone through, which takes a moment."""
     where = rows.c.id == row
@@ -238,38 +243,38 @@ def sightings(
         where &= rows.c.parent == parent
     columns = (streams.c.connection, streams.c.name, rows.c.parent, rows.c.id, rows.c.verdict, rows.c.run)
     query = select(*columns).join(streams, streams.c.scope == rows.c.scope).where(where)
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(query.order_by(streams.c.connection, streams.c.name, rows.c.parent))
         return [Sighting(*row[:4], Verdict(row[4]), row[5]) for row in found]
 
 
-def quarantined_rows(store: Store, connection: str | None, row: str) -> list[Quarantined]:
+def quarantined_rows(database: Database, connection: str | None, row: str) -> list[Quarantined]:
     """Rows of this id that were quarantined, with their reason; only their texts go after 30 days."""
     where = quarantine.c.row == row
     if connection:
         where &= quarantine.c.connection == connection
     names = ("connection", "stream", "parent", "row", "reason", "seen_at")
     query = select(*(quarantine.c[name] for name in names)).where(where).order_by(quarantine.c.id)
-    with store.read() as db:
+    with database.read() as db:
         return [Quarantined(*found) for found in db.execute(query)]
 
 
-def message(store: Store, message_id: str) -> Mapping[str, Any] | None:
+def message(database: Database, message_id: str) -> Mapping[str, Any] | None:
     """A message that is still here, without its text."""
     columns = [column for column in outbox.c if column.name not in ("message", "write_key")]
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(select(*columns).where(outbox.c.message_id == message_id)).first()
         return dict(found._mapping) if found else None
 
 
-def run(store: Store, number: int) -> Mapping[str, Any] | None:
+def run(database: Database, number: int) -> Mapping[str, Any] | None:
     """A run, unless it is too long ago."""
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(select(runs).where(runs.c.id == number)).first()
         return dict(found._mapping) if found else None
 
 
-def emptied(store: Store, connection: str, since: int) -> Mapping[str, Any] | None:
+def emptied(database: Database, connection: str, since: int) -> Mapping[str, Any] | None:
     """The first run of a connection, from number `since` on, after which nothing waited for Segment."""
     query = (
         select(runs.c.id, runs.c.command, runs.c.finished_at, runs.c.summary)
@@ -277,7 +282,7 @@ def emptied(store: Store, connection: str, since: int) -> Mapping[str, Any] | No
         .order_by(runs.c.id)
         .limit(LATER_RUNS)
     )
-    with store.read() as db:
+    with database.read() as db:
         found: Sequence[Any] = db.execute(query).all()
     for each in found:
         if (summary_of(each.summary) or {}).get("waiting") == 0:
@@ -311,17 +316,17 @@ class Past:
     did: Mapping[str, Any]
 
 
-def runs_since(store: Store, connection: str, since: datetime, most: int = MOST_RUNS) -> Iterator[Past]:
+def runs_since(database: Database, connection: str, since: datetime, most: int = MOST_RUNS) -> Iterator[Past]:
     """The runs that began since, newest first; never all of them at once in memory."""
-    with store.read() as db:
+    with database.read() as db:
         wanted = {"whose": connection, "since": since, "most": most}
         found = db.execution_options(yield_per=CHUNK).execute(_RUNS, wanted)
         for command, started, finished, outcome, summary in found:
             yield Past(command, started, finished, outcome, summary_of(summary) or {})
 
 
-def spends_after(store: Store, account: str, after: int) -> list[tuple[int, str, int]]:
+def spends_after(database: Database, account: str, after: int) -> list[tuple[int, str, int]]:
     """Of all connections of an account: day, in days since the epoch, purpose, and requests."""
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(_SPENDS, {"who": account, "after": after})
         return [(int(day), purpose, int(requests)) for day, purpose, requests in found]

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence, hold
 from connector.state.tables import DEAD, connections, outbox, quarantine, runs
 from connector.state.upserts import EMPTIED, IN_QUARANTINE
@@ -54,16 +54,16 @@ _DELETE_OLD = (
 )
 
 
-def begin(store: Store, connection: str, command: str, now: datetime) -> int:
+def begin(database: Database, connection: str, command: str, now: datetime) -> int:
     """Write down that a run has started; give its number."""
-    with store.write() as db:
+    with database.write() as db:
         new = {"connection": connection, "command": command, "started_at": now}
         return int(db.execute(_BEGIN, new).scalar_one())
 
 
-def last(store: Store, connection: str, *, before: int = NEXT) -> Last | None:
+def last(database: Database, connection: str, *, before: int = NEXT) -> Last | None:
     """The last run before run number `before` that asked what is new."""
-    with store.read() as db:
+    with database.read() as db:
         return _last(db, _LAST_THAT_ASKED, connection, before)
 
 
@@ -124,17 +124,19 @@ def _is_moment(value: Any) -> bool:
         return False
 
 
-def waiting_others(store: Store, connection: str, account: str, *, before: int = NEXT) -> Sequence[Last]:
+def waiting_others(
+    database: Database, connection: str, account: str, *, before: int = NEXT
+) -> Sequence[Last]:
     """The last runs of the account's other connections that wait for requests."""
-    with store.read() as db:
+    with database.read() as db:
         names = db.execute(_OTHERS, {"account": account, "whose": connection}).scalars().all()
         lasts = [_last(db, _LAST_ENDED, name, before) for name in names]
     return [found for found in lasts if found and found.saving]
 
 
-def last_of(store: Store, connection: str, command: str) -> datetime | None:
+def last_of(database: Database, connection: str, command: str) -> datetime | None:
     """When a command was last begun on a connection, as far as runs are kept."""
-    with store.read() as db:
+    with database.read() as db:
         found: datetime | None = db.execute(
             _LAST_OF, {"whose": connection, "of": command}
         ).scalar_one_or_none()
@@ -142,7 +144,7 @@ def last_of(store: Store, connection: str, command: str) -> datetime | None:
 
 
 def finish(
-    store: Store,
+    database: Database,
     run: int,
     now: datetime,
     outcome: str,
@@ -151,27 +153,27 @@ def finish(
 ) -> None:
     """Write down how a run ended."""
     values = {"finished_at": now, "outcome": outcome, "exit": exit_code, "summary": json.dumps(summary)}
-    with store.write() as db:
+    with database.write() as db:
         db.execute(_FINISH, {**values, "number": run})
 
 
-def delete_old(store: Store, fence: Fence, now: datetime, old: datetime) -> None:
+def delete_old(database: Database, fence: Fence, now: datetime, old: datetime) -> None:
     """Delete what is kept for 30 days only and is from before `old`; raises Busy where the lease is lost.
 
     That is runs, the texts of quarantined rows, and the dead letters' messages.
     """
-    with store.write() as db:
+    with database.write() as db:
         hold(db, fence, now)
         for statement in _DELETE_OLD:
             db.execute(statement, {"old": old})
 
 
-def recent(store: Store, connection: str | None, most: int) -> Sequence[Mapping[str, Any]]:
+def recent(database: Database, connection: str | None, most: int) -> Sequence[Mapping[str, Any]]:
     """The last runs, newest first."""
     query = select(runs).order_by(runs.c.id.desc()).limit(most)
     if connection:
         query = query.where(runs.c.connection == connection)
-    with store.read() as db:
+    with database.read() as db:
         found = [dict(row._mapping) for row in db.execute(query)]
     for row in found:
         row["summary"] = summary_of(row["summary"])

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.tables import dues
 from connector.state.upserts import add_new, put
 
@@ -19,25 +19,25 @@ class Due:
     failures: int = 0
 
 
-def load(store: Store) -> Mapping[str, Due]:
+def load(database: Database) -> Mapping[str, Due]:
     """Every connection that was ever scheduled."""
-    with store.read() as db:
+    with database.read() as db:
         return {row.connection: Due(row.due_at, row.failures) for row in db.execute(select(dues))}
 
 
-def of(store: Store, connection: str) -> Due | None:
+def of(database: Database, connection: str) -> Due | None:
     """One connection's."""
-    with store.read() as db:
+    with database.read() as db:
         row = db.execute(select(dues).where(dues.c.connection == connection)).one_or_none()
     return Due(row.due_at, row.failures) if row else None
 
 
-def claim(store: Store, connection: str, seen: Due | None, until: datetime) -> bool:
+def claim(database: Database, connection: str, seen: Due | None, until: datetime) -> bool:
     """Take on a run that was seen to be due; False if another process was faster.
 
     Until the moment given nobody else does; should this process die, somebody does then.
     """
-    with store.write() as db:
+    with database.write() as db:
         if seen is None:
             first = {"connection": connection, "due_at": until, "failures": 0}
             return bool(add_new(db, dues, [first], dues.c.connection))
@@ -45,7 +45,7 @@ def claim(store: Store, connection: str, seen: Due | None, until: datetime) -> b
         return db.execute(update(dues).where(mine).values(due_at=until)).rowcount == 1
 
 
-def save(store: Store, connection: str, due: Due) -> None:
+def save(database: Database, connection: str, due: Due) -> None:
     """Tell all processes."""
-    with store.write() as db:
+    with database.write() as db:
         put(db, dues, [{"connection": connection, "due_at": due.at, "failures": due.failures}])

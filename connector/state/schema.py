@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-from connector.errors import ConfigurationError, StoreNewer, StoreRefused, StoreUnreachable
-from connector.state.engine import NO_SCHEMA, Store, driver
+from connector.errors import ConfigurationError, DatabaseNewer, DatabaseRefused, DatabaseUnreachable
+from connector.state.engine import NO_SCHEMA, Database, driver
 from connector.state.sqlite import copy_to
 from connector.state.tables import VERSION_TABLE, metadata
 
@@ -17,69 +17,69 @@ HEAD = "0001"
 ADVISORY_LOCK = 8_113_021_121
 
 
-def version(store: Store) -> str | None:
-    """The revision that the store is at; None where there are no tables of ours."""
-    with store.read() as db:
+def version(database: Database) -> str | None:
+    """The revision that the database is at; None where there are no tables of ours."""
+    with database.read() as db:
         return _version(db)
 
 
 def _version(db: Connection) -> str | None:
     if not inspect(db).has_table(VERSION_TABLE):
         if db.dialect.name == "postgresql" and db.execute(text("SELECT current_schema()")).scalar() is None:
-            raise StoreRefused("The search_path of DATABASE_URL has no schema to use.", todo=NO_SCHEMA)
+            raise DatabaseRefused("The search_path of DATABASE_URL has no schema to use.", todo=NO_SCHEMA)
         return None
     return db.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
 
 
-def ready(store: Store, now: datetime) -> None:
-    """Make sure that the store is at HEAD.
+def ready(database: Database, now: datetime) -> None:
+    """Make sure that the database is at HEAD.
 
     A new store is made, and a local SQLite file is copied beside itself and upgraded; an older PostgreSQL
-    store is somebody's decision. Raises StoreNewer, or ConfigurationError naming `db upgrade`.
+    store is somebody's decision. Raises DatabaseNewer, or ConfigurationError naming `db upgrade`.
     """
-    found = version(store)
+    found = version(database)
     if found == HEAD:
         return
     _check_known(found)
-    if found is not None and not store.is_sqlite:
+    if found is not None and not database.is_sqlite:
         raise ConfigurationError(
             f"The database is at revision {found}; this version needs {HEAD}.",
             todo="Run `beamer-segment db upgrade` once; it waits until current runs have finished.",
         )
-    upgrade(store, now)
+    upgrade(database, now)
 
 
-def upgrade(store: Store, now: datetime) -> Path | None:
-    """Bring the store to HEAD in one transaction; give the copy made of a SQLite file, if one was."""
-    with store.write() as db:
-        if not store.is_sqlite:
+def upgrade(database: Database, now: datetime) -> Path | None:
+    """Bring the database to HEAD in one transaction; give the copy made of a SQLite file, if one was."""
+    with database.write() as db:
+        if not database.is_sqlite:
             db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         # Read under the lock: somebody else may have been faster.
         found = _version(db)
         _check_known(found)
         if found == HEAD:
             return None
-        copy = _copy(store, now) if found else None
+        copy = _copy(database, now) if found else None
         _run_alembic(db)
     return copy
 
 
-def _copy(store: Store, now: datetime) -> Path | None:
-    if store.path is None:
+def _copy(database: Database, now: datetime) -> Path | None:
+    if database.path is None:
         return None
-    copy = store.path.with_name(f"{store.path.name}.before-{HEAD}-{now:%Y%m%dT%H%M%S}")
+    copy = database.path.with_name(f"{database.path.name}.before-{HEAD}-{now:%Y%m%dT%H%M%S}")
     try:
         # A second connection: the first one holds the lock, and has changed nothing yet.
-        with store.read() as db:
+        with database.read() as db:
             copy_to(driver(db), copy)
     except OSError as error:
-        raise StoreUnreachable(f"The database cannot be copied to {copy}: {error.strerror}.") from None
+        raise DatabaseUnreachable(f"The database cannot be copied to {copy}: {error.strerror}.") from None
     return copy
 
 
 def _check_known(revision: str | None) -> None:
     if revision is not None and not _known(revision):
-        raise StoreNewer(
+        raise DatabaseNewer(
             f"The database is at revision {revision}, which is newer than this version supports ({HEAD})."
         )
 

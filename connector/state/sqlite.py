@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
-from connector.errors import StoreUnreachable
+from connector.errors import DatabaseUnreachable
 
 BUSY_TIMEOUT = 30.0
 # What is left to do on closing is left to others rather than waited for.
@@ -54,11 +54,11 @@ class DatabaseFile:
         self._file = self._file or self._there()
 
     def check(self) -> None:
-        """Raise StoreUnreachable where another file is there by now, or none."""
+        """Raise DatabaseUnreachable where another file is there by now, or none."""
         found = self._there()
         if found != self._file:
             what = "replaced by another file" if found else "removed"
-            raise StoreUnreachable(
+            raise DatabaseUnreachable(
                 f"The database file {self._path} was {what} while this process used it.",
                 means="The last changes may be in the other file only. This process reads and sends "
                 "nothing more.",
@@ -85,7 +85,7 @@ def _make_private(path: Path) -> None:
         if path.is_dir():
             raise IsADirectoryError(None, "Is a directory")
     except OSError as error:
-        raise StoreUnreachable(
+        raise DatabaseUnreachable(
             f"The database {path} cannot be opened: {error.strerror}.",
             todo="Set DATABASE_URL to a place that this user may write to.",
         ) from None
@@ -124,7 +124,7 @@ def truncate_log(connection: sqlite3.Connection) -> None:
 
 
 def copy_to(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the store as this connection sees it, by SQLite itself, while others may go on."""
+    """Copy the database as this connection sees it, by SQLite itself, while others may go on."""
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     target = sqlite3.connect(path)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, delete, select, update
 
 from connector.errors import Forbidden
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.tables import mentions, refusals, streams
 from connector.state.upserts import add, digest, key, made, put
 
@@ -51,7 +51,7 @@ class Refusal:
 
 
 def remember(
-    store: Store,
+    database: Database,
     connection: str,
     door: Door,
     secret: str,
@@ -65,7 +65,7 @@ def remember(
 
     `sure`: no second run has to confirm it.
     """
-    with store.write() as db:
+    with database.write() as db:
         mine = digest(made(db, KEY), secret)
         found = _row(db, connection, door)
         known = found is not None and found.digest == mine and found.refused >= ACCEPTED
@@ -77,13 +77,13 @@ def remember(
         put(db, refusals, [{"connection": connection, "door": door, "digest": mine, **values}])
 
 
-def accept(store: Store, connection: str, door: Door, secret: str, now: datetime) -> bool:
+def accept(database: Database, connection: str, door: Door, secret: str, now: datetime) -> bool:
     """The key was seen to be taken; tells whether it had been refused."""
-    with store.read() as db:
+    with database.read() as db:
         found, mine = _row(db, connection, door), key(db, KEY)
     if found is not None and found.refused == ACCEPTED and found.digest == digest(mine, secret):
         return False
-    with store.write() as db:
+    with database.write() as db:
         mine = made(db, KEY)
         values = {"digest": digest(mine, secret), "what": "", "since": now, "tried_at": now}
         put(db, refusals, [{"connection": connection, "door": door, "refused": ACCEPTED, **values}])
@@ -96,28 +96,30 @@ def accept(store: Store, connection: str, door: Door, secret: str, now: datetime
     return found is not None and found.refused >= REFUSED_ONCE
 
 
-def lift(store: Store, connection: str, door: Door) -> bool:
+def lift(database: Database, connection: str, door: Door) -> bool:
     """Forget what is known of a key; tells whether it had been refused."""
     mine = (refusals.c.connection == connection) & (refusals.c.door == door)
-    with store.write() as db:
+    with database.write() as db:
         found = _row(db, connection, door)
         db.execute(delete(refusals).where(mine))
     return found is not None and found.refused >= REFUSED_ONCE
 
 
-def standing(store: Store, connection: str, given: Secrets, *, unproved: bool = False) -> Refusal | None:
+def standing(
+    database: Database, connection: str, given: Secrets, *, unproved: bool = False
+) -> Refusal | None:
     """The refusal of a key that is still in use; of keys that have changed nothing is known.
 
     `unproved`: they may be those of another account, and nothing is written.
     """
-    with store.read() as db:
+    with database.read() as db:
         found = db.execute(select(refusals).where(refusals.c.connection == connection)).all()
         mine = key(db, KEY)
     changed = {row.door: digest(mine, given.get(row.door, "")) for row in found}
     changed = {row.door: changed[row.door] for row in found if changed[row.door] != row.digest}
     if changed and not unproved:
         untried = {"refused": UNTRIED, "what": ""}
-        with store.write() as db:
+        with database.write() as db:
             for door, its in changed.items():
                 here = (refusals.c.connection == connection) & (refusals.c.door == door)
                 db.execute(update(refusals).where(here).values(digest=its, **untried))
@@ -125,17 +127,17 @@ def standing(store: Store, connection: str, given: Secrets, *, unproved: bool = 
     return next((_refusal(row) for row in same), None)
 
 
-def tried(store: Store, connection: str) -> bool | None:
+def tried(database: Database, connection: str) -> bool | None:
     """Whether the Beamer key was accepted or refused since it is in use; None where nothing is known."""
-    with store.read() as db:
+    with database.read() as db:
         found = _row(db, connection, "beamer")
     return None if found is None else found.refused != UNTRIED
 
 
-def listed(store: Store) -> Mapping[str, Refusal]:
+def listed(database: Database) -> Mapping[str, Refusal]:
     """The suspended connections, as of their last runs."""
     query = select(refusals).where(refusals.c.refused >= SUSPENDED)
-    with store.read() as db:
+    with database.read() as db:
         return {row.connection: _refusal(row) for row in db.execute(query)}
 
 
@@ -148,18 +150,18 @@ def _refusal(row: Any) -> Refusal:
     return Refusal(row.connection, row.door, row.what, row.since, row.refused, row.tried_at)
 
 
-def unmentioned(store: Store, connection: str, whats: Collection[str]) -> set[str]:
+def unmentioned(database: Database, connection: str, whats: Collection[str]) -> set[str]:
     """Those that were not spoken of yet. What is over is forgotten, and is news when it comes again."""
     mine = mentions.c.connection == connection
-    with store.read() as db:
+    with database.read() as db:
         known = set(db.execute(select(mentions.c.what).where(mine)).scalars())
     if over := known.difference(whats):
-        with store.write() as db:
+        with database.write() as db:
             db.execute(delete(mentions).where(mine, mentions.c.what.in_(sorted(over))))
     return set(whats) - known
 
 
-def mention(store: Store, connection: str, whats: Collection[str], now: datetime) -> None:
+def mention(database: Database, connection: str, whats: Collection[str], now: datetime) -> None:
     """They have been spoken of."""
-    with store.write() as db:
+    with database.write() as db:
         add(db, mentions, [{"connection": connection, "what": each, "since": now} for each in sorted(whats)])

@@ -91,7 +91,7 @@ credentials = _table(
     Column("since", Moment(instead=EPOCH), nullable=False),
 )
 
-# People whose rows are not sent any more, as digests made with this store's own random key.
+# People whose rows are not sent any more, as digests made with this database's own random key.
 forgotten = _table(
     "forgotten",
     Column("connection", String(40), primary_key=True),
@@ -104,7 +104,8 @@ keys = _table(
     Column("value", Digest(64, instead=NEEDED), nullable=False),
 )
 
-# What is known of the keys in use, as digests made with this store's own random key (state/suspensions.py).
+# What is known of the keys in use, as digests made with this database's own random key
+# (state/suspensions.py).
 refusals = _table(
     "refusal",
     Column("connection", String(40), primary_key=True),

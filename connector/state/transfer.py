@@ -14,7 +14,7 @@ from connector.clock import plain
 from connector.errors import ConfigurationError
 from connector.state import privacy
 from connector.state.columns import Moment
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.schema import HEAD
 from connector.state.tables import (
     PREFIX,
@@ -49,7 +49,7 @@ class Damaged(ConfigurationError):
     default_todo = "Export the state again."
 
 
-def export(store: Store, connection: str, file: IO[str]) -> Counter[str]:
+def export(database: Database, connection: str, file: IO[str]) -> Counter[str]:
     """Write a connection's state; give how many rows of each table. The caller holds its leases."""
     counted: Counter[str] = Counter()
     digest = hashlib.sha256()
@@ -60,7 +60,7 @@ def export(store: Store, connection: str, file: IO[str]) -> Counter[str]:
         file.write(text)
 
     line({"format": FORMAT, "schema": HEAD, "connection": connection})
-    with store.read() as db:
+    with database.read() as db:
         for table in _tables():
             names = [column.name for column in table.c]
             for group in _groups(db, table, connection):
@@ -170,7 +170,7 @@ def _head(value: Mapping[str, Any]) -> str:
     return str(value["connection"])
 
 
-def load(store: Store, lines: Iterable[str], connection: str) -> Counter[str]:
+def load(database: Database, lines: Iterable[str], connection: str) -> Counter[str]:
     """Write a verified file's state, all of it or nothing; give how many rows of each table are new.
 
     An account and what it spent may be here already, by another connection: what is here is kept. Raises
@@ -178,7 +178,7 @@ def load(store: Store, lines: Iterable[str], connection: str) -> Counter[str]:
     """
     by_name = {table.name.removeprefix(PREFIX): table for table in _tables()}
     numbers, counted = _Numbers(), Counter[str]()
-    with store.write() as db:
+    with database.write() as db:
         _refuse_known(db, connection)
         for text in lines:
             value = json.loads(text)

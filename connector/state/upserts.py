@@ -92,12 +92,12 @@ KEY_BYTES = 32
 
 
 def key(db: Connection, name: str) -> bytes:
-    """The store's key of that name; empty before it was made."""
+    """The database's key of that name; empty before it was made."""
     return bytes.fromhex(db.execute(select(keys.c.value).where(keys.c.name == name)).scalar() or "")
 
 
 def made(db: Connection, name: str) -> bytes:
-    """The store's key of that name, drawn now if this is its first use."""
+    """The database's key of that name, drawn now if this is its first use."""
     add(db, keys, [{"name": name, "value": secrets.token_hex(KEY_BYTES)}])
     return key(db, name)
 

@@ -13,7 +13,7 @@ from connector.domain.state import Progress
 from connector.errors import ConfigurationError
 from connector.state.connections import Identity
 from connector.state.credentials import Change, Given
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Ledger
 from connector.state.page_writer import Intake
 from connector.sync.planning.arrival import Notebook
@@ -36,7 +36,7 @@ class Parts:
     catalogue: Mapping[str, Stream]
     identity: Identity
     policy: Policy
-    store: Store
+    database: Database
     beamer: "Beamer"
     segment: "Segment"
     ledger: Ledger

@@ -9,7 +9,7 @@ from connector.domain.period import EPOCH
 from connector.domain.state import Progress, StreamState
 from connector.state import progress, runs
 from connector.state.connections import Identity
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Balance, Ledger, Limits
 from connector.sync.fetch import stored
 from connector.sync.planning.audit import AuditEverything
@@ -31,7 +31,7 @@ class DryRun:
 
 
 def dry_run(
-    store: Store | None,
+    database: Database | None,
     identity: Identity,
     policy: Policy,
     catalogue: Mapping[str, Stream],
@@ -42,18 +42,18 @@ def dry_run(
     now: datetime,
 ) -> DryRun:
     """Plan a run; `read_since` makes it an audit of what was not read whole since then."""
-    state = progress.peek(store, identity.name) if store else Progress()
+    state = progress.peek(database, identity.name) if database else Progress()
     for name in catalogue:
         state.streams.setdefault(name, StreamState(0, name))
     progress.doubt_future(state, now)
     stored.readable(state, policy.start)
     limited = limits.usable is not None
     balance, last, reserved = UNTOUCHED, None, 0.0
-    if store:
-        balance = Ledger(store, identity.account, identity.name, limits).balance(now)
-        last = runs.last(store, identity.name)
+    if database:
+        balance = Ledger(database, identity.account, identity.name, limits).balance(now)
+        last = runs.last(database, identity.name)
         if limited:
-            reserved = left_to_others(store, identity.name, identity.account, last, now)
+            reserved = left_to_others(database, identity.name, identity.account, last, now)
     before = last.started_at if last else None
     hand = 0.0 if balance.refusal else available(balance, max_requests)
     plan = rehearse(

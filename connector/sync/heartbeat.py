@@ -9,7 +9,7 @@ from connector.domain.state import StreamState
 from connector.domain.verdicts import Verdict
 from connector.segment.shaping import Fact
 from connector.state import heartbeat, queries
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence
 from connector.sync.policy import Policy
 from connector.sync.rows.pages import outgoing
@@ -19,7 +19,7 @@ HELD = [verdict.label for verdict in Verdict if verdict not in (Verdict.EVENT, V
 
 
 def tell(
-    store: Store,
+    database: Database,
     fence: Fence,
     policy: Policy,
     states: Mapping[str, StreamState],
@@ -33,19 +33,19 @@ def tell(
 
     The hour is that of the clock that is behind: one that is ahead would use up later hours.
     """
-    fields: dict[str, Any] = {"waiting": waiting, **_figures(store, fence.connection, policy, states)}
+    fields: dict[str, Any] = {"waiting": waiting, **_figures(database, fence.connection, policy, states)}
     hour = min(beamer_now, now).replace(minute=0, second=0, microsecond=0)
     # The connection stands where a row's parent would: two may share account and destination.
     fact = Fact("sync", f"{hour:%Y%m%dT%H}", fence.connection, beamer_now, fields)
     made = outgoing(fact, policy, beamer_now)
     event = Outgoing(made.message_id, made.event, made.text, made.size, STREAM)
-    return heartbeat.tell(store, fence, policy.naming.destination, event, hour, now, write_key=write_key)
+    return heartbeat.tell(database, fence, policy.naming.destination, event, hour, now, write_key=write_key)
 
 
 def _figures(
-    store: Store, connection: str, policy: Policy, states: Mapping[str, StreamState]
+    database: Database, connection: str, policy: Policy, states: Mapping[str, StreamState]
 ) -> dict[str, Any]:
-    sums, refused = queries.sums(store, connection), heartbeat.refused(store, connection)
+    sums, refused = queries.sums(database, connection), heartbeat.refused(database, connection)
     listed = [states[name] for name in states if name in policy.streams]
     through = [state.complete_through for state in listed if state.complete_through]
     found: dict[str, Any] = {

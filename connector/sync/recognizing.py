@@ -26,7 +26,7 @@ from connector.errors import (
 from connector.state import credentials
 from connector.state.connections import Identity
 from connector.state.credentials import Change, OtherAccount, Verdict
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.landmarks import Landmark, landmarks, recognized
 from connector.sync.context import Parts
 from connector.sync.lists.backoff import wait_before
@@ -70,7 +70,7 @@ def prove(parts: Parts, report: Report, chance: Callable[[], float] = random.ran
                 parts.clock.sleep(wait)
 
     try:
-        recognize(parts.store, parts.identity, parts.policy, parts.change, get)
+        recognize(parts.database, parts.identity, parts.policy, parts.change, get)
     except NoBudget as error:
         # What waits for Segment is sent meanwhile.
         report.stopped = f"{error.what.rstrip('.')}, and the changed key is not compared yet"
@@ -80,13 +80,13 @@ def prove(parts: Parts, report: Report, chance: Callable[[], float] = random.ran
     return True
 
 
-def recognize(store: Store, identity: Identity, policy: Policy, change: Change, get: Get) -> None:
+def recognize(database: Database, identity: Identity, policy: Policy, change: Change, get: Get) -> None:
     """Ask for what is known of the account's lists, until one shows something of it.
 
     Raises OtherAccount where none does.
     """
     wanted = {stream.name for stream in candidates.wanted(CATALOGUE, policy)}
-    known = sorted(landmarks(store, identity.name), key=lambda each: each.stream not in wanted)
+    known = sorted(landmarks(database, identity.name), key=lambda each: each.stream not in wanted)
     compared, forbidden = [], []
     for landmark in known:
         try:
@@ -95,7 +95,7 @@ def recognize(store: Store, identity: Identity, policy: Policy, change: Change, 
             forbidden.append(landmark.stream)
             continue
         compared.append(landmark.stream)
-        if recognized(store, landmark, _shown(answer.body)):
+        if recognized(database, landmark, _shown(answer.body)):
             return
     if not compared and forbidden:
         raise KeyRefused(

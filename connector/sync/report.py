@@ -62,7 +62,7 @@ class Lateness:
         return None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON and for the store."""
+        """Plain data for JSON and for the database."""
         return {
             "rows": self.rows,
             "seconds": round(self.seconds, 1),
@@ -147,7 +147,7 @@ class Report:
                 self.held[what] += count
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON and for the store."""
+        """Plain data for JSON and for the database."""
         return {
             "rows_new": dict(self.new),
             "events": dict(self.events),

@@ -12,7 +12,7 @@ from connector.errors import Busy, ConnectorError, Exit, Stopped
 from connector.segment.messages import MOST_MESSAGES
 from connector.state import connections, credentials, leases, privacy, progress, runs
 from connector.state.credentials import OtherAccount
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import SYNC, Fence, this_process
 from connector.state.ledger import Balance
 from connector.state.outbox import Outbox
@@ -72,14 +72,14 @@ def under_lease(
     problem, proved = _proved(parts, report) if asks else (None, False)
     if problem and work != SYNC:
         raise problem
-    with leases.holding(parts.store, name, this_process(), parts.clock, work) as fence:
-        connections.check_names(parts.store, parts.identity)
+    with leases.holding(parts.database, name, this_process(), parts.clock, work) as fence:
+        connections.check_names(parts.database, parts.identity)
         if parts.given:
             destination, now = parts.identity.destination, parts.clock.now()
             credentials.take_over(
-                parts.store, fence, destination, parts.given, parts.change, now, proved=proved
+                parts.database, fence, destination, parts.given, parts.change, now, proved=proved
             )
-        number = runs.begin(parts.store, name, command, started)
+        number = runs.begin(parts.database, name, command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
         # What goes past every `except` is a signal that ends the process where it stands.
         outcome = Outcome(number, report, Stopped("A signal stopped the run."))
@@ -115,11 +115,11 @@ def _write_down(parts: Parts, outcome: Outcome, fence: Fence) -> None:
     now = parts.clock.now()
     error = outcome.error.what if outcome.error else None
     summary = {**outcome.report.as_dict(), "error": error}
-    runs.finish(parts.store, outcome.run, now, outcome.label, int(outcome.exit), summary)
+    runs.finish(parts.database, outcome.run, now, outcome.label, int(outcome.exit), summary)
     # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
     if parts.ledger.furthest is not None:
         with suppress(Busy):
-            runs.delete_old(parts.store, fence, now, min(now, parts.ledger.beamer_now(now)) - runs.KEPT)
+            runs.delete_old(parts.database, fence, now, min(now, parts.ledger.beamer_now(now)) - runs.KEPT)
 
 
 # Who has not run for so long saves for nothing any more.
@@ -127,7 +127,7 @@ SAVING_LASTS = timedelta(days=1)
 
 
 def left_to_others(
-    store: Store,
+    database: Database,
     connection: str,
     account: str,
     last: runs.Last | None,
@@ -141,7 +141,7 @@ def left_to_others(
     connection's own last run before run number `before`.
     """
     mine = (last.saving_since if last and last.saving else None) or now
-    others = runs.waiting_others(store, connection, account, before=before)
+    others = runs.waiting_others(database, connection, account, before=before)
     return max(
         (
             other.saving
@@ -188,18 +188,18 @@ class Run:
         outbox = self._outbox(fence)
         outbox.check_values()
         balance = parts.ledger.balance(started)
-        last = runs.last(parts.store, parts.identity.name, before=number)
+        last = runs.last(parts.database, parts.identity.name, before=number)
         state = self._state(balance, last, started)
         reserved = 0.0
         if balance.level is not None:
             name, account = parts.identity.name, parts.ledger.account
-            reserved = left_to_others(parts.store, name, account, last, started, before=number)
+            reserved = left_to_others(parts.database, name, account, last, started, before=number)
         # Under the lease, so that nobody is forgotten in the middle of a run.
-        policy = replace(parts.policy, forgotten=privacy.load(parts.store, parts.identity.name))
+        policy = replace(parts.policy, forgotten=privacy.load(parts.database, parts.identity.name))
         collector = Collector(
             replace(parts, policy=policy),
             state,
-            Intake(parts.store, fence, parts.identity.destination, number, write_key=parts.write_key),
+            Intake(parts.database, fence, parts.identity.destination, number, write_key=parts.write_key),
             fence,
             self._report,
             most_requests=self._most,
@@ -247,8 +247,8 @@ class Run:
         if balance.refusal:
             self._report.saving = max(last.saving if last else 0.0, 1.0)
             self._report.stopped, self._report.next_try = balance.refusal, balance.again
-            return progress.peek(parts.store, parts.identity.name, lists=False)
-        state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue))
+            return progress.peek(parts.database, parts.identity.name, lists=False)
+        state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue))
         progress.doubt_future(state, max(started, parts.ledger.beamer_now(started)))
         stored.readable(state, parts.policy.start)
         return state
@@ -259,13 +259,13 @@ class Run:
         left = self._outbox(leases.Fence(name, 0, leases.BACKFILL))
         if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
             return
-        holding = leases.holding(parts.store, name, this_process(), parts.clock, leases.BACKFILL)
+        holding = leases.holding(parts.database, name, this_process(), parts.clock, leases.BACKFILL)
         with suppress(Busy), holding as fence:
             self._try_delivery(delivery_of(self._outbox(fence)), 1)
 
     def _outbox(self, fence: leases.Fence) -> Outbox:
         parts = self._parts
-        return Outbox(parts.store, fence, parts.identity.destination, parts.write_key)
+        return Outbox(parts.database, fence, parts.identity.destination, parts.write_key)
 
     def _tell(self, policy: Policy, fence: leases.Fence, state: Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""
@@ -274,7 +274,7 @@ class Run:
             return False
         waiting = self._report.waiting
         here, key = parts.clock.now(), parts.write_key
-        return tell(parts.store, fence, policy, state.streams, waiting, now, here, write_key=key)
+        return tell(parts.database, fence, policy, state.streams, waiting, now, here, write_key=key)
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""

@@ -1,4 +1,4 @@
-"""Both DAGs in a real Airflow, against a Beamer and a Segment on loopback, with the store on PostgreSQL."""
+"""Both DAGs in a real Airflow, against a Beamer and a Segment on loopback, with PostgreSQL."""
 
 import json
 

@@ -1,5 +1,5 @@
-"""A sync on a store that has seen a million rows, beside one of ten thousand: time, memory, bytes a row; and
-how long it takes to look at it.
+"""A sync on a database that has seen a million rows, beside one of ten thousand: time, memory, bytes a row;
+and how long it takes to look at it.
 
 `python -m tests.benchmarks.million`. The account has a hundred parents in both, and the same is new in both;
 the ids that differ in number were seen at parents of long ago, which Beamer no longer shows.
@@ -21,14 +21,14 @@ from typing import Any
 from sqlalchemy import func, insert, select
 
 from connector.sandbox import Company
-from connector.state.engine import Store, driver, open_store
+from connector.state.engine import Database, driver, open_database
 from connector.state.tables import rows, runs, streams
 from tests.benchmarks.start import timed
 from tests.cli.process import ROOT, Machine, made_up
 
 FEW, MANY = 10_000, 1_000_000
 RUNS = 7
-# So many runs are behind whoever looks at the store.
+# So many runs are behind whoever looks at the database.
 LOOKED = 10_000
 CHUNK = 50_000
 # What Beamer's ids look like (reference): eight digits, and 24 hex digits for NPS.
@@ -93,12 +93,12 @@ class Measured:
         file = here / "own.sqlite"
         self._machine = Machine(self._sandbox, self._served, here, f"sqlite:///{file}")
         assert self._machine.run("sync").code == 0
-        store = open_store(str(self._machine.database_url))
-        before = _bytes_of_ids(store)
+        database = open_database(str(self._machine.database_url))
+        before = _bytes_of_ids(database)
         since = monotonic()
-        fill(store, count)
-        self.bytes_a_row = (_bytes_of_ids(store) - before) / count
-        store.close()
+        fill(database, count)
+        self.bytes_a_row = (_bytes_of_ids(database) - before) / count
+        database.close()
         say(f"{count:,} rows put in within {monotonic() - since:.0f} s; {file.stat().st_size / 1e6:.1f} MB")
         self._taken: list[Mapping[str, float]] = []
 
@@ -128,37 +128,37 @@ class Measured:
         return self._sandbox.world.rows("nps")[0].id
 
     def checked(self, *words: str) -> float:
-        """Seconds from the start of a process that looks at the store to its end."""
-        store = open_store(str(self._machine.database_url))
-        with store.read() as db:
+        """Seconds from the start of a process that looks at the database to its end."""
+        database = open_database(str(self._machine.database_url))
+        with database.read() as db:
             missing = LOOKED - db.execute(select(func.count()).select_from(runs)).scalar_one()
         if missing > 0:
-            make_runs(store, missing)
-        store.close()
+            make_runs(database, missing)
+        database.close()
         return median(timed(self._machine, *words) for _ in range(RUNS))
 
     def median(self, of: str) -> float:
         return median(taken[of] for taken in self._taken)
 
 
-def fill(store: Store, count: int) -> None:
+def fill(database: Database, count: int) -> None:
     """Put in so many ids, through the real table, in the disorder in which years of syncs leave them."""
-    with store.read() as db:
+    with database.read() as db:
         scopes = {row.name: row.scope for row in db.execute(select(streams.c.name, streams.c.scope))}
     made = _ids(scopes, count)
     while chunk := list(islice(made, CHUNK)):
         random.Random(len(chunk)).shuffle(chunk)
-        with store.write() as db:
+        with database.write() as db:
             driver(db).executemany(INSERT, chunk)
 
 
-def make_runs(store: Store, count: int) -> None:
+def make_runs(database: Database, count: int) -> None:
     """More runs like the first, with a summary of the usual length."""
-    with store.read() as db:
+    with database.read() as db:
         like = dict(db.execute(runs.select().limit(1)).one()._mapping)
     del like["id"]
     assert len(like["summary"]) > 400
-    with store.write() as db:
+    with database.write() as db:
         db.execute(insert(runs), [like] * count)
 
 
@@ -175,9 +175,9 @@ def _ids(scopes: Mapping[str, int], count: int) -> Iterator[dict[str, Any]]:
             yield {"scope": scopes[stream], "parent": parent, "id": str(20_000_000 + number), **here}
 
 
-def _bytes_of_ids(store: Store) -> int:
+def _bytes_of_ids(database: Database) -> int:
     """What the file holds, without what is free in it."""
-    with store.read() as db:
+    with database.read() as db:
         size, pages, free = (
             int(db.exec_driver_sql(f"PRAGMA {name}").scalar_one())
             for name in ("page_size", "page_count", "freelist_count")

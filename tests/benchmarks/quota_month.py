@@ -94,7 +94,7 @@ class Month:
     def _run(self, parts: Parts) -> datetime | None:
         """One run; until when the next ones could ask nothing, and so need not be made."""
         # As each process finds it: what the runs before it learnt.
-        known = connections.known(parts.store, parts.identity.name)
+        known = connections.known(parts.database, parts.identity.name)
         outcome = Run(replace(parts, identity=known or parts.identity)).go()
         assert outcome.error is None, outcome.error
         self.runs += 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from tests.browser import chromium
 from tests.browser.chromium import Chromium
 from tests.browser.planted import planted
@@ -55,10 +55,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 def wrote(here: Path, names: tuple[str, ...]) -> Written:
     url = f"sqlite:///{here / 'state.sqlite'}"
-    store = open_store(url)
+    database = open_database(url)
     for name in names:
-        planted(store, datetime.now(UTC), name=name)
-    store.close()
+        planted(database, datetime.now(UTC), name=name)
+    database.close()
     sandbox = made_up()
     with sandbox.serve() as served:
         machine = Machine(sandbox, served, here, url, extra={"BEAMER_PLAN": "free"})

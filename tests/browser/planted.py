@@ -1,4 +1,4 @@
-"""A store with a month of life in it, written down at once: what the page is made from."""
+"""A database with a month of life in it, written down at once: what the page is made from."""
 
 import json
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from connector.beamer.streams import CATALOGUE
 from connector.domain.period import day_of, micros
 from connector.state import connections, progress, schema
 from connector.state.connections import Identity
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.tables import accounts, runs, spends, streams, tallies
 from connector.sync.report import Lateness
 
@@ -18,19 +18,19 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 KINDS = ("done",) * 17 + ("stopped", "incomplete", "failed")
 
 
-def planted(store: Store, now: datetime, *, name: str = "default", every: timedelta = HOUR) -> None:
+def planted(database: Database, now: datetime, *, name: str = "default", every: timedelta = HOUR) -> None:
     """One connection on a small plan, made forty days ago, with runs of the last 30 days."""
-    schema.ready(store, now)
+    schema.ready(database, now)
     began = now - 40 * DAY
-    connections.settle(store, Identity(name, f"acct.{name}", f"dest.{name}", began - 30 * DAY), began)
-    progress.load(store, name, tuple(CATALOGUE))
-    _plant_streams(store, name, now)
-    _plant_runs(store, name, now, every)
-    _plant_spends(store, name, now)
+    connections.settle(database, Identity(name, f"acct.{name}", f"dest.{name}", began - 30 * DAY), began)
+    progress.load(database, name, tuple(CATALOGUE))
+    _plant_streams(database, name, now)
+    _plant_runs(database, name, now, every)
+    _plant_spends(database, name, now)
 
 
-def _plant_streams(store: Store, name: str, now: datetime) -> None:
-    with store.write() as db:
+def _plant_streams(database: Database, name: str, now: datetime) -> None:
+    with database.write() as db:
         for place, stream in enumerate(CATALOGUE):
             newest = now - HOUR * (place + 2)
             marks = {
@@ -48,11 +48,11 @@ def _plant_streams(store: Store, name: str, now: datetime) -> None:
             db.execute(insert(tallies), [*new, {**new[0], "what": "no_user", "count": 20}])
 
 
-def _plant_runs(store: Store, name: str, now: datetime, every: timedelta) -> None:
+def _plant_runs(database: Database, name: str, now: datetime, every: timedelta) -> None:
     count = int(30 * DAY / every) - 1
     rows = [_run(name, now - every * (count - index), index) for index in range(count)]
     rows[count // 2] |= {"finished_at": None, "outcome": None, "exit": None, "summary": None}
-    with store.write() as db:
+    with database.write() as db:
         db.execute(insert(runs), rows)
 
 
@@ -84,7 +84,7 @@ def _run(name: str, began: datetime, index: int) -> dict[str, Any]:
     }
 
 
-def _plant_spends(store: Store, name: str, now: datetime) -> None:
+def _plant_spends(database: Database, name: str, now: datetime) -> None:
     account, today = f"acct.{name}", day_of(now)
     purposes = (
         "posts",
@@ -107,7 +107,7 @@ def _plant_spends(store: Store, name: str, now: datetime) -> None:
         for day in range(today - 38, today + 1)
         for place, purpose in enumerate(purposes, 2)
     ]
-    with store.write() as db:
+    with database.write() as db:
         db.execute(insert(spends), rows)
         when = {"next_at": micros(now), "began_at": now - 40 * DAY, "level": 12.5, "level_at": micros(now)}
         db.execute(insert(accounts), [{"name": account, "refusals": 0, "drawn": 900, **when}])

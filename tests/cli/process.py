@@ -13,7 +13,7 @@ from threading import Event
 from typing import Any
 
 from connector.sandbox import Company, Served, environment
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from tests.events.recording import keep
 from tests.harness import expected, landed
 from tests.sandbox import Sandbox
@@ -105,12 +105,12 @@ class Machine:
 
     @property
     def file(self) -> Path:
-        """Where the store is, if no DATABASE_URL says otherwise."""
+        """Where the database is, if no DATABASE_URL says otherwise."""
         return self.here / "state" / "beamer-segment" / "state.sqlite"
 
-    def store(self) -> Store:
-        """The store, for looking at it and for planting what no run leaves behind; to be closed."""
-        return open_store(self.database_url or f"sqlite:///{self.file}")
+    def database(self) -> Database:
+        """The database, for looking at it and for planting what no run leaves behind; to be closed."""
+        return open_database(self.database_url or f"sqlite:///{self.file}")
 
     # --- what is seen of it from outside ---
 

@@ -25,7 +25,7 @@ from connector.config import load
 from connector.errors import ConnectorError
 from connector.sandbox import Answer, Company, Request
 from connector.state import outbox
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.tables import accounts, metadata, spends
 from tests.cli.process import SMALL, Machine, made_up
 from tests.sandbox import FaultyServed, Sandbox
@@ -117,16 +117,16 @@ class Desk:
     def here(self, **other: str) -> Session:
         return Session(load(self.place.environment(DATABASE_URL=self.url, **other)), Impatient())
 
-    def store(self) -> Store:
+    def database(self) -> Database:
         return open_ready(self.here().settings, SystemClock(), workers=4)
 
     def sync(self, kind: str = "sync", **other: str) -> dict[str, Any]:
         """A sync's result: its exit code, and the error's code where it ended with one."""
-        here, store = self.here(**other), self.store()
+        here, database = self.here(**other), self.database()
         connection, reporter = here.settings.connection(), Reporter(Output.JSON)
         try:
             if kind == "schedule":
-                return {"exit": Worker(here, store, [connection]).run("sync", connection.name).exit}
+                return {"exit": Worker(here, database, [connection]).run("sync", connection.name).exit}
             if kind == "backfill":
                 since = here.clock.now() - timedelta(days=60)
                 range_ = BackfillOptions(
@@ -141,28 +141,28 @@ class Desk:
                     dry_run=False,
                     yes=True,
                 )
-                return bring_history(here, store, connection, range_, lambda _: True, reporter)
+                return bring_history(here, database, connection, range_, lambda _: True, reporter)
             options = {**OPTIONS, "collect": COLLECT}[kind]
-            return attempted(here, store, connection, options, lambda _: None, reporter)
+            return attempted(here, database, connection, options, lambda _: None, reporter)
         except ConnectorError as error:
             return {"exit": int(error.exit), "error": error.as_dict()}
         finally:
-            store.close()
+            database.close()
 
     def accept(self, **other: str) -> dict[str, Any]:
-        here, store = self.here(**other), self.store()
+        here, database = self.here(**other), self.database()
         try:
-            return accept(here, store, here.settings.connection())
+            return accept(here, database, here.settings.connection())
         finally:
-            store.close()
+            database.close()
 
     def written(self, *, every: bool = False) -> Mapping[str, Any]:
         """Everything that is stored, but for the ledger unless it is `every` table."""
-        store = self.store()
+        database = self.database()
         tables = [table for table in metadata.sorted_tables if every or table.name not in LEDGER]
-        with store.read() as db:
+        with database.read() as db:
             found = {table.name: sorted(map(repr, db.execute(select(table)).all())) for table in tables}
-        store.close()
+        database.close()
         return found
 
 
@@ -294,9 +294,9 @@ def test_what_waits_goes_to_no_other_write_key_until_it_is_confirmed(desk: Desk)
     stamp = place.acme.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     place.acme.world.add("nps", None, date=stamp, score=9, feedback="Private", userId="u-1")
     assert desk.sync("collect")["waiting"] == 1
-    store = desk.store()
-    waits = [each["message_id"] for each in outbox.listed(store, None, None, 9)]
-    store.close()
+    database = desk.database()
+    waits = [each["message_id"] for each in outbox.listed(database, None, None, 9)]
+    database.close()
     new = {"SEGMENT_WRITE_KEY": OTHER_WRITE}
     for kind in ("sync", "deliver", "backfill", "audit"):
         result = desk.sync(kind, **new)
@@ -530,11 +530,11 @@ def test_the_daemon_takes_up_keys_that_were_corrected(desk: Desk) -> None:
     assert desk.sync()["exit"] == 0
     wrong = desk.here(**changes(desk.place, ("K", "W")))
     wrong.reload = lambda: wrong.settings
-    store = desk.store()
-    worker = Worker(wrong, store, wrong.settings.connections)
+    database = desk.database()
+    worker = Worker(wrong, database, wrong.settings.connections)
     try:
         assert worker.run("sync", "default").exit == 78
         wrong.reload = lambda: desk.here().settings
         assert worker.run("sync", "default").exit == 0
     finally:
-        store.close()
+        database.close()

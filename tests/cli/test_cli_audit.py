@@ -30,8 +30,8 @@ def test_an_audit_finds_what_counters_did_not_show(unlimited: Machine) -> None:
     # What the first sync read whole, it did today.
     assert unlimited.run("audit", "--output", "json").connection["missing_found"] == {}
     (file,) = (unlimited.here / "state").rglob("*.sqlite")
-    with closing(sqlite3.connect(file)) as store, store:
-        store.execute("UPDATE beamer_segment_child SET whole_at = '2020-01-01 00:00:00.000000'")
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE beamer_segment_child SET whole_at = '2020-01-01 00:00:00.000000'")
     found = unlimited.run("audit", "--output", "json")
     assert (found.code, found.connection["missing_found"], found.connection["sent"]) == (
         0,

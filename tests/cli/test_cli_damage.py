@@ -42,7 +42,7 @@ LOOKS = [
 
 @dataclass
 class Scene:
-    """A store after some runs, with something in every table; `due` is what a whole one sends next."""
+    """A database after some runs, with something in every table; `due` is what a whole one sends next."""
 
     rig: Rig
     kept: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -53,13 +53,13 @@ class Scene:
         return self.rig.sandbox
 
     def keep(self) -> None:
-        with self.rig.store.read() as db:
+        with self.rig.database.read() as db:
             for table in metadata.sorted_tables:
                 found = db.execute(text(f'SELECT * FROM "{table.name}"')).mappings()
                 self.kept[table.name] = [dict(row) for row in found]
 
     def restore(self) -> None:
-        with self.rig.store.write() as db:
+        with self.rig.database.write() as db:
             for table in metadata.sorted_tables:
                 db.execute(text(f'DELETE FROM "{table.name}"'))
                 if rows := self.kept[table.name]:
@@ -76,7 +76,7 @@ class Scene:
         if column in unique and self.kept[table.name]:
             where = f' WHERE "{column}" = (SELECT max("{column}") FROM "{table.name}")'
         try:
-            with self.rig.store.write() as db:
+            with self.rig.database.write() as db:
                 db.execute(text(f'UPDATE "{table.name}" SET "{column}" = :bad{where}'), {"bad": bad})
         except ConnectorError:
             return False
@@ -111,12 +111,12 @@ def scene(database_url: str) -> Iterator[Scene]:
         box.world.add("nps", feedback="Good", userId="u-1")
     rig.sync(deliver=False, most_requests=5)
     now = rig.clock.now()
-    fence = leases.acquire(rig.store, rig.name, this_process(), now)
-    privacy.erase(rig.store, fence, "jane", lambda _: False, now)
-    leases.release(rig.store, fence, now)
-    suspensions.remember(rig.store, "other", "beamer", "key", "No.", now)
-    schedule.save(rig.store, rig.name, Due(now))
-    with rig.store.write() as db:
+    fence = leases.acquire(rig.database, rig.name, this_process(), now)
+    privacy.erase(rig.database, fence, "jane", lambda _: False, now)
+    leases.release(rig.database, fence, now)
+    suspensions.remember(rig.database, "other", "beamer", "key", "No.", now)
+    schedule.save(rig.database, rig.name, Due(now))
+    with rig.database.write() as db:
         spoken = {"connection": "default", "what": "a", "since": now}
         db.execute(metadata.tables[f"{PREFIX}mention"].insert(), [spoken])
         key = {"connection": "other", "door": "beamer", "destination": "", "digest": "00", "address": "x"}
@@ -316,11 +316,11 @@ def test_a_warning_names_the_table_and_the_key(machine: Machine) -> None:
     """And only what cannot be read is another."""
     assert machine.run("sync").code == 0
     before = machine.run("status", "--output", "json").connection
-    store = machine.store()
-    with store.write() as db:
+    database = machine.database()
+    with database.write() as db:
         db.execute(text(f"UPDATE {PREFIX}stream SET watermark = 'x' WHERE name = 'nps'"))
         db.execute(text(f"UPDATE {PREFIX}run SET summary = '[' WHERE id = 1"))
-    store.close()
+    database.close()
     after = machine.run("status", "--output", "json").connection
     assert "database" in {each["thing"] for each in after["ailments"]}
     assert after["runs"] == before["runs"]

@@ -1,4 +1,4 @@
-"""The state store going wrong under real processes: a clear end, and the next run goes on."""
+"""The database going wrong under real processes: a clear end, and the next run goes on."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import make_url
 
 from connector.state import schema
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from tests.cli.conftest import Make
 from tests.cli.process import ROOT, Ended, Machine, Running, until
 from tests.state.times import NOW
@@ -215,10 +215,10 @@ MAKING = """
 import os, signal, sys
 from sqlalchemy import event
 from connector.state import schema
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from tests.state.times import NOW
 
-store, left = open_store(sys.argv[1]), [int(sys.argv[2])]
+store, left = open_database(sys.argv[1]), [int(sys.argv[2])]
 
 def count(*_):
     left[0] -= 1
@@ -244,10 +244,10 @@ def test_a_new_store_whose_making_is_killed_at_any_statement(database_url: str) 
         assert ended.returncode == -signal.SIGKILL
         deaths += 1
     assert deaths > 2
-    store = open_store(database_url)
-    schema.ready(store, NOW)
-    assert schema.version(store) == schema.HEAD
-    store.close()
+    database = open_database(database_url)
+    schema.ready(database, NOW)
+    assert schema.version(database) == schema.HEAD
+    database.close()
 
 
 # --- PostgreSQL: a server of the test's own ---------------------------------------------------------------
@@ -384,7 +384,7 @@ def test_a_server_that_is_restarted_during_a_run(make: Make, server: Server, how
 @pytest.mark.slow
 @pytest.mark.long
 def test_several_schedulers_at_once(on_either: Machine) -> None:
-    """Four start at the same moment, on a store that is not even made: one works at a time."""
+    """Four start at the same moment, on a database that is not even made: one works at a time."""
     machine = on_either
     machine.sandbox.faults.latency = 0.02
     # A post that is to come tomorrow is in no list, and nobody comments on it.

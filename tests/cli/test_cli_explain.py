@@ -1,4 +1,4 @@
-"""`explain`: what became of one row, told from the store alone."""
+"""`explain`: what became of one row, told from the database alone."""
 
 import pytest
 

@@ -9,7 +9,7 @@ from socket import create_server
 import pytest
 from sqlalchemy import text
 
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from tests.cli.conftest import Make
 from tests.cli.process import ROOT, Machine
 
@@ -172,10 +172,10 @@ def test_a_driver_that_is_not_installed(make: Make, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_store_of_a_later_version(on_either: Machine) -> None:
     assert on_either.run("db", "upgrade").code == 0
-    store = open_store(str(on_either.database_url))
-    with store.write() as db:
+    database = open_database(str(on_either.database_url))
+    with database.write() as db:
         db.execute(text("UPDATE beamer_segment_alembic_version SET version_num = '9999'"))
-    store.close()
+    database.close()
     asks = (["sync"], ["sync", "--dry-run"], ["status"], ["outbox", "list"], ["db", "upgrade"])
     for words in asks:
         ended = on_either.run(*words)

@@ -1,4 +1,4 @@
-"""`check`, and the commands that look at what is in the store."""
+"""`check`, and the commands that look at what is in the database."""
 
 import json
 import sqlite3

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from connector.state import runs
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from connector.state.ledger import Ledger, Limits
 from connector.state.tables import refusals
 from tests.cli.accounts import accounts, key
@@ -113,10 +113,10 @@ def test_check_lifts_a_suspension_that_was_a_mistake(machine: Machine) -> None:
 
 def rested(machine: Machine) -> None:
     """A day goes by, as far as the suspension can tell."""
-    store = machine.store()
-    with store.write() as db:
+    database = machine.database()
+    with database.write() as db:
         db.execute(update(refusals).values(tried_at=datetime.now(UTC) - timedelta(days=1, minutes=1)))
-    store.close()
+    database.close()
 
 
 def test_a_suspension_tries_itself_again_with_one_request(machine: Machine) -> None:
@@ -239,16 +239,16 @@ def test_twenty_processes_at_once_on_one_postgresql(make: Make, postgres_url: st
     assert set(codes) <= {0, 75}
     assert codes.count(0) >= len(names)
     assert machine.asked() == limit
-    store = open_store(postgres_url)
+    database = open_database(postgres_url)
     now = machine.sandbox.now()
-    assert Ledger(store, "acme", "c0", Limits(limit, 0, 1000, None, 1.0)).balance(now).used == limit
+    assert Ledger(database, "acme", "c0", Limits(limit, 0, 1000, None, 1.0)).balance(now).used == limit
     for name in names:
         spans: list[tuple[datetime, datetime]] = sorted(
-            (run["started_at"], run["finished_at"]) for run in runs.recent(store, name, 100)
+            (run["started_at"], run["finished_at"]) for run in runs.recent(database, name, 100)
         )
         assert spans
         assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans)), name
-    store.close()
+    database.close()
 
 
 def test_each_log_line_says_whose_it_is(make: Make) -> None:

@@ -67,7 +67,7 @@ def texts_in(file: Path) -> str:
 
 
 def found(words: set[str], folder: Path, logs: str) -> set[str]:
-    """Those of the words that are anywhere in the store's files or in what was printed."""
+    """Those of the words that are anywhere in the database's files or in what was printed."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert any(file.name == "state.sqlite" for file in files)
     raw = b"\n".join(file.read_bytes() for file in files) + logs.encode()
@@ -81,7 +81,7 @@ def found(words: set[str], folder: Path, logs: str) -> set[str]:
 
 
 def day(machine: Machine, *options: str) -> str:
-    """Two syncs with a day between them, and every look at the store; all that was printed."""
+    """Two syncs with a day between them, and every look at the database; all that was printed."""
     said = []
     for words in (["sync", *options], ["sync", *options], ["status"], ["runs"], ["outbox", "list"]):
         ended = machine.run(*words)
@@ -153,9 +153,9 @@ def test_nobody_is_forgotten_while_a_run_that_does_not_know_of_it_may_bring_them
     machine: Machine, work: str
 ) -> None:
     machine.run("sync")
-    store = machine.store()
-    leases.acquire(store, "default", this_process(), datetime.now(UTC), work)
-    store.close()
+    database = machine.database()
+    leases.acquire(database, "default", this_process(), datetime.now(UTC), work)
+    database.close()
     ended = machine.run("forget", "--user-id", "jane-4711", "--yes")
     assert (ended.code, "is running for connection" in ended.err) == (75, True), ended.err
 

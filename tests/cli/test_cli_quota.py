@@ -59,12 +59,12 @@ def spend(ledger: Ledger, day: datetime, requests: int) -> None:
 def paced(path: Path, spent: Mapping[int, int], told: int | None, now: datetime) -> float:
     """The pace where so many requests were spent so many days ago."""
     rig = Rig(sandbox(company=Company.empty()), f"sqlite:///{path / 'state.sqlite'}", limits=FREE)
-    ledger = Ledger(rig.store, "acct", "default", FREE)
+    ledger = Ledger(rig.database, "acct", "default", FREE)
     for days_ago in sorted(spent, reverse=True):
         spend(ledger, now - days_ago * DAY, spent[days_ago])
     if told is not None:
         ledger.set_used(told, now)
-    found = pace(rig.store, "acct", ledger.balance(now), now)
+    found = pace(rig.database, "acct", ledger.balance(now), now)
     rig.close()
     return found
 
@@ -107,7 +107,7 @@ def lived(path: Path, limits: Limits, days: int, every: timedelta) -> Rig:
 
 def stored_or_new_identity(rig: Rig, limits: Limits) -> Quota:
     asked = Quota("acct", ("default",), limits, "as told")
-    return quota(rig.store, asked, {"default": rig.parts().policy}, OFFERS, rig.clock.now())
+    return quota(rig.database, asked, {"default": rig.parts().policy}, OFFERS, rig.clock.now())
 
 
 def test_an_account_under_a_limit(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_account_under_a_limit(tmp_path: Path) -> None:
     found = stored_or_new_identity(rig, FREE)
     assert found.outlook is not None
     ahead = found.outlook
-    assert between_runs(rig.store, "default") == ahead.every == timedelta(hours=4)
+    assert between_runs(rig.database, "default") == ahead.every == timedelta(hours=4)
     assert ahead.a_pass == 3 + 2 + 1
     assert ahead.daily < ahead.hourly
     assert {"posts", "comments", "reactions", "nps"} <= set(ahead.rows)
@@ -220,19 +220,19 @@ def test_telling_what_was_used(on_either: Machine) -> None:
 def test_telling_a_number_of_a_month_that_nobody_knows(on_either: Machine) -> None:
     on_either.extra |= {"BEAMER_PLAN": "free"}
     on_either.run("check", "--offline")
-    now, store = datetime.now(UTC), on_either.store()
+    now, database = datetime.now(UTC), on_either.database()
     account = on_either.run("quota", "--output", "json").json["accounts"][0]["account"]
-    Ledger(store, account, "default", FREE).take("posts", now - 3 * DAY)
-    store.close()
+    Ledger(database, account, "default", FREE).take("posts", now - 3 * DAY)
+    database.close()
     refused = on_either.run("quota", "set-used", "420")
     assert (refused.code, "BEAMER_PERIOD_DAY" in refused.err, "--since" in refused.err) == (78, True, True)
     assert on_either.run("quota", "set-used", "420", "--since", "soon").code == 2
     since = f"{now - DAY:%Y-%m-%d}"
     told = on_either.run("quota", "set-used", "420", "--since", since, "--output", "json")
     assert told.json["accounts"][0]["by_purpose"] == {"posts": 1, "elsewhere": 420}
-    store = on_either.store()
-    Ledger(store, account, "default", FREE).take("posts", now)
-    store.close()
+    database = on_either.database()
+    Ledger(database, account, "default", FREE).take("posts", now)
+    database.close()
     less = on_either.run("quota", "set-used", "0", "--since", since)
     assert (
         less.code,
@@ -323,9 +323,9 @@ def test_status_says_which_counters_are_not_trusted(machine: Machine) -> None:
 def test_status_and_quota_of_an_account_closed_by_429(machine: Machine) -> None:
     machine.run("sync")
     account = machine.run("status", "--output", "json").connection["account"]
-    store = machine.store()
-    Ledger(store, account, "default", FREE).close(datetime.now(UTC))
-    store.close()
+    database = machine.database()
+    Ledger(database, account, "default", FREE).close(datetime.now(UTC))
+    database.close()
     for words in (["status"], ["quota"]):
         assert "requests are paused until" in machine.run(*words).out
     assert machine.run("quota", "--output", "json").json["accounts"][0]["closed_until"]

@@ -15,7 +15,7 @@ from connector.cli.context import open_session
 from connector.cli.schedule import Worker
 from connector.errors import Exit
 from connector.state import runs
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from tests.cli.accounts import accounts
 from tests.cli.conftest import Make
 from tests.cli.process import Ended, Machine, until
@@ -186,8 +186,8 @@ def test_a_key_that_was_replaced_since_it_was_refused_is_tried_at_once(
     for name, value in machine.environment().items():
         monkeypatch.setenv(name, value)
     here = open_session(None, None, logs=False)
-    with here.store() as store:
-        worker = Worker(here, store, here.settings.connections)
+    with here.database() as database:
+        worker = Worker(here, database, here.settings.connections)
         assert worker.run("sync", "default").exit == Exit.REFUSED
         asked = machine.asked()
         assert worker.run("sync", "default").exit == Exit.REFUSED
@@ -203,14 +203,14 @@ def test_ready_only_with_a_store(make: Make, postgres_url: str) -> None:
     machine = make(database_url=postgres_url)
     with schedule(machine) as daemon:
         until(lambda: bool(daemon.ended()))
-        store = open_store(postgres_url)
-        with store.write() as db:
+        database = open_database(postgres_url)
+        with database.write() as db:
             db.exec_driver_sql("UPDATE beamer_segment_alembic_version SET version_num = 'else'")
         assert "revision else" in daemon.get("/readyz").text
-        with store.write() as db:
+        with database.write() as db:
             db.exec_driver_sql("DROP TABLE beamer_segment_refusal CASCADE")
             db.exec_driver_sql("UPDATE beamer_segment_alembic_version SET version_num = '0001'")
-        store.close()
+        database.close()
         assert daemon.get("/readyz").status_code == 503
         assert daemon.get("/metrics").status_code == 503
         assert daemon.get("/healthz").status_code == 200
@@ -249,6 +249,6 @@ def test_two_processes_share_their_connections(make: Make, postgres_url: str) ->
         until(lambda: len(one.ended()) + len(other.ended()) >= len(names), 60)
         assert one.leave().code == other.leave().code == 0
     assert sorted(line["connection"] for line in one.ended() + other.ended()) == names
-    store = open_store(postgres_url)
-    assert sorted(run["connection"] for run in runs.recent(store, None, 100)) == names
-    store.close()
+    database = open_database(postgres_url)
+    assert sorted(run["connection"] for run in runs.recent(database, None, 100)) == names
+    database.close()

@@ -198,7 +198,7 @@ def test_what_neighbours_say_is_shown_as_text(make: Make) -> None:
     answer = json.dumps({"success": False, "message": HOSTILE, "code": HOSTILE})
     machine.sandbox.faults.on(lambda request: request.api == "segment", [("answer", 400, answer, {})] * 900)
     said = machine.run("sync", "--stream", "nps")
-    with closing(machine.store()) as store, store.write() as db:
+    with closing(machine.database()) as database, database.write() as db:
         db.execute(update(outbox).values(state="dead", answer=HOSTILE))
         numbers = [str(each.id) for each in db.execute(outbox.select())]
     looks = [

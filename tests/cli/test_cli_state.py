@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.state import leases
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from connector.state.leases import this_process
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, made_up
@@ -91,12 +91,12 @@ def test_a_file_that_is_there_is_not_overwritten(unlimited: Machine, tmp_path: P
 
 def test_nobody_works_on_it_meanwhile(unlimited: Machine, sqlite_url: str, tmp_path: Path) -> None:
     unlimited.run("sync")
-    store = open_store(sqlite_url)
-    leases.acquire(store, "default", this_process(), datetime.now(UTC))
+    database = open_database(sqlite_url)
+    leases.acquire(database, "default", this_process(), datetime.now(UTC))
     ended = unlimited.run("state", "export", str(tmp_path / "x.state"))
     assert ended.code == 75
     assert unlimited.run("state", "reset", "--stream", "nps", "--yes").code == 75
-    store.close()
+    database.close()
 
 
 def test_a_reset_stream_is_sent_again(unlimited: Machine) -> None:

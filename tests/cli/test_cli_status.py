@@ -1,4 +1,4 @@
-"""`status` on one screen: wide, narrow, without colours, without a terminal, and on a store of years."""
+"""`status` on one screen: wide, narrow, without colours, without a terminal, and on a database of years."""
 
 import re
 import resource
@@ -124,11 +124,11 @@ def test_more_spent_than_the_month_allows_is_set_against_what_it_allows(synced: 
 
 
 def test_no_run_for_long_is_late(synced: Machine) -> None:
-    store = synced.store()
-    with store.write() as db:
+    database = synced.database()
+    with database.write() as db:
         ago = datetime.now(UTC) - timedelta(hours=30)
         db.execute(runs.update().values(started_at=ago, finished_at=ago))
-    store.close()
+    database.close()
     found = synced.run("status", "--output", "json").connection
     assert (found["health"], "No run has succeeded since" in found["why"]) == ("late", True)
 
@@ -137,10 +137,10 @@ def test_a_store_of_years_is_looked_at_as_quickly_as_a_new_one(synced: Machine) 
     """`make bench-million` times it; this only tells what reads all rows from what does not."""
     words = ("status",), ("explain", a_row_of(synced))
     small = [seconds(synced, *each) for each in words]
-    store = synced.store()
-    fill(store, 1_000_000)
-    make_runs(store, 10_000)
-    store.close()
+    database = synced.database()
+    fill(database, 1_000_000)
+    make_runs(database, 10_000)
+    database.close()
     large = [seconds(synced, *each) for each in words]
     assert all(after < 1.5 * before for before, after in zip(small, large, strict=True)), (small, large)
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while a sync starts, waits for the store, and delivers."""
+"""SIGTERM and SIGINT while a sync starts, waits for the database, and delivers."""
 
 import signal
 from threading import Event

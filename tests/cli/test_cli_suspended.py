@@ -18,10 +18,10 @@ ELSEWHERE = Owner("elsewhere", "m" * 32, "b" * 36, WHOLE_MACHINE, 4711, "99")
 
 def expire(machine: Machine) -> None:
     """A minute goes by, as far as the lease can tell."""
-    store = machine.store()
-    with store.write() as db:
+    database = machine.database()
+    with database.write() as db:
         db.execute(update(table).values(expires_at=datetime.now(UTC)))
-    store.close()
+    database.close()
 
 
 @pytest.mark.slow
@@ -69,11 +69,11 @@ def test_a_hung_run_does_not_keep_its_lease(on_either: Machine) -> None:
 def test_another_host_is_waited_for_until_its_lease_ends(on_either: Machine) -> None:
     machine = on_either
     assert machine.run("sync", "--max-requests", "2").code == 0
-    store = machine.store()
-    with store.write() as db:
+    database = machine.database()
+    with database.write() as db:
         until_then = datetime.now(UTC) + leases.LASTS
         db.execute(update(table).values(expires_at=until_then, **asdict(ELSEWHERE)))
-    store.close()
+    database.close()
     turned_away = machine.run("sync", "--output", "json")
     assert turned_away.code == 75
     assert "process 4711 on elsewhere" in turned_away.err

@@ -219,10 +219,10 @@ def test_odd_dates_at_a_first_sync(make: Make, dates: list[str], code: int) -> N
 def test_a_start_date_in_the_future_is_named_and_found_anew(on_either: Machine) -> None:
     on_either.extra = {"BEAMER_START_DATE": "", "BEAMER_PLAN": "pro"}
     assert on_either.run("sync", "--stream", "nps").code == 0
-    store = on_either.store()
-    with store.write() as db:
+    database = on_either.database()
+    with database.write() as db:
         db.execute(update(connections).values(start_date=datetime.now(UTC) + timedelta(days=400)))
-    store.close()
+    database.close()
     for command in ("status", "check"):
         assert "The start date is in the future" in on_either.run(command).out
     assert on_either.run("sync").code == 0

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import make_url
 
-from connector.config import ephemeral_location, store_location
+from connector.config import database_location, ephemeral_location
 from connector.errors import ConfigurationError
 
 HOME = {"HOME": "/home/me"}
@@ -20,7 +20,7 @@ HOME = {"HOME": "/home/me"}
 )
 def test_sqlite_by_default(environ: dict[str, str], path: str) -> None:
     for nothing in (None, ""):
-        url = make_url(store_location(environ, nothing))
+        url = make_url(database_location(environ, nothing))
         assert (url.drivername, url.database) == ("sqlite", path)
 
 
@@ -36,7 +36,7 @@ def test_sqlite_by_default(environ: dict[str, str], path: str) -> None:
     ],
 )
 def test_urls_are_made_sqlalchemys(given: str, url: str) -> None:
-    assert store_location({}, given) == url
+    assert database_location({}, given) == url
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_urls_are_made_sqlalchemys(given: str, url: str) -> None:
 )
 def test_urls_that_cannot_keep_the_state(given: str, says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        store_location(HOME, given)
+        database_location(HOME, given)
     assert says in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -65,7 +65,7 @@ def test_urls_that_cannot_keep_the_state(given: str, says: str) -> None:
 @pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"HOME": "relative"}])
 def test_without_a_home_it_asks_for_a_database(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="Set DATABASE_URL"):
-        store_location(environ, None)
+        database_location(environ, None)
 
 
 @pytest.mark.parametrize(

@@ -26,19 +26,19 @@ from connector.daemon.http import (
     stuck,
 )
 from connector.daemon.metrics import Sample
-from connector.errors import ConfigurationError, StoreUnreachable
+from connector.errors import ConfigurationError, DatabaseUnreachable
 from connector.state import leases, schema, suspensions
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.leases import this_process
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    store = open_store(database_url)
-    yield store
-    store.close()
+def database(database_url: str) -> Iterator[Database]:
+    database = open_database(database_url)
+    yield database
+    database.close()
 
 
 def test_alive_while_the_loop_beats() -> None:
@@ -47,16 +47,16 @@ def test_alive_while_the_loop_beats() -> None:
     assert (gone.status, b"the loop has not run" in gone.body) == (503, True)
 
 
-def test_ready_with_a_store_of_this_version_and_keys_that_are_taken(store: Store) -> None:
-    assert b"revision None" in readyz(store, {"a": 1}, draining=False).body
-    schema.ready(store, NOW)
-    assert readyz(store, {"a": 1}, draining=False).status == 200
-    assert readyz(store, {"a": 1}, draining=True).status == 503
-    suspensions.remember(store, "a", "beamer", "key", "refused", NOW)
-    refused = readyz(store, {"a": 1}, draining=False)
+def test_ready_with_a_store_of_this_version_and_keys_that_are_taken(database: Database) -> None:
+    assert b"revision None" in readyz(database, {"a": 1}, draining=False).body
+    schema.ready(database, NOW)
+    assert readyz(database, {"a": 1}, draining=False).status == 200
+    assert readyz(database, {"a": 1}, draining=True).status == 503
+    suspensions.remember(database, "a", "beamer", "key", "refused", NOW)
+    refused = readyz(database, {"a": 1}, draining=False)
     assert (refused.status, refused.body) == (503, b"a key was refused; suspended: a\n")
     # Another process's connection is not this one's to worry about.
-    assert readyz(store, {"b": 1}, draining=False).status == 200
+    assert readyz(database, {"b": 1}, draining=False).status == 200
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_ready_with_a_store_of_this_version_and_keys_that_are_taken(store: Store
     ],
 )
 def test_not_ready_while_a_run_makes_no_progress(
-    store: Store, seconds: float, ago: float, told: bool
+    database: Database, seconds: float, ago: float, told: bool
 ) -> None:
     """Whatever it does renews its lease; one that only takes long is none."""
-    schema.ready(store, NOW)
-    leases.acquire(store, "a", this_process(), NOW - timedelta(seconds=ago))
-    leases.acquire(store, "b", this_process(), NOW)
-    found = stuck(store, {"a": seconds, "b": seconds, "c": 0.0}, NOW)
+    schema.ready(database, NOW)
+    leases.acquire(database, "a", this_process(), NOW - timedelta(seconds=ago))
+    leases.acquire(database, "b", this_process(), NOW)
+    found = stuck(database, {"a": seconds, "b": seconds, "c": 0.0}, NOW)
     assert bool(found) is told
-    ready = readyz(store, {"a": 1}, draining=False, stuck=found)
+    ready = readyz(database, {"a": 1}, draining=False, stuck=found)
     assert (ready.status, b"a run of a has made no progress" in ready.body) == (503 if told else 200, told)
 
 
@@ -95,7 +95,7 @@ def raises(error: Exception) -> Pages:
 
 
 def test_pages_that_fail_say_no_more_than_they_should() -> None:
-    gone = served(raises(StoreUnreachable("The database x failed.")), "/")
+    gone = served(raises(DatabaseUnreachable("The database x failed.")), "/")
     assert (gone.status_code, gone.text) == (503, "The database x failed.\n")
     odd = served(raises(ValueError("someone@example.com")), "/")
     assert (odd.status_code, odd.text) == (500, "failed\n")

@@ -11,9 +11,9 @@ import pytest
 
 from connector.clock import SystemClock
 from connector.daemon.scheduler import Ended, Kind, Pace, Scheduler
-from connector.errors import StoreUnreachable
+from connector.errors import DatabaseUnreachable
 from connector.state import runs, schedule, schema
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.schedule import Due
 from tests.cli.process import until
 from tests.soak.clock import FastClock
@@ -25,11 +25,11 @@ SPEED = 600.0
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    store = open_store(database_url, workers=4)
-    schema.ready(store, START)
-    yield store
-    store.close()
+def database(database_url: str) -> Iterator[Database]:
+    database = open_database(database_url, workers=4)
+    schema.ready(database, START)
+    yield database
+    database.close()
 
 
 class Jobs:
@@ -57,7 +57,7 @@ class Jobs:
 
 @contextmanager
 def going(
-    store: Store,
+    database: Database,
     jobs: Jobs,
     names: tuple[str, ...] = ("a",),
     *,
@@ -68,7 +68,7 @@ def going(
 ) -> Iterator[Scheduler]:
     clock = clock or FastClock(START, SPEED)
     pace = Pace(least, 60 * MINUTE)
-    scheduler = Scheduler(names, audited, jobs, store, clock, pace, workers, chance=lambda: 0.5)
+    scheduler = Scheduler(names, audited, jobs, database, clock, pace, workers, chance=lambda: 0.5)
     scheduler.start()
     try:
         yield scheduler
@@ -77,29 +77,29 @@ def going(
         assert scheduler.drain(10)
 
 
-def test_each_is_synced_at_its_pace(store: Store) -> None:
+def test_each_is_synced_at_its_pace(database: Database) -> None:
     jobs = Jobs()
-    with going(store, jobs, ("a", "b")):
+    with going(database, jobs, ("a", "b")):
         until(lambda: jobs.done["sync", "a"] >= 3 and jobs.done["sync", "b"] >= 3)
     assert abs(jobs.done["sync", "a"] - jobs.done["sync", "b"]) <= 1
 
 
-def test_a_job_that_fails_or_breaks_goes_on_ever_later(store: Store) -> None:
+def test_a_job_that_fails_or_breaks_goes_on_ever_later(database: Database) -> None:
     def breaks(_kind: Kind, name: str) -> Ended:
         if name == "breaks":
-            raise StoreUnreachable("gone") if jobs.done["sync", name] % 2 else ValueError("odd")
+            raise DatabaseUnreachable("gone") if jobs.done["sync", name] % 2 else ValueError("odd")
         return Ended(69)
 
     jobs = Jobs(breaks)
-    with going(store, jobs, ("fails", "breaks")) as scheduler:
+    with going(database, jobs, ("fails", "breaks")) as scheduler:
         until(lambda: jobs.done["sync", "fails"] >= 3 and jobs.done["sync", "breaks"] >= 3)
         assert scheduler.silence < 10
-    due = schedule.of(store, "fails")
+    due = schedule.of(database, "fails")
     assert due is not None
     assert due.failures >= 3
 
 
-def test_the_number_of_workers_is_kept(store: Store) -> None:
+def test_the_number_of_workers_is_kept(database: Database) -> None:
     free = Event()
 
     def waits(_kind: Kind, _name: str) -> Ended:
@@ -107,14 +107,14 @@ def test_the_number_of_workers_is_kept(store: Store) -> None:
         return Ended(0)
 
     jobs = Jobs(waits)
-    with going(store, jobs, tuple("abcdef"), workers=2):
+    with going(database, jobs, tuple("abcdef"), workers=2):
         until(lambda: jobs.at_once.total() == 2)
         free.set()
         until(lambda: len(jobs.done) == 6)
     assert jobs.most == 2
 
 
-def test_two_share_the_work(store: Store) -> None:
+def test_two_share_the_work(database: Database) -> None:
     """Each connection once a turn, whoever does it: never twice within the least time between two."""
     clock, names = FastClock(START, SPEED), tuple(f"c{number}" for number in range(12))
     begun: list[tuple[str, datetime]] = []
@@ -124,7 +124,7 @@ def test_two_share_the_work(store: Store) -> None:
         return Ended(0)
 
     one, other = Jobs(noted), Jobs(noted)
-    with going(store, one, names, clock=clock), going(store, other, names, clock=clock):
+    with going(database, one, names, clock=clock), going(database, other, names, clock=clock):
         until(lambda: min((one.done + other.done)["sync", name] for name in names) >= 3)
     for name in names:
         moments = sorted(at for each, at in begun if each == name)
@@ -134,10 +134,10 @@ def test_two_share_the_work(store: Store) -> None:
     assert other.done
 
 
-def test_what_waits_for_segment_is_delivered_between_syncs(store: Store) -> None:
+def test_what_waits_for_segment_is_delivered_between_syncs(database: Database) -> None:
     ends = {"sync": Ended(69, waiting=7), "deliver": Ended(69, waiting=7)}
     jobs = Jobs(lambda kind, _name: ends[kind])
-    with going(store, jobs, least=30 * MINUTE):
+    with going(database, jobs, least=30 * MINUTE):
         until(lambda: jobs.done["deliver", "a"] == 2)
         assert jobs.done["sync", "a"] == 1
         ends["deliver"] = Ended(0)
@@ -147,32 +147,32 @@ def test_what_waits_for_segment_is_delivered_between_syncs(store: Store) -> None
     assert jobs.done["deliver", "a"] == 3
 
 
-def test_an_audit_once_a_week_where_it_was_wanted(store: Store) -> None:
+def test_an_audit_once_a_week_where_it_was_wanted(database: Database) -> None:
     clock = FastClock(START, SPEED * 400)
     for name, days in (("late", 8), ("lately", 1)):
-        runs.begin(store, name, "audit", START - timedelta(days=days))
+        runs.begin(database, name, "audit", START - timedelta(days=days))
     jobs = Jobs()
     names = ("late", "lately", "limited")
-    with going(store, jobs, names, clock=clock, audited=("late", "lately"), least=timedelta(days=2)):
+    with going(database, jobs, names, clock=clock, audited=("late", "lately"), least=timedelta(days=2)):
         until(lambda: jobs.done["audit", "late"] >= 2)
     assert 0 < jobs.done["audit", "lately"] <= jobs.done["audit", "late"]
     assert jobs.done["audit", "limited"] == 0
 
 
-def test_what_was_stopped_is_due_at_the_next_start(store: Store) -> None:
+def test_what_was_stopped_is_due_at_the_next_start(database: Database) -> None:
     stopped = Jobs(lambda _kind, _name: Ended(0, stopped=True))
     clock = FastClock(START, SPEED)
-    with going(store, stopped, clock=clock):
+    with going(database, stopped, clock=clock):
         until(lambda: bool(stopped.done))
     jobs = Jobs()
-    with going(store, jobs, clock=FastClock(clock.now(), SPEED)):
+    with going(database, jobs, clock=FastClock(clock.now(), SPEED)):
         until(lambda: bool(jobs.done), 5)
 
 
-def test_a_clock_set_back_does_not_stop_it_for_ever(store: Store) -> None:
-    schedule.save(store, "a", Due(START + timedelta(days=300)))
+def test_a_clock_set_back_does_not_stop_it_for_ever(database: Database) -> None:
+    schedule.save(database, "a", Due(START + timedelta(days=300)))
     jobs = Jobs()
-    with going(store, jobs):
+    with going(database, jobs):
         until(lambda: bool(jobs.done))
 
 
@@ -185,10 +185,10 @@ class AheadClock(SystemClock):
         return super().now() + self.ahead
 
 
-def test_a_clock_set_back_while_it_runs_delays_nothing(store: Store) -> None:
+def test_a_clock_set_back_while_it_runs_delays_nothing(database: Database) -> None:
     """Such as one that came from a machine's battery, in local time, before the network's was known."""
     clock, jobs = AheadClock(), Jobs()
-    with going(store, jobs, ("a", "b"), clock=clock) as scheduler:
+    with going(database, jobs, ("a", "b"), clock=clock) as scheduler:
         scheduler.keep_time()
         assert not jobs.done
         clock.ahead = timedelta(0)

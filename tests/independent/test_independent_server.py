@@ -48,7 +48,7 @@ class Run:
 
 @dataclass
 class World:
-    """An account, the two servers, and a connector with a store of its own."""
+    """An account, the two servers, and a connector with a database of its own."""
 
     account: Account
     beamer: Beamer
@@ -201,7 +201,7 @@ def test_news_go_over_full_pages(world: Build) -> None:
     go_through(world(62, 32, seed=8))
 
 
-# --- where the reference leaves a choice: by the API's habits, whatever the store ---------------------------
+# --- where the reference leaves a choice: by the API's habits, whatever the database ------------------------
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def test_the_migration_makes_the_tables_and_may_run_again(cluster: Cluster, mach
         ended = cluster.run(pod)
         assert ended.code == 0, ended.err
     assert set(metadata.tables) <= tables(cluster.secret["database_url"])
-    # It was given the store's address alone, and asked nobody.
+    # It was given the database's address alone, and asked nobody.
     mounted = cluster.disk(pod) / "run/secrets/beamer-segment"
     assert [path.name for path in mounted.glob("[a-z]*")] == ["database_url"]
     assert machine.sandbox.requests == []

@@ -22,7 +22,7 @@ from connector.reporting.html import page as html
 from connector.reporting.html.days import BACKFILL, Days, Spending, added_up, spending
 from connector.reporting.html.gathering import Subject, gathered
 from connector.state import queries
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger, Limits
 from connector.state.queries import Past
 from tests.browser.planted import planted
@@ -35,8 +35,8 @@ KILOBYTE = 1_000
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    found = open_store(database_url)
+def database(database_url: str) -> Iterator[Database]:
+    found = open_database(database_url)
     planted(found, NOW)
     yield found
     found.close()
@@ -68,16 +68,16 @@ def status(**more: Any) -> dict[str, Any]:
     }
 
 
-# --- from the store ---------------------------------------------------------------------------------------
+# --- from the database ------------------------------------------------------------------------------------
 
 
-def test_the_pictures_of_a_store(store: Store) -> None:
-    balance = Ledger(store, "acct.default", "default", FREE).balance(NOW)
+def test_the_pictures_of_a_store(database: Database) -> None:
+    balance = Ledger(database, "acct.default", "default", FREE).balance(NOW)
     assert balance.left is not None
     looked = status(
         requests_used=balance.used, requests_left=balance.left, requests_since=balance.since.isoformat()
     )
-    (subject,) = gathered(store, [looked], NOW)
+    (subject,) = gathered(database, [looked], NOW)
     found = {chart.name: chart for chart in subject.charts}
     assert list(found) == ["quota", "rows", "delay", "runs", "purposes", "completeness"]
     assert found["quota"].series[0].values[-1] == balance.left
@@ -85,26 +85,26 @@ def test_the_pictures_of_a_store(store: Store) -> None:
     assert sum(value or 0 for series in spent.series for value in series.values) == balance.used
     for purpose, requests in balance.by_purpose.items():
         assert f"{purpose} {requests:,} (" in spent.caption
-    begun = [run for run in queries.runs_since(store, "default", NOW - 40 * DAY) if run.started_at < NOW]
+    begun = [run for run in queries.runs_since(database, "default", NOW - 40 * DAY) if run.started_at < NOW]
     shown = sum(value or 0 for series in found["runs"].series for value in series.values)
     assert shown == sum(run.started_at >= datetime(2026, 2, 19, tzinfo=UTC) for run in begun)
 
 
-def test_no_picture_before_the_first_run(store: Store) -> None:
+def test_no_picture_before_the_first_run(database: Database) -> None:
     never = status(account=None, requests_left=None)
-    assert gathered(store, [never], NOW)[0].charts == gathered(None, [status()], NOW)[0].charts == ()
+    assert gathered(database, [never], NOW)[0].charts == gathered(None, [status()], NOW)[0].charts == ()
     page = html.page([Subject("default", never)], NOW)
     assert "This connection has not run yet." in page
 
 
 def test_it_is_fast_with_ten_thousand_runs(sqlite_url: str) -> None:
-    store = open_store(sqlite_url)
-    planted(store, NOW, every=timedelta(minutes=4.3))
+    database = open_database(sqlite_url)
+    planted(database, NOW, every=timedelta(minutes=4.3))
     before = time.process_time()
-    found = gathered(store, [status()], NOW)
+    found = gathered(database, [status()], NOW)
     page = html.page(found, NOW)
     assert time.process_time() - before < 15  # a busy machine takes ten times as long as a quiet one
-    store.close()
+    database.close()
     assert len(page.encode()) < 400 * KILOBYTE
     runs = next(chart for chart in found[0].charts if chart.name == "runs")
     assert sum(value or 0 for series in runs.series for value in series.values) > 9_500
@@ -255,8 +255,8 @@ FETCHED = re.compile(
 LIBRARY = Path(str(files("connector.reporting.html"))) / "assets"
 
 
-def test_nothing_in_it_is_fetched(store: Store) -> None:
-    page = html.page(gathered(store, [status()], NOW), NOW)
+def test_nothing_in_it_is_fetched(database: Database) -> None:
+    page = html.page(gathered(database, [status()], NOW), NOW)
     ours = page.replace((LIBRARY / html.LIBRARY).read_text().splitlines()[6], "")
     assert FETCHED.findall(ours) == []
     assert "sourceMappingURL" not in page
@@ -264,12 +264,12 @@ def test_nothing_in_it_is_fetched(store: Store) -> None:
     assert len(page.encode()) < 400 * KILOBYTE
 
 
-def test_its_policy_lets_in_its_own_scripts_only(store: Store) -> None:
+def test_its_policy_lets_in_its_own_scripts_only(database: Database) -> None:
     policy = html.policy()
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
     assert "http" not in policy
-    page = html.page(gathered(store, [status()], NOW), NOW)
+    page = html.page(gathered(database, [status()], NOW), NOW)
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     assert [html._digest(script) in policy for script in scripts] == [True, True]
 
@@ -287,7 +287,7 @@ SHA256 = "87364cc2b2a76a6684929e7d6b80b18a897794db38400caff1fcf1791c6925d2"
 NASTY = "</script><img src=x onerror=alert(1)>&\"'<!--"
 
 
-def test_names_and_words_are_text(store: Store) -> None:
+def test_names_and_words_are_text(database: Database) -> None:
     looked = status(
         health=NASTY,
         grade="error",
@@ -307,7 +307,7 @@ def test_names_and_words_are_text(store: Store) -> None:
             }
         ],
     )
-    (subject,) = gathered(store, [looked], NOW)
+    (subject,) = gathered(database, [looked], NOW)
     page = html.page([Subject(NASTY, looked, subject.charts)], NOW, [(NASTY, NASTY)])
     assert "<img" not in page
     assert "<!--" not in page
@@ -333,15 +333,15 @@ class Still:
         return []
 
 
-def test_alone_it_stands_at_the_root_and_is_kept_for_a_moment(store: Store) -> None:
+def test_alone_it_stands_at_the_root_and_is_kept_for_a_moment(database: Database) -> None:
     made: list[str] = []
 
     def report(name: str, links: Any) -> str:
         made.append(name)
-        return html.page(gathered(store, [status()], NOW), NOW, links)
+        return html.page(gathered(database, [status()], NOW), NOW, links)
 
     still: Any = Still()
-    found = pages(still, store, still, {"default": FREE}, report)
+    found = pages(still, database, still, {"default": FREE}, report)
     page = found["/"]()
     assert page == found["/report/default"]()
     assert made == ["default"]
@@ -350,9 +350,9 @@ def test_alone_it_stands_at_the_root_and_is_kept_for_a_moment(store: Store) -> N
     assert b'<a href="/report/default">default</a>' in found["/connections"]().body
 
 
-def test_of_several_the_root_leads_to_each(store: Store) -> None:
+def test_of_several_the_root_leads_to_each(database: Database) -> None:
     still: Any = Still()
-    found = pages(still, store, still, {"a": FREE, "b": FREE}, lambda name, _: f"report of {name}")
+    found = pages(still, database, still, {"a": FREE, "b": FREE}, lambda name, _: f"report of {name}")
     for name in "ab":
         assert f'href="/report/{name}"'.encode() in found["/"]().body
         assert found[f"/report/{name}"]().body == f"report of {name}".encode()

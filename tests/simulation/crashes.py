@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, event
 
 from connector.state import schema
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.tables import PREFIX
 
 WRITING = re.compile(rf"\s*(INSERT INTO|UPDATE|DELETE FROM) {PREFIX}(\w+)")
@@ -40,7 +40,7 @@ class Witness(Protocol):
         """The transaction in hand has come to be."""
 
     def mishap(self, what: str) -> bool:
-        """Whether the store is to fail at this."""
+        """Whether the database is to fail at this."""
 
 
 @cache
@@ -51,7 +51,7 @@ def writes(statement: str) -> tuple[str, str] | None:
 
 
 class Slot:
-    """An engine on the store's file, used by one process after the other.
+    """An engine on the database's file, used by one process after the other.
 
     Only what SQLAlchemy has compiled outlives a process here: compiling it anew for each would be most of
     what a simulation does.
@@ -60,8 +60,8 @@ class Slot:
     def __init__(self, file: Path) -> None:
         self.witness: Witness | None = None
         # Whoever meets a lock is told so at once: the process that holds it does not go on meanwhile.
-        self.store: Store = open_store(f"sqlite:///{file}?timeout=0")
-        engine = self.store.engine
+        self.database: Database = open_database(f"sqlite:///{file}?timeout=0")
+        engine = self.database.engine
         event.listen(engine, "connect", _without_power_cuts)
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
@@ -84,7 +84,7 @@ class Slot:
         self._raw.clear()
         self.witness = None
         self._writing = False
-        self.store.engine.dispose()
+        self.database.engine.dispose()
 
     def _before(self, _db: Connection, _cursor: Any, statement: str, *_: Any) -> None:
         if self.witness is None:
@@ -139,7 +139,7 @@ def _without_power_cuts(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 class Disk:
-    """The store's file, new for each life, and the engines on it, which are kept."""
+    """The database's file, new for each life, and the engines on it, which are kept."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "state.sqlite"
@@ -151,9 +151,9 @@ class Disk:
         for slot in self._slots:
             slot.clear()
         if not self._template.exists():
-            store = open_store(f"sqlite:///{self._template}")
-            schema.ready(store, now)
-            store.close()
+            database = open_database(f"sqlite:///{self._template}")
+            schema.ready(database, now)
+            database.close()
         # Into the same file: an engine notices when another takes its place.
         with closing(sqlite3.connect(self._template)) as template, closing(self.opened()) as file:
             template.backup(file)

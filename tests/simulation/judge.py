@@ -51,7 +51,7 @@ class Judge:
             self._arrived(landed.message, self._members[destination], destination, landed.at)
         self._landed = len(segment.landed)
         if self._universe.deaths > self._deaths:
-            # Whoever died, or lost the store, cannot report what it sent.
+            # Whoever died, or lost the database, cannot report what it sent.
             self._excused |= self._twice
             self._deaths = self._universe.deaths
 
@@ -153,7 +153,7 @@ class Judge:
             raise Wrong(f"Beamer saw {seen} requests, and {charged} were charged")
 
     def verdicts(self) -> None:
-        """Each row's verdict in the store is what the settings say."""
+        """Each row's verdict in the database is what the settings say."""
         universe = self._universe
         waits = waiting(universe)
         members = {member.name: member for member in universe.plan.members}

@@ -143,7 +143,7 @@ class Life:
         while self.rng.random() < self.plan.happenings:
             universe.tell(f"{universe.now():%d %H:%M:%S} {universe.happenings.between()}")
         if self.rng.random() < 0.02:
-            number = outbox.retry(self.universe.disk.slot().store, None, [])
+            number = outbox.retry(self.universe.disk.slot().database, None, [])
             universe.tell(f"{number} dead letters wait again")
 
     def _move(self, number: int) -> None:
@@ -384,7 +384,7 @@ class Life:
             box.advance(DAY)
         # An account that 429 had closed opens again.
         box.advance(8 * HOUR)
-        outbox.retry(universe.disk.slot().store, None, [])
+        outbox.retry(universe.disk.slot().database, None, [])
         for destination in (MOVED, self.plan.members[0].destination):
             if self.plan.moves:
                 self._sends_to(destination)

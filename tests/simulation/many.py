@@ -1,4 +1,4 @@
-"""Many lives at once, each process with a store's file of its own."""
+"""Many lives at once, each process with a database's file of its own."""
 
 import atexit
 import gc
@@ -23,7 +23,7 @@ _disk: Disk | None = None
 
 
 def begin() -> None:
-    """Once in each process: quiet logs, and a folder for the store."""
+    """Once in each process: quiet logs, and a folder for the database."""
     global _disk
     # A life makes few cycles and many objects: looking for cycles at the usual pace is a tenth of its time.
     gc.set_threshold(50_000)

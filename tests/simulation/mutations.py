@@ -49,7 +49,7 @@ MUTANTS = (
         (
             "state/page_writer.py",
             "            unusable = self._quarantine(db, page, rejected, now)\n            effects = decide",
-            "        with self._store.write() as db:\n"
+            "        with self._database.write() as db:\n"
             "            unusable = self._quarantine(db, page, rejected, now)\n            effects = decide",
         ),
     ),

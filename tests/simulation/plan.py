@@ -42,7 +42,7 @@ class Troubles:
     overlaps: float
     beamer: float
     segment: float
-    store: float
+    database: float
     meddling: float
     outages: int
     poison: int
@@ -229,7 +229,7 @@ def _troubles(rng: Random) -> Troubles:
         overlaps=rng.choice((0.0, 0.1, 0.15, 0.2)),
         beamer=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
         segment=0.0 if calm else rng.choice((0.0, 0.1, 0.3)),
-        store=0.0 if calm else rng.choice((0.0, 0.0, 0.003)),
+        database=0.0 if calm else rng.choice((0.0, 0.0, 0.003)),
         meddling=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
         outages=0 if calm else rng.choice((0, 0, 1, 2)),
         poison=0 if calm else rng.choice((0, 0, 9, 40)),

@@ -144,7 +144,7 @@ class Process:
 
     def mishap(self, what: str) -> bool:
         universe = self.universe
-        if universe.network.calm or self._rng.random() >= universe.plan.troubles.store:
+        if universe.network.calm or self._rng.random() >= universe.plan.troubles.database:
             return False
         universe.network.faults += 1
         universe.census.sums[f"store failed at {what}"] += 1
@@ -175,20 +175,20 @@ class Process:
         return Ending(int(outcome.exit), said, outcome.report)
 
     def parts(self) -> Parts:
-        member, universe, store = self.member, self.universe, self.slot.store
+        member, universe, database = self.member, self.universe, self.slot.database
         destination = universe.destinations[member.name]
         first = Identity(member.name, ACCOUNT, destination, universe.starts[member.name])
-        identity = connections.settle(store, first, self.clock.now())
+        identity = connections.settle(database, first, self.clock.now())
         if identity.destination != destination:
-            connections.set_destination(store, member.name, destination)
+            connections.set_destination(database, member.name, destination)
             identity = replace(identity, destination=destination)
         pool = DisorderlyPool(self._rng, self._rng.choice((1, 3, 6)), self.moment)
-        ledger = Ledger(store, ACCOUNT, member.name, universe.limits)
+        ledger = Ledger(database, ACCOUNT, member.name, universe.limits)
         return Parts(
             CATALOGUE,
             identity,
             policy_of(member, identity),
-            store,
+            database,
             Beamer(
                 universe.box.api_key,
                 "http://127.0.0.1/v0",

@@ -36,7 +36,7 @@ def test_a_dead_letter_that_had_arrived_is_a_possible_double(tmp_path: Path) -> 
     rig.sandbox.faults.script("segment", [REFUSED, REFUSED, "ok"])
     rig.sync()
     rig.sandbox.advance(2 * DAY)
-    assert outbox.retry(rig.store, None, []) == 1
+    assert outbox.retry(rig.database, None, []) == 1
     outcome = rig.sync()
     assert landed_twice(rig) == outcome.report.possible_doubles == 1
     rig.close()

@@ -1,4 +1,4 @@
-"""All that one life has in common: the account, the network, the store's file, and the rules for runs."""
+"""All that one life has in common: the account, the network, the database's file, and the rules for runs."""
 
 import re
 from contextlib import closing

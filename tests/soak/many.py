@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from connector.cli.output import echo
 from connector.sandbox import Company
 from connector.state import runs, schema
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from tests.sandbox import Sandbox
 from tests.soak.process import Daemon
 from tests.soak.soak import SOON, TABLE
@@ -62,16 +62,16 @@ def database(server: str) -> Iterator[str]:
 def many(
     url: str, folder: Path, *, connections: int, minutes: float, processes: int = 1, interval: str = "5m"
 ) -> Seen:
-    """Let them run for so long, and look into the store."""
+    """Let them run for so long, and look into the database."""
     seen, names = Seen(), [f"c{number:03}" for number in range(connections)]
     sandbox = Sandbox(SMALL, now=datetime.now(UTC).replace(microsecond=0), speed=1.0)
     sandbox.switches.rate_limit = sandbox.segment.rate_limit = None
     keys = {f"KEY_{name}": f"beamer-key-of-{name}" for name in names}
     sandbox.more_keys.update(keys.values())
     with ExitStack() as stack:
-        store = open_store(url)
-        stack.callback(store.close)
-        schema.ready(store, datetime.now(UTC))
+        database = open_database(url)
+        stack.callback(database.close)
+        schema.ready(database, datetime.now(UTC))
         served = stack.enter_context(sandbox.serve())
         tables = (TABLE.format(name=n, beamer=served.beamer_url, segment=served.segment_url) for n in names)
         (folder / "connector.toml").write_text("".join(tables))
@@ -108,7 +108,7 @@ def many(
         ended = datetime.now(UTC)
         least = timedelta(seconds=_seconds(interval))
         for name in names:
-            found = [run for run in runs.recent(store, name, 10_000) if run["command"] == "sync"]
+            found = [run for run in runs.recent(database, name, 10_000) if run["command"] == "sync"]
             _judge(
                 seen,
                 name,

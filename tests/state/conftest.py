@@ -1,4 +1,4 @@
-"""A store that is ready, on both databases."""
+"""A database that is ready, on both databases."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from connector.domain.state import Progress
 from connector.state import leases, runs, schema
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.leases import Fence, this_process
 from connector.state.outbox import Outbox
 from connector.state.page_writer import Intake
@@ -17,36 +17,36 @@ STREAMS = ("posts", "comments", "nps")
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    store = open_store(database_url)
-    schema.ready(store, NOW)
-    yield store
-    store.close()
+def database(database_url: str) -> Iterator[Database]:
+    database = open_database(database_url)
+    schema.ready(database, NOW)
+    yield database
+    database.close()
 
 
 @pytest.fixture
-def sqlite_store(sqlite_url: str) -> Iterator[Store]:
-    store = open_store(sqlite_url)
-    schema.ready(store, NOW)
-    yield store
-    store.close()
+def sqlite_store(sqlite_url: str) -> Iterator[Database]:
+    database = open_database(sqlite_url)
+    schema.ready(database, NOW)
+    yield database
+    database.close()
 
 
 @pytest.fixture
-def fence(store: Store) -> Fence:
-    return leases.acquire(store, "default", this_process(), NOW)
+def fence(database: Database) -> Fence:
+    return leases.acquire(database, "default", this_process(), NOW)
 
 
 @pytest.fixture
-def progress(store: Store) -> Progress:
-    return load(store, "default", STREAMS)
+def progress(database: Database) -> Progress:
+    return load(database, "default", STREAMS)
 
 
 @pytest.fixture
-def intake(store: Store, fence: Fence) -> Intake:
-    return Intake(store, fence, "dest", runs.begin(store, "default", "sync", NOW))
+def intake(database: Database, fence: Fence) -> Intake:
+    return Intake(database, fence, "dest", runs.begin(database, "default", "sync", NOW))
 
 
 @pytest.fixture
-def outbox(store: Store, fence: Fence) -> Outbox:
-    return Outbox(store, fence, "dest")
+def outbox(database: Database, fence: Fence) -> Outbox:
+    return Outbox(database, fence, "dest")

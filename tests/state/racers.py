@@ -1,4 +1,4 @@
-"""Processes that do the same thing to one store at the same moment."""
+"""Processes that do the same thing to one database at the same moment."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 from connector.errors import Busy, NoBudget
 from connector.state import leases, schema
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from connector.state.leases import Owner, this_process
 from connector.state.ledger import Ledger, Limits
 from tests.state.times import NOW
@@ -41,48 +41,48 @@ def _run(racer: Racer, url: str, argument: Any, barrier: Barrier, results: Any) 
 def make_ready(url: str, rounds: int) -> str:
     """Open and migrate stores that do not exist yet."""
     for number in range(rounds):
-        store = open_store(url.format(number))
-        schema.ready(store, NOW)
-        store.close()
+        database = open_database(url.format(number))
+        schema.ready(database, NOW)
+        database.close()
     return "ready"
 
 
 def take_lease(url: str, owner: Owner) -> int:
     """Take the lease for a process that lives on; 0 where somebody else has it."""
-    store = open_store(url)
+    database = open_database(url)
     try:
-        return leases.acquire(store, "default", owner, NOW).token
+        return leases.acquire(database, "default", owner, NOW).token
     except Busy:
         return 0
     finally:
-        store.close()
+        database.close()
 
 
 def take_and_leave(url: str, connection: str) -> int:
     """Take the lease and end without giving it back."""
-    return leases.acquire(open_store(url), connection, this_process(), NOW).token
+    return leases.acquire(open_database(url), connection, this_process(), NOW).token
 
 
 def spend(url: str, connection: str) -> list[float]:
     """Take requests until none is left; give the moments at which they may be sent."""
-    store = open_store(url)
-    ledger, moments = Ledger(store, "acct", connection, Limits(110, 10, 30, startup=1)), []
+    database = open_database(url)
+    ledger, moments = Ledger(database, "acct", connection, Limits(110, 10, 30, startup=1)), []
     try:
         while True:
             moments.append((ledger.take("comments", NOW).at - NOW).total_seconds())
     except NoBudget:
         return moments
     finally:
-        store.close()
+        database.close()
 
 
 def hesitate(url: str, connection: str) -> str:
     """Take forty requests, and give every second one back."""
-    store = open_store(url)
-    ledger = Ledger(store, "acct", connection, Limits(None, 0, 30))
+    database = open_database(url)
+    ledger = Ledger(database, "acct", connection, Limits(None, 0, 30))
     for number in range(40):
         charge = ledger.take("comments", NOW)
         if number % 2:
             ledger.give_back(charge)
-    store.close()
+    database.close()
     return "gave back"

@@ -16,7 +16,7 @@ from connector.domain.period import turns
 from connector.errors import ConfigurationError, NoBudget
 from connector.state import budget
 from connector.state.budget import SKEW, Bucket, Month, Steady, Stretch
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.ledger import Ledger, Limits
 from tests.state.times import DAY, HOUR, NOW, SECOND
 
@@ -24,7 +24,7 @@ MARCH, APRIL, MAY = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5)
 MIDDLE = MARCH + 15.5 * DAY
 
 
-# --- the rules, without a store -----------------------------------------------------------------------
+# --- the rules, without a database -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,17 @@ def test_drawing_never_leaves_less_than_nothing() -> None:
     assert isinstance(ROLLING[0], Steady)
 
 
-# --- in the store -------------------------------------------------------------------------------------
+# --- in the database -------------------------------------------------------------------------------------
 
 
 def ledger(
-    store: Store, requests: int | None = 310, name: str = "default", account: str = "acct", **limits: Any
+    database: Database,
+    requests: int | None = 310,
+    name: str = "default",
+    account: str = "acct",
+    **limits: Any,
 ) -> Ledger:
-    return Ledger(store, account, name, Limits(requests, 0, 30, **{"startup": 0.2, **limits}))
+    return Ledger(database, account, name, Limits(requests, 0, 30, **{"startup": 0.2, **limits}))
 
 
 def take_all(book: Ledger, now: datetime, *, beyond_bucket: bool = False) -> int:
@@ -196,9 +200,9 @@ def take_all(book: Ledger, now: datetime, *, beyond_bucket: bool = False) -> int
     ],
 )
 def test_a_new_account_has_its_start_up_share(
-    store: Store, limits: dict[str, Any], now: datetime, available: int
+    database: Database, limits: dict[str, Any], now: datetime, available: int
 ) -> None:
-    book = ledger(store, **limits)
+    book = ledger(database, **limits)
     promised = book.balance(now)
     assert promised.level == available
     assert take_all(book, now) == available
@@ -209,14 +213,14 @@ def test_a_new_account_has_its_start_up_share(
     assert balance.assumed == promised.assumed == 310 - promised.left
 
 
-def test_connections_share_one_bucket(store: Store) -> None:
-    assert take_all(ledger(store, name="one"), NOW) == 62
-    assert take_all(ledger(store, name="two"), NOW) == 0
+def test_connections_share_one_bucket(database: Database) -> None:
+    assert take_all(ledger(database, name="one"), NOW) == 62
+    assert take_all(ledger(database, name="two"), NOW) == 0
 
 
 @pytest.mark.parametrize("limits", [{}, {"period_day": 1}, {"period_day": 1, "startup": 1}, {"startup": 1}])
-def test_it_says_when_there_is_more(store: Store, limits: dict[str, Any]) -> None:
-    book, now = ledger(store, **limits), MARCH
+def test_it_says_when_there_is_more(database: Database, limits: dict[str, Any]) -> None:
+    book, now = ledger(database, **limits), MARCH
     for _ in range(4):
         take_all(book, now)
         with pytest.raises(NoBudget) as caught:
@@ -229,8 +233,8 @@ def test_it_says_when_there_is_more(store: Store, limits: dict[str, Any]) -> Non
         now = until
 
 
-def test_the_two_reasons_are_told_apart(store: Store) -> None:
-    book = ledger(store)
+def test_the_two_reasons_are_told_apart(database: Database) -> None:
+    book = ledger(database)
     take_all(book, NOW)
     with pytest.raises(NoBudget, match="available now"):
         book.take("posts", NOW)
@@ -239,8 +243,8 @@ def test_the_two_reasons_are_told_apart(store: Store) -> None:
         book.take("posts", NOW)
 
 
-def test_a_person_is_held_by_the_hard_limit_alone(store: Store) -> None:
-    book = ledger(store, period_day=1)
+def test_a_person_is_held_by_the_hard_limit_alone(database: Database) -> None:
+    book = ledger(database, period_day=1)
     book.take("check", MARCH, beyond_bucket=True)
     assert book.balance(MARCH).level == 61
     take_all(book, MARCH)
@@ -248,25 +252,25 @@ def test_a_person_is_held_by_the_hard_limit_alone(store: Store) -> None:
     assert book.balance(MARCH).level == 0
 
 
-def test_what_comes_in_is_shown(store: Store) -> None:
-    book = ledger(store, period_day=1)
+def test_what_comes_in_is_shown(database: Database) -> None:
+    book = ledger(database, period_day=1)
     assert book.balance(MARCH).per_day == pytest.approx((310 - 62) / 31)
     take_all(book, MARCH)
     balance = book.balance(MARCH + DAY)
     assert balance.level == pytest.approx(8)
     assert balance.per_day == pytest.approx(8)
     assert (balance.since, balance.until) == (MARCH, APRIL)
-    rolling = Ledger(store, "other", "default", Limits(320, 0, 30, startup=0.2)).balance(MARCH)
+    rolling = Ledger(database, "other", "default", Limits(320, 0, 30, startup=0.2)).balance(MARCH)
     assert rolling.until is None
     assert rolling.per_day == pytest.approx(8)
-    unlimited = ledger(store, None).balance(MARCH)
+    unlimited = ledger(database, None).balance(MARCH)
     assert (unlimited.level, unlimited.per_day, unlimited.left) == (None, None, None)
 
 
-def test_without_a_limit_there_is_no_bucket_until_there_is_one(store: Store) -> None:
+def test_without_a_limit_there_is_no_bucket_until_there_is_one(database: Database) -> None:
     for _ in range(100):
-        ledger(store, None).take("posts", NOW)
-    assert take_all(ledger(store), NOW + DAY) == 42
+        ledger(database, None).take("posts", NOW)
+    assert take_all(ledger(database), NOW + DAY) == 42
 
 
 # --- what was used elsewhere --------------------------------------------------------------------------
@@ -274,8 +278,10 @@ def test_without_a_limit_there_is_no_bucket_until_there_is_one(store: Store) -> 
 
 @pytest.mark.parametrize("limits", [{}, {"period_day": 1}])
 @pytest.mark.parametrize(("total", "elsewhere"), [(100, 90), (3, 0), (999, 989)])
-def test_what_beamer_shows_counts(store: Store, limits: dict[str, Any], total: int, elsewhere: int) -> None:
-    book = ledger(store, **limits)
+def test_what_beamer_shows_counts(
+    database: Database, limits: dict[str, Any], total: int, elsewhere: int
+) -> None:
+    book = ledger(database, **limits)
     for _ in range(10):
         book.take("posts", MIDDLE)
     since = None if limits else MARCH
@@ -290,23 +296,23 @@ def test_what_beamer_shows_counts(store: Store, limits: dict[str, Any], total: i
     assert take_all(book, MIDDLE + DAY, beyond_bucket=True) == balance.left
 
 
-def test_what_was_told_takes_the_place_of_the_guess_from_the_first_request_on(store: Store) -> None:
-    book = ledger(store, period_day=1, startup=1)
+def test_what_was_told_takes_the_place_of_the_guess_from_the_first_request_on(database: Database) -> None:
+    book = ledger(database, period_day=1, startup=1)
     book.set_used(10, MIDDLE)
     assert book.balance(MIDDLE).level == 300
     assert take_all(book, MIDDLE) == 300
 
 
-def test_what_was_told_is_forgotten_with_its_month(store: Store) -> None:
+def test_what_was_told_is_forgotten_with_its_month(database: Database) -> None:
     for day, gone in ((1, APRIL), (None, MIDDLE + 32 * DAY)):
-        book = ledger(store, period_day=day)
+        book = ledger(database, period_day=day)
         book.set_used(310, MIDDLE)
         assert book.balance(gone - DAY).left == 0
         assert book.balance(gone).left == 310
 
 
-def test_what_was_told_slows_the_filling(store: Store) -> None:
-    book = ledger(store, 320, startup=0)
+def test_what_was_told_slows_the_filling(database: Database) -> None:
+    book = ledger(database, 320, startup=0)
     book.take("posts", MARCH)
     book.set_used(161, MARCH)
     assert book.balance(MARCH).per_day == pytest.approx(159 / 32)
@@ -314,9 +320,9 @@ def test_what_was_told_slows_the_filling(store: Store) -> None:
 
 @pytest.mark.parametrize("earlier", [DAY, 31 * DAY])
 def test_a_number_of_an_unknown_month_is_refused_once_something_was_spent_before(
-    store: Store, earlier: timedelta
+    database: Database, earlier: timedelta
 ) -> None:
-    book = ledger(store)
+    book = ledger(database)
     book.take("posts", MIDDLE - earlier)
     book.take("posts", MIDDLE)
     with pytest.raises(ConfigurationError, match="requests on earlier days") as caught:
@@ -328,16 +334,16 @@ def test_a_number_of_an_unknown_month_is_refused_once_something_was_spent_before
     assert book.balance(MIDDLE).by_purpose == {"posts": 2, "elsewhere": 299}
 
 
-def test_what_was_spent_longer_ago_is_no_part_of_the_number(store: Store) -> None:
-    book = ledger(store)
+def test_what_was_spent_longer_ago_is_no_part_of_the_number(database: Database) -> None:
+    book = ledger(database)
     book.take("posts", MIDDLE - 32 * DAY)
     book.set_used(300, MIDDLE)
     assert book.balance(MIDDLE).by_purpose == {"elsewhere": 300}
 
 
-def test_what_others_spent_is_not_set_off_against_our_own_month_before(store: Store) -> None:
+def test_what_others_spent_is_not_set_off_against_our_own_month_before(database: Database) -> None:
     """Beamer's month turns in the middle of ours: of the young month's number little is ours."""
-    book = ledger(store, 1_000)
+    book = ledger(database, 1_000)
     for day in range(31):
         for _ in range(20):
             book.take("posts", MARCH + day * DAY, beyond_bucket=True)
@@ -360,8 +366,8 @@ def test_what_others_spent_is_not_set_off_against_our_own_month_before(store: St
         (1, MARCH + DAY, "According to BEAMER_PERIOD_DAY, the month began on 2026-03-01"),
     ],
 )
-def test_a_first_day_that_cannot_be(store: Store, day: int | None, since: datetime, said: str) -> None:
-    book = ledger(store, period_day=day)
+def test_a_first_day_that_cannot_be(database: Database, day: int | None, since: datetime, said: str) -> None:
+    book = ledger(database, period_day=day)
     with pytest.raises(ConfigurationError, match=said):
         book.set_used(5, MIDDLE, since)
     assert book.balance(MIDDLE).by_purpose == {}
@@ -372,30 +378,30 @@ def test_a_first_day_that_cannot_be(store: Store, day: int | None, since: dateti
 # --- settings that change, and clocks -----------------------------------------------------------------
 
 
-def test_other_figures_count_from_the_next_request_on(store: Store) -> None:
-    take_all(ledger(store), MARCH)
+def test_other_figures_count_from_the_next_request_on(database: Database) -> None:
+    take_all(ledger(database), MARCH)
     later = MARCH + DAY
-    assert take_all(ledger(store, 3_100), later) == pytest.approx(3_100 * 0.8 / 32, abs=1)
-    assert take_all(ledger(store, 100), later) == 0
-    assert ledger(store, 100).balance(later).left == 0
-    assert take_all(ledger(store, 62, startup=1), later, beyond_bucket=True) == 0
+    assert take_all(ledger(database, 3_100), later) == pytest.approx(3_100 * 0.8 / 32, abs=1)
+    assert take_all(ledger(database, 100), later) == 0
+    assert ledger(database, 100).balance(later).left == 0
+    assert take_all(ledger(database, 62, startup=1), later, beyond_bucket=True) == 0
     # With the day told, what was spent since counts, and what is left comes in until the turn.
-    book = ledger(store, 1_000, period_day=1)
+    book = ledger(database, 1_000, period_day=1)
     spent = book.balance(later).used
     assert take_all(book, MARCH + 2 * DAY) == pytest.approx((1_000 - spent) / 30, abs=1)
 
 
-def test_a_smaller_plan_leaves_no_more_than_it_has(store: Store) -> None:
-    ledger(store, 20_000).take("posts", NOW)
-    assert take_all(ledger(store, 100), NOW) == 99
+def test_a_smaller_plan_leaves_no_more_than_it_has(database: Database) -> None:
+    ledger(database, 20_000).take("posts", NOW)
+    assert take_all(ledger(database, 100), NOW) == 99
 
 
 @pytest.mark.parametrize("limits", [{}, {"period_day": 1}])
 @pytest.mark.parametrize("step", [-400 * DAY, -3 * DAY, -SECOND, DAY])
 def test_a_clock_that_is_set_and_set_right_neither_gives_nor_takes_much(
-    store: Store, limits: dict[str, Any], step: timedelta
+    database: Database, limits: dict[str, Any], step: timedelta
 ) -> None:
-    book, plain = ledger(store, **limits), ledger(store, account="plain", **limits)
+    book, plain = ledger(database, **limits), ledger(database, account="plain", **limits)
     for each in (book, plain):
         take_all(each, MARCH)
         each.take("posts", MARCH + 2 * DAY)
@@ -410,8 +416,8 @@ def test_a_clock_that_is_set_and_set_right_neither_gives_nor_takes_much(
     assert take_all(book, MARCH + 3 * DAY) >= 6
 
 
-def test_an_account_that_began_by_a_clock_ahead_begins_again(store: Store) -> None:
-    book = ledger(store, period_day=1)
+def test_an_account_that_began_by_a_clock_ahead_begins_again(database: Database) -> None:
+    book = ledger(database, period_day=1)
     book.take("posts", MARCH + 30 * DAY)
     assert book.balance(MARCH + 30 * DAY).assumed == 300
     assert book.balance(MARCH + DAY).assumed == 10
@@ -424,7 +430,7 @@ def test_an_account_that_began_by_a_clock_ahead_begins_again(store: Store) -> No
 
 @pytest.mark.parametrize(("period_day", "started"), [(None, NOW), (1, MARCH), (1, MIDDLE), (31, MIDDLE)])
 def test_a_steady_taker_gets_its_quota_evenly(
-    sqlite_store: Store, period_day: int | None, started: datetime
+    sqlite_store: Database, period_day: int | None, started: datetime
 ) -> None:
     """Hourly, all that there is."""
     book = Ledger(sqlite_store, "acct", "default", Limits(950, 0, 30, period_day))
@@ -445,8 +451,8 @@ def test_a_steady_taker_gets_its_quota_evenly(
     assert min(days[day] for day in range(2, at // 24)) >= 20
 
 
-class Crashing(Store):
-    """A store whose machine stops just before what was written is kept."""
+class Crashing(Database):
+    """A database whose machine stops just before what was written is kept."""
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -470,7 +476,7 @@ VISITS = st.lists(
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(visits=VISITS, day=st.sampled_from([None, 1, 15, 31]), startup=st.sampled_from([0, 0.2, 1]))
 def test_whatever_happens_no_month_exceeds_the_limit(
-    sqlite_store: Store, visits: list[tuple[int, int, str, str]], day: int | None, startup: float
+    sqlite_store: Database, visits: list[tuple[int, int, str, str]], day: int | None, startup: float
 ) -> None:
     account, limits = uuid4().hex, Limits(20, 4, 30, day, startup)
     crashing = Crashing(sqlite_store.engine)
@@ -509,9 +515,9 @@ def test_whatever_happens_no_month_exceeds_the_limit(
     ],
 )  # fmt: skip
 def test_a_number_of_a_month_counts_until_that_month_is_over(
-    store: Store, began: datetime, told: datetime, over: datetime
+    database: Database, began: datetime, told: datetime, over: datetime
 ) -> None:
-    book = ledger(store)
+    book = ledger(database)
     book.set_used(310, told, began)
     assert book.balance(told).left == book.balance(over - SECOND).left == 0
     with pytest.raises(NoBudget) as caught:
@@ -523,7 +529,7 @@ def test_a_number_of_a_month_counts_until_that_month_is_over(
         book.set_used(310, over, began)
 
 
-def test_a_number_of_a_month_counts_in_it_when_the_day_is_set_later(store: Store) -> None:
-    ledger(store).set_used(300, MIDDLE, MARCH)
-    assert ledger(store, period_day=1).balance(MIDDLE).left == 10
-    assert ledger(store, period_day=1).balance(APRIL).left == 310
+def test_a_number_of_a_month_counts_in_it_when_the_day_is_set_later(database: Database) -> None:
+    ledger(database).set_used(300, MIDDLE, MARCH)
+    assert ledger(database, period_day=1).balance(MIDDLE).left == 10
+    assert ledger(database, period_day=1).balance(APRIL).left == 310

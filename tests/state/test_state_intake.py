@@ -14,7 +14,7 @@ from connector.domain.verdicts import Verdict
 from connector.errors import Busy
 from connector.state import connections, leases, schema
 from connector.state.connections import Identity
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.leases import this_process
 from connector.state.page_writer import Effects, Intake, Judged, Outgoing, Page, Rejected
 from connector.state.progress import load, peek
@@ -33,12 +33,12 @@ def message(name: str) -> Outgoing:
     return Outgoing(f"bmr1-{name}", "Post Commented", f'{{"id": "{name}"}}', 100)
 
 
-def all_of(store: Store, table: Table) -> list[dict[str, Any]]:
-    with store.read() as db:
+def all_of(database: Database, table: Table) -> list[dict[str, Any]]:
+    with database.read() as db:
         return [dict(row._mapping) for row in db.execute(select(table).order_by(*table.primary_key))]
 
 
-def test_the_database_says_which_rows_are_new(store: Store, intake: Intake) -> None:
+def test_the_database_says_which_rows_are_new(database: Database, intake: Intake) -> None:
     told: list[tuple[set[str], int]] = []
 
     def decide(fresh: set[str], unusable: int) -> Effects:
@@ -53,10 +53,10 @@ def test_the_database_says_which_rows_are_new(store: Store, intake: Intake) -> N
     assert told == [({"1", "2"}, 0), ({"3"}, 0), ({"1"}, 0), ({"1"}, 0), (set(), 0)]
 
 
-def test_a_verdict_stays_the_first(store: Store, intake: Intake) -> None:
+def test_a_verdict_stays_the_first(database: Database, intake: Intake) -> None:
     intake.accept(PAGE, judged("1", verdict=Verdict.NO_USER), [], lambda *_: Effects(), NOW)
     intake.accept(PAGE, judged("1"), [], lambda *_: Effects(), NOW)
-    assert [row["verdict"] for row in all_of(store, rows)] == [Verdict.NO_USER]
+    assert [row["verdict"] for row in all_of(database, rows)] == [Verdict.NO_USER]
 
 
 def full(_: set[str], unusable: int) -> Effects:
@@ -69,37 +69,37 @@ def full(_: set[str], unusable: int) -> Effects:
     )
 
 
-def test_everything_a_page_changes_is_written(store: Store, intake: Intake) -> None:
+def test_everything_a_page_changes_is_written(database: Database, intake: Intake) -> None:
     bad = [Rejected("date is not a date", "{}", "9"), Rejected("the row has no valid id", "[]")]
     intake.accept(PAGE, judged("1", "2"), bad, full, NOW)
-    assert {row["id"]: row["verdict"] for row in all_of(store, rows)} == {
+    assert {row["id"]: row["verdict"] for row in all_of(database, rows)} == {
         "1": Verdict.EVENT,
         "2": Verdict.QUARANTINED,
     }
-    kept = all_of(store, outbox)
+    kept = all_of(database, outbox)
     assert [(row["message_id"], row["stream"], row["state"]) for row in kept] == [
         ("bmr1-1", "comments", "waiting"),
         ("bmr1-2", "comments", "waiting"),
         ("bmr1-3", "posts", "waiting"),
     ]
-    assert [(row["row"], row["reason"]) for row in all_of(store, quarantine)] == [
+    assert [(row["row"], row["reason"]) for row in all_of(database, quarantine)] == [
         ("9", "date is not a date"),
         (None, "the row has no valid id"),
         ("2", "too long"),
     ]
-    assert {row["what"]: row["count"] for row in all_of(store, tallies)} == {
+    assert {row["what"]: row["count"] for row in all_of(database, tallies)} == {
         "rows": 2,
         "events": 3,
         "quarantined": 3,
     }
-    assert [(row["scope"], row["id"], row["status"]) for row in all_of(store, parents)] == [
+    assert [(row["scope"], row["id"], row["status"]) for row in all_of(database, parents)] == [
         (2, "7", "open"),
         (2, "8", None),
     ]
-    assert [(row["scope"], row["counter"]) for row in all_of(store, children)] == [(2, "1,2"), (3, "5")]
+    assert [(row["scope"], row["counter"]) for row in all_of(database, children)] == [(2, "1,2"), (3, "5")]
 
 
-def test_a_page_read_again_changes_only_sums(store: Store, intake: Intake) -> None:
+def test_a_page_read_again_changes_only_sums(database: Database, intake: Intake) -> None:
     bad = [Rejected("date is not a date", "{}", "9")]
     found: list[int] = []
 
@@ -108,14 +108,14 @@ def test_a_page_read_again_changes_only_sums(store: Store, intake: Intake) -> No
         return full(fresh, unusable)
 
     intake.accept(PAGE, judged("1", "2"), bad, decide, NOW)
-    before = {table.name: all_of(store, table) for table in WRITTEN if table is not tallies}
+    before = {table.name: all_of(database, table) for table in WRITTEN if table is not tallies}
     intake.accept(PAGE, judged("1", "2"), bad, decide, NOW + DAY)
-    assert {table.name: all_of(store, table) for table in WRITTEN if table is not tallies} == before
+    assert {table.name: all_of(database, table) for table in WRITTEN if table is not tallies} == before
     assert found == [1, 0]
-    assert {row["what"]: row["count"] for row in all_of(store, tallies)}["rows"] == 4
+    assert {row["what"]: row["count"] for row in all_of(database, tallies)}["rows"] == 4
 
 
-def test_a_bad_row_that_changes_is_in_quarantine_once(store: Store, intake: Intake) -> None:
+def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, intake: Intake) -> None:
     found: list[int] = []
 
     def decide(fresh: set[str], unusable: int) -> Effects:
@@ -133,13 +133,13 @@ def test_a_bad_row_that_changes_is_in_quarantine_once(store: Store, intake: Inta
     assert found == [2, 1, 1, 1]
 
 
-def test_a_page_that_fails_leaves_nothing(store: Store, intake: Intake) -> None:
+def test_a_page_that_fails_leaves_nothing(database: Database, intake: Intake) -> None:
     def broken(fresh: set[str], unusable: int) -> Effects:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         intake.accept(PAGE, judged("1"), [Rejected("x", "{}")], broken, NOW)
-    assert all(all_of(store, table) == [] for table in WRITTEN)
+    assert all(all_of(database, table) == [] for table in WRITTEN)
     seen: list[set[str]] = []
 
     def decide(fresh: set[str], unusable: int) -> Effects:
@@ -150,9 +150,11 @@ def test_a_page_that_fails_leaves_nothing(store: Store, intake: Intake) -> None:
     assert seen == [{"1"}]
 
 
-def test_a_run_that_lost_its_lease_writes_nothing(store: Store, intake: Intake, progress: Progress) -> None:
-    leases.acquire(store, "default", this_process(), NOW + DAY)
-    before = all_of(store, streams)
+def test_a_run_that_lost_its_lease_writes_nothing(
+    database: Database, intake: Intake, progress: Progress
+) -> None:
+    leases.acquire(database, "default", this_process(), NOW + DAY)
+    before = all_of(database, streams)
     state = replace(progress.streams["comments"], complete=True)
     for write in (
         lambda: intake.accept(PAGE, judged("1"), [], full, NOW),
@@ -161,14 +163,16 @@ def test_a_run_that_lost_its_lease_writes_nothing(store: Store, intake: Intake, 
     ):
         with pytest.raises(Busy):
             write()
-    assert all(all_of(store, table) == [] for table in WRITTEN)
-    assert all_of(store, streams) == before
+    assert all(all_of(database, table) == [] for table in WRITTEN)
+    assert all_of(database, streams) == before
 
 
 # --- progress -----------------------------------------------------------------------------------------
 
 
-def test_progress_comes_back_as_it_was_written(store: Store, intake: Intake, progress: Progress) -> None:
+def test_progress_comes_back_as_it_was_written(
+    database: Database, intake: Intake, progress: Progress
+) -> None:
     state = replace(
         progress.streams["comments"], watermark=NOW, cursor="{}", short_ends=True, trouble="it's \0 \ud800 ‮"
     )
@@ -177,7 +181,7 @@ def test_progress_comes_back_as_it_was_written(store: Store, intake: Intake, pro
     child = ChildState(state.scope, "7", "1,2", "0,2", 0, NOW, "{}")
     effects = Effects(parents=[post], children=[child], stream=state, first_page=1)
     intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
-    found = peek(store, "default")
+    found = peek(database, "default")
     assert found.streams["comments"] == state
     assert found.streams["posts"] == progress.streams["posts"]
     assert found.parents == {"posts": {"7": post}}
@@ -185,14 +189,14 @@ def test_progress_comes_back_as_it_was_written(store: Store, intake: Intake, pro
     moved, gone = replace(child, counter="2,2", cursor=None), replace(post, gone=True)
     effects = Effects(parents=[gone], children=[moved])
     intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
-    again = load(store, "default", ("posts", "comments", "nps"))
+    again = load(database, "default", ("posts", "comments", "nps"))
     assert (again.parents["posts"]["7"], again.children["comments"]["7"]) == (gone, moved)
-    assert load(store, "another", ("posts",)).parents == {}
+    assert load(database, "another", ("posts",)).parents == {}
 
 
-def test_a_new_stream_gets_its_row_and_the_others_keep_theirs(store: Store) -> None:
-    first = load(store, "default", ("posts",))
-    second = load(store, "default", ("posts", "nps"))
+def test_a_new_stream_gets_its_row_and_the_others_keep_theirs(database: Database) -> None:
+    first = load(database, "default", ("posts",))
+    second = load(database, "default", ("posts", "nps"))
     assert second.streams["posts"] == first.streams["posts"]
     assert second.streams["nps"].scope != first.streams["posts"].scope
 
@@ -202,35 +206,35 @@ def test_dates_do_not_depend_on_the_server_s_zone(postgres_url: str, zone: str) 
     name = make_url(postgres_url).database
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} SET timezone = '{zone}'".encode())
-    store = open_store(postgres_url)
-    schema.ready(store, NOW)
-    intake = Intake(store, leases.acquire(store, "default", this_process(), NOW), "dest", 1)
-    scope = load(store, "default", ("posts",)).streams["posts"].scope
+    database = open_database(postgres_url)
+    schema.ready(database, NOW)
+    intake = Intake(database, leases.acquire(database, "default", this_process(), NOW), "dest", 1)
+    scope = load(database, "default", ("posts",)).streams["posts"].scope
     dates = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), NOW]
     effects = Effects(parents=[ParentState(str(number), date) for number, date in enumerate(dates)])
     intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
-    assert [each.date for each in peek(store, "default").parents["posts"].values()] == dates
-    store.close()
+    assert [each.date for each in peek(database, "default").parents["posts"].values()] == dates
+    database.close()
 
 
-def test_identity_is_fixed_at_first_sight(store: Store, intake: Intake) -> None:
+def test_identity_is_fixed_at_first_sight(database: Database, intake: Intake) -> None:
     first = Identity("default", "acct", "dest", NOW)
-    assert connections.known(store, "default") is None
-    assert connections.settle(store, first, NOW) == first
+    assert connections.known(database, "default") is None
+    assert connections.settle(database, first, NOW) == first
     other = Identity("default", "other", "elsewhere", NOW - DAY)
-    assert connections.settle(store, other, NOW + DAY) == first
+    assert connections.settle(database, other, NOW + DAY) == first
     intake.note([], NOW, ignore_filters=False)
     intake.accept(PAGE, [], [], lambda *_: Effects(first_page=0), NOW)
-    connections.set_destination(store, "default", "d2")
-    assert connections.known(store, "default") == Identity("default", "acct", "d2", NOW, 0, False, NOW)
+    connections.set_destination(database, "default", "d2")
+    assert connections.known(database, "default") == Identity("default", "acct", "d2", NOW, 0, False, NOW)
 
 
 # --- what it costs ------------------------------------------------------------------------------------
 
 
-def test_a_page_takes_as_many_statements_whatever_it_holds(store: Store, intake: Intake) -> None:
+def test_a_page_takes_as_many_statements_whatever_it_holds(database: Database, intake: Intake) -> None:
     counted: list[str] = []
-    event.listen(store.engine, "before_cursor_execute", lambda _c, _u, text, *_: counted.append(text))
+    event.listen(database.engine, "before_cursor_execute", lambda _c, _u, text, *_: counted.append(text))
 
     def statements(size: int) -> int:
         ids = [f"{size}-{number}" for number in range(size)]
@@ -248,7 +252,7 @@ def test_a_page_takes_as_many_statements_whatever_it_holds(store: Store, intake:
     assert statements(1) == statements(10) == statements(100) <= 8
 
 
-def test_a_surplus_is_added_to_by_sync_and_backfill_alike(store: Store, intake: Intake) -> None:
+def test_a_surplus_is_added_to_by_sync_and_backfill_alike(database: Database, intake: Intake) -> None:
     """A sync that had the list in hand wrote its own figure over the one that a backfill had added to."""
 
     def page(child: ChildState | None, ahead: int) -> None:
@@ -260,4 +264,4 @@ def test_a_surplus_is_added_to_by_sync_and_backfill_alike(store: Store, intake: 
     page(None, 3)
     page(replace(ours, counter="5", read_counter="5", surplus=0), -1)
     intake.settle(replace(ours, surplus=7), NOW)
-    assert [row["surplus"] for row in all_of(store, children)] == [3]
+    assert [row["surplus"] for row in all_of(database, children)] == [3]

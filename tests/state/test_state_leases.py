@@ -12,7 +12,7 @@ import pytest
 
 from connector.errors import Busy
 from connector.state import leases
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import LASTS, SKEW, WHOLE_MACHINE, Fence, Owner, is_dead, this_process
 from tests.state.racers import race, take_and_leave, take_lease
 from tests.state.times import DAY, NOW, SECOND
@@ -22,8 +22,8 @@ ME = this_process()
 ELSEWHERE = Owner("elsewhere", "m" * 32, "b" * 36, WHOLE_MACHINE, 4711, "99")
 
 
-def held(store: Store, fence: Fence, after: timedelta = SECOND) -> None:
-    with store.write() as db:
+def held(database: Database, fence: Fence, after: timedelta = SECOND) -> None:
+    with database.write() as db:
         leases.hold(db, fence, NOW + after)
 
 
@@ -41,52 +41,52 @@ def held(store: Store, fence: Fence, after: timedelta = SECOND) -> None:
         (-400 * DAY, True),
     ],
 )
-def test_when_a_lease_is_free(store: Store, after: timedelta, free: bool) -> None:
-    first = leases.acquire(store, "default", ELSEWHERE, NOW)
+def test_when_a_lease_is_free(database: Database, after: timedelta, free: bool) -> None:
+    first = leases.acquire(database, "default", ELSEWHERE, NOW)
     if free:
-        assert leases.acquire(store, "default", ME, NOW + after).token > first.token
+        assert leases.acquire(database, "default", ME, NOW + after).token > first.token
         return
     with pytest.raises(Busy, match=r"process 4711 on elsewhere"):
-        leases.acquire(store, "default", ME, NOW + after)
+        leases.acquire(database, "default", ME, NOW + after)
 
 
-def test_progress_renews_a_lease(store: Store) -> None:
-    fence = leases.acquire(store, "default", ELSEWHERE, NOW)
-    held(store, fence, LASTS - SECOND)
+def test_progress_renews_a_lease(database: Database) -> None:
+    fence = leases.acquire(database, "default", ELSEWHERE, NOW)
+    held(database, fence, LASTS - SECOND)
     with pytest.raises(Busy):
-        leases.acquire(store, "default", ME, NOW + LASTS + SECOND)
+        leases.acquire(database, "default", ME, NOW + LASTS + SECOND)
 
 
-def test_what_is_taken_back_renews_nothing(store: Store) -> None:
-    fence = leases.acquire(store, "default", ELSEWHERE, NOW)
-    with suppress(RuntimeError), store.write() as db:
+def test_what_is_taken_back_renews_nothing(database: Database) -> None:
+    fence = leases.acquire(database, "default", ELSEWHERE, NOW)
+    with suppress(RuntimeError), database.write() as db:
         leases.hold(db, fence, NOW + DAY)
         raise RuntimeError
-    leases.acquire(store, "default", ME, NOW + LASTS)
+    leases.acquire(database, "default", ME, NOW + LASTS)
 
 
-def test_a_run_that_lost_its_lease_writes_nothing(store: Store) -> None:
-    old = leases.acquire(store, "default", ELSEWHERE, NOW)
-    new = leases.acquire(store, "default", ME, NOW + LASTS)
+def test_a_run_that_lost_its_lease_writes_nothing(database: Database) -> None:
+    old = leases.acquire(database, "default", ELSEWHERE, NOW)
+    new = leases.acquire(database, "default", ME, NOW + LASTS)
     with pytest.raises(Busy):
-        held(store, old, LASTS + SECOND)
-    leases.release(store, old, NOW + LASTS + SECOND)
-    held(store, new, LASTS + SECOND)
+        held(database, old, LASTS + SECOND)
+    leases.release(database, old, NOW + LASTS + SECOND)
+    held(database, new, LASTS + SECOND)
 
 
-def test_a_lease_given_back_is_good_for_nothing(store: Store) -> None:
-    first = leases.acquire(store, "default", ELSEWHERE, NOW)
-    leases.release(store, first, NOW)
+def test_a_lease_given_back_is_good_for_nothing(database: Database) -> None:
+    first = leases.acquire(database, "default", ELSEWHERE, NOW)
+    leases.release(database, first, NOW)
     with pytest.raises(Busy):
-        held(store, first)
+        held(database, first)
     # Free at once, also by a clock that is behind.
-    second = leases.acquire(store, "default", ELSEWHERE, NOW - timedelta(minutes=30))
+    second = leases.acquire(database, "default", ELSEWHERE, NOW - timedelta(minutes=30))
     assert second.token > first.token
 
 
-def test_connections_do_not_get_in_each_other_s_way(store: Store) -> None:
-    assert leases.acquire(store, "one", ELSEWHERE, NOW).token == 1
-    assert leases.acquire(store, "two", ELSEWHERE, NOW).token == 1
+def test_connections_do_not_get_in_each_other_s_way(database: Database) -> None:
+    assert leases.acquire(database, "one", ELSEWHERE, NOW).token == 1
+    assert leases.acquire(database, "two", ELSEWHERE, NOW).token == 1
 
 
 # --- who is dead --------------------------------------------------------------------------------------
@@ -148,10 +148,10 @@ def test_a_stopped_process_lives() -> None:
 # --- at once ------------------------------------------------------------------------------------------
 
 
-def test_of_several_processes_one_gets_the_lease(store: Store, database_url: str) -> None:
+def test_of_several_processes_one_gets_the_lease(database: Database, database_url: str) -> None:
     assert sorted(race(take_lease, database_url, [ME] * 4)) == [0, 0, 0, 1]
 
 
-def test_a_process_that_ended_is_taken_over_at_once(store: Store, database_url: str) -> None:
+def test_a_process_that_ended_is_taken_over_at_once(database: Database, database_url: str) -> None:
     assert race(take_and_leave, database_url, ["default"]) == [1]
-    assert leases.acquire(store, "default", ME, NOW).token == 2
+    assert leases.acquire(database, "default", ME, NOW).token == 2

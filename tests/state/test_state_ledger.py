@@ -18,7 +18,7 @@ from connector.domain.period import turns
 from connector.errors import Busy, ConnectorError, NoBudget, NotSent, Stopped, TooMany, Transient
 from connector.state import leases
 from connector.state.budget import REOPENING
-from connector.state.engine import Store, open_store
+from connector.state.engine import Database, open_database
 from connector.state.leases import Fence, this_process
 from connector.state.ledger import Ledger, Limits
 from connector.state.spending import BURST
@@ -26,8 +26,8 @@ from tests.state.racers import hesitate, make_ready, race, spend
 from tests.state.times import DAY, HOUR, NOW, SECOND
 
 
-def ledger(store: Store, requests: int | None = 3, reserve: int = 0, name: str = "default") -> Ledger:
-    return Ledger(store, "acct", name, Limits(requests, reserve, 30, startup=1))
+def ledger(database: Database, requests: int | None = 3, reserve: int = 0, name: str = "default") -> Ledger:
+    return Ledger(database, "acct", name, Limits(requests, reserve, 30, startup=1))
 
 
 def take_all(book: Ledger, now: datetime) -> int:
@@ -43,8 +43,8 @@ def take_all(book: Ledger, now: datetime) -> int:
 @pytest.mark.parametrize(
     ("requests", "reserve", "got"), [(0, 0, 0), (5, 0, 5), (5, 2, 3), (5, 5, 0), (5, 9, 0)]
 )
-def test_what_may_be_spent(store: Store, requests: int, reserve: int, got: int) -> None:
-    book = ledger(store, requests, reserve)
+def test_what_may_be_spent(database: Database, requests: int, reserve: int, got: int) -> None:
+    book = ledger(database, requests, reserve)
     assert take_all(book, NOW) == got
     balance = book.balance(NOW)
     assert (balance.used, balance.left, dict(balance.by_purpose)) == (
@@ -54,8 +54,8 @@ def test_what_may_be_spent(store: Store, requests: int, reserve: int, got: int) 
     )
 
 
-def test_without_a_limit_everything_is_counted(store: Store) -> None:
-    book = ledger(store, None)
+def test_without_a_limit_everything_is_counted(database: Database) -> None:
+    book = ledger(database, None)
     for purpose in ("posts", "nps", "posts"):
         book.take(purpose, NOW)
     balance = book.balance(NOW)
@@ -63,17 +63,17 @@ def test_without_a_limit_everything_is_counted(store: Store) -> None:
     assert balance.by_purpose == {"posts": 2, "nps": 1}
 
 
-def test_connections_of_an_account_share_its_quota(store: Store) -> None:
-    ledger(store, name="one").take("posts", NOW)
-    assert take_all(ledger(store, name="two"), NOW) == 2
-    assert take_all(Ledger(store, "another", "one", Limits(3, 0, 30)), NOW) == 3
+def test_connections_of_an_account_share_its_quota(database: Database) -> None:
+    ledger(database, name="one").take("posts", NOW)
+    assert take_all(ledger(database, name="two"), NOW) == 2
+    assert take_all(Ledger(database, "another", "one", Limits(3, 0, 30)), NOW) == 3
 
 
-def test_what_is_refused_costs_nothing(store: Store) -> None:
-    book = ledger(store, 1)
+def test_what_is_refused_costs_nothing(database: Database) -> None:
+    book = ledger(database, 1)
     first = book.take("posts", NOW).at
     take_all(book, NOW)
-    assert ledger(store, None).take("posts", NOW).at - first < timedelta(seconds=0.04)
+    assert ledger(database, None).take("posts", NOW).at - first < timedelta(seconds=0.04)
 
 
 # --- given back ---------------------------------------------------------------------------------------
@@ -85,9 +85,9 @@ def test_what_is_refused_costs_nothing(store: Store) -> None:
 )
 @pytest.mark.parametrize("day", [None, 20])
 def test_what_was_never_sent_leaves_the_budget_as_it_was(
-    store: Store, purpose: str, beyond_bucket: bool, startup: float, day: int | None
+    database: Database, purpose: str, beyond_bucket: bool, startup: float, day: int | None
 ) -> None:
-    book = Ledger(store, "acct", "default", Limits(5, 0, 30, period_day=day, startup=startup))
+    book = Ledger(database, "acct", "default", Limits(5, 0, 30, period_day=day, startup=startup))
     book.give_back(book.take("posts", NOW))
     before = book.balance(NOW)
     for _ in range(8):
@@ -109,9 +109,9 @@ def test_what_was_never_sent_leaves_the_budget_as_it_was(
 )
 @pytest.mark.parametrize("requests", [3, None])
 def test_only_what_was_never_sent_is_given_back(
-    store: Store, error: ConnectorError | None, used: int, requests: int | None
+    database: Database, error: ConnectorError | None, used: int, requests: int | None
 ) -> None:
-    book = ledger(store, requests)
+    book = ledger(database, requests)
     with suppress(ConnectorError), book.taken("posts", NOW) as at:
         assert at == NOW
         if error:
@@ -119,9 +119,9 @@ def test_only_what_was_never_sent_is_given_back(
     assert book.balance(NOW).used == used
 
 
-def test_each_gives_back_its_own(store: Store) -> None:
+def test_each_gives_back_its_own(database: Database) -> None:
     """Of two days, two connections and two purposes; and never what was not taken."""
-    mine, theirs = ledger(store, 10, name="one"), ledger(store, 10, name="two")
+    mine, theirs = ledger(database, 10, name="one"), ledger(database, 10, name="two")
     charge = mine.take("posts", NOW - DAY)
     for book, purpose in ((mine, "posts"), (mine, "nps"), (theirs, "posts")):
         book.take(purpose, NOW)
@@ -129,16 +129,16 @@ def test_each_gives_back_its_own(store: Store) -> None:
     assert mine.balance(NOW).by_purpose == {"posts": 2, "nps": 1}
     mine.give_back(charge)
     assert mine.balance(NOW).by_purpose == {"posts": 2, "nps": 1}
-    Ledger(store, "unknown", "one", Limits(10, 0, 30)).give_back(charge)
+    Ledger(database, "unknown", "one", Limits(10, 0, 30)).give_back(charge)
     assert mine.balance(NOW).used == 3
 
 
 def test_giving_back_from_several_processes_loses_nothing(database_url: str) -> None:
     make_ready(database_url, 1)
     assert race(hesitate, database_url, ["one", "two", "three"]) == ["gave back"] * 3
-    store = open_store(database_url)
-    assert ledger(store, None).balance(NOW).used == 3 * 20
-    store.close()
+    database = open_database(database_url)
+    assert ledger(database, None).balance(NOW).used == 3 * 20
+    database.close()
 
 
 @pytest.mark.parametrize(
@@ -154,15 +154,15 @@ def test_giving_back_from_several_processes_loses_nothing(database_url: str) -> 
         (-400 * DAY, 0),
     ],
 )
-def test_how_long_a_request_counts(store: Store, since: timedelta, left: int) -> None:
+def test_how_long_a_request_counts(database: Database, since: timedelta, left: int) -> None:
     late = datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
-    assert take_all(ledger(store), late) == 3
-    assert take_all(ledger(store), late + since) == left
+    assert take_all(ledger(database), late) == 3
+    assert take_all(ledger(database), late + since) == left
 
 
-def test_it_says_when_there_is_budget_again(store: Store) -> None:
+def test_it_says_when_there_is_budget_again(database: Database) -> None:
     day = datetime(2026, 3, 1, tzinfo=UTC)
-    book = ledger(store, 5)
+    book = ledger(database, 5)
     for moment in (day, day + 2 * DAY, day + 2 * DAY, day + 3 * DAY, day + 3 * DAY):
         book.take("posts", moment)
     with pytest.raises(NoBudget, match="monthly limit") as caught:
@@ -170,17 +170,17 @@ def test_it_says_when_there_is_budget_again(store: Store) -> None:
     assert caught.value.until == day + 32 * DAY
     # With a lower limit the oldest day frees nothing yet.
     with pytest.raises(NoBudget) as caught:
-        ledger(store, 3).take("posts", NOW + 4 * DAY, beyond_bucket=True)
+        ledger(database, 3).take("posts", NOW + 4 * DAY, beyond_bucket=True)
     assert caught.value.until == day + 34 * DAY
-    assert take_all(ledger(store, 3), day + 34 * DAY) == 1
+    assert take_all(ledger(database, 3), day + 34 * DAY) == 1
     with pytest.raises(NoBudget) as caught:
-        ledger(store, 0).take("posts", NOW)
+        ledger(database, 0).take("posts", NOW)
     assert caught.value.until is None
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 900), st.integers(1, 9)), max_size=25))
-def test_no_31_days_in_a_row_exceed_the_quota(sqlite_store: Store, visits: list[tuple[int, int]]) -> None:
+def test_no_31_days_in_a_row_exceed_the_quota(sqlite_store: Database, visits: list[tuple[int, int]]) -> None:
     book, sent = Ledger(sqlite_store, uuid4().hex, "default", Limits(10, 0, 30, startup=1)), []
     moment = NOW
     for hours, wanted in visits:
@@ -201,8 +201,8 @@ def most_in_a_second(moments: list[datetime]) -> int:
     return max(sum(begin <= each < begin + SECOND for each in moments) for begin in moments)
 
 
-def test_no_second_holds_more_than_the_rate(store: Store) -> None:
-    book = ledger(store, None)
+def test_no_second_holds_more_than_the_rate(database: Database) -> None:
+    book = ledger(database, None)
     moments = [book.take("posts", NOW + number * timedelta(milliseconds=5)).at for number in range(70)]
     assert most_in_a_second(moments) <= 30
     assert moments[:BURST] == [NOW + number * timedelta(milliseconds=5) for number in range(BURST)]
@@ -211,8 +211,8 @@ def test_no_second_holds_more_than_the_rate(store: Store) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pauses=st.lists(st.sampled_from([0, 1, 20, 34, 60, 300, 900, 1001, 1500]), min_size=40, max_size=80))
-def test_no_second_holds_more_however_requests_come(store: Store, pauses: list[int]) -> None:
-    book = Ledger(store, uuid4().hex[:12], "default", Limits(None, 0, 30))
+def test_no_second_holds_more_however_requests_come(database: Database, pauses: list[int]) -> None:
+    book = Ledger(database, uuid4().hex[:12], "default", Limits(None, 0, 30))
     now, moments = NOW, []
     for pause in pauses:
         now += timedelta(milliseconds=pause)
@@ -229,8 +229,8 @@ def test_no_second_holds_more_however_requests_come(store: Store, pauses: list[i
         (HOUR, False),
     ],
 )
-def test_a_clock_that_jumps_keeps_nobody_waiting(store: Store, since: timedelta, waits: bool) -> None:
-    book = ledger(store, None)
+def test_a_clock_that_jumps_keeps_nobody_waiting(database: Database, since: timedelta, waits: bool) -> None:
+    book = ledger(database, None)
     for _ in range(BURST):
         book.take("posts", NOW)
     moment = book.take("posts", NOW + since).at
@@ -241,8 +241,8 @@ def test_a_clock_that_jumps_keeps_nobody_waiting(store: Store, since: timedelta,
 # --- closed by 429 ------------------------------------------------------------------------------------
 
 
-def test_an_account_is_closed_for_longer_each_time(store: Store) -> None:
-    book, moment = ledger(store, None), NOW
+def test_an_account_is_closed_for_longer_each_time(database: Database) -> None:
+    book, moment = ledger(database, None), NOW
     for pause in (*REOPENING, REOPENING[-1]):
         assert book.close(moment) == moment + pause
         with pytest.raises(NoBudget, match="429") as caught:
@@ -256,15 +256,15 @@ def test_an_account_is_closed_for_longer_each_time(store: Store) -> None:
     assert book.close(moment) == moment + REOPENING[0]
 
 
-def test_refusals_of_requests_under_way_together_close_it_once(store: Store) -> None:
-    book = ledger(store)
+def test_refusals_of_requests_under_way_together_close_it_once(database: Database) -> None:
+    book = ledger(database)
     book.take("posts", NOW)
-    assert book.close(NOW) == book.close(NOW + SECOND) == ledger(store, name="two").close(NOW + SECOND)
+    assert book.close(NOW) == book.close(NOW + SECOND) == ledger(database, name="two").close(NOW + SECOND)
     assert book.balance(NOW).closed_until == NOW + REOPENING[0]
 
 
-def test_a_clock_set_back_does_not_keep_it_closed(store: Store) -> None:
-    book = ledger(store)
+def test_a_clock_set_back_does_not_keep_it_closed(database: Database) -> None:
+    book = ledger(database)
     book.close(NOW)
     book.take("posts", NOW - 10 * DAY)
     assert book.balance(NOW - 10 * DAY).closed_until is None
@@ -273,27 +273,27 @@ def test_a_clock_set_back_does_not_keep_it_closed(store: Store) -> None:
 # --- at once ------------------------------------------------------------------------------------------
 
 
-def test_processes_together_spend_the_quota_exactly(store: Store, database_url: str) -> None:
+def test_processes_together_spend_the_quota_exactly(database: Database, database_url: str) -> None:
     moments = race(spend, database_url, ["one", "two", "three"])
     every = sorted(chain.from_iterable(moments))
     assert len(every) == 100
     assert max(sum(begin <= each < begin + 1 for each in every) for begin in every) <= 30
-    assert ledger(store, 110, 10).balance(NOW).used == 100
+    assert ledger(database, 110, 10).balance(NOW).used == 100
 
 
-def test_a_run_that_lost_its_lease_spends_nothing(store: Store, fence: Fence) -> None:
-    leases.acquire(store, "default", this_process(), NOW + DAY)
-    book = ledger(store)
+def test_a_run_that_lost_its_lease_spends_nothing(database: Database, fence: Fence) -> None:
+    leases.acquire(database, "default", this_process(), NOW + DAY)
+    book = ledger(database)
     with pytest.raises(Busy):
         book.take("posts", NOW, fence)
     assert book.balance(NOW).used == 0
 
 
-def test_spending_renews_the_lease(store: Store, fence: Fence) -> None:
-    ledger(store).take("posts", NOW + timedelta(seconds=59), fence)
+def test_spending_renews_the_lease(database: Database, fence: Fence) -> None:
+    ledger(database).take("posts", NOW + timedelta(seconds=59), fence)
     elsewhere = this_process().__class__("e", "m", "b", "s", 1, "1")
     with pytest.raises(Busy):
-        leases.acquire(store, "default", elsewhere, NOW + timedelta(seconds=70))
+        leases.acquire(database, "default", elsewhere, NOW + timedelta(seconds=70))
 
 
 # --- a month whose first day was told -----------------------------------------------------------------
@@ -317,8 +317,8 @@ def test_periods_turn_on_the_day_told(now: str, day: int, start: str, end: str) 
     assert [moment.date().isoformat() for moment in found] == [start, end]
 
 
-def test_a_told_month_is_spent_within_its_own_days(store: Store) -> None:
-    book = Ledger(store, "acct", "default", Limits(3, 0, 30, period_day=10, startup=1))
+def test_a_told_month_is_spent_within_its_own_days(database: Database) -> None:
+    book = Ledger(database, "acct", "default", Limits(3, 0, 30, period_day=10, startup=1))
     begins = datetime(2026, 2, 10, tzinfo=UTC)
     ninth, tenth = datetime(2026, 3, 9, 23, tzinfo=UTC), datetime(2026, 3, 10, tzinfo=UTC)
     book.take("posts", begins)
@@ -333,12 +333,12 @@ def test_a_told_month_is_spent_within_its_own_days(store: Store) -> None:
     assert book.balance(ninth).used == 6
 
 
-def told(store: Store) -> Ledger:
-    return Ledger(store, "acct", "default", Limits(1_000, 0, 30, period_day=10))
+def told(database: Database) -> Ledger:
+    return Ledger(database, "acct", "default", Limits(1_000, 0, 30, period_day=10))
 
 
-def test_the_turn_of_the_month_opens_a_closed_account(store: Store) -> None:
-    book, turn = told(store), datetime(2026, 3, 10, tzinfo=UTC)
+def test_the_turn_of_the_month_opens_a_closed_account(database: Database) -> None:
+    book, turn = told(database), datetime(2026, 3, 10, tzinfo=UTC)
     closed = turn - 4 * HOUR
     for pause in REOPENING[:3]:
         assert book.close(closed) == closed + pause
@@ -354,14 +354,14 @@ def test_the_turn_of_the_month_opens_a_closed_account(store: Store) -> None:
     assert book.close(turn + REOPENING[0]) == turn + REOPENING[0] + REOPENING[1]
 
 
-def test_a_closing_from_before_the_day_was_told_ends_at_the_turn(store: Store) -> None:
+def test_a_closing_from_before_the_day_was_told_ends_at_the_turn(database: Database) -> None:
     turn = datetime(2026, 3, 10, tzinfo=UTC)
-    ledger(store, 1_000).close(turn - SECOND)
-    assert told(store).balance(turn - SECOND).closed_until == turn
+    ledger(database, 1_000).close(turn - SECOND)
+    assert told(database).balance(turn - SECOND).closed_until == turn
 
 
-def test_what_a_backfill_takes_comes_out_of_the_month_and_not_out_of_the_bucket(store: Store) -> None:
-    book = Ledger(store, "acct", "default", Limits(1_000, 0, 30, startup=0.2))
+def test_what_a_backfill_takes_comes_out_of_the_month_and_not_out_of_the_bucket(database: Database) -> None:
+    book = Ledger(database, "acct", "default", Limits(1_000, 0, 30, startup=0.2))
     book.take("posts", NOW)
     before = book.balance(NOW)
     assert before.level is not None
@@ -431,13 +431,13 @@ PATTERNS: dict[str, Callable[[int], timedelta]] = {
 @pytest.mark.parametrize("day", [None, 1, 17])
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.slow
-def test_no_clock_opens_a_month(store: Store, pattern: str, day: int | None) -> None:
+def test_no_clock_opens_a_month(database: Database, pattern: str, day: int | None) -> None:
     """Three months, a run every four hours, as many requests as there are."""
     limits = Limits(100, 0, 30, day)
     sent: Counter[datetime] = Counter()
     for run in range(3 * 31 * 6):
         now = NOW + run * 4 * HOUR
-        book = Ledger(store, "acct", "default", limits)
+        book = Ledger(database, "acct", "default", limits)
         sent[now] += ran(book, now, PATTERNS[pattern](run))
     assert most_in_a_month(sent, day) <= 100
     # Nor does one lock the budget: it is spent as by a clock that is right.
@@ -446,11 +446,11 @@ def test_no_clock_opens_a_month(store: Store, pattern: str, day: int | None) -> 
 
 
 @pytest.mark.parametrize("day", [None, 1])
-def test_an_honest_month_changes_without_another_request(store: Store, day: int | None) -> None:
+def test_an_honest_month_changes_without_another_request(database: Database, day: int | None) -> None:
     limits, spent = Limits(50, 0, 30, day, startup=1), []
     for month in range(3):
         begins = datetime(2026, 3 + month, 1, tzinfo=UTC) if day else NOW + month * 33 * DAY
-        book = Ledger(store, "acct", "default", limits)
+        book = Ledger(database, "acct", "default", limits)
         with suppress(NoBudget):
             while True:
                 book.take("backfill", begins, beyond_bucket=True)
@@ -462,12 +462,12 @@ def test_an_honest_month_changes_without_another_request(store: Store, day: int 
 @pytest.mark.parametrize("ahead", [DAY, 31 * DAY, 300 * DAY])
 @pytest.mark.parametrize("reserve", [0, 5])
 def test_of_a_spent_month_one_request_asks_whether_the_next_has_begun(
-    store: Store, ahead: timedelta, reserve: int
+    database: Database, ahead: timedelta, reserve: int
 ) -> None:
     limits = Limits(10 + reserve, reserve, 30, 1, startup=1)
 
     def runs(now: datetime, off: timedelta) -> int:
-        return ran(Ledger(store, "acct", "default", limits), now, off, beyond_bucket=True)
+        return ran(Ledger(database, "acct", "default", limits), now, off, beyond_bucket=True)
 
     now, april = datetime(2026, 3, 31, 12, tzinfo=UTC), datetime(2026, 4, 1, 0, 5, tzinfo=UTC)
     assert runs(datetime(2026, 3, 1, tzinfo=UTC), 0 * DAY) == 10
@@ -480,11 +480,11 @@ def test_of_a_spent_month_one_request_asks_whether_the_next_has_begun(
     assert runs(april, 0 * DAY) == 10
 
 
-def test_an_unanswered_question_is_not_asked_twice_in_a_run(store: Store) -> None:
+def test_an_unanswered_question_is_not_asked_twice_in_a_run(database: Database) -> None:
     limits = Limits(10, 0, 30, 1, startup=1)
     march, april = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 20, tzinfo=UTC)
-    assert ran(Ledger(store, "acct", "default", limits), march, 0 * DAY) == 10
-    book = Ledger(store, "acct", "default", limits)
+    assert ran(Ledger(database, "acct", "default", limits), march, 0 * DAY) == 10
+    book = Ledger(database, "acct", "default", limits)
     book.take("posts", april)
     with pytest.raises(NoBudget):
         book.take("posts", april)
@@ -494,26 +494,26 @@ def test_an_unanswered_question_is_not_asked_twice_in_a_run(store: Store) -> Non
 
 @pytest.mark.parametrize("off", [5 * HOUR, -5 * HOUR, 40 * DAY])
 @pytest.mark.parametrize("day", [None, 1])
-def test_one_machine_of_two_has_another_clock(store: Store, off: timedelta, day: int | None) -> None:
+def test_one_machine_of_two_has_another_clock(database: Database, off: timedelta, day: int | None) -> None:
     limits, sent = Limits(100, 0, 30, day, startup=1), Counter[datetime]()
     for run in range(2 * 31 * 4):
         now = NOW + run * 6 * HOUR
         for name, skew in (("one", 0 * DAY), ("two", off)):
-            sent[now] += ran(Ledger(store, "acct", name, limits), now, skew, most=3)
+            sent[now] += ran(Ledger(database, "acct", name, limits), now, skew, most=3)
     assert most_in_a_month(sent, day) <= 100
     assert sum(sent.values()) >= 170
 
 
-def test_without_dates_this_machines_clock_counts(store: Store) -> None:
+def test_without_dates_this_machines_clock_counts(database: Database) -> None:
     limits = Limits(10, 0, 30, 1, startup=1)
 
     def runs(now: datetime) -> int:
-        return ran(Ledger(store, "acct", "default", limits), now, 0 * DAY, dated=False, beyond_bucket=True)
+        return ran(Ledger(database, "acct", "default", limits), now, 0 * DAY, dated=False, beyond_bucket=True)
 
     march, april, may = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
     assert [runs(march), runs(april - SECOND), runs(april)] == [10, 0, 10]
     # Nor if there were dates once.
-    Ledger(store, "acct", "default", limits).hear(april + DAY, april + DAY)
+    Ledger(database, "acct", "default", limits).hear(april + DAY, april + DAY)
     assert [runs(may - SECOND), runs(may)] == [0, 10]
 
 
@@ -528,8 +528,8 @@ def test_without_dates_this_machines_clock_counts(store: Store) -> None:
         [None, NOW + DAY, None],
     ],
 )
-def test_an_odd_date_is_not_believed(store: Store, dates: list[datetime | None]) -> None:
-    book = ledger(store, 100)
+def test_an_odd_date_is_not_believed(database: Database, dates: list[datetime | None]) -> None:
+    book = ledger(database, 100)
     book.take("posts", NOW)
     book.hear(NOW, NOW)
     for date in dates:
@@ -540,6 +540,6 @@ def test_an_odd_date_is_not_believed(store: Store, dates: list[datetime | None])
     for _ in range(3):
         book.hear(NOW + 5 * HOUR, NOW)
     assert book.ahead == 5 * HOUR
-    assert Ledger(store, "acct", "two", Limits(3, 0, 30)).beamer_now(NOW + HOUR) >= NOW
+    assert Ledger(database, "acct", "two", Limits(3, 0, 30)).beamer_now(NOW + HOUR) >= NOW
     book.hear(NOW, NOW)
     assert book.ahead == timedelta(0)

@@ -13,25 +13,25 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
-from connector.errors import StoreNewer
+from connector.errors import DatabaseNewer
 from connector.state import schema
 from connector.state.columns import Checked
-from connector.state.engine import Store, driver, open_store
+from connector.state.engine import Database, driver, open_database
 from connector.state.sqlite import copy_to
 from connector.state.tables import PREFIX, VERSION_TABLE, metadata, runs
 from tests.state.racers import make_ready, race
 from tests.state.times import NOW
 
 
-def test_the_migrations_make_the_tables(store: Store) -> None:
-    with store.read() as db:
+def test_the_migrations_make_the_tables(database: Database) -> None:
+    with database.read() as db:
         context = MigrationContext.configure(db, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_indexes_hold_what_the_tables_say(store: Store) -> None:
+def test_indexes_hold_what_the_tables_say(database: Database) -> None:
     """Alembic does not compare their conditions."""
-    with store.read() as db:
+    with database.read() as db:
         found = {index["name"]: index for index in inspect(db).get_indexes(f"{PREFIX}outbox")}
     for name, state in ((f"{PREFIX}outbox_live", "dead"), (f"{PREFIX}outbox_dead", "dead")):
         where = next(v for k, v in found[name]["dialect_options"].items() if k.endswith("_where"))
@@ -39,52 +39,52 @@ def test_indexes_hold_what_the_tables_say(store: Store) -> None:
         assert ("<>" in str(where)) == name.endswith("live")
 
 
-def test_every_name_is_prefixed(store: Store) -> None:
-    with store.read() as db:
+def test_every_name_is_prefixed(database: Database) -> None:
+    with database.read() as db:
         assert all(name.startswith(PREFIX) for name in inspect(db).get_table_names())
     assert all(name.startswith(PREFIX) for name in metadata.tables)
 
 
-def test_a_shared_database_keeps_its_own_alembic_table(store: Store, database_url: str) -> None:
-    with store.write() as db:
+def test_a_shared_database_keeps_its_own_alembic_table(database: Database, database_url: str) -> None:
+    with database.write() as db:
         db.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
         db.execute(text("INSERT INTO alembic_version VALUES ('theirs')"))
-    schema.ready(store, NOW)
-    schema.upgrade(store, NOW)
-    with store.read() as db:
+    schema.ready(database, NOW)
+    schema.upgrade(database, NOW)
+    with database.read() as db:
         assert db.execute(text("SELECT version_num FROM alembic_version")).scalar() == "theirs"
 
 
-def test_head_is_the_newest_script(sqlite_store: Store) -> None:
+def test_head_is_the_newest_script(sqlite_store: Database) -> None:
     with sqlite_store.read() as db:
         assert ScriptDirectory.from_config(schema.alembic_config(db)).get_heads() == [schema.HEAD]
 
 
-def test_a_store_is_made_once(store: Store) -> None:
-    assert schema.version(store) == schema.HEAD
-    schema.ready(store, NOW)
-    assert schema.upgrade(store, NOW) is None
+def test_a_store_is_made_once(database: Database) -> None:
+    assert schema.version(database) == schema.HEAD
+    schema.ready(database, NOW)
+    assert schema.upgrade(database, NOW) is None
 
 
 def test_an_interrupted_migration_leaves_nothing(database_url: str) -> None:
-    store = open_store(database_url)
-    with suppress(KeyboardInterrupt), store.write() as db:
+    database = open_database(database_url)
+    with suppress(KeyboardInterrupt), database.write() as db:
         command.upgrade(schema.alembic_config(db), "head")
         raise KeyboardInterrupt
-    with store.read() as db:
+    with database.read() as db:
         assert inspect(db).get_table_names() == []
-    schema.ready(store, NOW)
-    assert schema.version(store) == schema.HEAD
-    store.close()
+    schema.ready(database, NOW)
+    assert schema.version(database) == schema.HEAD
+    database.close()
 
 
 @pytest.mark.parametrize("call", [schema.ready, schema.upgrade])
-def test_a_newer_store_is_left_alone(store: Store, call: object) -> None:
-    with store.write() as db:
+def test_a_newer_store_is_left_alone(database: Database, call: object) -> None:
+    with database.write() as db:
         db.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608 - a constant
-    with pytest.raises(StoreNewer, match="9999"):
-        call(store, NOW)  # type: ignore[operator]
-    assert schema.version(store) == "9999"
+    with pytest.raises(DatabaseNewer, match="9999"):
+        call(database, NOW)  # type: ignore[operator]
+    assert schema.version(database) == "9999"
 
 
 def test_several_processes_make_new_files_at_once(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_several_processes_make_a_new_database_at_once(postgres_url: str) -> Non
     assert race(make_ready, postgres_url, [1] * 3) == ["ready"] * 3
 
 
-def test_a_copy_holds_what_is_committed_and_only_that(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_copy_holds_what_is_committed_and_only_that(sqlite_store: Database, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     before = os.umask(0)
     new = runs.insert().values(connection="c", command="sync", started_at=NOW)

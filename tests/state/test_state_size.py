@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import event, select, text
 
-from connector.state.engine import Store, driver
+from connector.state.engine import Database, driver
 from connector.state.outbox import Outbox
 from connector.state.tables import rows
 from connector.state.upserts import add_new
@@ -30,7 +30,7 @@ def values() -> list[dict[str, Any]]:
     return found
 
 
-def test_an_id_weighs_less_than_fifty_bytes(sqlite_store: Store) -> None:
+def test_an_id_weighs_less_than_fifty_bytes(sqlite_store: Database) -> None:
     assert sqlite_store.path
     sqlite_store.close()
     before = sqlite_store.path.stat().st_size
@@ -46,7 +46,7 @@ def test_an_id_weighs_less_than_fifty_bytes(sqlite_store: Store) -> None:
         assert add_new(write, rows, kept[:100], rows.c.id) == []
 
 
-def test_the_first_of_many_messages_are_found_without_sorting(sqlite_store: Store) -> None:
+def test_the_first_of_many_messages_are_found_without_sorting(sqlite_store: Database) -> None:
     mine = "connection = 'c' AND destination = 'd' AND work = 'sync' AND state <> 'dead'"
     waiting = f"SELECT id FROM beamer_segment_outbox WHERE {mine}"  # noqa: S608 - constants
     old = "DELETE FROM beamer_segment_outbox WHERE state = 'dead' AND answered_at < '2026'"
@@ -58,11 +58,11 @@ def test_the_first_of_many_messages_are_found_without_sorting(sqlite_store: Stor
         assert "beamer_segment_outbox_dead (answered_at<?)" in str(plan)
 
 
-def test_claiming_asks_as_planned(store: Store, outbox: Outbox) -> None:
+def test_claiming_asks_as_planned(database: Database, outbox: Outbox) -> None:
     said: list[str] = []
-    event.listen(store.engine, "before_cursor_execute", lambda _c, _u, asked, *_: said.append(asked))
+    event.listen(database.engine, "before_cursor_execute", lambda _c, _u, asked, *_: said.append(asked))
     outbox.claim(100, NOW)
     assert "state <> 'dead'" in said[-1]
     assert len(said) == 3  # the beginning, the lease, and one for all messages
-    with store.read() as db:
+    with database.read() as db:
         assert db.execute(select(rows)).all() == []

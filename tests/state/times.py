@@ -1,4 +1,4 @@
-"""The moment at which the tests of the store take place."""
+"""The moment at which the tests of the database take place."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -123,7 +123,7 @@ class Kills:
 
 
 def kills(here: Path, url: str | None, moments: int = 100) -> Kills:
-    """Kill so many syncs on one store; raises AssertionError where anything is lost or doubled."""
+    """Kill so many syncs on one database; raises AssertionError where anything is lost or doubled."""
     sandbox = made_up(Company(posts=12, requests=6, days=40, activity=0.4, nps_per_day=1.0, quiet=True))
     sandbox.faults.apis, sandbox.faults.latency = ("segment",), 0.25
     with sandbox.serve() as served:

@@ -44,12 +44,12 @@ def refuse(rig: Rig, which: Callable[[str], bool], most: int = 5_000) -> list[li
 
 
 def in_order(rig: Rig) -> list[str]:
-    listed = outbox.listed(rig.store, "default", None, 10_000)
+    listed = outbox.listed(rig.database, "default", None, 10_000)
     return [str(row["message_id"]).rpartition("-")[2] for row in listed]
 
 
 def states(rig: Rig) -> set[Any]:
-    return {row["state"] for row in outbox.listed(rig.store, "default", None, 10_000)}
+    return {row["state"] for row in outbox.listed(rig.database, "default", None, 10_000)}
 
 
 @pytest.mark.parametrize("bad", [99, 100, 101, 230])
@@ -61,7 +61,7 @@ def test_however_many_refused_ones_stand_at_the_head_the_others_go_through(tmp_p
     assert (outcome.exit, outcome.report.refused, outcome.report.sent) == (0, bad, 250 - bad)
     assert outcome.report.waiting == 0
     rig.sandbox.faults.clear()
-    assert outbox.retry(rig.store, "default", []) == bad
+    assert outbox.retry(rig.database, "default", []) == bad
     assert rig.sync().report.sent == bad
     rig.check()
     rig.close()

@@ -16,7 +16,7 @@ from connector.errors import Busy
 from connector.sandbox import Company, Request, Switches
 from connector.segment.shaping import Privacy
 from connector.state import leases, outbox, progress
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import this_process
 from connector.state.ledger import Limits
 from connector.state.outbox import Outbox
@@ -59,13 +59,13 @@ def test_all_of_history_arrives_once_and_syncs_go_on_beside_it(database_url: str
     hold_still(rig.sandbox)
     rig.sync()
     rig.check()
-    before = progress.peek(rig.store, "default")
+    before = progress.peek(rig.database, "default")
     outcome, of = rig.backfill()
     assert outcome.exit == 0
     assert of.finished_at
     assert (of.requests, of.rows) == (outcome.report.asked, outcome.report.new.total())
     whole(rig)
-    assert progress.peek(rig.store, "default") == before
+    assert progress.peek(rig.database, "default") == before
     # What the sync had sent is not sent again, and the next sync has nothing to do.
     assert not rig.sandbox.segment.duplicates
     assert rig.sync().report.asked <= idle_cost(rig.sandbox) + 1
@@ -204,13 +204,13 @@ def test_rows_that_a_counter_has_announced_may_come_by_a_backfill(tmp_path: Path
         box.world.add("comments", post, date=when, appears=when, userId="u-2")
     rig.backfill()
     whole(rig)
-    state = progress.peek(rig.store, "default").children["comments"][post]
+    state = progress.peek(rig.database, "default").children["comments"][post]
     assert state.surplus == 3
     # The counters have moved for them: the list is asked once and nobody wonders.
     outcome = rig.sync()
     assert outcome.report.requests["comments"] == 1
     assert rig.sync().report.requests["comments"] == 0
-    assert not progress.peek(rig.store, "default").streams["comments"].distrusted
+    assert not progress.peek(rig.database, "default").streams["comments"].distrusted
     whole(rig)
     rig.close()
 
@@ -238,14 +238,14 @@ def test_one_backfill_at_a_time_and_syncs_beside_it(tmp_path: Path) -> None:
     rig = Rig(small(), url(tmp_path))
     rig.parts()
     now = rig.clock.now()
-    fence = leases.acquire(rig.store, "default", this_process(), now, leases.BACKFILL)
+    fence = leases.acquire(rig.database, "default", this_process(), now, leases.BACKFILL)
     with pytest.raises(Busy, match="Another backfill"):
         rig.backfill()
     assert rig.sync().exit == 0
-    leases.release(rig.store, fence, now)
-    fence = leases.acquire(rig.store, "default", this_process(), now)
+    leases.release(rig.database, fence, now)
+    fence = leases.acquire(rig.database, "default", this_process(), now)
     assert rig.backfill()[0].exit == 0
-    leases.release(rig.store, fence, now)
+    leases.release(rig.database, fence, now)
     whole(rig)
     rig.close()
 
@@ -445,13 +445,13 @@ def crash(tmp_path: Path, lives: int, *, after: bool) -> bool:
     box = small()
     rig = Rig(box, url(tmp_path, f"{lives}{after}"))
     rig.parts()
-    store, rig.store = rig.store, Mortal(rig.store, lives, after=after)
+    database, rig.database = rig.database, Mortal(rig.database, lives, after=after)
     died = False
     with suppress(Death):
         died = True
         rig.backfill()
         died = False
-    rig.store = store
+    rig.database = database
     box.advance(timedelta(seconds=61))
     _, of = rig.backfill()
     assert of.finished_at
@@ -575,7 +575,7 @@ def test_resending_what_segment_had_refused_sends_it(database_url: str) -> None:
     report = outcome.report
     assert (report.events["nps"], report.sent, report.waiting, report.backlog) == (3, 3, 0, 0)
     assert report.possible_doubles == 0
-    assert (len(landed(box)), outbox.listed(rig.store, None, None, 10)) == (3, [])
+    assert (len(landed(box)), outbox.listed(rig.database, None, None, 10)) == (3, [])
     rig.close()
 
 
@@ -616,8 +616,8 @@ def test_a_key_that_may_not_read_one_stream_is_not_refused_for_it(tmp_path: Path
 class Dropping(ThreadCourier):
     """Somebody drops what waits as soon as delivery begins."""
 
-    def __init__(self, delivery: Delivery, store: Store) -> None:
-        outbox.drop(store, None, [])
+    def __init__(self, delivery: Delivery, database: Database) -> None:
+        outbox.drop(database, None, [])
         super().__init__(delivery)
 
 
@@ -627,14 +627,16 @@ def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
     parts = replace(rig.parts(), clock=SystemClock(), most_waiting=12)
     delivered = Report(waiting=ENOUGH + 7)
     delivery = Delivery(
-        Outbox(rig.store, leases.acquire(rig.store, "default", this_process(), parts.clock.now()), "dest"),
+        Outbox(
+            rig.database, leases.acquire(rig.database, "default", this_process(), parts.clock.now()), "dest"
+        ),
         parts.segment,
         parts.clock,
         delivered,
         segment_now=parts.clock.now,
         latest=parts.ledger.latest,
     )
-    courier = Dropping(delivery, rig.store)
+    courier = Dropping(delivery, rig.database)
     courier.go()
     courier.finish()
     assert delivered.backlog == 0
@@ -668,7 +670,7 @@ def test_history_does_not_end_at_a_page_that_a_filter_made_short(tmp_path: Path)
         box.world.add("posts", None, date=date, appears=date)
     rig = Rig(box, url(tmp_path))
     rig.sync()
-    assert progress.peek(rig.store, "default").streams["posts"].short_ends is True
+    assert progress.peek(rig.database, "default").streams["posts"].short_ends is True
     box.advance(timedelta(hours=1))
     box.world.add("posts", None, filter="segment")
     rig.backfill()

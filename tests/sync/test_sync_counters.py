@@ -198,7 +198,7 @@ def syncs(rig: Rig, times: int, every: timedelta = timedelta(hours=1)) -> int:
 
 
 def shown_through(rig: Rig, stream: str) -> datetime | None:
-    return progress.load(rig.store, "default", ()).streams[stream].complete_through
+    return progress.load(rig.database, "default", ()).streams[stream].complete_through
 
 
 @pytest.mark.parametrize("limits", [NO_LIMIT, FREE], ids=["no limit", "free"])
@@ -408,7 +408,7 @@ def test_where_readings_are_in_vain_they_cost_little_of_a_month(tmp_path: Path) 
 
 
 def lists(rig: Rig) -> list[tuple[tuple[str, str], ChildState]]:
-    known = progress.load(rig.store, "default", ()).children
+    known = progress.load(rig.database, "default", ()).children
     return [((stream, name), child) for stream, found in known.items() for name, child in found.items()]
 
 

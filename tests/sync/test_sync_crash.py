@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.sync.run import Run
 from tests.harness import Rig
 from tests.sandbox import Sandbox
@@ -20,11 +20,11 @@ class Death(BaseException):
     """The process is gone."""
 
 
-class Mortal(Store):
-    """A store of a process that dies: before, or just after, its n-th transaction was committed."""
+class Mortal(Database):
+    """A database of a process that dies: before, or just after, its n-th transaction was committed."""
 
-    def __init__(self, store: Store, lives: int, *, after: bool) -> None:
-        super().__init__(store.engine)
+    def __init__(self, database: Database, lives: int, *, after: bool) -> None:
+        super().__init__(database.engine)
         self.left = lives
         self._after = after
 
@@ -48,13 +48,13 @@ class Mortal(Store):
 
 def die(rig: Rig, lives: int, *, after: bool) -> bool:
     """Run until death; False if the run ended before."""
-    whole, rig.store = rig.store, Mortal(rig.store, lives, after=after)
+    whole, rig.database = rig.database, Mortal(rig.database, lives, after=after)
     try:
         Run(rig.parts()).go()
     except Death:
         return True
     finally:
-        rig.store = whole
+        rig.database = whole
     return False
 
 
@@ -70,7 +70,7 @@ def deaths(path: Path, step: int, *, after: bool) -> int:
         rig = Rig(box, url)
         start = rig.start
         died = die(rig, lives, after=after)
-        rig.store.engine.dispose()
+        rig.database.engine.dispose()
         if not died:
             break
         count += 1
@@ -97,15 +97,15 @@ def test_death_around_every_transaction(tmp_path: Path, after: bool) -> None:
 class Killer:
     """Ends the process at a request: before its work was done, or after, when nobody hears of it."""
 
-    def __init__(self, rig: Rig, store: Mortal, *, done: bool) -> None:
+    def __init__(self, rig: Rig, database: Mortal, *, done: bool) -> None:
         self.struck = False
         self._rig = rig
-        self._store = store
+        self._database = database
         self._done = done
 
     def __call__(self, request: Any) -> None:
         self.struck = True
-        self._store.left = 0
+        self._database.left = 0
         if self._done:
             self._rig.sandbox.perform(request)
         raise Death
@@ -117,9 +117,9 @@ class Killer:
 def test_death_during_a_request(tmp_path: Path, api: Any, done: bool, number: int) -> None:
     box, url = small(), f"sqlite:///{tmp_path / 'state.sqlite'}"
     rig = Rig(box, url)
-    whole, mortal = rig.store, Mortal(rig.store, 10_000, after=False)
+    whole, mortal = rig.database, Mortal(rig.database, 10_000, after=False)
     killer = Killer(rig, mortal, done=done)
-    rig.store = mortal
+    rig.database = mortal
     box.faults.script(api, ["ok"] * number + [killer])
     with suppress(Death):
         Run(rig.parts()).go()

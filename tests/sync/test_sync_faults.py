@@ -495,7 +495,7 @@ def test_what_is_below_a_parent_with_no_more_than_an_id_is_read(odd: Rig, broken
             odd.sandbox.world.add(stream, parent, **USER)
         assert odd.sync().exit == 0
         arrived(odd, spoilt)
-    known = progress.load(odd.store, "default", ()).parents
+    known = progress.load(odd.database, "default", ()).parents
     assert not [parent.id for parents in known.values() for parent in parents.values() if parent.gone]
     # The rows are well again, and then a post is gone.
     odd.sandbox.faults.clear()
@@ -507,7 +507,7 @@ def test_what_is_below_a_parent_with_no_more_than_an_id_is_read(odd: Rig, broken
     odd.sync()
     after = odd.sync()
     assert (after.exit, after.report.quarantined.total(), after.report.sent) == (0, 0, 0)
-    assert progress.load(odd.store, "default", ()).parents["posts"][chosen[1]].gone
+    assert progress.load(odd.database, "default", ()).parents["posts"][chosen[1]].gone
     odd.check()
     odd.close()
 

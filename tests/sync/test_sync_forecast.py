@@ -1,4 +1,4 @@
-"""How late rows will be: figures without a store, and against months that the planner lived through."""
+"""How late rows will be: figures without a database, and against months that the planner lived through."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -290,7 +290,7 @@ def test_the_forecast_is_near_the_mean_delay_of_the_planners_months(name: str, t
     month = Month(account, 1, lambda _: None, tmp_path, length=(14 if account.plan == "free" else 2) * DAY)
     month.go()
     parts, now = month.rig.parts(), month.sandbox.now()
-    found = Picture(CATALOGUE, parts.policy, peek(parts.store, parts.identity.name), None)
+    found = Picture(CATALOGUE, parts.policy, peek(parts.database, parts.identity.name), None)
     month.close()
     assert account.limits.usable
     per_day, unread = account.limits.usable / 31, first_reads([found]).requests

@@ -25,9 +25,9 @@ def rig(database_url: str) -> Rig:
 
 def forget(rig: Rig, user: str) -> None:
     now = rig.clock.now()
-    fence = leases.acquire(rig.store, rig.name, this_process(), now)
-    privacy.erase(rig.store, fence, user, lambda raw: user_of_raw(raw) == user, now)
-    leases.release(rig.store, fence, now)
+    fence = leases.acquire(rig.database, rig.name, this_process(), now)
+    privacy.erase(rig.database, fence, user, lambda raw: user_of_raw(raw) == user, now)
+    leases.release(rig.database, fence, now)
 
 
 def sent(rig: Rig) -> str:
@@ -35,7 +35,7 @@ def sent(rig: Rig) -> str:
 
 
 def quarantined(rig: Rig) -> int:
-    return sum(queries.quarantined(rig.store, rig.name)["nps"].values())
+    return sum(queries.quarantined(rig.database, rig.name)["nps"].values())
 
 
 def test_rows_of_a_forgotten_person_are_recorded_and_not_sent(rig: Rig) -> None:
@@ -51,7 +51,7 @@ def test_rows_of_a_forgotten_person_are_recorded_and_not_sent(rig: Rig) -> None:
     assert "jane" not in sent(rig)
     # An empty memory of what was seen would judge the row again, and again give nothing.
     assert rig.sync().report.new.total() == 0
-    assert queries.sums(rig.store, "default")["comments"]["forgotten"] == 1
+    assert queries.sums(rig.database, "default")["comments"]["forgotten"] == 1
     rig.close()
 
 

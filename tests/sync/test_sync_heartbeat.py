@@ -99,7 +99,7 @@ def test_a_run_that_failed_or_did_not_deliver_says_nothing(rig: Rig) -> None:
     rig.sandbox.faults.script("beamer", [401])
     assert rig.sync().exit == 77
     assert not told(rig)
-    assert not [each for each in outbox.listed(rig.store, None, None, 99) if each["event"] == EVENT]
+    assert not [each for each in outbox.listed(rig.database, None, None, 99) if each["event"] == EVENT]
     rig.close()
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from connector.beamer.streams import CATALOGUE
 from connector.sandbox import Answer, Company, Request
 from connector.state import outbox, schema
-from connector.state.engine import open_store
+from connector.state.engine import open_database
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.run import Run
 from tests.harness import EVENT, Rig, expected, landed, sandbox
@@ -104,7 +104,7 @@ def rows_of(stream: str) -> st.SearchStrategy[Any]:
     )
 
 
-# --- an account and a store -----------------------------------------------------------------------------
+# --- an account and a database -----------------------------------------------------------------------------
 
 
 def account() -> Sandbox:
@@ -125,11 +125,11 @@ def account() -> Sandbox:
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that is ready, to be copied: making one takes longer than a sync."""
+    """A database that is ready, to be copied: making one takes longer than a sync."""
     file = tmp_path_factory.mktemp("empty") / "state.sqlite"
-    store = open_store(f"sqlite:///{file}")
-    schema.ready(store, NOW)
-    store.close()
+    database = open_database(f"sqlite:///{file}")
+    schema.ready(database, NOW)
+    database.close()
     return file
 
 
@@ -365,7 +365,7 @@ def odd_confirmations(empty: Path, answers: list[Answer]) -> None:
         report = outcome.report
         assert outcome.exit in (0, 69, 77)
         assert report.sent + report.waiting + report.refused == report.events.total()
-        outbox.retry(one.store, "default", [])
+        outbox.retry(one.database, "default", [])
         mended(one)
 
 

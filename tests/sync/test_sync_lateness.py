@@ -36,7 +36,7 @@ def test_rows_that_came_since_count_and_what_was_there_before_does_not(database_
     assert second.late.longest == pytest.approx(130 * MINUTE, abs=5)
     assert rig.sync().report.late.rows == 0
 
-    kept = [each["summary"]["late"] for each in runs.recent(rig.store, "default", 3)]
+    kept = [each["summary"]["late"] for each in runs.recent(rig.database, "default", 3)]
     assert [each["rows"] for each in kept] == [0, 2, 0]
     assert kept[1] == second.late.as_dict()
     rig.close()

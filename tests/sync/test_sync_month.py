@@ -98,7 +98,7 @@ def test_on_a_large_account_what_cancelled_out_arrives_within_the_round_that_quo
                 hidden.append(box.world.add(stream, post.id, userId="u-1", **(rows[-1].overrides or {})))
     assert len(hidden) >= 40
     asked = Quota("acct", ["default"], rig.limits, "20,000 requests")
-    outlook = quota(rig.store, asked, {"default": rig.parts().policy}, [], box.now()).outlook
+    outlook = quota(rig.database, asked, {"default": rig.parts().policy}, [], box.now()).outlook
     assert outlook is not None
     assert outlook.today.audit_round is not None
     hours(rig, round(outlook.today.audit_round))

@@ -77,13 +77,13 @@ def test_a_list_that_always_fails_leaves_the_others_their_requests(
     assert asked.total() > 120
     assert {said.split(":")[0] for said in troubles} == {stream}
     assert exits[Exit.UNREACHABLE] >= 3
-    states = progress.peek(rig.store, "default").streams
+    states = progress.peek(rig.database, "default").streams
     for other in ("posts", "nps", "feature_requests"):
         through = states[other].complete_through
         assert other == stream or (through and box.now() - through < DAY), other
     box.faults.clear()
     live(rig, 1.5)
-    through = progress.peek(rig.store, "default").streams[stream].complete_through
+    through = progress.peek(rig.database, "default").streams[stream].complete_through
     assert through
     assert box.now() - through < DAY
     rig.close()
@@ -97,7 +97,7 @@ def test_after_an_outage_nothing_rests_for_long(tmp_path: Path) -> None:
     _, exits, _ = live(rig, 1)
     assert exits[Exit.UNREACHABLE] > 12
     box.faults.clear()
-    state = progress.peek(rig.store, "default")
+    state = progress.peek(rig.database, "default")
     now = rig.clock.now()
     lists = [child for each in state.children.values() for child in each.values()]
     assert not any(backoff.rests(each, now + HOUR) for each in state.streams.values())
@@ -125,7 +125,7 @@ def test_a_page_of_posts_that_always_fails_leaves_the_others_theirs(
     before = len(box.requests)
     live(rig, 3)
     assert sum(seen.status == 500 for seen in box.requests[before:]) <= 10
-    known = progress.peek(rig.store, "default").parents["posts"].values()
+    known = progress.peek(rig.database, "default").parents["posts"].values()
     assert box.now() - max(parent.checked_at for parent in known if parent.checked_at) < DAY
     rig.close()
 
@@ -139,7 +139,7 @@ def test_after_a_long_outage_no_stream_rests_for_long(tmp_path: Path) -> None:
     box.faults.on(lambda _: True, [503] * 9_000)
     live(rig, 2)
     box.faults.clear()
-    lists = {name: [*each.values()] for name, each in progress.peek(rig.store, "default").children.items()}
+    lists = {name: [*each.values()] for name, each in progress.peek(rig.database, "default").children.items()}
     failing = [name for name in lists if sum(map(bool, (child.failures for child in lists[name]))) >= 3]
     assert failing
     now = rig.clock.now()
@@ -182,12 +182,12 @@ def test_a_list_that_fails_first_does_not_hold_up_a_backfill_for_ever(tmp_path: 
     rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", days=1)
     rig.sync()
     _, found = rig.backfill(most_requests=20)
-    left = [reading for reading in backfills.lists(rig.store, found.id) if reading.date]
+    left = [reading for reading in backfills.lists(rig.database, found.id) if reading.date]
     first = min(left, key=lambda reading: reading.date or NOW)
     path = CATALOGUE[first.stream].path_for(first.parent)
     box.faults.on(lambda request: request.path.endswith(path), [500] * 400)
     rig.backfill()
-    left = [reading for reading in backfills.lists(rig.store, found.id) if reading.date]
+    left = [reading for reading in backfills.lists(rig.database, found.id) if reading.date]
     assert [reading.parent for reading in left] == [first.parent]
     box.faults.clear()
     _, found = rig.backfill()

@@ -45,7 +45,7 @@ def refuse(which: Callable[[str], bool], status: int = 400) -> Callable[[Request
 
 
 def dead(rig: Rig) -> list[Any]:
-    return list(outbox.listed(rig.store, "default", "dead", 1_000))
+    return list(outbox.listed(rig.database, "default", "dead", 1_000))
 
 
 def mend(rig: Rig) -> None:
@@ -69,7 +69,7 @@ def test_a_refused_message_goes_to_the_dead_letters_and_the_others_go_through(ri
     (letter,) = dead(rig)
     assert str(status) in letter["answer"]
     assert rig.sync().report.refused == 0
-    outbox.retry(rig.store, "default", [])
+    outbox.retry(rig.database, "default", [])
     mend(rig)
 
 

@@ -160,7 +160,7 @@ def _page(rows: list[Any]) -> Callable[[Request], Answer]:
 ZONES = ["America/Los_Angeles", "Asia/Kolkata", "Australia/Lord_Howe"]
 DEPENDENT = [
     "tests/beamer/test_beamer_rows.py",
-    "tests/beamer/test_beamer_door.py",
+    "tests/beamer/test_beamer_client.py",
     "tests/segment/test_segment_shape.py",
     "tests/segment/test_segment_messages.py",
     "tests/events/test_events_golden.py",
@@ -252,7 +252,7 @@ def judged_by(rig: Rig) -> None:
         if message["event"] in ID:
             row = rows[message["event"], message["properties"][ID[message["event"]]]]
             assert datetime.fromisoformat(message["timestamp"]) == row.date, message["event"]
-    state = progress.peek(rig.store, rig.name)
+    state = progress.peek(rig.database, rig.name)
     lists = [child for each in state.children.values() for child in each.values()]
     parents = [parent for each in state.parents.values() for parent in each.values()]
     moments = [
@@ -350,19 +350,19 @@ def test_a_dead_letter_is_kept_for_its_time_whatever_a_clock_shows(
     )
     rig.clock._ahead = refused_by * DAY
     assert rig.sync().exit == 0
-    (dead,) = outbox.listed(rig.store, None, "dead", 9)
+    (dead,) = outbox.listed(rig.database, None, "dead", 9)
     rig.sandbox.faults.clear()
     rig.sandbox.advance(2 * HOUR)
     rig.clock._ahead = then * DAY
     if away:
         rig.sandbox.faults.script("beamer", [503] * 99)
     assert rig.sync().exit == (Exit.UNREACHABLE if away else Exit.DONE)
-    assert [letter["id"] for letter in outbox.listed(rig.store, None, "dead", 9)] == [dead["id"]]
+    assert [letter["id"] for letter in outbox.listed(rig.database, None, "dead", 9)] == [dead["id"]]
     rig.sandbox.faults.clear()
     rig.clock._ahead = timedelta(0)
     rig.sandbox.advance(31 * DAY + max(0, refused_by) * DAY)
     assert rig.sync().exit == 0
-    assert not outbox.listed(rig.store, None, "dead", 9), "and no longer than that"
+    assert not outbox.listed(rig.database, None, "dead", 9), "and no longer than that"
     rig.close()
 
 

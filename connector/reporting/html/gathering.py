@@ -13,7 +13,7 @@ from connector.reporting.html.chart import Chart
 from connector.reporting.html.days import added_up, spending
 from connector.reporting.status_json import verdict
 from connector.state import queries, runs
-from connector.state.engine import Store
+from connector.state.engine import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class Subject:
     charts: Sequence[Chart] = ()
 
 
-def gathered(store: Store | None, found: Iterable[Mapping[str, Any]], now: datetime) -> list[Subject]:
+def gathered(database: Database | None, found: Iterable[Mapping[str, Any]], now: datetime) -> list[Subject]:
     """The connections whose status was looked up."""
-    return [_subject(store, status, now) for status in found]
+    return [_subject(database, status, now) for status in found]
 
 
-def _subject(store: Store | None, status: Mapping[str, Any], now: datetime) -> Subject:
+def _subject(database: Database | None, status: Mapping[str, Any], now: datetime) -> Subject:
     name, account = str(status["connection"]), status["account"]
-    if store is None or account is None:
+    if database is None or account is None:
         return Subject(name, status)
     try:
-        return Subject(name, status, _charts(store, name, account, status, now))
+        return Subject(name, status, _charts(database, name, account, status, now))
     except StateDamaged as error:
         # The pictures read more than the status: what stops them is the connection's state, too.
         found = of_damage(error)
@@ -44,16 +44,16 @@ def _subject(store: Store | None, status: Mapping[str, Any], now: datetime) -> S
 
 
 def _charts(
-    store: Store, name: str, account: str, status: Mapping[str, Any], now: datetime
+    database: Database, name: str, account: str, status: Mapping[str, Any], now: datetime
 ) -> tuple[Chart, ...]:
     # The first of 30 days is the one of which no hour is deleted yet.
     since = EPOCH + timedelta(days=day_of(now - runs.KEPT) + 1)
     at_work = [each["work"] for each in status["at_work"] if not each["dead"]]
-    days = added_up(queries.runs_since(store, name, since), since, now, queries.MOST_RUNS, at_work=at_work)
+    days = added_up(queries.runs_since(database, name, since), since, now, queries.MOST_RUNS, at_work=at_work)
     first = datetime.fromisoformat(status["requests_since"])
-    spent = spending(queries.spends_after(store, account, day_of(first) - 1), first.date(), now)
+    spent = spending(queries.spends_after(database, account, day_of(first) - 1), first.date(), now)
     return (
-        charts.burn_down(status, spent, queries.account_began(store, account)),
+        charts.burn_down(status, spent, queries.account_began(database, account)),
         charts.rows(days),
         charts.delay(days),
         charts.runs(days),

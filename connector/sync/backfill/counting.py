@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 def counted_estimate(parts: Parts, wanted: Range) -> Estimate:
     """Estimate from the counters that syncs have seen, and count the lists that no sync has seen."""
-    known = progress.peek(parts.store, parts.identity.name)
+    known = progress.peek(parts.database, parts.identity.name)
     counted = {}
     for stream, since, until in to_count(parts.catalogue, wanted, known):
         try:

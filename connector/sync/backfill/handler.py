@@ -164,7 +164,7 @@ class HistoryAnswers:
 
     def _go_on(self, probe: Probe, effects: HistoryEffects, opened: list[Reading], step: PassStep) -> None:
         probe.failures, probe.not_before = 0, None
-        # First, since the store may give its number to a list that this page has opened.
+        # First, since the database may give its number to a list that this page has opened.
         del self._readings[probe.of]
         for reading in opened:
             self._add(reading)

@@ -78,7 +78,7 @@ class BackfillRun:
         """Read and deliver; give how it ended, and the backfill as it stands then."""
         asks = self._order.most_requests != 0
         outcome = under_lease(self._parts, "backfill", self._report, self._work, work=BACKFILL, asks=asks)
-        found = backfills.find(self._parts.store, self._parts.identity.name, self._order.wanted)
+        found = backfills.find(self._parts.database, self._parts.identity.name, self._order.wanted)
         assert found is not None  # noqa: S101 - the run has begun it
         return outcome, found
 
@@ -89,8 +89,8 @@ class BackfillRun:
     def _found(self, fence: Fence, now: datetime, redated: decisions.Redated) -> Backfill:
         """The backfill of this range, which is begun where there is none."""
         parts, order = self._parts, self._order
-        found = backfills.find(parts.store, parts.identity.name, order.wanted)
-        lists = backfills.lists(parts.store, found.id) if found else []
+        found = backfills.find(parts.database, parts.identity.name, order.wanted)
+        lists = backfills.lists(parts.database, found.id) if found else []
         if found and not {each.stream for each in lists} <= {*parts.catalogue}:
             log.warning(
                 "state_damaged",
@@ -99,12 +99,12 @@ class BackfillRun:
                 column="stream",
                 now="it starts again",
             )
-            backfills.abandon(parts.store, fence, found.id, now)
+            backfills.abandon(parts.database, fence, found.id, now)
             found = None
         if found and not (found.finished_at and order.again):
             return found
         return backfills.begin(
-            parts.store,
+            parts.database,
             fence,
             order.wanted,
             decisions.first_readings(parts.catalogue, order.wanted, redated),
@@ -118,9 +118,9 @@ class BackfillRun:
         of = self._found(fence, started, redated)
         if of.began_at < started:
             redated = self._moved(min(of.began_at, of.wanted.until or of.began_at))
-        outbox = Outbox(parts.store, fence, parts.identity.destination, parts.write_key)
+        outbox = Outbox(parts.database, fence, parts.identity.destination, parts.write_key)
         intake = self._intake(fence, number, of)
-        state = progress.load(parts.store, parts.identity.name, tuple(parts.catalogue), lists=False)
+        state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue), lists=False)
         work = Work.begun(replace(parts, policy=self._policy(of)), state, intake, report)
         answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
         delivery = self._delivery(outbox, work)
@@ -135,7 +135,7 @@ class BackfillRun:
             most_requests=self._order.most_requests,
             allowance=ALLOWANCE,
             # A commit there costs the disk; on PostgreSQL several pages' locks might cross those of a sync.
-            grouped=parts.store if parts.store.is_sqlite else None,
+            grouped=parts.database if parts.database.is_sqlite else None,
             accepted=lambda _: self._accepted(work, fence, courier, of),
         )
         if report.waiting and self._order.deliver:
@@ -163,14 +163,14 @@ class BackfillRun:
                 courier.finish()
         read = not answers.left and not answers.ended
         if not of.finished_at and not error and read and not report.stopped:
-            backfills.finish(parts.store, fence, of.id, parts.clock.now())
+            backfills.finish(parts.database, fence, of.id, parts.clock.now())
         report.waiting = outbox.waiting()
         return error or _raised(courier.error)
 
     def _intake(self, fence: Fence, number: int, of: Backfill) -> HistoryIntake:
         parts = self._parts
         return HistoryIntake(
-            parts.store,
+            parts.database,
             fence,
             parts.identity.destination,
             number,
@@ -198,12 +198,12 @@ class BackfillRun:
         privacy = parts.policy.privacy
         if chosen is not None:
             privacy = replace(privacy, integrations=chosen)
-        known = forgetting.load(parts.store, parts.identity.name)
+        known = forgetting.load(parts.database, parts.identity.name)
         return replace(parts.policy, start=of.wanted.since, privacy=privacy, forgotten=known)
 
     def _dates(self) -> dict[str, dict[str, datetime]]:
         """The dates of the parents that syncs know."""
-        known = progress.peek(self._parts.store, self._parts.identity.name).parents
+        known = progress.peek(self._parts.database, self._parts.identity.name).parents
         return {
             stream: {name: each.date for name, each in parents.items() if not each.gone}
             for stream, parents in known.items()
@@ -212,7 +212,7 @@ class BackfillRun:
     def _read(self, fetching: Fetching, answers: HistoryAnswers, verifying: Verifying, of: Backfill) -> None:
         parts, report = self._parts, self._report
         balance = parts.ledger.balance(parts.clock.now())
-        lists = backfills.lists(parts.store, of.id)
+        lists = backfills.lists(parts.database, of.id)
         answers.take_up(lists)
         self._ask(fetching, answers, refused=balance.refused)
         # A list of parents that is read over several runs passes by those that are put on top meanwhile.
@@ -236,7 +236,7 @@ class BackfillRun:
 
     def _moved(self, since: datetime) -> decisions.Redated:
         """The parents that syncs have seen before the date that they have now, which is later than that."""
-        known = progress.peek(self._parts.store, self._parts.identity.name).parents
+        known = progress.peek(self._parts.database, self._parts.identity.name).parents
         return decisions.moved_to(known, since.replace(microsecond=0))
 
     @property
@@ -260,7 +260,7 @@ class BackfillRun:
                 parts.clock.sleep(PAUSE)
                 if parts.clock.now() - renewed > RENEWED:
                     renewed = parts.clock.now()
-                    leases.renew(parts.store, fence, renewed)
+                    leases.renew(parts.database, fence, renewed)
         _raised(courier.error, only_busy=True)
         if (courier.error or not self._order.deliver) and self._report.backlog >= most:
             work.stop(

@@ -18,7 +18,7 @@ from connector.beamer.request import Answer, Ask
 from connector.beamer.rows import Row, parse
 from connector.beamer.streams import Stream
 from connector.clock import SECOND, within
-from connector.errors import ConnectorError, KeyRefused, NoBudget, Stopped, StoreUnreachable
+from connector.errors import ConnectorError, DatabaseUnreachable, KeyRefused, NoBudget, Stopped
 from connector.state.backfills import Backfill, HistoryIntake, Reading
 from connector.state.leases import Fence
 from connector.state.spending import ALLOWANCE
@@ -250,7 +250,7 @@ class Verifying:
             except Stopped:
                 work.interrupt()
                 return None
-            except (KeyRefused, StoreUnreachable):
+            except (KeyRefused, DatabaseUnreachable):
                 self._charge(stream)
                 raise
             except ConnectorError as error:

@@ -85,7 +85,7 @@ def parent_by_id(
 
 
 def _status(row: Any) -> str | None:
-    # As much of it as the store keeps; PostgreSQL refuses NUL and lone surrogates in text.
+    # As much of it as the database keeps; PostgreSQL refuses NUL and lone surrogates in text.
     status = row.fields.get("status")
     return plain(status)[:100] if status else None
 

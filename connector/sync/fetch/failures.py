@@ -73,7 +73,7 @@ def keep_resting(work: Work, probe: Probe) -> None:
 
 
 def settle(work: Work, name: str, child: ChildState) -> None:
-    """Write down a child list's state, in the store first."""
+    """Write down a child list's state, in the database first."""
     work.intake.settle(child, work.clock.now())
     work.progress.children[name][child.parent] = child
 

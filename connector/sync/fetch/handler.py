@@ -221,7 +221,7 @@ class Answers:
         context: Context,
         decide: Callable[[set[str], int], Effects],
     ) -> None:
-        """Accept a page in the store first, then in memory."""
+        """Accept a page in the database first, then in memory."""
         work, name = self._work, probe.stream.name
         here = Page(name, context.state.scope, probe.parent)
         new: list[set[str]] = []

@@ -17,6 +17,7 @@ from connector.domain.state import Progress
 from connector.errors import (
     BadAnswer,
     ConnectorError,
+    DatabaseUnreachable,
     Declined,
     Forbidden,
     Gone,
@@ -25,12 +26,11 @@ from connector.errors import (
     NothingAllowed,
     NotSent,
     Stopped,
-    StoreUnreachable,
     TooMany,
     Transient,
     Unreachable,
 )
-from connector.state.engine import Store
+from connector.state.engine import Database
 from connector.state.leases import Fence
 from connector.state.ledger import Charge
 from connector.state.page_writer import Intake
@@ -79,7 +79,7 @@ class Fetching:
         pool: Pool,
         most_requests: int | None = None,
         allowance: str | None = None,
-        grouped: Store | None = None,
+        grouped: Database | None = None,
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -92,12 +92,12 @@ class Fetching:
         self._allowance = allowance
         self._accepted = accepted
         self._chance = chance
-        self._store = grouped
+        self._database = grouped
         # What the requests on their way cost, by their probes.
         self._charges: dict[int, Charge] = {}
 
     def _together(self) -> AbstractContextManager[None]:
-        return self._store.together() if self._store else nullcontext()
+        return self._database.together() if self._database else nullcontext()
 
     def run(self, *, refused: bool) -> None:
         """Ask until all is answered, the budget ends, or a stop is asked for; `refused`: see `Troubles`.
@@ -145,7 +145,7 @@ class Fetching:
             try:
                 for flight, probe in queue.land(landed):
                     self._settle(probe, flight)
-            except StoreUnreachable:
+            except DatabaseUnreachable:
                 raise
             except (KeyRefused, Unreachable) as final:
                 # What was accepted before it stays.
@@ -157,7 +157,7 @@ class Fetching:
         return True
 
     def _dispatch(self) -> None:
-        """Send requests, once the store has that they are taken out of the budget."""
+        """Send requests, once the database has that they are taken out of the budget."""
         while self._may_send() and (taken := self._take()):
             for standing_in, fetch in taken:
                 self._work.queue.launched(standing_in, self._pool.submit(fetch))
@@ -167,7 +167,7 @@ class Fetching:
         with self._together():
             while self._may_send() and (ready := self._next()):
                 taken.append(ready)
-                if not self._store:
+                if not self._database:
                     break
         return taken
 

@@ -59,7 +59,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What is left of an audit, kept in the store: on a small budget a run asks for one window or two."""
+    """What is left of an audit, kept in the database: on a small budget a run asks for one window or two."""
 
     left: tuple[Left, ...] = ()
     thorough: bool = False

@@ -147,7 +147,7 @@ class Shape(NamedTuple):
 
 
 class Learnt:
-    """Rates from what the store knows of the account."""
+    """Rates from what the database knows of the account."""
 
     def __init__(self, picture: Picture, now: datetime) -> None:
         self._catalogue = picture.catalogue

@@ -1,4 +1,4 @@
-"""Five things go wrong at once, and somebody who has never seen the store names each of them."""
+"""Five things go wrong at once, and somebody who has never seen the database names each of them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -30,11 +30,11 @@ TODO = {
 
 
 def change(machine: Machine, *statements: object) -> None:
-    store = machine.store()
-    with store.write() as db:
+    database = machine.database()
+    with database.write() as db:
         for statement in statements:
             db.execute(statement)  # type: ignore[call-overload]
-    store.close()
+    database.close()
 
 
 def two_hours_pass(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""Opening the store, its transactions, and what happens when it is not there."""
+"""Opening the database, its transactions, and what happens when it is not there."""
 
 import os
 import socketserver
@@ -20,9 +20,9 @@ import pytest
 from sqlalchemy import func, make_url, select, text
 
 from connector.domain.verdicts import Verdict
-from connector.errors import ConfigurationError, StoreRefused, StoreUnreachable
+from connector.errors import ConfigurationError, DatabaseRefused, DatabaseUnreachable
 from connector.state import schema
-from connector.state.engine import Store, driver, open_store
+from connector.state.engine import Database, driver, open_database
 from connector.state.leases import acquire, this_process
 from connector.state.outbox import Outbox
 from connector.state.page_writer import Effects, Intake, Judged, Outgoing, Page
@@ -50,7 +50,7 @@ SECRET = "hunter2"  # noqa: S105 - of nothing
 )
 def test_a_url_that_cannot_work_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        open_store(url)
+        open_database(url)
     assert SECRET not in str(caught.value)
     assert caught.value.todo
 
@@ -58,10 +58,10 @@ def test_a_url_that_cannot_work_is_refused_without_being_repeated(url: str) -> N
 def test_both_spellings_of_postgresql_reach_psycopg(postgres_url: str) -> None:
     for name in ("postgresql", "postgresql+psycopg"):
         url = make_url(postgres_url).set(drivername=name).render_as_string(hide_password=False)
-        store = open_store(url)
-        with store.read() as db:
+        database = open_database(url)
+        with database.read() as db:
             assert isinstance(driver(db), psycopg.Connection)
-        store.close()
+        database.close()
 
 
 # --- SQLite's files -----------------------------------------------------------------------------------
@@ -76,20 +76,20 @@ def open_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("open_umask")
 def test_only_the_owner_reads_the_files(sqlite_url: str, tmp_path: Path) -> None:
-    store = open_store(sqlite_url.replace("state.sqlite", "deep/state.sqlite"))
-    schema.ready(store, NOW)
-    with store.read():
+    database = open_database(sqlite_url.replace("state.sqlite", "deep/state.sqlite"))
+    schema.ready(database, NOW)
+    with database.read():
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "deep").iterdir()}
-    store.close()
+    database.close()
     assert modes == dict.fromkeys(("state.sqlite", "state.sqlite-wal", "state.sqlite-shm"), 0o600)
     assert stat.S_IMODE((tmp_path / "deep").stat().st_mode) == 0o700
 
 
-def test_opening_a_store_twice_in_a_process_keeps_its_locks(sqlite_store: Store, sqlite_url: str) -> None:
+def test_opening_a_store_twice_in_a_process_keeps_its_locks(sqlite_store: Database, sqlite_url: str) -> None:
     with sqlite_store.write() as db:
         db.execute(spends.insert().values(account="a", day=1, connection="c", purpose="p", requests=1))
         # Closing any handle on the file would drop the locks that this process has on it.
-        open_store(sqlite_url)
+        open_database(sqlite_url)
         other = _locked_elsewhere(sqlite_store.path)
     assert other
 
@@ -104,7 +104,7 @@ def _locked_elsewhere(path: Path | None) -> bool:
     return subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 7
 
 
-def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Database, tmp_path: Path) -> None:
     fence = acquire(sqlite_store, "default", this_process(), NOW)
     intake, outbox = Intake(sqlite_store, fence, "dest", 1), Outbox(sqlite_store, fence, "dest")
     for number in range(60):
@@ -124,21 +124,21 @@ def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Store, tmp
     assert b"words words" not in left
 
 
-def test_closing_does_not_wait_for_others(sqlite_store: Store, sqlite_url: str) -> None:
-    second = open_store(sqlite_url)
+def test_closing_does_not_wait_for_others(sqlite_store: Database, sqlite_url: str) -> None:
+    second = open_database(sqlite_url)
     with sqlite_store.write():
         second.close()
 
 
-def test_a_closed_store_may_be_used_again(store: Store) -> None:
-    store.close()
-    assert schema.version(store) == schema.HEAD
+def test_a_closed_store_may_be_used_again(database: Database) -> None:
+    database.close()
+    assert schema.version(database) == schema.HEAD
 
 
 # --- transactions -------------------------------------------------------------------------------------
 
 
-def test_reading_waits_for_no_writer(sqlite_store: Store) -> None:
+def test_reading_waits_for_no_writer(sqlite_store: Database) -> None:
     counted = select(func.count()).select_from(spends)
     with sqlite_store.write() as writer, sqlite_store.read() as reader:
         writer.execute(spends.insert().values(account="a", day=1, connection="c", purpose="p", requests=1))
@@ -147,13 +147,13 @@ def test_reading_waits_for_no_writer(sqlite_store: Store) -> None:
         assert reader.execute(counted).scalar() == 1
 
 
-def test_no_update_is_lost(store: Store) -> None:
-    with store.write() as db:
+def test_no_update_is_lost(database: Database) -> None:
+    with database.write() as db:
         db.execute(spends.insert().values(account="a", day=1, connection="c", purpose="p", requests=0))
 
     def add_ten() -> None:
         for _ in range(10):
-            with store.write() as db:
+            with database.write() as db:
                 seen = db.execute(select(spends.c.requests).with_for_update()).scalar_one()
                 db.execute(spends.update().values(requests=seen + 1))
 
@@ -162,25 +162,25 @@ def test_no_update_is_lost(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with store.read() as db:
+    with database.read() as db:
         assert db.execute(select(spends.c.requests)).scalar() == 40
 
 
-def test_an_error_inside_takes_everything_back(store: Store) -> None:
-    with suppress(RuntimeError), store.write() as db:
+def test_an_error_inside_takes_everything_back(database: Database) -> None:
+    with suppress(RuntimeError), database.write() as db:
         db.execute(runs.insert().values(connection="c", command="sync", started_at=NOW))
         raise RuntimeError
-    with store.read() as db:
+    with database.read() as db:
         assert db.execute(select(func.count()).select_from(runs)).scalar() == 0
 
 
-def test_a_moment_needs_a_time_zone(store: Store) -> None:
+def test_a_moment_needs_a_time_zone(database: Database) -> None:
     naive = NOW.replace(tzinfo=None)
-    with pytest.raises(Exception, match="time zone"), store.write() as db:
+    with pytest.raises(Exception, match="time zone"), database.write() as db:
         db.execute(runs.insert().values(connection="c", command="sync", started_at=naive))
 
 
-def test_commits_reach_the_disk_and_deletions_overwrite(sqlite_store: Store) -> None:
+def test_commits_reach_the_disk_and_deletions_overwrite(sqlite_store: Database) -> None:
     with sqlite_store.read() as db:
         found = {
             name: db.exec_driver_sql(f"PRAGMA {name}").scalar()
@@ -194,14 +194,14 @@ def test_what_is_set_on_postgresql_ends_with_the_transaction(postgres_url: str) 
     name = make_url(postgres_url).database
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'".encode())
-    store = open_store(postgres_url)
+    database = open_database(postgres_url)
     asked = text("SELECT current_setting('lock_timeout'), current_setting('transaction_isolation')")
-    with store.write() as db:
+    with database.write() as db:
         assert db.execute(asked).one() == ("30s", "read committed")
         assert driver(db).prepare_threshold is None
-    with store.read() as db:
+    with database.read() as db:
         assert db.execute(asked).one() == ("0", "read committed")
-    store.close()
+    database.close()
 
 
 # --- trouble ------------------------------------------------------------------------------------------
@@ -228,8 +228,8 @@ def lent() -> Iterator[Path]:
 
 @pytest.mark.usefixtures("as_nobody")
 def test_a_folder_that_may_not_be_written_to() -> None:
-    with pytest.raises(StoreUnreachable, match="Permission denied") as caught:
-        open_store("sqlite:////usr/lib/state.sqlite")
+    with pytest.raises(DatabaseUnreachable, match="Permission denied") as caught:
+        open_database("sqlite:////usr/lib/state.sqlite")
     assert "/usr/lib/state.sqlite" in caught.value.what
 
 
@@ -238,49 +238,51 @@ def test_a_file_that_may_not_be_written_to(
     lent: Path, request: pytest.FixtureRequest, file: int, folder: int
 ) -> None:
     url = f"sqlite:///{lent / 'state.sqlite'}"
-    store = open_store(url)
-    schema.ready(store, NOW)
-    store.close()
+    database = open_database(url)
+    schema.ready(database, NOW)
+    database.close()
     (lent / "state.sqlite").chmod(file)
     lent.chmod(folder)
     request.getfixturevalue("as_nobody")
-    store = open_store(url)
-    with pytest.raises(StoreUnreachable, match=r"state\.sqlite failed: .*(readonly|unable to open)"):
-        _write(store)
-    store.close()
+    database = open_database(url)
+    with pytest.raises(DatabaseUnreachable, match=r"state\.sqlite failed: .*(readonly|unable to open)"):
+        _write(database)
+    database.close()
 
 
-def _write(store: Store) -> None:
-    with store.write() as db:
+def _write(database: Database) -> None:
+    with database.write() as db:
         db.execute(runs.insert().values(connection="c", command="sync", started_at=NOW))
 
 
 def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnreachable, match=r"cannot be opened: Is a directory\."):
-        open_store(f"sqlite:///{tmp_path}")
+    with pytest.raises(DatabaseUnreachable, match=r"cannot be opened: Is a directory\."):
+        open_database(f"sqlite:///{tmp_path}")
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnreachable, match="cannot be opened"):
-        open_store(f"sqlite:///{tmp_path / 'file' / 'state.sqlite'}")
+    with pytest.raises(DatabaseUnreachable, match="cannot be opened"):
+        open_database(f"sqlite:///{tmp_path / 'file' / 'state.sqlite'}")
 
 
 def test_a_file_that_is_no_database(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "state.sqlite").write_text(f"{SECRET} " * 1000)
-    store = open_store(sqlite_url)
-    with pytest.raises(StoreUnreachable, match=r"state\.sqlite failed: file is not a database\. ") as caught:
-        schema.ready(store, NOW)
+    database = open_database(sqlite_url)
+    with pytest.raises(
+        DatabaseUnreachable, match=r"state\.sqlite failed: file is not a database\. "
+    ) as caught:
+        schema.ready(database, NOW)
     assert SECRET not in str(caught.value)
-    store.close()
+    database.close()
 
 
-def test_a_file_that_somebody_else_keeps_locked(sqlite_store: Store, sqlite_url: str) -> None:
+def test_a_file_that_somebody_else_keeps_locked(sqlite_store: Database, sqlite_url: str) -> None:
     assert sqlite_store.path
     other = sqlite3.connect(sqlite_store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    impatient = open_store(f"{sqlite_url}?timeout=0.1")
-    with pytest.raises(StoreUnreachable, match="database is locked"), impatient.write():
+    impatient = open_database(f"{sqlite_url}?timeout=0.1")
+    with pytest.raises(DatabaseUnreachable, match="database is locked"), impatient.write():
         pass
     impatient.close()
     other.close()
@@ -318,25 +320,27 @@ def _without_its_folder(file: Path, other: Path) -> None:
 def test_a_file_that_goes_under_an_open_store(tmp_path: Path, harm: Callable[[Path, Path], None]) -> None:
     file, other = tmp_path / "here" / "state.sqlite", tmp_path / "other.sqlite"
     for path in (file, other):
-        made = open_store(f"sqlite:///{path}")
+        made = open_database(f"sqlite:///{path}")
         schema.ready(made, NOW)
         made.close()
-    store = open_store(f"sqlite:///{file}")
-    _write(store)
+    database = open_database(f"sqlite:///{file}")
+    _write(database)
     harm(file, other)
     for look in (_write, schema.version):
-        with pytest.raises(StoreUnreachable, match=r"was (removed|replaced by another file) while") as caught:
-            look(store)
+        with pytest.raises(
+            DatabaseUnreachable, match=r"was (removed|replaced by another file) while"
+        ) as caught:
+            look(database)
         assert "restart" in caught.value.todo
         assert str(file) in caught.value.what
-    store.close()
+    database.close()
 
 
-def test_a_file_that_comes_back_is_the_same(sqlite_store: Store) -> None:
+def test_a_file_that_comes_back_is_the_same(sqlite_store: Database) -> None:
     assert sqlite_store.path
     _write(sqlite_store)
     away = sqlite_store.path.rename(sqlite_store.path.with_name("away"))
-    with pytest.raises(StoreUnreachable, match="was removed"):
+    with pytest.raises(DatabaseUnreachable, match="was removed"):
         _write(sqlite_store)
     away.rename(sqlite_store.path)
     _write(sqlite_store)
@@ -345,22 +349,22 @@ def test_a_file_that_comes_back_is_the_same(sqlite_store: Store) -> None:
 
 
 def test_a_server_that_does_not_answer() -> None:
-    store = open_store(f"postgresql://me:{SECRET}@127.0.0.1:1/state")
-    with pytest.raises(StoreUnreachable, match=r"state on 127\.0\.0\.1 failed: .*refused") as caught:
-        schema.ready(store, NOW)
+    database = open_database(f"postgresql://me:{SECRET}@127.0.0.1:1/state")
+    with pytest.raises(DatabaseUnreachable, match=r"state on 127\.0\.0\.1 failed: .*refused") as caught:
+        schema.ready(database, NOW)
     assert SECRET not in str(caught.value)
-    store.close()
+    database.close()
 
 
 @pytest.mark.parametrize("changed", [{"database": "no_such_database"}, {"username": "nobody-at-all"}])
 def test_a_server_that_refuses(postgres_url: str, changed: dict[str, str]) -> None:
     url = make_url(postgres_url).set(password=SECRET).set(**changed)  # type: ignore[arg-type]
-    store = open_store(url.render_as_string(hide_password=False))
-    with pytest.raises(StoreRefused, match="does not exist") as caught:
-        schema.ready(store, NOW)
+    database = open_database(url.render_as_string(hide_password=False))
+    with pytest.raises(DatabaseRefused, match="does not exist") as caught:
+        schema.ready(database, NOW)
     assert SECRET not in str(caught.value)
     assert "\n" not in caught.value.what
-    store.close()
+    database.close()
 
 
 @pytest.mark.parametrize(
@@ -381,13 +385,13 @@ def test_a_server_that_refuses(postgres_url: str, changed: dict[str, str]) -> No
     ],
 )
 def test_a_parameter_that_can_never_work(query: str, todo: str) -> None:
-    store = open_store(f"postgresql://me:{SECRET}@127.0.0.1:1/state?{query}")
-    with pytest.raises(StoreRefused) as caught:
-        schema.ready(store, NOW)
+    database = open_database(f"postgresql://me:{SECRET}@127.0.0.1:1/state?{query}")
+    with pytest.raises(DatabaseRefused) as caught:
+        schema.ready(database, NOW)
     assert todo in caught.value.todo
     assert "DATABASE_URL" in caught.value.todo
     assert SECRET not in str(caught.value)
-    store.close()
+    database.close()
 
 
 # What a server, or a pooler before it, answers to somebody who wants to come in; and whether that stays so.
@@ -420,11 +424,11 @@ GREETINGS = {
 @pytest.mark.parametrize(("message", "stays"), GREETINGS.items())
 def test_what_a_server_says_at_the_door(message: str, stays: bool) -> None:
     with a_server_that_says(message) as port:
-        store = open_store(f"postgresql://me:{SECRET}@127.0.0.1:{port}/state")
-        with pytest.raises(StoreUnreachable) as caught:
-            schema.ready(store, NOW)
-        store.close()
-    assert isinstance(caught.value, StoreRefused) is stays
+        database = open_database(f"postgresql://me:{SECRET}@127.0.0.1:{port}/state")
+        with pytest.raises(DatabaseUnreachable) as caught:
+            schema.ready(database, NOW)
+        database.close()
+    assert isinstance(caught.value, DatabaseRefused) is stays
     assert caught.value.exit == (78 if stays else 69)
     assert message in caught.value.what
     assert "The next run" in caught.value.todo or stays or "DATABASE_URL" in caught.value.todo
@@ -437,12 +441,12 @@ def test_of_several_servers_the_one_that_answers_is_named(at: int) -> None:
         ports = [1, 1]
         ports[at] = port
         where = f"host=127.0.0.1,127.0.0.1&port={ports[0]},{ports[1]}"
-        store = open_store(f"postgresql://me:{SECRET}@/state?{where}")
+        database = open_database(f"postgresql://me:{SECRET}@/state?{where}")
         with pytest.raises(
-            StoreRefused, match=r'failed: connection to .* database "state" does not exist\. '
+            DatabaseRefused, match=r'failed: connection to .* database "state" does not exist\. '
         ):
-            schema.ready(store, NOW)
-        store.close()
+            schema.ready(database, NOW)
+        database.close()
 
 
 @contextmanager
@@ -476,7 +480,7 @@ NO_TLS, NO_GSS = 80_877_103, 80_877_104
 
 @pytest.fixture
 def stranger(postgres_url: str) -> Iterator[tuple[str, psycopg.Connection]]:
-    """A store's URL for a role that may log in and nothing else; and the owner's connection to it."""
+    """A database's URL for a role that may log in and nothing else; and the owner's connection to it."""
     role, url = f"stranger_{uuid4().hex[:12]}", make_url(postgres_url)
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as owner:
         owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'".encode())
@@ -505,53 +509,53 @@ def test_a_role_that_lacks_a_right(
     url, owner = stranger
     if first:
         owner.execute(first.format(make_url(url).username).encode())
-    store = open_store(url + query)
-    with pytest.raises(StoreRefused, match=said) as caught:
-        schema.ready(store, NOW)
+    database = open_database(url + query)
+    with pytest.raises(DatabaseRefused, match=said) as caught:
+        schema.ready(database, NOW)
     assert SECRET not in str(caught.value)
     assert "DATABASE_URL" in caught.value.todo
-    store.close()
+    database.close()
 
 
 def test_a_right_that_is_taken_away_later(stranger: tuple[str, psycopg.Connection]) -> None:
     url, owner = stranger
     role = make_url(url).username
     owner.execute(f"GRANT CREATE ON SCHEMA public TO {role}".encode())
-    store = open_store(url)
-    schema.ready(store, NOW)
+    database = open_database(url)
+    schema.ready(database, NOW)
     owner.execute(f"REASSIGN OWNED BY {role} TO {owner.info.user}".encode())
-    with pytest.raises(StoreRefused, match="permission denied for table"):
-        _write(store)
-    store.close()
+    with pytest.raises(DatabaseRefused, match="permission denied for table"):
+        _write(database)
+    database.close()
 
 
 def test_a_connection_that_is_lost_on_the_way(postgres_url: str) -> None:
-    store = open_store(postgres_url)
-    schema.ready(store, NOW)
-    with pytest.raises(StoreUnreachable) as caught, store.write() as db:  # noqa: PT012 - in the middle
+    database = open_database(postgres_url)
+    schema.ready(database, NOW)
+    with pytest.raises(DatabaseUnreachable) as caught, database.write() as db:  # noqa: PT012 - in the middle
         db.execute(runs.insert().values(connection=SECRET, command="sync", started_at=NOW))
         with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as admin:
             admin.execute("SELECT pg_terminate_backend(%s)", [driver(db).info.backend_pid])
         db.execute(runs.insert().values(connection=SECRET, command="sync", started_at=NOW))
     assert "INSERT" not in str(caught.value)
     assert SECRET not in str(caught.value)
-    with store.read() as db:
+    with database.read() as db:
         assert db.execute(select(func.count()).select_from(runs)).scalar() == 0
-    store.close()
+    database.close()
 
 
 def test_an_idle_connection_that_was_lost_is_replaced(postgres_url: str) -> None:
-    store = open_store(postgres_url)
-    with store.read() as db:
+    database = open_database(postgres_url)
+    with database.read() as db:
         pid = driver(db).info.backend_pid
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(%s)", [pid])
-    assert schema.version(store) is None
-    store.close()
+    assert schema.version(database) is None
+    database.close()
 
 
-def test_a_refused_value_is_not_repeated(store: Store) -> None:
+def test_a_refused_value_is_not_repeated(database: Database) -> None:
     row = {"scope": 1, "parent": SECRET, "id": SECRET, "verdict": 1, "run": 1}
-    with pytest.raises(StoreUnreachable) as caught, store.write() as db:
+    with pytest.raises(DatabaseUnreachable) as caught, database.write() as db:
         db.execute(rows.insert(), [row, row])
     assert SECRET not in str(caught.value)

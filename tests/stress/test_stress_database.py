@@ -1,4 +1,4 @@
-"""The database going wrong under a run: a clear error, and a store from which the next run goes on."""
+"""The database going wrong under a run: a clear error, and a database from which the next run goes on."""
 
 import sqlite3
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import event, make_url
 
-from connector.errors import Busy, ConnectorError, StoreUnreachable
+from connector.errors import Busy, ConnectorError, DatabaseUnreachable
 from connector.sandbox import Company
 from tests.harness import Rig, sandbox
 from tests.sandbox import Sandbox
@@ -32,13 +32,13 @@ def account() -> Sandbox:
 
 
 def attempt(rig: Rig) -> ConnectorError | None:
-    """Sync with a store that fails; what is said of it is clear, and holds nothing of the rows."""
+    """Sync with a database that fails; what is said of it is clear, and holds nothing of the rows."""
     try:
         outcome = rig.sync()
         failed = outcome.error
-    except StoreUnreachable as error:
+    except DatabaseUnreachable as error:
         outcome, failed = None, error
-    if isinstance(failed, StoreUnreachable):
+    if isinstance(failed, DatabaseUnreachable):
         assert "The database" in failed.what
         assert failed.means
         assert failed.todo
@@ -68,9 +68,9 @@ def full_at(rig: Rig, pages: int) -> Callable[[], None]:
     def limit(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA max_page_count={pages}")
 
-    rig.store.engine.dispose()
-    event.listen(rig.store.engine, "connect", limit)
-    return lambda: event.remove(rig.store.engine, "connect", limit)
+    rig.database.engine.dispose()
+    event.listen(rig.database.engine, "connect", limit)
+    return lambda: event.remove(rig.database.engine, "connect", limit)
 
 
 def pages_of(path: Path) -> int:
@@ -89,7 +89,7 @@ def test_a_full_disk(tmp_path: Path, more: int) -> None:
     assert "disk is full" in said.what
     assert "Free disk space" in said.todo
     make_room()
-    rig.store.engine.dispose()
+    rig.database.engine.dispose()
     goes_on(box, rig.url, rig.start)
 
 
@@ -143,7 +143,7 @@ def test_a_commit_whose_answer_is_lost(postgres_url: str, cut: Cut, commit: int)
         wire.arm(commit, cut)
         attempt(rig)
         assert wire.happened == 1
-        rig.store.engine.dispose()
+        rig.database.engine.dispose()
         goes_on(box, near, rig.start)
 
 
@@ -158,7 +158,7 @@ def test_any_commit_whose_answer_is_lost(postgres_url: str, cut: Cut) -> None:
             rig = Rig(box, near, name=f"c{commit}")
             wire.arm(commit, cut)
             attempt(rig)
-            rig.store.engine.dispose()
+            rig.database.engine.dispose()
             if not wire.happened:
                 break
             box.advance(timedelta(seconds=61))
@@ -251,15 +251,15 @@ def test_a_read_only_server(postgres_url: str) -> None:
     url = postgres_url.replace("+psycopg", "")
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
-    rig.store.engine.dispose()
+    rig.database.engine.dispose()
     failed = attempt(rig)
-    assert isinstance(failed, StoreUnreachable)
+    assert isinstance(failed, DatabaseUnreachable)
     assert "read-only" in failed.what
     assert rig.beamer_requests == 0
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("SET default_transaction_read_only = off")
         admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
-    rig.store.engine.dispose()
+    rig.database.engine.dispose()
     goes_on(box, postgres_url, rig.start)
 
 
