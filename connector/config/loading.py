@@ -26,7 +26,7 @@ from connector.config.sources import (
     SECRET,
     Given,
     Layer,
-    Problem,
+    SettingProblem,
     env_file_variables,
     expanded,
     fetch,
@@ -49,7 +49,7 @@ def load(
     secrets_required: bool = True,
 ) -> Settings:
     """The settings in force, or one error with everything that is wrong."""
-    problems: list[Problem] = []
+    problems: list[SettingProblem] = []
     from_file = env_file_variables(env_file, problems)
     variables = {**_given(from_file, "env file"), **_given(environ, "environment")}
     document = read_toml(config_file or _config_file(variables), problems)
@@ -103,7 +103,7 @@ def _secrets(variables: Layer, named: Iterable[str]) -> list[str]:
 class _Build:
     """Turns layers into models and collects what is wrong on the way."""
 
-    def __init__(self, variables: Layer, secrets_required: bool, problems: list[Problem]) -> None:
+    def __init__(self, variables: Layer, secrets_required: bool, problems: list[SettingProblem]) -> None:
         self.variables = variables
         self.secrets_required = secrets_required
         self.problems = problems
@@ -146,19 +146,25 @@ class _Build:
 
     def _judge_names(self, names: Sequence[str]) -> None:
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.problems.append(Problem(f"Two connections are called '{name}'.", "Rename one of them."))
+            self.problems.append(
+                SettingProblem(f"Two connections are called '{name}'.", "Rename one of them.")
+            )
 
 
-def _missing(key: str, where: str) -> Problem:
+def _missing(key: str, where: str) -> SettingProblem:
     name = EVERY[key].environment
     if where:
-        return Problem(f"{key}{where} is not set.", f'Add {key}_env = "NAME_OF_A_VARIABLE" or {key}_file.')
-    return Problem(f"{name} is not set.", f"Set it, or {name}_FILE to the path of a file that holds it.")
+        return SettingProblem(
+            f"{key}{where} is not set.", f'Add {key}_env = "NAME_OF_A_VARIABLE" or {key}_file.'
+        )
+    return SettingProblem(
+        f"{name} is not set.", f"Set it, or {name}_FILE to the path of a file that holds it."
+    )
 
 
-def _wrong(error: ValidationError, layer: Layer, settings: Mapping[str, Setting]) -> list[Problem]:
+def _wrong(error: ValidationError, layer: Layer, settings: Mapping[str, Setting]) -> list[SettingProblem]:
     """Pydantic's errors in this project's words, one a setting, without the values."""
-    found: dict[str, Problem] = {}
+    found: dict[str, SettingProblem] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         key = str(item["loc"][0]) if item["loc"] else ""
         ours = item["msg"].removeprefix("Value error, ") if item["type"] == "value_error" else ""
@@ -166,16 +172,18 @@ def _wrong(error: ValidationError, layer: Layer, settings: Mapping[str, Setting]
     return list(found.values())
 
 
-def _problem(given: Given | None, said: str, setting: Setting | None) -> Problem:
+def _problem(given: Given | None, said: str, setting: Setting | None) -> SettingProblem:
     """Without `given` the models' own judgement on several settings together, a whole sentence."""
     if given is None:
-        return Problem(said)
+        return SettingProblem(said)
     form = setting.form if setting else NAME_FORM
     stop = "" if said.endswith("?") else "."
-    return Problem(f"{given.label}: {said or 'this does not have the expected form'}{stop}", f"Give {form}.")
+    return SettingProblem(
+        f"{given.label}: {said or 'this does not have the expected form'}{stop}", f"Give {form}."
+    )
 
 
-def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) -> None:
+def _judge_accounts(connections: Sequence[Connection], problems: list[SettingProblem]) -> None:
     """Quota belongs to the account: its connections cannot disagree about it."""
     first: dict[str, Connection] = {}
     for connection in connections:
@@ -185,7 +193,7 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) 
         differ = [what for what, value in _quota(connection).items() if value != theirs[what]]
         if differ:
             problems.append(
-                Problem(
+                SettingProblem(
                     f"The connections '{other.name}' and '{connection.name}' share a Beamer account, "
                     f"but differ in: {', '.join(differ)}.",
                     "Give both the same: the quota belongs to the account.",
@@ -193,13 +201,13 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[Problem]) 
             )
 
 
-def _judge_doubles(connections: Sequence[Connection], problems: list[Problem]) -> None:
+def _judge_doubles(connections: Sequence[Connection], problems: list[SettingProblem]) -> None:
     """Two that read and send the same make the same messageIds: Segment drops repeats for a day only."""
     for one, other in combinations(connections, 2):
         same = _ends(one) == _ends(other) and None not in _ends(one)
         if same and set(one.streams) & set(other.streams):
             problems.append(
-                Problem(
+                SettingProblem(
                     f"The connections '{one.name}' and '{other.name}' send the same streams of one Beamer "
                     "account to one Segment source: everything would arrive twice.",
                     "Give each its own streams, or its own write key.",
@@ -230,7 +238,7 @@ def _quota(connection: Connection) -> Mapping[str, object]:
     }
 
 
-def _error(problems: Sequence[Problem], secrets: Sequence[str]) -> ConfigurationError:
+def _error(problems: Sequence[SettingProblem], secrets: Sequence[str]) -> ConfigurationError:
     if len(problems) == 1:
         what, todo = problems[0].what, problems[0].todo
     else:

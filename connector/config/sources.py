@@ -31,7 +31,7 @@ _VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SettingProblem:
     """One thing that is wrong, and what to do about it.
 
     Where a file could not be read (`fatal`), other problems only follow from it.
@@ -96,7 +96,7 @@ _LIKE_A_KEY = re.compile(r"b_.*|.*[=@:].*|(?=.*\d)(?=.*[A-Za-z])[\w+-]{12,}")
 
 
 def fetch(
-    given: Given, variables: Mapping[str, Given], required: bool, problems: list[Problem]
+    given: Given, variables: Mapping[str, Given], required: bool, problems: list[SettingProblem]
 ) -> Given | None:
     """The secret that `given` points at; anything else as it is."""
     at = given.value
@@ -138,25 +138,27 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _unset(given: Given, where: str) -> Problem:
+def _unset(given: Given, where: str) -> SettingProblem:
     if is_variable_name(where):
-        return Problem(f"The variable {where} is not set, but is named by {given.label}.", f"Set {where}.")
-    return Problem(
+        return SettingProblem(
+            f"The variable {where} is not set, but is named by {given.label}.", f"Set {where}."
+        )
+    return SettingProblem(
         f"The variable named by {given.label} is not set.",
         "It takes the NAME of a variable, not the key itself.",
     )
 
 
-def _from_file(given: Given, at: SecretAt, problems: list[Problem]) -> Given | None:
+def _from_file(given: Given, at: SecretAt, problems: list[SettingProblem]) -> Given | None:
     path, what = Path(at.where), f"the file {at.shown}" if at.shown else "the file that it names"
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         todo = "" if at.shown else "It takes the path of a file that holds the key, not the key itself."
-        problems.append(Problem(f"{given.label}: {what} cannot be read: {reason(error)}.", todo))
+        problems.append(SettingProblem(f"{given.label}: {what} cannot be read: {reason(error)}.", todo))
         return None
     if not text:
-        problems.append(Problem(f"{given.label}: {what} is empty."))
+        problems.append(SettingProblem(f"{given.label}: {what} is empty."))
         return None
     return Given(text, str(path), given.label, str(path))
 
@@ -253,14 +255,14 @@ def _likeness(name: str, known: str) -> float:
     return SequenceMatcher(None, rest, known_rest).ratio() + _SAME_PREFIX * (prefix == known_prefix)
 
 
-def from_variables(variables: Mapping[str, str], source: str, problems: list[Problem]) -> Layer:
+def from_variables(variables: Mapping[str, str], source: str, problems: list[SettingProblem]) -> Layer:
     """The settings among environment variables; an empty variable counts as not set."""
     found: Layer = {}
     for key, setting in EVERY.items():
         name, file_name = setting.environment, f"{setting.environment}_FILE"
         value, file = variables.get(name, "").strip(), variables.get(file_name, "").strip()
         if setting.secret and value and file:
-            problems.append(Problem(f"{name} and {file_name} are both set.", "Keep one of them."))
+            problems.append(SettingProblem(f"{name} and {file_name} are both set.", "Keep one of them."))
             found[key] = Given(None, source, name)
         elif setting.secret and file:
             found[key] = Given(file_at(file), source, file_name)
@@ -269,7 +271,7 @@ def from_variables(variables: Mapping[str, str], source: str, problems: list[Pro
     return found
 
 
-def env_file_variables(path: Path | None, problems: list[Problem]) -> dict[str, str]:
+def env_file_variables(path: Path | None, problems: list[SettingProblem]) -> dict[str, str]:
     """The variables of an env file, which nobody else may be able to read."""
     if path is None:
         return {}
@@ -277,31 +279,31 @@ def env_file_variables(path: Path | None, problems: list[Problem]) -> dict[str, 
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem(f"The env file {path} cannot be read: {reason(error)}.", fatal=True))
+        problems.append(SettingProblem(f"The env file {path} cannot be read: {reason(error)}.", fatal=True))
         return {}
     if os.name == "posix" and mode & 0o077:
         what = f"Other users may read the env file {path}, which contains keys."
-        problems.append(Problem(what, f"Run: chmod 600 {shlex.quote(str(path))}", fatal=True))
+        problems.append(SettingProblem(what, f"Run: chmod 600 {shlex.quote(str(path))}", fatal=True))
         return {}
     return _parsed_env_file(path, text, problems)
 
 
-def _parsed_env_file(path: Path, text: str, problems: list[Problem]) -> dict[str, str]:
+def _parsed_env_file(path: Path, text: str, problems: list[SettingProblem]) -> dict[str, str]:
     """Read by python-dotenv's parser rather than its `dotenv_values`, which only logs a bad line."""
     found: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         where = f"{path}, line {binding.original.line}"
         if binding.error or (binding.key is not None and binding.value is None):
-            problems.append(Problem(f"{where}: this is not KEY=VALUE."))
+            problems.append(SettingProblem(f"{where}: this is not KEY=VALUE."))
         elif binding.key in found:
-            problems.append(Problem(f"{where}: {_shown(binding.key)} is set a second time."))
+            problems.append(SettingProblem(f"{where}: {_shown(binding.key)} is set a second time."))
         elif binding.key is not None:
             found[binding.key] = binding.value or ""
     return found
 
 
 def judge_env_file_names(
-    path: Path | None, names: Iterable[str], named: set[str], problems: list[Problem]
+    path: Path | None, names: Iterable[str], named: set[str], problems: list[SettingProblem]
 ) -> None:
     """In a file of ours every name must be known; `named` are those that a TOML file asks for."""
     known = NAMES | named
@@ -310,11 +312,11 @@ def judge_env_file_names(
             ours = name.upper().startswith(PREFIXES)
             nearest = f"Did you mean {meant(name)}?" if ours else did_you_mean(name, NAMES)
             todo = nearest or "An env file holds this program's own settings only."
-            problems.append(Problem(f"{path}: {_shown(name)} is not a setting.", todo))
+            problems.append(SettingProblem(f"{path}: {_shown(name)} is not a setting.", todo))
 
 
 def judge_environment_names(
-    environ: Mapping[str, str], named: set[str], problems: list[Problem]
+    environ: Mapping[str, str], named: set[str], problems: list[SettingProblem]
 ) -> list[str]:
     """Names with our prefixes: each must be a setting. Return the keys that no connection uses.
 
@@ -332,7 +334,7 @@ def judge_environment_names(
         if _another_key(name):
             todo += " If a TOML file names it, name that file with --config or CONNECTOR_CONFIG."
         todo += f" If another program needs it: env -u {shlex.quote(name)} beamer-segment …"
-        problems.append(Problem(f"{name} is not a setting.", todo))
+        problems.append(SettingProblem(f"{name} is not a setting.", todo))
     return unused
 
 

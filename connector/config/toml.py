@@ -13,8 +13,8 @@ from connector.config.sources import (
     SECRET,
     Given,
     Layer,
-    Problem,
     SecretAt,
+    SettingProblem,
     did_you_mean,
     file_at,
     reason,
@@ -44,7 +44,7 @@ class Document:
         return {value.where for value in given if isinstance(value, SecretAt) and value.kind == "variable"}
 
 
-def read_toml(path: Path | None, problems: list[Problem]) -> Document:
+def read_toml(path: Path | None, problems: list[SettingProblem]) -> Document:
     """The keys of a file, or of every *.toml of a directory, which then are one configuration."""
     document = Document()
     for file in _files(path, problems) if path else []:
@@ -52,7 +52,7 @@ def read_toml(path: Path | None, problems: list[Problem]) -> Document:
     return document
 
 
-def _files(path: Path, problems: list[Problem]) -> list[Path]:
+def _files(path: Path, problems: list[SettingProblem]) -> list[Path]:
     """`is_dir` may raise, for a name too long as well as for a parent that may not be entered."""
     try:
         files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
@@ -60,19 +60,19 @@ def _files(path: Path, problems: list[Problem]) -> list[Path]:
         problems.append(_unreadable(path, error))
         return []
     if not files:
-        problems.append(Problem(f"The directory {path} has no *.toml file in it.", fatal=True))
+        problems.append(SettingProblem(f"The directory {path} has no *.toml file in it.", fatal=True))
     return files
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> Problem:
-    return Problem(f"The configuration file {path} cannot be read: {reason(error)}.", fatal=True)
+def _unreadable(path: Path, error: OSError | ValueError) -> SettingProblem:
+    return SettingProblem(f"The configuration file {path} cannot be read: {reason(error)}.", fatal=True)
 
 
-def _toml(file: Path, problems: list[Problem]) -> dict[str, Any]:
+def _toml(file: Path, problems: list[SettingProblem]) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
-        problems.append(Problem(f"{file} is not valid TOML: {_toml_reason(error)}.", fatal=True))
+        problems.append(SettingProblem(f"{file} is not valid TOML: {_toml_reason(error)}.", fatal=True))
     except (OSError, UnicodeDecodeError) as error:
         problems.append(_unreadable(file, error))
     return {}
@@ -84,31 +84,37 @@ def _toml_reason(error: tomllib.TOMLDecodeError) -> str:
     return f"look at {position[1]}" if position else "its syntax"
 
 
-def _add_file(document: Document, file: Path, content: dict[str, Any], problems: list[Problem]) -> None:
+def _add_file(
+    document: Document, file: Path, content: dict[str, Any], problems: list[SettingProblem]
+) -> None:
     tables = content.pop("connections", [])
     common = _layer(content, file, "", EVERY, problems)
     for key in common.keys() & document.common.keys():
         first = document.common[key].source
-        problems.append(Problem(f"{common[key].label} is also set in {first}.", "Keep one of them."))
+        problems.append(SettingProblem(f"{common[key].label} is also set in {first}.", "Keep one of them."))
     document.common.update(common)
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append(Problem(f"{file}: connections is not a list of tables.", "Write [[connections]]."))
+        problems.append(
+            SettingProblem(f"{file}: connections is not a list of tables.", "Write [[connections]].")
+        )
         return
     for number, table in enumerate(tables, start=1):
         document.tables.append(_connection(table, number, file, problems))
 
 
-def _connection(table: dict[str, Any], number: int, file: Path, problems: list[Problem]) -> Table:
+def _connection(table: dict[str, Any], number: int, file: Path, problems: list[SettingProblem]) -> Table:
     name = table.get("name")
     where = f" of [[connections]] number {number}" + (f" ({quoted(name)})" if isinstance(name, str) else "")
     if name is None:
-        problems.append(Problem(f"{file}: [[connections]] number {number} has no name.", 'Add name = "…".'))
+        problems.append(
+            SettingProblem(f"{file}: [[connections]] number {number} has no name.", 'Add name = "…".')
+        )
     keys = _layer(table, file, where, {**CONNECTION, "name": None}, problems)
     return Table(keys, f"{where} in {file}")
 
 
 def _layer(
-    table: dict[str, Any], file: Path, where: str, known: Mapping[str, object], problems: list[Problem]
+    table: dict[str, Any], file: Path, where: str, known: Mapping[str, object], problems: list[SettingProblem]
 ) -> Layer:
     """The keys of one table; `api_key_env` and `api_key_file` become the `api_key` that they point at."""
     found: Layer = {}
@@ -126,16 +132,18 @@ def _layer(
             problems.append(_inline(label, key))
             secret = None
         if plain in found:
-            problems.append(Problem(f"{label}: {plain} is set twice.", "Keep one of them."))
+            problems.append(SettingProblem(f"{label}: {plain} is set twice.", "Keep one of them."))
         found[plain] = Given(secret, str(file), label)
     return found
 
 
-def _unknown(key: str, where: str, file: Path, known: set[str]) -> Problem:
+def _unknown(key: str, where: str, file: Path, known: set[str]) -> SettingProblem:
     if key in EVERY:
-        return Problem(f"{file}: {key}{where} does not belong to a connection.", "Put it above the tables.")
+        return SettingProblem(
+            f"{file}: {key}{where} does not belong to a connection.", "Put it above the tables."
+        )
     todo = did_you_mean(key, known) or "`beamer-segment config show` lists the settings."
-    return Problem(f"{file}: {quoted(key)}{where} is not a setting.", todo)
+    return SettingProblem(f"{file}: {quoted(key)}{where} is not a setting.", todo)
 
 
 def _pointer(kind: str, value: object, file: Path) -> SecretAt:
@@ -150,8 +158,8 @@ def _harmless(key: str, value: object) -> bool:
     return key == "database_url" and "@" not in text and "password" not in text
 
 
-def _inline(label: str, key: str) -> Problem:
-    return Problem(
+def _inline(label: str, key: str) -> SettingProblem:
+    return SettingProblem(
         f"{label}: a secret must not be in this file, which may be copied, shared and committed.",
         f'Name a variable instead: {key}_env = "{SECRET[key].environment}"; or a file: {key}_file = "/path".',
     )

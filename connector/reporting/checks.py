@@ -18,7 +18,7 @@ from connector.errors import (
     TooMany,
     Transient,
 )
-from connector.reporting.health import OF_WORD, ailments, health
+from connector.reporting.health import OF_WORD, health, problems
 from connector.reporting.status import Status
 from connector.segment.messages import Message, build
 from connector.segment.shaping import Fact, shape
@@ -66,7 +66,7 @@ def of_database(status: Status) -> Iterator[Finding]:
     """What the store tells of a connection that has run: its health, and each thing that is wrong."""
     word, _ = health(status)
     yield Finding("health", "ok" if word.grade == "ok" else "warning", f"{word.word}: {word.means}.")
-    for each in ailments(status):
+    for each in problems(status):
         grade = OF_WORD[each.word].grade if each.word else "ok"
         # Errors are what this command itself runs into; what the store remembers may be over.
         yield Finding(each.thing, "ok" if grade == "ok" else "warning", each.found, each.todo)

@@ -173,7 +173,7 @@ _SEVERITY = {health.word: index for index, health in enumerate(HEALTH)}
 
 
 @dataclass(frozen=True, slots=True)
-class Ailment:
+class Problem:
     """One thing that is not as it should be; a `word` of None is worth a line and no worry."""
 
     word: str | None
@@ -182,15 +182,15 @@ class Ailment:
     todo: str
 
 
-def health(status: Status) -> tuple[Health, Ailment | None]:
+def health(status: Status) -> tuple[Health, Problem | None]:
     """The worst word that applies, and why."""
     if status.identity is None and status.damaged is None:
         return OF_WORD["never run"], None
-    worst = next((each for each in ailments(status) if each.word), None)
+    worst = next((each for each in problems(status) if each.word), None)
     return OF_WORD[(worst and worst.word) or "healthy"], worst
 
 
-def ailments(status: Status) -> list[Ailment]:
+def problems(status: Status) -> list[Problem]:
     """All that is wrong, the worst first, then what is only worth knowing."""
     if status.damaged:
         return [of_damage(status.damaged)]
@@ -200,17 +200,17 @@ def ailments(status: Status) -> list[Ailment]:
     return sorted(found, key=lambda each: _SEVERITY[each.word] if each.word else len(HEALTH))
 
 
-def of_damage(error: StateDamaged) -> Ailment:
+def of_damage(error: StateDamaged) -> Problem:
     """A value that nothing can stand for cannot be read."""
-    return Ailment("damaged", "database", error.what, error.todo)
+    return Problem("damaged", "database", error.what, error.todo)
 
 
-def _account(status: Status) -> Iterator[Ailment]:
+def _account(status: Status) -> Iterator[Problem]:
     change, name = status.change, status.name
     if change.verdict is Verdict.REFUSE:
-        yield Ailment("mismatched", KEYS, said_of_change(change, name), way_out(change))
+        yield Problem("mismatched", KEYS, said_of_change(change, name), way_out(change))
     elif change.verdict is Verdict.COMPARE:
-        yield Ailment(
+        yield Problem(
             "unconfirmed",
             KEYS,
             f"Connection '{name}' uses other credentials than in its last run: {change.named}.",
@@ -219,13 +219,13 @@ def _account(status: Status) -> Iterator[Ailment]:
         )
 
 
-def _key(status: Status) -> Iterator[Ailment]:
+def _key(status: Status) -> Iterator[Problem]:
     if status.suspended:
         again = f"The key is tried again from {_when(status.suspended.again)}."
         found = f"{said(status.suspended)} {again}"
-        yield Ailment("suspended", "suspension", found, WAY_OUT[status.suspended.door])
+        yield Problem("suspended", "suspension", found, WAY_OUT[status.suspended.door])
     elif status.untried:
-        yield Ailment(
+        yield Problem(
             "partial",
             KEYS,
             "The Beamer key was never used, because no request was available: it is unknown whether it "
@@ -235,12 +235,12 @@ def _key(status: Status) -> Iterator[Ailment]:
         )
 
 
-def _outbox(status: Status) -> Iterator[Ailment]:
+def _outbox(status: Status) -> Iterator[Problem]:
     own = status.identity.destination if status.identity else ""
     for each in status.waiting:
         since = f"the oldest since {_when(each.oldest)}"
         if each.held:
-            yield Ailment(
+            yield Problem(
                 "stuck",
                 "outbox",
                 f"{each.messages:,} messages wait for a former write key of destination "
@@ -250,7 +250,7 @@ def _outbox(status: Status) -> Iterator[Ailment]:
             )
             continue
         if each.destination != own:
-            yield Ailment(
+            yield Problem(
                 "stuck",
                 "outbox",
                 f"{each.messages:,} messages wait for destination '{each.destination}', which this "
@@ -259,7 +259,7 @@ def _outbox(status: Status) -> Iterator[Ailment]:
                 "them: `beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
             )
         elif status.now - each.oldest > STUCK_AFTER:
-            yield Ailment(
+            yield Problem(
                 "stuck",
                 "outbox",
                 f"The outbox is stuck: {each.messages:,} messages wait for Segment, {since}.",
@@ -268,14 +268,14 @@ def _outbox(status: Status) -> Iterator[Ailment]:
             )
 
 
-def _runs(status: Status) -> Iterator[Ailment]:
+def _runs(status: Status) -> Iterator[Problem]:
     if status.suspended:
         return
     ended = next((run for run in status.runs if run.finished_at), None)
     past = status.runs[1:] if status.under_way else status.runs
     cut = list(takewhile(lambda run: run.finished_at is None or run.outcome == "interrupted", past))
     if len(cut) >= CUT_SHORT_IN_VAIN:
-        yield Ailment(
+        yield Problem(
             "failing",
             "runs",
             f"The last {len(cut)} runs were killed or interrupted, the newest started at "
@@ -288,7 +288,7 @@ def _runs(status: Status) -> Iterator[Ailment]:
         which = f"The last run ({_when(cut[0].started_at)}) was killed; the run before it" if cut else ""
         when = _when(ended.finished_at or ended.started_at)
         found = f"{which or 'The last run'} exited with code {ended.exit} at {when}"
-        yield Ailment(
+        yield Problem(
             "failing",
             "last run",
             f"{found}: {why}" if why else f"{found}.",
@@ -298,7 +298,7 @@ def _runs(status: Status) -> Iterator[Ailment]:
         since = status.succeeded or status.runs[-1].started_at
         if status.now - since > status.patience:
             last = f"since {_when(since)}" if status.succeeded else "yet"
-            yield Ailment(
+            yield Problem(
                 "late",
                 "runs",
                 f"No run has succeeded {last}.",
@@ -306,14 +306,14 @@ def _runs(status: Status) -> Iterator[Ailment]:
             )
 
 
-def _budget(status: Status) -> Iterator[Ailment]:
+def _budget(status: Status) -> Iterator[Problem]:
     balance = status.balance
     if balance is None:
         return
     again = _when(balance.again) if balance.again else None
     if balance.closed_until or balance.refused:
         until = balance.closed_until
-        yield Ailment(
+        yield Problem(
             "closed",
             "account",
             f"Requests of the account are paused until {_when(until)} after repeated 429 answers."
@@ -324,7 +324,7 @@ def _budget(status: Status) -> Iterator[Ailment]:
             "BEAMER_PLAN with your contract.",
         )
     if balance.left == 0:
-        yield Ailment(
+        yield Problem(
             "exhausted",
             "quota",
             f"The monthly limit is used up: no request is left{f', until {again}' if again else ''}.",
@@ -332,7 +332,7 @@ def _budget(status: Status) -> Iterator[Ailment]:
             "begins (BEAMER_PERIOD_DAY), or the requests of others (`beamer-segment quota set-used`).",
         )
     elif balance.level is not None and balance.level < 1 and (lists := status.lists_waiting):
-        yield Ailment(
+        yield Problem(
             "saving",
             "budget",
             f"{lists:,} lists have new rows; no request is available "
@@ -342,10 +342,10 @@ def _budget(status: Status) -> Iterator[Ailment]:
         )
 
 
-def _start(status: Status) -> Iterator[Ailment]:
+def _start(status: Status) -> Iterator[Problem]:
     start = status.identity.start_date if status.identity else status.now
     if start > status.now:
-        yield Ailment(
+        yield Problem(
             "partial",
             "start date",
             f"The start date is in the future ({_when(start)}): no row is sent until then.",
@@ -354,12 +354,12 @@ def _start(status: Status) -> Iterator[Ailment]:
         )
 
 
-def _streams(status: Status) -> Iterator[Ailment]:
+def _streams(status: Status) -> Iterator[Problem]:
     for stream in status.streams:
         if stream.trouble:
             forbidden = Forbidden.tells(stream.trouble)
             unread = "not read completely" if IN_PART in stream.trouble else "not read"
-            yield Ailment(
+            yield Problem(
                 "partial",
                 stream.name,
                 f"{stream.name} is {'forbidden' if forbidden else unread}: {stream.trouble.rstrip('.')}; "
@@ -369,7 +369,7 @@ def _streams(status: Status) -> Iterator[Ailment]:
                 else "Nothing at first: the next sync tries again. If it keeps failing, report it.",
             )
         if stream.counters_trusted is False:
-            yield Ailment(
+            yield Problem(
                 "doubtful",
                 "counters",
                 f"{stream.name}: counters are untrusted; its lists are read without them.",
@@ -378,9 +378,9 @@ def _streams(status: Status) -> Iterator[Ailment]:
             )
 
 
-def _letters(status: Status) -> Iterator[Ailment]:
+def _letters(status: Status) -> Iterator[Problem]:
     if dead := status.dead:
-        yield Ailment(
+        yield Problem(
             "partial",
             "dead letters",
             f"Segment refused {dead:,} messages; they are kept for 30 days.",
@@ -388,7 +388,7 @@ def _letters(status: Status) -> Iterator[Ailment]:
         )
     if bad := sum(sum(stream.quarantined.values()) for stream in status.streams):
         reasons = {reason for stream in status.streams for reason in stream.quarantined}
-        yield Ailment(
+        yield Problem(
             None,
             "quarantine",
             f"{bad:,} invalid rows are in quarantine ({'; '.join(sorted(reasons)[:3])}); they are kept "
@@ -397,10 +397,10 @@ def _letters(status: Status) -> Iterator[Ailment]:
         )
 
 
-def _database(status: Status) -> Iterator[Ailment]:
+def _database(status: Status) -> Iterator[Problem]:
     if where := status.unreadable:
         more = f", and {len(where) - 1:,} more" if len(where) > 1 else ""
-        yield Ailment(
+        yield Problem(
             "partial",
             "database",
             f"A value in the database cannot be read: {where[0]}{more}.",
@@ -408,12 +408,12 @@ def _database(status: Status) -> Iterator[Ailment]:
         )
 
 
-def _backfills(status: Status) -> Iterator[Ailment]:
+def _backfills(status: Status) -> Iterator[Problem]:
     if status.at_work("backfill"):
         return
     for each in status.backfills:
         since = f"{each.wanted.since:%Y-%m-%d}"
-        yield Ailment(
+        yield Problem(
             None,
             "backfill",
             f"The backfill since {since} is not finished: {each.rows:,} rows read, {each.requests:,} "
@@ -422,7 +422,7 @@ def _backfills(status: Status) -> Iterator[Ailment]:
         )
 
 
-_CHECKS: tuple[Callable[[Status], Iterator[Ailment]], ...] = (
+_CHECKS: tuple[Callable[[Status], Iterator[Problem]], ...] = (
     _account,
     _key,
     _outbox,

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from connector.clock import plain
-from connector.reporting.health import Ailment, Health, ailments, health
+from connector.reporting.health import Health, Problem, health, problems
 from connector.reporting.status import Status, StreamStatus
 from connector.state.backfills import Backfill
 from connector.state.suspensions import Refusal
@@ -19,7 +19,7 @@ def as_dict(status: Status) -> dict[str, Any]:
     return {
         "connection": status.name,
         **verdict(word, why),
-        "ailments": [asdict(each) for each in ailments(status)],
+        "problems": [asdict(each) for each in problems(status)],
         "account": who and who.account,
         "destination": who and who.destination,
         "start_date": plain(who.start_date) if who else None,
@@ -54,7 +54,7 @@ def as_dict(status: Status) -> dict[str, Any]:
     }
 
 
-def verdict(word: Health, why: Ailment | None) -> dict[str, Any]:
+def verdict(word: Health, why: Problem | None) -> dict[str, Any]:
     """A connection's health, and the worst thing that is not as it should be."""
     return {
         "health": word.word,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from connector.reporting.health import ailments, health
+from connector.reporting.health import health, problems
 from connector.reporting.status import Status, StreamStatus
 from connector.reporting.summary import SEGMENTED, WHY_HELD
 from connector.state.ledger import Balance
@@ -151,7 +151,7 @@ def _head(status: Status, screen: Screen) -> Iterator[str]:
 
 
 def _troubles(status: Status) -> Iterator[str]:
-    found = ailments(status)
+    found = problems(status)
     for index, each in enumerate(found):
         yield f"  {'!' if each.word else '-'} {each.found}"
         if not index and each.word:

@@ -78,9 +78,9 @@ def test_five_planted_problems_are_named_by_one_status_and_by_one_check(on_eithe
 
     found = machine.run("status", "--output", "json").connection
     assert (found["health"], found["grade"]) == ("suspended", "error")
-    ranked = [each["word"] for each in found["ailments"]]
+    ranked = [each["word"] for each in found["problems"]]
     assert ranked == ["suspended", "stuck", "exhausted", "partial", "doubtful"]
-    assert all(each["todo"] for each in found["ailments"])
+    assert all(each["todo"] for each in found["problems"])
 
 
 def test_a_healthy_one_says_so_and_nothing_else(machine: Machine) -> None:

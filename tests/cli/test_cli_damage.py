@@ -322,7 +322,7 @@ def test_a_warning_names_the_table_and_the_key(machine: Machine) -> None:
         db.execute(text(f"UPDATE {PREFIX}run SET summary = '[' WHERE id = 1"))
     database.close()
     after = machine.run("status", "--output", "json").connection
-    assert "database" in {each["thing"] for each in after["ailments"]}
+    assert "database" in {each["thing"] for each in after["problems"]}
     assert after["runs"] == before["runs"]
     ended = machine.run("sync")
     told = [line for line in ended.err.splitlines() if "state_damaged" in line]

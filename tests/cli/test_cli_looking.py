@@ -31,7 +31,7 @@ def test_the_shape_of_status(machine: Machine) -> None:
     after = machine.run("status", "--output", "json").connection
     assert before.keys() == after.keys()
     assert set(after) == {
-        *("connection", "health", "grade", "why", "todo", "ailments"),
+        *("connection", "health", "grade", "why", "todo", "problems"),
         *("account", "destination", "start_date", "limit", "requests_used", "requests_left"),
         *("requests_at_hand", "requests_per_day", "requests_usable", "requests_even"),
         *("requests_since", "requests_until", "requests_again_at"),

@@ -160,7 +160,7 @@ def test_a_key_that_was_never_tried_is_not_called_healthy(machine: Machine) -> N
     synced = machine.run("sync")
     assert (synced.code, "Beamer key was never used" in synced.out) == (0, True), synced
     shown = machine.run("status", "--output", "json").connection
-    assert {each["word"] for each in shown["ailments"]} & {"partial", "unconfirmed", "mismatched"}
+    assert {each["word"] for each in shown["problems"]} & {"partial", "unconfirmed", "mismatched"}
     assert shown["health"] != "healthy"
 
 

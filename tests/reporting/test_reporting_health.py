@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connector.errors import StateDamaged
-from connector.reporting.health import HEALTH, ailments, health
+from connector.reporting.health import HEALTH, health, problems
 from connector.reporting.status import Status, StreamStatus, status
 from connector.reporting.status_json import as_dict
 from connector.reporting.status_text import Screen, lines
@@ -70,7 +70,7 @@ def test_a_word_for_each(word: str, changes: dict[str, Any]) -> None:
     found = replace(WELL, **changes)
     judged, why = health(found)
     assert judged.word == word
-    for each in ailments(found):
+    for each in problems(found):
         assert each.found
         assert each.todo
     assert (why is None) == (word in ("never run", "healthy"))
@@ -99,13 +99,13 @@ def test_a_killed_run_does_not_show_the_code_of_the_one_before(
 ) -> None:
     cut = tuple(Ran(9 - place, command, NOW, None, None, None) for place, command in enumerate(killed))
     found = replace(WELL, runs=(*cut, *failed("failed", 69)), holders=holders)
-    assert said in next(each.found for each in ailments(found))
+    assert said in next(each.found for each in problems(found))
     done = replace(WELL, runs=(*cut[:1], *WELL.runs), holders=holders)
     assert health(done)[0].word == "healthy", "one may be cut short, by a new version for example"
 
 
 def test_a_reason_that_is_a_sentence_ends_within_its_own() -> None:
-    (found,) = ailments(replace(WELL, streams=stream(trouble="The connection to Beamer failed.")))
+    (found,) = problems(replace(WELL, streams=stream(trouble="The connection to Beamer failed.")))
     assert found.found == "comments is not read: The connection to Beamer failed; the other streams continue."
 
 

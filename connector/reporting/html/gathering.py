@@ -39,8 +39,8 @@ def _subject(database: Database | None, status: Mapping[str, Any], now: datetime
     except StateDamaged as error:
         # The pictures read more than the status: what stops them is the connection's state, too.
         found = of_damage(error)
-        ailments = [asdict(found), *status["ailments"]]
-        return Subject(name, {**status, **verdict(OF_WORD["damaged"], found), "ailments": ailments})
+        problems = [asdict(found), *status["problems"]]
+        return Subject(name, {**status, **verdict(OF_WORD["damaged"], found), "problems": problems})
 
 
 def _charts(
