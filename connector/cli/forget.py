@@ -66,8 +66,8 @@ def _names(session: Session, database: Database, name: str | None) -> list[str]:
 
 
 def _erase(session: Session, database: Database, name: str, user: str) -> Erased:
-    with still(database, name, this_process(), session.clock) as (fence, _):
-        return privacy.erase(database, fence, user, lambda raw: user_of_raw(raw) == user, session.clock.now())
+    with still(database, name, this_process(), session.clock) as (lease, _):
+        return privacy.erase(database, lease, user, lambda raw: user_of_raw(raw) == user, session.clock.now())
 
 
 def _as_dict(name: str, erased: Erased) -> dict[str, Any]:

@@ -186,8 +186,8 @@ def reset(
             if not yes:
                 question = "Its rows since the start date will be sent again. Continue?"
                 typer.confirm(question, abort=True, err=True)
-            with still(database, name, this_process(), session.clock) as (fence, _):
-                progress.reset(database, fence, scope, session.clock.now())
+            with still(database, name, this_process(), session.clock) as (lease, _):
+                progress.reset(database, lease, scope, session.clock.now())
     rows, events = counted.total(), counted["event"]
     would = "would be " if dry_run else ""
     lines = [
@@ -230,9 +230,9 @@ def accept(session: Session, database: Database | None, connection: Connection) 
     destination = connection.destination or identity.destination
     compose.secrets(connection)
     compose.refuse_other_name(database, connection)
-    with still(database, name, this_process(), session.clock) as (fence, _):
+    with still(database, name, this_process(), session.clock) as (lease, _):
         change, messages = credentials.accept(
-            database, fence, destination, compose.given(connection), session.clock.now()
+            database, lease, destination, compose.given(connection), session.clock.now()
         )
     return {"connection": name, "changed": sorted(change.changed), "messages": messages}
 

@@ -17,7 +17,7 @@ from connector.clock import within
 from connector.domain.changes import Effects, Judged, Page, Rejected
 from connector.domain.verdicts import Verdict
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.page_writer import Intake
 from connector.state.tables import backfills, readings, rows
 
@@ -135,7 +135,7 @@ class HistoryIntake(Intake):
     def __init__(
         self,
         database: Database,
-        fence: Fence,
+        lease: Lease,
         destination: str,
         run: int,
         backfill: int,
@@ -143,7 +143,7 @@ class HistoryIntake(Intake):
         resend: bool = False,
         write_key: str = "",
     ) -> None:
-        super().__init__(database, fence, destination, run, resend=resend, write_key=write_key)
+        super().__init__(database, lease, destination, run, resend=resend, write_key=write_key)
         self._backfill = backfill
         self.asked = 0
 
@@ -161,7 +161,7 @@ class HistoryIntake(Intake):
         `decide`, which must be pure, is told which ids are new, and the verdicts of those that are not.
         """
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             fresh = self._new_rows(db, page, judged)
             before = self._before(db, page, judged, fresh)
             unusable = self._quarantine(db, page, rejected, now)
@@ -199,13 +199,13 @@ class HistoryIntake(Intake):
     def open(self, new: Sequence[Reading], now: datetime) -> list[Reading]:
         """Lists that no page has opened; gives them with their numbers."""
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             return _opened(db, self._backfill, new)
 
     def close(self, of: Reading, now: datetime) -> None:
         """Nothing more is to be read of a list: it was compared, or is gone with its parent."""
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             db.execute(_END, {"which": of.id})
             self._count_in(db)
         self.asked = 0
@@ -213,7 +213,7 @@ class HistoryIntake(Intake):
     def keep(self, of: Reading, now: datetime) -> None:
         """Write where a list stands outside of a page."""
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             db.execute(_GO_ON, _stands(of))
             self._count_in(db)
         self.asked = 0
@@ -277,7 +277,7 @@ def unfinished(database: Database, connection: str) -> list[Backfill]:
 
 def begin(
     database: Database,
-    fence: Fence,
+    lease: Lease,
     wanted: Range,
     first: Sequence[Reading],
     *,
@@ -287,7 +287,7 @@ def begin(
 ) -> Backfill:
     """Write a backfill down, with the lists that it begins with."""
     values = {
-        "connection": fence.connection,
+        "connection": lease.connection,
         "since": wanted.since,
         "until": wanted.until,
         "streams": ",".join(wanted.streams),
@@ -301,7 +301,7 @@ def begin(
         "expected": expected,
     }
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         row = db.execute(insert(backfills).values(**values).returning(*backfills.c)).one()
         _opened(db, row.id, first)
     return _backfill(row)
@@ -315,18 +315,18 @@ def lists(database: Database, backfill: int) -> list[Reading]:
         return [Reading(*(getattr(row, name) for name in names)) for row in found]
 
 
-def abandon(database: Database, fence: Fence, backfill: int, now: datetime) -> None:
+def abandon(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
     """Forget a backfill of which a list cannot be told any more: asked for again, it begins anew."""
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         db.execute(delete(readings).where(readings.c.backfill == backfill))
         db.execute(delete(backfills).where(_MINE), {"mine": backfill})
 
 
-def finish(database: Database, fence: Fence, backfill: int, now: datetime) -> None:
+def finish(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
     """Everything was read."""
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         db.execute(update(backfills).where(_MINE).values(finished_at=now), {"mine": backfill})
 
 

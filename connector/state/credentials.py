@@ -12,7 +12,7 @@ from sqlalchemy import Connection, exists, select, update
 from connector.errors import Busy, ConfigurationError
 from connector.state import leases
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold, this_process
+from connector.state.leases import Lease, hold, this_process
 from connector.state.suspensions import Door
 from connector.state.tables import connections, credentials, outbox, parents, rows, streams
 from connector.state.upserts import put
@@ -199,7 +199,7 @@ def way_out(change: Change) -> str:
 
 def take_over(
     database: Database,
-    fence: Fence,
+    lease: Lease,
     destination: str,
     given: Given,
     expected: Change,
@@ -212,9 +212,9 @@ def take_over(
     `expected` is what was decided on; `proved`: a change that had to be compared was. Raises Busy where
     another process has changed them since, OtherAccount where that makes ours those of another account.
     """
-    name = fence.connection
+    name = lease.connection
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         db.execute(select(connections.c.name).where(connections.c.name == name).with_for_update())
         change = _compared(db, name, destination, given)
         refuse(change, name)
@@ -224,7 +224,7 @@ def take_over(
             raise _busy(f"Another run changed the keys of connection '{name}' while this run started.")
         if change.verdict is Verdict.COMPARE and not proved:
             return
-        if change.changed and change.blank and leases.others_at_work(db, fence, this_process(), now):
+        if change.changed and change.blank and leases.others_at_work(db, lease, this_process(), now):
             raise _busy(f"Another run of connection '{name}' is using other keys.")
         _database(db, name, destination, given, change, now)
 
@@ -239,16 +239,16 @@ def first(db: Connection, name: str, destination: str, given: Given, now: dateti
 
 
 def accept(
-    database: Database, fence: Fence, destination: str, given: Given, now: datetime
+    database: Database, lease: Lease, destination: str, given: Given, now: datetime
 ) -> tuple[Change, int]:
     """Somebody confirms that the keys and addresses are those of the connection's accounts.
 
     What waits for the destination goes to the new write key. Gives what was changed, and how many messages
     were made for former write keys. The caller holds the leases of all kinds of work.
     """
-    name = fence.connection
+    name = lease.connection
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         change = _compared(db, name, destination, given)
         _save(db, name, destination, given, change, now)
         mine = (outbox.c.connection == name) & (outbox.c.destination == destination)

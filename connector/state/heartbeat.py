@@ -7,7 +7,7 @@ from sqlalchemy import func, or_, select, update
 
 from connector.domain.changes import Outgoing
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.outbox import enqueue
 from connector.state.tables import DEAD, connections, outbox
 
@@ -24,7 +24,7 @@ def refused(database: Database, connection: str) -> Mapping[str, int]:
 
 def tell(
     database: Database,
-    fence: Fence,
+    lease: Lease,
     destination: str,
     event: Outgoing,
     hour: datetime,
@@ -39,10 +39,10 @@ def tell(
     """
     told = connections.c.told_for
     later = or_(told.is_(None), told < hour, told > max(hour, now) + AMISS)
-    mine = (connections.c.name == fence.connection) & later
+    mine = (connections.c.name == lease.connection) & later
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         if db.execute(update(connections).where(mine).values(told_for=hour)).rowcount != 1:
             return False
-        enqueue(db, fence, destination, [event], now, write_key=write_key)
+        enqueue(db, lease, destination, [event], now, write_key=write_key)
     return True

@@ -106,7 +106,7 @@ _GIVE_BACK = _RENEW.values(token=leases.c.token + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Fence:
+class Lease:
     """The right to do one kind of work on a connection; good only while its token is the newest."""
 
     connection: str
@@ -119,18 +119,18 @@ class Fence:
         return {"mine": self.connection, "kind": self.work, "held": self.token}
 
 
-def acquire(database: Database, connection: str, owner: Owner, now: datetime, work: str = SYNC) -> Fence:
+def acquire(database: Database, connection: str, owner: Owner, now: datetime, work: str = SYNC) -> Lease:
     """Take the lease, if it is free, expired, or its owner is dead; raise Busy otherwise."""
     values = {"expires_at": now + LASTS, **asdict(owner)}
     with database.write() as db:
         first = {"connection": connection, "work": work, "token": 1, **values}
         if add_new(db, leases, [first], leases.c.token):
-            return Fence(connection, 1, work)
+            return Lease(connection, 1, work)
         mine = (leases.c.connection == connection) & (leases.c.work == work)
         held = db.execute(select(leases).where(mine).with_for_update()).one()
         _check_free(held, owner, now)
         db.execute(update(leases).where(mine).values(token=held.token + 1, **values))
-        return Fence(connection, held.token + 1, work)
+        return Lease(connection, held.token + 1, work)
 
 
 def lasts(held: Row[Any], now: datetime) -> bool:
@@ -162,32 +162,32 @@ def at_work(db: Connection, connection: str, me: Owner, now: datetime) -> bool:
     return any(_is_held(held, me, now) for held in found)
 
 
-def others_at_work(db: Connection, fence: Fence, me: Owner, now: datetime) -> bool:
+def others_at_work(db: Connection, lease: Lease, me: Owner, now: datetime) -> bool:
     """Whether a run of another kind is working on the connection; nobody is waited for."""
-    others = (leases.c.connection == fence.connection) & (leases.c.work != fence.work)
+    others = (leases.c.connection == lease.connection) & (leases.c.work != lease.work)
     return any(_is_held(held, me, now) for held in db.execute(select(leases).where(others)).all())
 
 
-def hold(db: Connection, fence: Fence, now: datetime) -> None:
+def hold(db: Connection, lease: Lease, now: datetime) -> None:
     """Renew the lease inside the caller's transaction; a run that has lost it writes nothing.
 
     Once is enough for each transaction: until its end nobody else can change the lease.
     """
-    held = (db.get_transaction(), fence)
+    held = (db.get_transaction(), lease)
     if db.info.get(HELD) == held:
         return
-    if db.execute(_RENEW, {**fence.key, "until": now + LASTS}).rowcount != 1:
+    if db.execute(_RENEW, {**lease.key, "until": now + LASTS}).rowcount != 1:
         raise Busy(
-            f"Another run took over this run's lease on connection '{fence.connection}'.",
+            f"Another run took over this run's lease on connection '{lease.connection}'.",
             means="Nothing is lost: the other run reads again what this run had not stored.",
         )
     db.info[HELD] = held
 
 
-def renew(database: Database, fence: Fence, now: datetime) -> None:
+def renew(database: Database, lease: Lease, now: datetime) -> None:
     """Renew the lease of a run that has nothing to write, but waits for what it goes on with."""
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
 
 
 def progressed(database: Database, names: Collection[str]) -> dict[str, datetime]:
@@ -198,32 +198,32 @@ def progressed(database: Database, names: Collection[str]) -> dict[str, datetime
     return {name: expires - LASTS for name, expires in found}
 
 
-def release(database: Database, fence: Fence, now: datetime) -> None:
-    """Give the lease back: over by everybody's clock, and its fence is good for nothing any more."""
+def release(database: Database, lease: Lease, now: datetime) -> None:
+    """Give the lease back: over by everybody's clock, and its token is good for nothing any more."""
     with database.write() as db:
-        db.execute(_GIVE_BACK, {**fence.key, "until": now - SKEW})
+        db.execute(_GIVE_BACK, {**lease.key, "until": now - SKEW})
 
 
 @contextmanager
 def holding(
     database: Database, connection: str, owner: Owner, clock: Clock, work: str = SYNC
-) -> Iterator[Fence]:
+) -> Iterator[Lease]:
     """Hold the lease meanwhile, and give it back however that ends; raises Busy as `acquire` does."""
-    fence = acquire(database, connection, owner, clock.now(), work)
+    lease = acquire(database, connection, owner, clock.now(), work)
     try:
-        yield fence
+        yield lease
     finally:
-        release(database, fence, clock.now())
+        release(database, lease, clock.now())
 
 
 @contextmanager
-def still(database: Database, connection: str, owner: Owner, clock: Clock) -> Iterator[list[Fence]]:
+def still(database: Database, connection: str, owner: Owner, clock: Clock) -> Iterator[list[Lease]]:
     """Nobody works on the connection meanwhile, in no kind of work; raises Busy where somebody does."""
-    held: list[Fence] = []
+    held: list[Lease] = []
     try:
         for work in (SYNC, BACKFILL):
             held.append(acquire(database, connection, owner, clock.now(), work))
         yield held
     finally:
-        for fence in held:
-            release(database, fence, clock.now())
+        for lease in held:
+            release(database, lease, clock.now())

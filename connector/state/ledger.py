@@ -28,7 +28,7 @@ from connector.state.beamer_time import ANSWERS, NEAR, BeamerTime
 from connector.state.budget import Bucket, Standing, standing
 from connector.state.columns import Moment
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.spending import gap, pacing
 from connector.state.tables import accounts, spends
 from connector.state.upserts import add, add_up
@@ -143,14 +143,14 @@ class Ledger:
         self._asked_in_vain = False
         # What was charged since the last answer, by day and purpose; and for whom.
         self._charged: Counter[tuple[int, str]] = Counter()
-        self._fence: Fence | None = None
+        self._lease: Lease | None = None
         # What was drawn here and by others, and when others were last seen to draw.
         self._own = 0
         self._others: int | None = None
         self._others_at: datetime | None = None
 
     def take(
-        self, purpose: str, now: datetime, fence: Fence | None = None, *, beyond_bucket: bool = False
+        self, purpose: str, now: datetime, lease: Lease | None = None, *, beyond_bucket: bool = False
     ) -> Charge:
         """Take one request out of the budget; the charge says when it may be sent.
 
@@ -159,8 +159,8 @@ class Ledger:
         taken for a backfill, which leaves the bucket as it is; less comes in for a month.
         """
         with self._database.write() as db:
-            if fence:
-                hold(db, fence, now)
+            if lease:
+                hold(db, lease, now)
             pause = gap(self.limits.per_second, shared=self._shared(now))
             # From here on the account's row is locked until the commit.
             values = {"who": self.account, "now": now, "at": micros(now), "gap": pause}
@@ -179,7 +179,7 @@ class Ledger:
             at = min(slot, now) if account.burst >= 0 else slot
             self._note_others(int(account.drawn), now)
         self._charged[day, purpose] += 1
-        self._fence = fence
+        self._lease = lease
         return Charge(at, day, purpose, drawn)
 
     def _shared(self, now: datetime) -> bool:
@@ -238,8 +238,8 @@ class Ledger:
         moved = {key: count for key, count in self._charged.items() if day not in (None, key[0])}
         mine = {"account": self.account, "connection": self._connection}
         with self._database.write() as db:
-            if moved and self._fence:
-                hold(db, self._fence, now)
+            if moved and self._lease:
+                hold(db, self._lease, now)
             seconds = None if time.doubted is None else round(time.doubted.total_seconds())
             told = {"told": time.beamer, "here": time.local, "seconds": seconds}
             db.execute(_TELL, {"who": self.account, **told})
@@ -260,13 +260,13 @@ class Ledger:
 
     @contextmanager
     def taken(
-        self, purpose: str, now: datetime, *, fence: Fence | None = None, beyond_bucket: bool = False
+        self, purpose: str, now: datetime, *, lease: Lease | None = None, beyond_bucket: bool = False
     ) -> Iterator[datetime]:
         """Take one request for what is sent inside; gives the moment at which it may be sent.
 
         It is given back if it turns out inside that the request was never sent.
         """
-        charge = self.take(purpose, now, fence, beyond_bucket=beyond_bucket)
+        charge = self.take(purpose, now, lease, beyond_bucket=beyond_bucket)
         try:
             yield charge.at
         except (NotSent, Stopped):

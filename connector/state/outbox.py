@@ -26,7 +26,7 @@ from connector.state.columns import Moment
 from connector.state.credentials import write_keys
 from connector.state.damage import Unreadable
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.tables import LIVE, connections, outbox, tallies
 from connector.state.upserts import add_new, add_up
 
@@ -52,7 +52,7 @@ class Letter:
 
 def enqueue(
     db: Connection,
-    fence: Fence,
+    lease: Lease,
     destination: str,
     events: Iterable[Outgoing],
     now: datetime,
@@ -67,9 +67,9 @@ def enqueue(
     and so does one that waits for a former write key. `write_key`: the digest of the one they are made for.
     """
     same = {
-        "connection": fence.connection,
+        "connection": lease.connection,
         "destination": destination,
-        "work": fence.work,
+        "work": lease.work,
         "write_key": write_key,
         "made_at": now,
         "state": "waiting",
@@ -90,17 +90,17 @@ def enqueue(
         _revive(db, values)
     new = add_new(db, outbox, values, outbox.c.message_id)
     if len(new) < len(values):
-        _take_over(db, fence, [each for value in values if (each := value["message_id"]) not in new])
+        _take_over(db, lease, [each for value in values if (each := value["message_id"]) not in new])
 
 
-def _take_over(db: Connection, fence: Fence, ids: Sequence[object]) -> None:
+def _take_over(db: Connection, lease: Lease, ids: Sequence[object]) -> None:
     """What lies there under another connection's name, which may be this one's former name, becomes ours.
 
     What a living one has in hand is left to it, and nobody waited for.
     """
-    found = db.scalars(_OF_OTHERS, {"ids": ids, "mine": fence.connection}).all()
+    found = db.scalars(_OF_OTHERS, {"ids": ids, "mine": lease.connection}).all()
     if found:
-        db.execute(_TAKE_OVER, {"those": found, "mine": fence.connection, "kind": fence.work})
+        db.execute(_TAKE_OVER, {"those": found, "mine": lease.connection, "kind": lease.work})
 
 
 def _revive(db: Connection, values: Sequence[Mapping[str, Any]]) -> None:
@@ -118,13 +118,13 @@ class Outbox:
     `write_key` is the digest of the key that they send with; what was made for another one is not touched.
     """
 
-    def __init__(self, database: Database, fence: Fence, destination: str, write_key: str = "") -> None:
+    def __init__(self, database: Database, lease: Lease, destination: str, write_key: str = "") -> None:
         self._database = database
-        self._fence = fence
+        self._lease = lease
         self._mine = {
-            "whose": fence.connection,
+            "whose": lease.connection,
             "where": destination,
-            "kind": fence.work,
+            "kind": lease.work,
             "key": write_key,
         }
 
@@ -135,7 +135,7 @@ class Outbox:
         the same messageId may go again.
         """
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
         return sorted((_letter(row, now) for row in found), key=lambda letter: letter.id)
 
@@ -145,7 +145,7 @@ class Outbox:
         `chance`, from 0 to 1, moves the places, so that another try finds others.
         """
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             waiting = db.execute(_IDS, self._mine).scalars().all()
             step = max(1, len(waiting) // (most - 1))
             places = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
@@ -155,10 +155,10 @@ class Outbox:
     def confirm(self, letters: Sequence[Letter], now: datetime) -> None:
         """Segment has taken them: delete them, and count them as sent."""
         sent = Counter(letter.stream for letter in letters)
-        here = {"connection": self._fence.connection, "what": "sent"}
+        here = {"connection": self._lease.connection, "what": "sent"}
         counts = [{**here, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             db.execute(delete(outbox).where(_these(letters)))
             add_up(db, tallies, counts, "count")
 
@@ -204,7 +204,7 @@ class Outbox:
 
     def _set(self, letters: Sequence[Letter], now: datetime, values: Mapping[str, Any]) -> None:
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             db.execute(update(outbox).where(_these(letters) & (outbox.c.state == FLIGHT)).values(values))
 
 

@@ -12,7 +12,7 @@ from connector.domain.changes import Effects, Judged, Outgoing, Page, Rejected
 from connector.domain.state import ChildState, ParentState, StreamState
 from connector.domain.verdicts import Verdict
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.outbox import enqueue
 from connector.state.tables import (
     children,
@@ -74,7 +74,7 @@ class Intake:
     def __init__(
         self,
         database: Database,
-        fence: Fence,
+        lease: Lease,
         destination: str,
         run: int,
         *,
@@ -83,7 +83,7 @@ class Intake:
     ) -> None:
         self._write_key = write_key
         self._database = database
-        self._fence = fence
+        self._lease = lease
         self._destination = destination
         self._run = run
         self._resend = resend
@@ -102,7 +102,7 @@ class Intake:
         is told and gives the rest of what is written.
         """
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             fresh = self._new_rows(db, page, judged)
             unusable = self._quarantine(db, page, rejected, now)
             effects = decide(fresh, unusable)
@@ -133,7 +133,7 @@ class Intake:
         """In one order always, so that a sync and a backfill never wait for each other."""
         enqueue(
             db,
-            self._fence,
+            self._lease,
             self._destination,
             effects.events,
             now,
@@ -155,7 +155,7 @@ class Intake:
         return set(add_new(db, rows, values, rows.c.id))
 
     def _quarantine(self, db: Connection, page: Page, rejected: Sequence[Rejected], now: datetime) -> int:
-        here = {"connection": self._fence.connection, "stream": page.stream, "parent": page.parent}
+        here = {"connection": self._lease.connection, "stream": page.stream, "parent": page.parent}
         values = [
             {
                 **here,
@@ -190,7 +190,7 @@ class Intake:
             self._update_connection(db, first_page=effects.first_page)
 
     def _count(self, db: Connection, stream: str, tally: Counter[str]) -> None:
-        here = {"connection": self._fence.connection, "stream": stream}
+        here = {"connection": self._lease.connection, "stream": stream}
         # In one order always, so that two writers never wait for each other.
         values = [{**here, "what": what, "count": count} for what, count in sorted(tally.items())]
         add_up(db, tallies, values, "count")
@@ -208,7 +208,7 @@ class Intake:
         `ignore_filters`: whether the key may, which is `doubted` after a first refusal.
         """
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             for state in states:
                 _update_stream(db, state)
             if ignore_filters is not None:
@@ -218,7 +218,7 @@ class Intake:
     def settle_start(self, start: datetime, now: datetime) -> None:
         """Write down from when on rows are sent: for good, since Beamer's clock has told the time."""
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             self._update_connection(db, start_date=start, provisional=False)
 
     def gone(self, scope: int) -> list[str]:
@@ -235,23 +235,23 @@ class Intake:
     def recount(self, scope: int, day: int, rows: int, now: datetime) -> None:
         """A day was read again: Beamer counts so many rows there, what was deleted is no more among them."""
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             put(db, days, [{"scope": scope, "day": day, "rows": rows}])
 
     def settle(self, child: ChildState, now: datetime) -> None:
         """Write a child list's state outside of a page, when it could not be read."""
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             _put_children(db, [child])
 
     def settle_block(self, scope: int, block: Iterable[ParentState], now: datetime) -> None:
         """Write parents' states outside of a page, when it could not be read."""
         with self._database.write() as db:
-            hold(db, self._fence, now)
+            hold(db, self._lease, now)
             put(db, parents, [{"scope": scope, **_values(parent)} for parent in block])
 
     def _update_connection(self, db: Connection, **values: Any) -> None:
-        mine = connections.c.name == self._fence.connection
+        mine = connections.c.name == self._lease.connection
         db.execute(update(connections).where(mine).values(**values))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select
 
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.tables import connections, forgotten, outbox, quarantine
 from connector.state.upserts import IN_QUARANTINE, add, digest, key, made
 
@@ -46,7 +46,7 @@ def load(database: Database, connection: str) -> Forgotten:
 
 
 def erase(
-    database: Database, fence: Fence, user: str, theirs: Callable[[Any], bool], now: datetime
+    database: Database, lease: Lease, user: str, theirs: Callable[[Any], bool], now: datetime
 ) -> Erased:
     """Delete what waits, was refused or is in quarantine of a user, and remember to send nothing more.
 
@@ -54,11 +54,11 @@ def erase(
     work, so that no run is under way that began before it could know of this.
     """
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         known_by = digest(made(db, KEY), user)
-        add(db, forgotten, [{"connection": fence.connection, "digest": known_by, "since": now}])
-        letters = _letters_of(db, fence.connection, user)
-        bodies = _bodies_of(db, fence.connection, theirs)
+        add(db, forgotten, [{"connection": lease.connection, "digest": known_by, "since": now}])
+        letters = _letters_of(db, lease.connection, user)
+        bodies = _bodies_of(db, lease.connection, theirs)
         _delete(db, outbox, [letter.id for letter in letters])
         _delete(db, quarantine, bodies)
     dead = sum(letter.state == "dead" for letter in letters)

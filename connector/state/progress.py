@@ -13,7 +13,7 @@ from connector.domain.verdicts import Verdict
 from connector.errors import ConfigurationError, StateDamaged
 from connector.state.damage import Unreadable
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.tables import children, connections, days, parents, rows, streams, tallies
 from connector.state.upserts import add
 
@@ -159,7 +159,7 @@ def verdicts(database: Database, scope: int) -> Counter[str]:
         return Counter({Verdict(verdict).label: int(number) for verdict, number in db.execute(count)})
 
 
-def reset(database: Database, fence: Fence, scope: int, now: datetime) -> None:
+def reset(database: Database, lease: Lease, scope: int, now: datetime) -> None:
     """Forget what was seen of a stream. Messages that wait, and what was learnt of its lists, stay.
 
     Parents of which a change was sent stay as gone, until they are seen again: how many changes there were
@@ -168,11 +168,11 @@ def reset(database: Database, fence: Fence, scope: int, now: datetime) -> None:
     fresh = StreamState(scope, "")
     values = {each.name: getattr(fresh, each.name) for each in fields(fresh) if each.name not in KEPT}
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         for table in SEEN:
             db.execute(delete(table).where(table.c.scope == scope))
         name = select(streams.c.name).where(streams.c.scope == scope).scalar_subquery()
-        sums = (tallies.c.connection == fence.connection) & (tallies.c.stream == name)
+        sums = (tallies.c.connection == lease.connection) & (tallies.c.stream == name)
         db.execute(delete(tallies).where(sums, tallies.c.what.not_in(LASTING_SUMS)))
         db.execute(delete(parents).where(parents.c.scope == scope, parents.c.changes == 0))
         db.execute(update(parents).where(parents.c.scope == scope).values(**UNSEEN))

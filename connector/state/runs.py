@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from connector.state.engine import Database
-from connector.state.leases import Fence, hold
+from connector.state.leases import Lease, hold
 from connector.state.tables import DEAD, connections, outbox, quarantine, runs
 from connector.state.upserts import EMPTIED, IN_QUARANTINE
 
@@ -157,13 +157,13 @@ def finish(
         db.execute(_FINISH, {**values, "number": run})
 
 
-def delete_old(database: Database, fence: Fence, now: datetime, old: datetime) -> None:
+def delete_old(database: Database, lease: Lease, now: datetime, old: datetime) -> None:
     """Delete what is kept for 30 days only and is from before `old`; raises Busy where the lease is lost.
 
     That is runs, the texts of quarantined rows, and the dead letters' messages.
     """
     with database.write() as db:
-        hold(db, fence, now)
+        hold(db, lease, now)
         for statement in _DELETE_OLD:
             db.execute(statement, {"old": old})
 

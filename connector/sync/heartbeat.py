@@ -10,7 +10,7 @@ from connector.domain.verdicts import Verdict
 from connector.segment.shaping import Fact
 from connector.state import heartbeat, queries
 from connector.state.engine import Database
-from connector.state.leases import Fence
+from connector.state.leases import Lease
 from connector.sync.policy import Policy
 from connector.sync.rows.pages import outgoing
 
@@ -20,7 +20,7 @@ HELD = [verdict.label for verdict in Verdict if verdict not in (Verdict.EVENT, V
 
 def tell(
     database: Database,
-    fence: Fence,
+    lease: Lease,
     policy: Policy,
     states: Mapping[str, StreamState],
     waiting: int,
@@ -33,13 +33,13 @@ def tell(
 
     The hour is that of the clock that is behind: one that is ahead would use up later hours.
     """
-    fields: dict[str, Any] = {"waiting": waiting, **_figures(database, fence.connection, policy, states)}
+    fields: dict[str, Any] = {"waiting": waiting, **_figures(database, lease.connection, policy, states)}
     hour = min(beamer_now, now).replace(minute=0, second=0, microsecond=0)
     # The connection stands where a row's parent would: two may share account and destination.
-    fact = Fact("sync", f"{hour:%Y%m%dT%H}", fence.connection, beamer_now, fields)
+    fact = Fact("sync", f"{hour:%Y%m%dT%H}", lease.connection, beamer_now, fields)
     made = outgoing(fact, policy, beamer_now)
     event = Outgoing(made.message_id, made.event, made.text, made.size, STREAM)
-    return heartbeat.tell(database, fence, policy.naming.destination, event, hour, now, write_key=write_key)
+    return heartbeat.tell(database, lease, policy.naming.destination, event, hour, now, write_key=write_key)
 
 
 def _figures(

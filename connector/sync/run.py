@@ -13,7 +13,7 @@ from connector.segment.messages import MOST_MESSAGES
 from connector.state import connections, credentials, leases, privacy, progress, runs
 from connector.state.credentials import OtherAccount
 from connector.state.engine import Database
-from connector.state.leases import SYNC, Fence, this_process
+from connector.state.leases import SYNC, Lease, this_process
 from connector.state.ledger import Balance
 from connector.state.outbox import Outbox
 from connector.state.page_writer import Intake
@@ -26,8 +26,8 @@ from connector.sync.policy import Policy
 from connector.sync.recognizing import prove
 from connector.sync.report import Report
 
-# What is done in a run: under a fence, as run number so and so, begun at that moment; gives what ended it.
-Do = Callable[[Fence, int, datetime], ConnectorError | None]
+# What is done in a run: under a lease, as run number so and so, begun at that moment; gives what ended it.
+Do = Callable[[Lease, int, datetime], ConnectorError | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +72,24 @@ def under_lease(
     problem, proved = _proved(parts, report) if asks else (None, False)
     if problem and work != SYNC:
         raise problem
-    with leases.holding(parts.database, name, this_process(), parts.clock, work) as fence:
+    with leases.holding(parts.database, name, this_process(), parts.clock, work) as lease:
         connections.check_names(parts.database, parts.identity)
         if parts.given:
             destination, now = parts.identity.destination, parts.clock.now()
             credentials.take_over(
-                parts.database, fence, destination, parts.given, parts.change, now, proved=proved
+                parts.database, lease, destination, parts.given, parts.change, now, proved=proved
             )
         number = runs.begin(parts.database, name, command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
         # What goes past every `except` is a signal that ends the process where it stands.
         outcome = Outcome(number, report, Stopped("A signal stopped the run."))
         try:
-            outcome = Outcome(number, report, problem or do(fence, number, started))
+            outcome = Outcome(number, report, problem or do(lease, number, started))
         except Exception as error:
             outcome = Outcome(number, report, _known(error))
             raise
         finally:
-            _write_down(parts, outcome, fence)
+            _write_down(parts, outcome, lease)
             structlog.contextvars.unbind_contextvars("run", "connection")
     return outcome
 
@@ -111,7 +111,7 @@ def _known(error: Exception) -> ConnectorError:
     )
 
 
-def _write_down(parts: Parts, outcome: Outcome, fence: Fence) -> None:
+def _write_down(parts: Parts, outcome: Outcome, lease: Lease) -> None:
     now = parts.clock.now()
     error = outcome.error.what if outcome.error else None
     summary = {**outcome.report.as_dict(), "error": error}
@@ -119,7 +119,7 @@ def _write_down(parts: Parts, outcome: Outcome, fence: Fence) -> None:
     # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
     if parts.ledger.furthest is not None:
         with suppress(Busy):
-            runs.delete_old(parts.database, fence, now, min(now, parts.ledger.beamer_now(now)) - runs.KEPT)
+            runs.delete_old(parts.database, lease, now, min(now, parts.ledger.beamer_now(now)) - runs.KEPT)
 
 
 # Who has not run for so long saves for nothing any more.
@@ -183,9 +183,9 @@ class Run:
         asks = self._most != 0
         return under_lease(self._parts, self._command, self._report, self._work, asks=asks)
 
-    def _work(self, fence: leases.Fence, number: int, started: datetime) -> ConnectorError | None:
+    def _work(self, lease: leases.Lease, number: int, started: datetime) -> ConnectorError | None:
         parts = self._parts
-        outbox = self._outbox(fence)
+        outbox = self._outbox(lease)
         outbox.check_values()
         balance = parts.ledger.balance(started)
         last = runs.last(parts.database, parts.identity.name, before=number)
@@ -199,8 +199,8 @@ class Run:
         collector = Collector(
             replace(parts, policy=policy),
             state,
-            Intake(parts.database, fence, parts.identity.destination, number, write_key=parts.write_key),
-            fence,
+            Intake(parts.database, lease, parts.identity.destination, number, write_key=parts.write_key),
+            lease,
             self._report,
             most_requests=self._most,
             before=last.started_at if last else None,
@@ -235,7 +235,7 @@ class Run:
             self._report.saving_since = (waits and last and last.saving_since) or started
         self._try_delivery(delivery, self._report.backlog)
         self._report.waiting = outbox.waiting()
-        if not (error or self._segment_error) and self._tell(policy, fence, state, collector.beamer_now):
+        if not (error or self._segment_error) and self._tell(policy, lease, state, collector.beamer_now):
             self._try_delivery(delivery, 1)
             self._report.waiting = outbox.waiting()
         self._deliver_what_backfills_left(delivery_of)
@@ -256,25 +256,25 @@ class Run:
     def _deliver_what_backfills_left(self, delivery_of: Callable[[Outbox], Delivery]) -> None:
         """Messages of a backfill that was cut short go out, unless one is at work."""
         parts, name = self._parts, self._parts.identity.name
-        left = self._outbox(leases.Fence(name, 0, leases.BACKFILL))
+        left = self._outbox(leases.Lease(name, 0, leases.BACKFILL))
         if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
             return
         holding = leases.holding(parts.database, name, this_process(), parts.clock, leases.BACKFILL)
-        with suppress(Busy), holding as fence:
-            self._try_delivery(delivery_of(self._outbox(fence)), 1)
+        with suppress(Busy), holding as lease:
+            self._try_delivery(delivery_of(self._outbox(lease)), 1)
 
-    def _outbox(self, fence: leases.Fence) -> Outbox:
+    def _outbox(self, lease: leases.Lease) -> Outbox:
         parts = self._parts
-        return Outbox(parts.database, fence, parts.identity.destination, parts.write_key)
+        return Outbox(parts.database, lease, parts.identity.destination, parts.write_key)
 
-    def _tell(self, policy: Policy, fence: leases.Fence, state: Progress, now: datetime) -> bool:
+    def _tell(self, policy: Policy, lease: leases.Lease, state: Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""
         parts = self._parts
         if not policy.sync_event or not self._deliver or parts.clock.stopped:
             return False
         waiting = self._report.waiting
         here, key = parts.clock.now(), parts.write_key
-        return tell(parts.database, fence, policy, state.streams, waiting, now, here, write_key=key)
+        return tell(parts.database, lease, policy, state.streams, waiting, now, here, write_key=key)
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""

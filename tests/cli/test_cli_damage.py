@@ -111,9 +111,9 @@ def scene(database_url: str) -> Iterator[Scene]:
         box.world.add("nps", feedback="Good", userId="u-1")
     rig.sync(deliver=False, most_requests=5)
     now = rig.clock.now()
-    fence = leases.acquire(rig.database, rig.name, this_process(), now)
-    privacy.erase(rig.database, fence, "jane", lambda _: False, now)
-    leases.release(rig.database, fence, now)
+    lease = leases.acquire(rig.database, rig.name, this_process(), now)
+    privacy.erase(rig.database, lease, "jane", lambda _: False, now)
+    leases.release(rig.database, lease, now)
     suspensions.remember(rig.database, "other", "beamer", "key", "No.", now)
     schedule.save(rig.database, rig.name, Due(now))
     with rig.database.write() as db:

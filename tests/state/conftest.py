@@ -7,7 +7,7 @@ import pytest
 from connector.domain.state import Progress
 from connector.state import leases, runs, schema
 from connector.state.engine import Database, open_database
-from connector.state.leases import Fence, this_process
+from connector.state.leases import Lease, this_process
 from connector.state.outbox import Outbox
 from connector.state.page_writer import Intake
 from connector.state.progress import load
@@ -33,7 +33,7 @@ def sqlite_store(sqlite_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def fence(database: Database) -> Fence:
+def lease(database: Database) -> Lease:
     return leases.acquire(database, "default", this_process(), NOW)
 
 
@@ -43,10 +43,10 @@ def progress(database: Database) -> Progress:
 
 
 @pytest.fixture
-def intake(database: Database, fence: Fence) -> Intake:
-    return Intake(database, fence, "dest", runs.begin(database, "default", "sync", NOW))
+def intake(database: Database, lease: Lease) -> Intake:
+    return Intake(database, lease, "dest", runs.begin(database, "default", "sync", NOW))
 
 
 @pytest.fixture
-def outbox(database: Database, fence: Fence) -> Outbox:
-    return Outbox(database, fence, "dest")
+def outbox(database: Database, lease: Lease) -> Outbox:
+    return Outbox(database, lease, "dest")

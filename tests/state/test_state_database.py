@@ -105,8 +105,8 @@ def _locked_elsewhere(path: Path | None) -> bool:
 
 
 def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Database, tmp_path: Path) -> None:
-    fence = acquire(sqlite_store, "default", this_process(), NOW)
-    intake, outbox = Intake(sqlite_store, fence, "dest", 1), Outbox(sqlite_store, fence, "dest")
+    lease = acquire(sqlite_store, "default", this_process(), NOW)
+    intake, outbox = Intake(sqlite_store, lease, "dest", 1), Outbox(sqlite_store, lease, "dest")
     for number in range(60):
         text = f"personal-{number}-" + "words " * (number * 30)
         effects = Effects(events=[Outgoing(f"id-{number}", "E", text, len(text))])

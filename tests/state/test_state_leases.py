@@ -13,7 +13,7 @@ import pytest
 from connector.errors import Busy
 from connector.state import leases
 from connector.state.engine import Database
-from connector.state.leases import LASTS, SKEW, WHOLE_MACHINE, Fence, Owner, is_dead, this_process
+from connector.state.leases import LASTS, SKEW, WHOLE_MACHINE, Lease, Owner, is_dead, this_process
 from tests.state.racers import race, take_and_leave, take_lease
 from tests.state.times import DAY, NOW, SECOND
 
@@ -22,9 +22,9 @@ ME = this_process()
 ELSEWHERE = Owner("elsewhere", "m" * 32, "b" * 36, WHOLE_MACHINE, 4711, "99")
 
 
-def held(database: Database, fence: Fence, after: timedelta = SECOND) -> None:
+def held(database: Database, lease: Lease, after: timedelta = SECOND) -> None:
     with database.write() as db:
-        leases.hold(db, fence, NOW + after)
+        leases.hold(db, lease, NOW + after)
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,16 @@ def test_when_a_lease_is_free(database: Database, after: timedelta, free: bool) 
 
 
 def test_progress_renews_a_lease(database: Database) -> None:
-    fence = leases.acquire(database, "default", ELSEWHERE, NOW)
-    held(database, fence, LASTS - SECOND)
+    lease = leases.acquire(database, "default", ELSEWHERE, NOW)
+    held(database, lease, LASTS - SECOND)
     with pytest.raises(Busy):
         leases.acquire(database, "default", ME, NOW + LASTS + SECOND)
 
 
 def test_what_is_taken_back_renews_nothing(database: Database) -> None:
-    fence = leases.acquire(database, "default", ELSEWHERE, NOW)
+    lease = leases.acquire(database, "default", ELSEWHERE, NOW)
     with suppress(RuntimeError), database.write() as db:
-        leases.hold(db, fence, NOW + DAY)
+        leases.hold(db, lease, NOW + DAY)
         raise RuntimeError
     leases.acquire(database, "default", ME, NOW + LASTS)
 

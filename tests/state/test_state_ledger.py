@@ -19,7 +19,7 @@ from connector.errors import Busy, ConnectorError, NoBudget, NotSent, Stopped, T
 from connector.state import leases
 from connector.state.budget import REOPENING
 from connector.state.engine import Database, open_database
-from connector.state.leases import Fence, this_process
+from connector.state.leases import Lease, this_process
 from connector.state.ledger import Ledger, Limits
 from connector.state.spending import BURST
 from tests.state.racers import hesitate, make_ready, race, spend
@@ -281,16 +281,16 @@ def test_processes_together_spend_the_quota_exactly(database: Database, database
     assert ledger(database, 110, 10).balance(NOW).used == 100
 
 
-def test_a_run_that_lost_its_lease_spends_nothing(database: Database, fence: Fence) -> None:
+def test_a_run_that_lost_its_lease_spends_nothing(database: Database, lease: Lease) -> None:
     leases.acquire(database, "default", this_process(), NOW + DAY)
     book = ledger(database)
     with pytest.raises(Busy):
-        book.take("posts", NOW, fence)
+        book.take("posts", NOW, lease)
     assert book.balance(NOW).used == 0
 
 
-def test_spending_renews_the_lease(database: Database, fence: Fence) -> None:
-    ledger(database).take("posts", NOW + timedelta(seconds=59), fence)
+def test_spending_renews_the_lease(database: Database, lease: Lease) -> None:
+    ledger(database).take("posts", NOW + timedelta(seconds=59), lease)
     elsewhere = this_process().__class__("e", "m", "b", "s", 1, "1")
     with pytest.raises(Busy):
         leases.acquire(database, "default", elsewhere, NOW + timedelta(seconds=70))

@@ -25,8 +25,8 @@ def there(tmp_path: Path, database: Database) -> Database:
 
 
 def forget(database: Database, name: str) -> None:
-    fence = leases.acquire(database, name, this_process(), NOW)
-    privacy.erase(database, fence, "jane", lambda _: False, NOW)
+    lease = leases.acquire(database, name, this_process(), NOW)
+    privacy.erase(database, lease, "jane", lambda _: False, NOW)
 
 
 def moved(there: Database, database: Database) -> None:

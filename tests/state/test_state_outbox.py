@@ -10,7 +10,7 @@ from connector.errors import Busy
 from connector.state import leases, queries, runs
 from connector.state import outbox as room
 from connector.state.engine import Database
-from connector.state.leases import Fence, this_process
+from connector.state.leases import Lease, this_process
 from connector.state.outbox import Letter, Outbox
 from connector.state.tables import outbox as table
 from connector.state.tables import quarantine, tallies
@@ -63,20 +63,20 @@ def test_the_oldest_go_first_until_none_waits(database: Database, outbox: Outbox
 
 
 def test_each_destination_and_connection_has_its_own(
-    database: Database, outbox: Outbox, fence: Fence
+    database: Database, outbox: Outbox, lease: Lease
 ) -> None:
     fill(database, 1)
     fill(database, 2, destination="another")
     fill(database, 3, connection="other")
     assert outbox.waiting() == len(outbox.claim(10, NOW)) == 1
-    assert Outbox(database, fence, "another").waiting() == 2
+    assert Outbox(database, lease, "another").waiting() == 2
 
 
 def test_what_was_in_flight_at_a_crash_goes_again(database: Database, outbox: Outbox) -> None:
     fill(database, 3)
     first = outbox.claim(2, NOW)
-    fence = leases.acquire(database, "default", this_process(), NOW + DAY)
-    again = Outbox(database, fence, "dest").claim(10, NOW + HOUR)
+    lease = leases.acquire(database, "default", this_process(), NOW + DAY)
+    again = Outbox(database, lease, "dest").claim(10, NOW + HOUR)
     assert [letter.message_id for letter in again[:2]] == [letter.message_id for letter in first]
     assert not any(letter.possible_double for letter in again)
     with pytest.raises(Busy):
@@ -238,14 +238,14 @@ def test_runs_are_told_newest_first(database: Database) -> None:
 
 @pytest.mark.parametrize(("age", "kept"), [(30 * DAY, True), (30 * DAY + SECOND, False)])
 def test_what_is_kept_for_thirty_days(
-    database: Database, fence: Fence, mixed: Outbox, age: timedelta, kept: bool
+    database: Database, lease: Lease, mixed: Outbox, age: timedelta, kept: bool
 ) -> None:
     runs.begin(database, "default", "sync", NOW)
     bad = {"connection": "c", "stream": "s", "parent": "", "digest": "d", "reason": "r", "body": "{}"}
     with database.write() as db:
         db.execute(insert(quarantine).values(seen_at=NOW, **bad))
         db.execute(update(table).where(table.c.state == "waiting").values(answered_at=NOW - 99 * DAY))
-    runs.delete_old(database, fence, NOW + age, NOW + age - runs.KEPT)
+    runs.delete_old(database, lease, NOW + age, NOW + age - runs.KEPT)
     assert [state for state, *_ in states(database)] == ["dead", "dead"] * kept + [
         "flight",
         "waiting",
@@ -260,10 +260,10 @@ def test_what_is_kept_for_thirty_days(
     assert len(runs.recent(database, None, 10)) == kept
 
 
-def test_a_run_that_lost_its_lease_deletes_nothing(database: Database, fence: Fence, mixed: Outbox) -> None:
+def test_a_run_that_lost_its_lease_deletes_nothing(database: Database, lease: Lease, mixed: Outbox) -> None:
     """It was suspended meanwhile; what it holds for the time may be long past (seed 3333)."""
     later = NOW + 2 * DAY
-    leases.acquire(database, fence.connection, this_process(), later)
+    leases.acquire(database, lease.connection, this_process(), later)
     with pytest.raises(Busy):
-        runs.delete_old(database, fence, later, later)
+        runs.delete_old(database, lease, later, later)
     assert [state for state, *_ in states(database)].count("dead") == 2

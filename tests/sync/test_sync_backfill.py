@@ -238,14 +238,14 @@ def test_one_backfill_at_a_time_and_syncs_beside_it(tmp_path: Path) -> None:
     rig = Rig(small(), url(tmp_path))
     rig.parts()
     now = rig.clock.now()
-    fence = leases.acquire(rig.database, "default", this_process(), now, leases.BACKFILL)
+    lease = leases.acquire(rig.database, "default", this_process(), now, leases.BACKFILL)
     with pytest.raises(Busy, match="Another backfill"):
         rig.backfill()
     assert rig.sync().exit == 0
-    leases.release(rig.database, fence, now)
-    fence = leases.acquire(rig.database, "default", this_process(), now)
+    leases.release(rig.database, lease, now)
+    lease = leases.acquire(rig.database, "default", this_process(), now)
     assert rig.backfill()[0].exit == 0
-    leases.release(rig.database, fence, now)
+    leases.release(rig.database, lease, now)
     whole(rig)
     rig.close()
 

@@ -96,8 +96,8 @@ def test_a_change_after_a_reset_gets_no_id_that_was_sent(rig: Rig) -> None:
     rig.sync()
     rig.sync()
     scope = progress.scope_of(rig.database, rig.name, "feature_requests")
-    with leases.holding(rig.database, rig.name, this_process(), rig.clock) as fence:
-        progress.reset(rig.database, fence, scope, rig.clock.now())
+    with leases.holding(rig.database, rig.name, this_process(), rig.clock) as lease:
+        progress.reset(rig.database, lease, scope, rig.clock.now())
     assert rig.sync().report.events == {"feature_requests": 1}  # the row again, and no change
     rig.sandbox.world.set("feature_requests", request, status="complete")
     rig.sync()

@@ -25,9 +25,9 @@ def rig(database_url: str) -> Rig:
 
 def forget(rig: Rig, user: str) -> None:
     now = rig.clock.now()
-    fence = leases.acquire(rig.database, rig.name, this_process(), now)
-    privacy.erase(rig.database, fence, user, lambda raw: user_of_raw(raw) == user, now)
-    leases.release(rig.database, fence, now)
+    lease = leases.acquire(rig.database, rig.name, this_process(), now)
+    privacy.erase(rig.database, lease, user, lambda raw: user_of_raw(raw) == user, now)
+    leases.release(rig.database, lease, now)
 
 
 def sent(rig: Rig) -> str:

@@ -82,8 +82,8 @@ def test_what_waits_under_a_connections_former_name_goes_out_under_the_new_one(d
     before, after = (Rig(box, database_url, name=name) for name in ("default", "acme"))
     made = before.sync(deliver=False).report.events.total()
     # One of them was refused, and a batch was on its way when the run died.
-    fence = leases.acquire(before.database, "default", this_process(), box.now())
-    first, *_ = (outbox := Outbox(before.database, fence, "dest")).claim(5, box.now())
+    lease = leases.acquire(before.database, "default", this_process(), box.now())
+    first, *_ = (outbox := Outbox(before.database, lease, "dest")).claim(5, box.now())
     outbox.bury(first, "no", box.now(), box.now())
     outcome = after.sync()
     assert (outcome.exit, outcome.report.sent, outcome.report.waiting) == (0, made - 1, 0)

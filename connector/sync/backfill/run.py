@@ -12,7 +12,7 @@ from connector.segment.messages import MOST_MESSAGES
 from connector.state import backfills, leases, progress
 from connector.state import privacy as forgetting
 from connector.state.backfills import Backfill, HistoryIntake, Range
-from connector.state.leases import BACKFILL, Fence
+from connector.state.leases import BACKFILL, Lease
 from connector.state.outbox import Outbox
 from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import decisions
@@ -86,7 +86,7 @@ class BackfillRun:
         until = self._order.wanted.until
         return self._moved(until) if until else {}
 
-    def _found(self, fence: Fence, now: datetime, redated: decisions.Redated) -> Backfill:
+    def _found(self, lease: Lease, now: datetime, redated: decisions.Redated) -> Backfill:
         """The backfill of this range, which is begun where there is none."""
         parts, order = self._parts, self._order
         found = backfills.find(parts.database, parts.identity.name, order.wanted)
@@ -99,13 +99,13 @@ class BackfillRun:
                 column="stream",
                 now="it starts again",
             )
-            backfills.abandon(parts.database, fence, found.id, now)
+            backfills.abandon(parts.database, lease, found.id, now)
             found = None
         if found and not (found.finished_at and order.again):
             return found
         return backfills.begin(
             parts.database,
-            fence,
+            lease,
             order.wanted,
             decisions.first_readings(parts.catalogue, order.wanted, redated),
             integrations=order.integrations,
@@ -113,13 +113,13 @@ class BackfillRun:
             now=now,
         )
 
-    def _work(self, fence: Fence, number: int, started: datetime) -> ConnectorError | None:
+    def _work(self, lease: Lease, number: int, started: datetime) -> ConnectorError | None:
         parts, report, redated = self._parts, self._report, self._redated()
-        of = self._found(fence, started, redated)
+        of = self._found(lease, started, redated)
         if of.began_at < started:
             redated = self._moved(min(of.began_at, of.wanted.until or of.began_at))
-        outbox = Outbox(parts.database, fence, parts.identity.destination, parts.write_key)
-        intake = self._intake(fence, number, of)
+        outbox = Outbox(parts.database, lease, parts.identity.destination, parts.write_key)
+        intake = self._intake(lease, number, of)
         state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue), lists=False)
         work = Work.begun(replace(parts, policy=self._policy(of)), state, intake, report)
         answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
@@ -130,13 +130,13 @@ class BackfillRun:
             work,
             answers,
             beamer=parts.beamer,
-            fence=fence,
+            lease=lease,
             pool=parts.pool,
             most_requests=self._order.most_requests,
             allowance=ALLOWANCE,
             # A commit there costs the disk; on PostgreSQL several pages' locks might cross those of a sync.
             grouped=parts.database if parts.database.is_sqlite else None,
-            accepted=lambda _: self._accepted(work, fence, courier, of),
+            accepted=lambda _: self._accepted(work, lease, courier, of),
         )
         if report.waiting and self._order.deliver:
             courier.go()
@@ -149,7 +149,7 @@ class BackfillRun:
                     intake,
                     of,
                     beamer=parts.beamer,
-                    fence=fence,
+                    lease=lease,
                     most_requests=self._order.most_requests,
                     dates=self._dates(),
                 )
@@ -163,15 +163,15 @@ class BackfillRun:
                 courier.finish()
         read = not answers.left and not answers.ended
         if not of.finished_at and not error and read and not report.stopped:
-            backfills.finish(parts.database, fence, of.id, parts.clock.now())
+            backfills.finish(parts.database, lease, of.id, parts.clock.now())
         report.waiting = outbox.waiting()
         return error or _raised(courier.error)
 
-    def _intake(self, fence: Fence, number: int, of: Backfill) -> HistoryIntake:
+    def _intake(self, lease: Lease, number: int, of: Backfill) -> HistoryIntake:
         parts = self._parts
         return HistoryIntake(
             parts.database,
-            fence,
+            lease,
             parts.identity.destination,
             number,
             of.id,
@@ -249,7 +249,7 @@ class BackfillRun:
         """How many messages are sent together while reading goes on."""
         return max(1, int(min(MOST_MESSAGES, self._most)))
 
-    def _accepted(self, work: Work, fence: Fence, courier: Courier, of: Backfill) -> None:
+    def _accepted(self, work: Work, lease: Lease, courier: Courier, of: Backfill) -> None:
         """Deliver while reading; read no faster than that, nor much while Segment is away."""
         parts, most = self._parts, self._most
         if self._order.deliver and not courier.error:
@@ -260,7 +260,7 @@ class BackfillRun:
                 parts.clock.sleep(PAUSE)
                 if parts.clock.now() - renewed > RENEWED:
                     renewed = parts.clock.now()
-                    leases.renew(parts.database, fence, renewed)
+                    leases.renew(parts.database, lease, renewed)
         _raised(courier.error, only_busy=True)
         if (courier.error or not self._order.deliver) and self._report.backlog >= most:
             work.stop(

@@ -20,7 +20,7 @@ from connector.beamer.streams import Stream
 from connector.clock import SECOND, within
 from connector.errors import ConnectorError, DatabaseUnreachable, KeyRefused, NoBudget, Stopped
 from connector.state.backfills import Backfill, HistoryIntake, Reading
-from connector.state.leases import Fence
+from connector.state.leases import Lease
 from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import decisions
 from connector.sync.backfill.handler import HistoryAnswers
@@ -50,7 +50,7 @@ class Verifying:
         of: Backfill,
         *,
         beamer: Beamer,
-        fence: Fence,
+        lease: Lease,
         most_requests: int | None,
         dates: Mapping[str, Mapping[str, datetime]],
     ) -> None:
@@ -59,7 +59,7 @@ class Verifying:
         self._intake = intake
         self._of = of
         self._beamer = beamer
-        self._fence = fence
+        self._lease = lease
         self._most = most_requests
         self._dates = dates
         # Parents that were not listed any more.
@@ -242,7 +242,7 @@ class Verifying:
                 work.stop(f"--max-requests {self._most} reached")
                 return None
             try:
-                with work.ledger.taken(ALLOWANCE, work.clock.now(), fence=self._fence) as at:
+                with work.ledger.taken(ALLOWANCE, work.clock.now(), lease=self._lease) as at:
                     answer = self._beamer.get(ask, at)
             except NoBudget as none:
                 work.stop(none.what, none.until)

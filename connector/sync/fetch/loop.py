@@ -31,7 +31,7 @@ from connector.errors import (
     Unreachable,
 )
 from connector.state.engine import Database
-from connector.state.leases import Fence
+from connector.state.leases import Lease
 from connector.state.ledger import Charge
 from connector.state.page_writer import Intake
 from connector.sync.context import Parts, Work
@@ -75,7 +75,7 @@ class Fetching:
         answers: Answering,
         *,
         beamer: Beamer,
-        fence: Fence,
+        lease: Lease,
         pool: Pool,
         most_requests: int | None = None,
         allowance: str | None = None,
@@ -86,7 +86,7 @@ class Fetching:
         self._work = work
         self._answers = answers
         self._beamer = beamer
-        self._fence = fence
+        self._lease = lease
         self._pool = pool
         self._most = most_requests
         self._allowance = allowance
@@ -205,7 +205,7 @@ class Fetching:
     def _taken(self, probe: Probe) -> Charge:
         """Take a request out of the budget."""
         ledger, now = self._work.ledger, self._work.clock.now()
-        return ledger.take(self._allowance or probe.purpose, now, self._fence)
+        return ledger.take(self._allowance or probe.purpose, now, self._lease)
 
     def _may_send(self) -> bool:
         work = self._work
@@ -296,7 +296,7 @@ class Collector:
         parts: Parts,
         progress: Progress,
         intake: Intake,
-        fence: Fence,
+        lease: Lease,
         report: Report,
         *,
         most_requests: int | None = None,
@@ -314,7 +314,7 @@ class Collector:
             self._work,
             Answers(self._work, self._planner),
             beamer=parts.beamer,
-            fence=fence,
+            lease=lease,
             pool=parts.pool,
             most_requests=most_requests,
             accepted=accepted,
