@@ -22,12 +22,12 @@ from connector.state.connections import AccountRenamed, Identity
 from connector.state.credentials import Change, Credential, Given, Verdict
 from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger, Limits
-from connector.state.suspensions import Door, Secrets
+from connector.state.suspensions import Api, Secrets
 from connector.sync.policy import Policy
 
 if TYPE_CHECKING:
-    from connector.beamer.client import Beamer
-    from connector.segment.client import Segment
+    from connector.beamer.client import BeamerClient
+    from connector.segment.client import SegmentClient
     from connector.sync.context import Parts
     from connector.sync.threads import Pool
 
@@ -206,13 +206,13 @@ def stored_or_new_identity(
 def given(connection: Connection) -> Given:
     """The connection's keys, as digests, and their addresses; only of keys that are there."""
     host = host_of(connection.region, connection.segment_host)
-    keys: tuple[tuple[Door, SecretStr | None, str], ...] = (
+    keys: tuple[tuple[Api, SecretStr | None, str], ...] = (
         ("beamer", connection.api_key, connection.base_url),
         ("segment", connection.write_key, host),
     )
     return {
-        door: Credential(credentials.digest(key.get_secret_value()), address)
-        for door, key, address in keys
+        api: Credential(credentials.digest(key.get_secret_value()), address)
+        for api, key, address in keys
         if key
     }
 
@@ -278,7 +278,7 @@ def keys_in_use(connection: Connection) -> Secrets:
 def of_connection(error: ConnectorError, connection: Connection) -> ConnectorError:
     """The error, with what to do about a key said of the variable or file that this connection's stands in.
 
-    The doors know a key, but not whose it is.
+    The clients know a key, but not whose it is.
     """
     if isinstance(error, KeyRefused):
         for key in ("api_key", "write_key"):
@@ -326,23 +326,23 @@ def policy(connection: Connection, found: Identity, *, shared_key: bool = False)
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """The two ways out of the process."""
+class Clients:
+    """The clients of both APIs."""
 
-    beamer: "Beamer"
-    segment: "Segment"
+    beamer: "BeamerClient"
+    segment: "SegmentClient"
 
 
-def doors(connection: Connection, clock: Clock) -> Doors:
+def clients(connection: Connection, clock: Clock) -> Clients:
     # Here, since looking at the database needs neither, and their libraries take a tenth of its time.
-    from connector.beamer.client import Beamer
-    from connector.segment.client import Segment, interruptible
+    from connector.beamer.client import BeamerClient
+    from connector.segment.client import SegmentClient, interruptible
 
     key, write_key = secrets(connection)
     host = host_of(connection.region, connection.segment_host)
-    return Doors(
-        Beamer(key, connection.base_url, clock, per_second=connection.limit.requests_per_second),
-        Segment(write_key, host, post=interruptible(clock)),
+    return Clients(
+        BeamerClient(key, connection.base_url, clock, per_second=connection.limit.requests_per_second),
+        SegmentClient(write_key, host, post=interruptible(clock)),
     )
 
 
@@ -380,13 +380,13 @@ def parts(
     pool: "Pool | None" = None,
 ) -> "Parts":
     """Everything that a run of one connection works with."""
-    # Here, as the doors: whoever looks at the database runs nothing.
+    # Here, as the clients: whoever looks at the database runs nothing.
     from connector.sync.context import Parts
     from connector.sync.threads import ThreadPool
 
     found = identity(database, connection, clock.now())
     used = given(connection)
-    ways = doors(connection, clock)
+    ways = clients(connection, clock)
     return Parts(
         catalogue=catalogue,
         identity=found,

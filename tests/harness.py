@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
-from connector.beamer.client import Beamer
+from connector.beamer.client import BeamerClient
 from connector.beamer.request import Answer
 from connector.beamer.streams import CATALOGUE, Stream
 from connector.sandbox import Company
-from connector.segment.client import Segment
+from connector.segment.client import SegmentClient
 from connector.segment.shaping import Naming, Privacy
 from connector.state import connections, schema
 from connector.state.backfills import Backfill, Range
@@ -96,13 +96,13 @@ class Rig:
         identity = connections.settle(self.database, first, now)
         naming = Naming(identity.destination, identity.account, identity.name)
         policy = Policy(self.streams, identity.start_date, naming, self.privacy, **self.settings)
-        beamer = Beamer(
+        beamer = BeamerClient(
             self.api_key or self.sandbox.api_key,
             "http://127.0.0.1/v0",
             self.clock,
             transport=self.transport or self.sandbox.beamer_transport(),
         )
-        segment = Segment(self.sandbox.write_key, "http://127.0.0.1:1", post=self.sandbox.segment_post)
+        segment = SegmentClient(self.sandbox.write_key, "http://127.0.0.1:1", post=self.sandbox.segment_post)
         ledger = Ledger(self.database, identity.account, identity.name, self.limits)
         return Parts(
             self.catalogue,

@@ -112,7 +112,7 @@ NO_REDIRECTS = "Redirects are not followed, so that the key does not travel to a
 _READING = Lock()
 
 
-class Beamer:
+class BeamerClient:
     """A Beamer account over HTTP. Safe to use from several threads."""
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from connector import compose
-from connector.beamer.client import Beamer
+from connector.beamer.client import BeamerClient
 from connector.beamer.request import Answer, Ask
 from connector.beamer.streams import CATALOGUE
 from connector.cli.context import Session
@@ -14,7 +14,7 @@ from connector.config.addresses import host_of
 from connector.errors import ConnectorError, KeyRefused
 from connector.reporting.checks import MOST_REQUESTS, WRONG_KEY, Examination, Finding, failed, hello_message
 from connector.reporting.health import KEYS
-from connector.segment.client import Segment
+from connector.segment.client import SegmentClient
 from connector.state import suspensions
 from connector.state.connections import Identity
 from connector.state.credentials import Change, Verdict
@@ -51,7 +51,7 @@ class Subject:
 
 def with_requests(subject: Subject, *, send_test: bool) -> Iterator[Finding]:
     """Yield what Beamer and Segment answer: at most nine requests, and one test event."""
-    clients = compose.doors(subject.connection, subject.session.clock)
+    clients = compose.clients(subject.connection, subject.session.clock)
     try:
         yield from _beamer(subject, clients.beamer)
         yield _tested(subject, clients.segment) if send_test else destination(subject.connection)
@@ -59,7 +59,7 @@ def with_requests(subject: Subject, *, send_test: bool) -> Iterator[Finding]:
         clients.beamer.close()
 
 
-def _beamer(subject: Subject, beamer: Beamer) -> Iterator[Finding]:
+def _beamer(subject: Subject, beamer: BeamerClient) -> Iterator[Finding]:
     database, connection, identity = subject.database, subject.connection, subject.identity
     clock, comparing = subject.session.clock, subject.change.verdict is Verdict.COMPARE
     wanted = candidates.wanted(CATALOGUE, subject.policy)
@@ -114,7 +114,7 @@ def destination(connection: Connection) -> Finding:
     return Finding("destination", "ok", what, f"{WRONG_KEY} Send one with --send-test.")
 
 
-def _tested(subject: Subject, segment: Segment) -> Finding:
+def _tested(subject: Subject, segment: SegmentClient) -> Finding:
     connection, now = subject.connection, subject.session.clock.now()
     message = hello_message(subject.policy, now)
     try:

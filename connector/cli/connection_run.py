@@ -23,7 +23,7 @@ from connector.state.credentials import CONFIRM, Verdict
 from connector.state.engine import Database
 from connector.state.ledger import Balance
 from connector.state.progress import note_newest
-from connector.state.suspensions import Door
+from connector.state.suspensions import Api
 from connector.sync.context import Parts
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.report import Report
@@ -105,7 +105,7 @@ class OpenRun:
 
     parts: Parts
     first: bool
-    suspended: Door | None
+    suspended: Api | None
     unproved: bool
 
 
@@ -129,9 +129,9 @@ def open_run(
     )
     _, settled = compose.stored_or_new_identity(database, connection, now)
     with compose.working(session.settings, connection, database, session.clock, catalogue) as parts:
-        if suspended and suspended.door == "beamer":
+        if suspended and suspended.api == "beamer":
             health.try_again(parts, suspended, keys)
-        yield OpenRun(parts, not settled, suspended.door if suspended else None, unproved)
+        yield OpenRun(parts, not settled, suspended.api if suspended else None, unproved)
 
 
 def note_outcome(database: Database, connection: Connection, outcome: Outcome, now: datetime) -> None:

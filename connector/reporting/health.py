@@ -24,13 +24,13 @@ from connector.state import suspensions
 from connector.state.credentials import CONFIRM, Verdict, way_out
 from connector.state.credentials import said as said_of_change
 from connector.state.engine import Database
-from connector.state.suspensions import Door, Refusal, Secrets
+from connector.state.suspensions import Api, Refusal, Secrets
 from connector.sync.lists.blocks import IN_PART
 
 if TYPE_CHECKING:
     from connector.sync.context import Parts
 
-# How to come out of it, by the door that refused.
+# How to come out of it, by the API that refused.
 WAY_OUT = {
     "beamer": "Replace the Beamer key. The same key is tried again automatically; `beamer-segment check` "
     "tries it at once, and ends the suspension if it works.",
@@ -97,7 +97,7 @@ def said(refusal: Refusal) -> str:
 
 
 def way_out_of(refusal: Refusal) -> str:
-    return WAY_OUT[refusal.door]
+    return WAY_OUT[refusal.api]
 
 
 def note(
@@ -111,17 +111,17 @@ def note(
     delivered: bool = False,
 ) -> None:
     """Write down what a run showed of the keys: Beamer `answered`, Segment took what was `delivered`."""
-    refused: Door | None = None
+    refused: Api | None = None
     if isinstance(error, KeyRefused) and not isinstance(error, Suspended):
         refused = "segment" if isinstance(error, WriteKeyRefused) else "beamer"
-    proved: dict[Door, bool] = {"beamer": answered, "segment": delivered}
-    for door, taken in proved.items():
-        if error and door == refused:
+    proved: dict[Api, bool] = {"beamer": answered, "segment": delivered}
+    for api, taken in proved.items():
+        if error and api == refused:
             sure = isinstance(error, NothingAllowed)
-            key = secrets[door]
-            suspensions.remember(database, connection, door, key, error.what, now, answered=taken, sure=sure)
+            key = secrets[api]
+            suspensions.remember(database, connection, api, key, error.what, now, answered=taken, sure=sure)
         elif taken:
-            suspensions.accept(database, connection, door, secrets[door], now)
+            suspensions.accept(database, connection, api, secrets[api], now)
 
 
 def _when(moment: datetime) -> str:
@@ -223,7 +223,7 @@ def _key(status: Status) -> Iterator[Problem]:
     if status.suspended:
         again = f"The key is tried again from {_when(status.suspended.again)}."
         found = f"{said(status.suspended)} {again}"
-        yield Problem("suspended", "suspension", found, WAY_OUT[status.suspended.door])
+        yield Problem("suspended", "suspension", found, WAY_OUT[status.suspended.api])
     elif status.untried:
         yield Problem(
             "partial",

@@ -85,7 +85,7 @@ def _stream_dict(stream: StreamStatus) -> dict[str, Any]:
 def _refusal_dict(refusal: Refusal | None) -> dict[str, Any] | None:
     if refusal is None:
         return None
-    return {"door": refusal.door, "since": plain(refusal.since), "what": refusal.what}
+    return {"api": refusal.api, "since": plain(refusal.since), "what": refusal.what}
 
 
 def backfill_dict(backfill: Backfill) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Segment's side: the events as data, rows shaped into messages, and the one door to the library."""
+"""Segment's side: the events as data, rows shaped into messages, and the one client."""

@@ -203,7 +203,7 @@ class Posted:
         return json.loads(self.text)
 
 
-__all__ = ["Post", "Redirected", "Refused", "Segment"]
+__all__ = ["Post", "Redirected", "Refused", "SegmentClient"]
 
 # As `segment.analytics.request.post`: (write_key, host, *, gzip, timeout, batch, sentAt) -> response.
 
@@ -232,7 +232,7 @@ class Redirected(Unreachable):
     default_todo = "Set SEGMENT_HOST or SEGMENT_REGION to the address that the redirect leads to."
 
 
-class Segment:
+class SegmentClient:
     """Posts batches of frozen messages with one write key to one host."""
 
     def __init__(self, write_key: str, host: str, *, post: Post | None = None, timeout: float = 15.0) -> None:

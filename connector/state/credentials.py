@@ -13,14 +13,14 @@ from connector.errors import Busy, ConfigurationError
 from connector.state import leases
 from connector.state.engine import Database
 from connector.state.leases import Lease, hold, this_process
-from connector.state.suspensions import Door
+from connector.state.suspensions import Api
 from connector.state.tables import connections, credentials, outbox, parents, rows, streams
 from connector.state.upserts import put
 
 DIGITS = 16
 BEAMER_KEY, BASE_URL, WRITE_KEY, HOST = "Beamer key", "Beamer address", "Segment write key", "Segment address"
 KEYS = frozenset({BEAMER_KEY, WRITE_KEY})
-PARTS: Mapping[Door, tuple[str, str]] = {"beamer": (BEAMER_KEY, BASE_URL), "segment": (WRITE_KEY, HOST)}
+PARTS: Mapping[Api, tuple[str, str]] = {"beamer": (BEAMER_KEY, BASE_URL), "segment": (WRITE_KEY, HOST)}
 SEGMENT = frozenset(PARTS["segment"])
 # In this order they are named.
 DESTINATION = "name of the destination"
@@ -52,7 +52,7 @@ class Credential:
 
 
 # Those of the settings; `status` may be run without a key.
-Given = Mapping[Door, Credential]
+Given = Mapping[Api, Credential]
 
 
 class Verdict(Enum):
@@ -75,7 +75,7 @@ class Change:
 
     changed: frozenset[str] = frozenset()
     returned: frozenset[str] = frozenset()
-    new: frozenset[Door] = frozenset()
+    new: frozenset[Api] = frozenset()
     moved: bool = False
     blank: bool = True
 
@@ -120,17 +120,17 @@ def _compared(db: Connection, name: str, destination: str, given: Given) -> Chan
     before = db.execute(select(connections.c.destination).where(connections.c.name == name)).scalar()
     changed: set[str] = set()
     returned: set[str] = set()
-    new: set[Door] = set()
-    for door, credential in given.items():
-        mine = [row for row in stored if row.door == door and row.destination == _of(door, destination)]
+    new: set[Api] = set()
+    for api, credential in given.items():
+        mine = [row for row in stored if row.api == api and row.destination == _of(api, destination)]
         last = next((row for row in mine if row.current), None)
         if last is None:
-            new.add(door)
-            there = _of(door, before or "")
+            new.add(api)
+            there = _of(api, before or "")
             last = next(
-                (row for row in stored if row.door == door and row.destination == there and row.current), None
+                (row for row in stored if row.api == api and row.destination == there and row.current), None
             )
-        key, address = PARTS[door]
+        key, address = PARTS[api]
         if last and last.digest != credential.digest:
             changed.add(key)
             if any(row.digest == credential.digest and not row.current for row in mine):
@@ -142,9 +142,9 @@ def _compared(db: Connection, name: str, destination: str, given: Given) -> Chan
     return Change(frozenset(changed), frozenset(returned), frozenset(new), moved, blank)
 
 
-def _of(door: Door, destination: str) -> str:
+def _of(api: Api, destination: str) -> str:
     """A destination has write keys of its own; the Beamer key belongs to the connection."""
-    return destination if door == "segment" else ""
+    return destination if api == "segment" else ""
 
 
 def _is_blank(db: Connection, name: str) -> bool:
@@ -162,7 +162,7 @@ def accounts_of(database: Database, given: Given) -> frozenset[str]:
     if (mine := given.get("beamer")) is None:
         return frozenset()
     same = (credentials.c.digest == mine.digest) & (credentials.c.address == mine.address)
-    used = (credentials.c.door == "beamer") & credentials.c.current & same
+    used = (credentials.c.api == "beamer") & credentials.c.current & same
     query = select(connections.c.account).where(
         connections.c.name.in_(select(credentials.c.connection).where(used))
     )
@@ -259,10 +259,10 @@ def accept(
 
 
 def _save(db: Connection, name: str, destination: str, given: Given, change: Change, now: datetime) -> None:
-    for door, credential in given.items():
-        if door not in change.new and not change.changed & {*PARTS[door]}:
+    for api, credential in given.items():
+        if api not in change.new and not change.changed & {*PARTS[api]}:
             continue
-        here = {"connection": name, "door": door, "destination": _of(door, destination)}
+        here = {"connection": name, "api": api, "destination": _of(api, destination)}
         others = [credentials.c[column] == value for column, value in here.items()]
         db.execute(update(credentials).where(*others).values(current=False))
         value = {"digest": credential.digest, "address": credential.address, "current": True, "since": now}
@@ -271,6 +271,6 @@ def _save(db: Connection, name: str, destination: str, given: Given, change: Cha
 
 def write_keys(db: Connection) -> Mapping[tuple[str, str], str]:
     """The write keys in use, as digests, by connection and destination."""
-    mine = (credentials.c.door == "segment") & credentials.c.current
+    mine = (credentials.c.api == "segment") & credentials.c.current
     found: Any = db.execute(select(credentials).where(mine))
     return {(row.connection, row.destination): row.digest for row in found}

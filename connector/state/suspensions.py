@@ -20,8 +20,8 @@ UNTRIED, ACCEPTED, REFUSED_ONCE, SUSPENDED = -1, 0, 1, 2
 # A suspended key is tried again after this, and each time after twice as long.
 FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
 
-Door = Literal["beamer", "segment"]
-Secrets = Mapping[Door, str]
+Api = Literal["beamer", "segment"]
+Secrets = Mapping[Api, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Refusal:
     """
 
     connection: str
-    door: Door
+    api: Api
     what: str
     since: datetime
     refused: int = SUSPENDED
@@ -53,7 +53,7 @@ class Refusal:
 def remember(
     database: Database,
     connection: str,
-    door: Door,
+    api: Api,
     secret: str,
     what: str,
     now: datetime,
@@ -67,27 +67,27 @@ def remember(
     """
     with database.write() as db:
         mine = digest(made(db, KEY), secret)
-        found = _row(db, connection, door)
+        found = _row(db, connection, api)
         known = found is not None and found.digest == mine and found.refused >= ACCEPTED
         refused = found.refused + 1 if known else SUSPENDED
         if answered or sure:
             refused = REFUSED_ONCE if answered else max(refused, SUSPENDED)
         since = found.since if known and refused > REFUSED_ONCE else now
         values = {"what": what, "since": since, "refused": refused, "tried_at": now}
-        put(db, refusals, [{"connection": connection, "door": door, "digest": mine, **values}])
+        put(db, refusals, [{"connection": connection, "api": api, "digest": mine, **values}])
 
 
-def accept(database: Database, connection: str, door: Door, secret: str, now: datetime) -> bool:
+def accept(database: Database, connection: str, api: Api, secret: str, now: datetime) -> bool:
     """The key was seen to be taken; tells whether it had been refused."""
     with database.read() as db:
-        found, mine = _row(db, connection, door), key(db, KEY)
+        found, mine = _row(db, connection, api), key(db, KEY)
     if found is not None and found.refused == ACCEPTED and found.digest == digest(mine, secret):
         return False
     with database.write() as db:
         mine = made(db, KEY)
         values = {"digest": digest(mine, secret), "what": "", "since": now, "tried_at": now}
-        put(db, refusals, [{"connection": connection, "door": door, "refused": ACCEPTED, **values}])
-        if door == "beamer":
+        put(db, refusals, [{"connection": connection, "api": api, "refused": ACCEPTED, **values}])
+        if api == "beamer":
             # What it was not allowed to read while it was refused says nothing of what it may read now.
             untroubled = {"trouble": None, "trouble_at": None}
             whose = (streams.c.connection == connection) & (streams.c.trouble == Forbidden.told)
@@ -96,11 +96,11 @@ def accept(database: Database, connection: str, door: Door, secret: str, now: da
     return found is not None and found.refused >= REFUSED_ONCE
 
 
-def lift(database: Database, connection: str, door: Door) -> bool:
+def lift(database: Database, connection: str, api: Api) -> bool:
     """Forget what is known of a key; tells whether it had been refused."""
-    mine = (refusals.c.connection == connection) & (refusals.c.door == door)
+    mine = (refusals.c.connection == connection) & (refusals.c.api == api)
     with database.write() as db:
-        found = _row(db, connection, door)
+        found = _row(db, connection, api)
         db.execute(delete(refusals).where(mine))
     return found is not None and found.refused >= REFUSED_ONCE
 
@@ -115,15 +115,15 @@ def standing(
     with database.read() as db:
         found = db.execute(select(refusals).where(refusals.c.connection == connection)).all()
         mine = key(db, KEY)
-    changed = {row.door: digest(mine, given.get(row.door, "")) for row in found}
-    changed = {row.door: changed[row.door] for row in found if changed[row.door] != row.digest}
+    changed = {row.api: digest(mine, given.get(row.api, "")) for row in found}
+    changed = {row.api: changed[row.api] for row in found if changed[row.api] != row.digest}
     if changed and not unproved:
         untried = {"refused": UNTRIED, "what": ""}
         with database.write() as db:
-            for door, its in changed.items():
-                here = (refusals.c.connection == connection) & (refusals.c.door == door)
+            for api, its in changed.items():
+                here = (refusals.c.connection == connection) & (refusals.c.api == api)
                 db.execute(update(refusals).where(here).values(digest=its, **untried))
-    same = (row for row in found if row.door not in changed and row.refused >= SUSPENDED)
+    same = (row for row in found if row.api not in changed and row.refused >= SUSPENDED)
     return next((_refusal(row) for row in same), None)
 
 
@@ -141,13 +141,13 @@ def listed(database: Database) -> Mapping[str, Refusal]:
         return {row.connection: _refusal(row) for row in db.execute(query)}
 
 
-def _row(db: Connection, connection: str, door: str) -> Any:
-    mine = (refusals.c.connection == connection) & (refusals.c.door == door)
+def _row(db: Connection, connection: str, api: str) -> Any:
+    mine = (refusals.c.connection == connection) & (refusals.c.api == api)
     return db.execute(select(refusals).where(mine)).one_or_none()
 
 
 def _refusal(row: Any) -> Refusal:
-    return Refusal(row.connection, row.door, row.what, row.since, row.refused, row.tried_at)
+    return Refusal(row.connection, row.api, row.what, row.since, row.refused, row.tried_at)
 
 
 def unmentioned(database: Database, connection: str, whats: Collection[str]) -> set[str]:

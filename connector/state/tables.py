@@ -83,7 +83,7 @@ credentials = _table(
     "credential",
     Column("connection", String(40), primary_key=True),
     # 'beamer' or 'segment'.
-    Column("door", String(10), primary_key=True),
+    Column("api", String(10), primary_key=True),
     Column("destination", String(40), primary_key=True),
     Column("digest", String(16), primary_key=True),
     Column("address", Message(instead=DROP), nullable=False),
@@ -110,7 +110,7 @@ refusals = _table(
     "refusal",
     Column("connection", String(40), primary_key=True),
     # 'beamer' or 'segment'.
-    Column("door", Name(10, instead=DROP, words=("beamer", "segment")), primary_key=True),
+    Column("api", Name(10, instead=DROP, words=("beamer", "segment")), primary_key=True),
     Column("digest", Digest(64, instead=DROP), nullable=False),
     Column("what", Words(instead="unknown"), nullable=False),
     Column("since", Moment(instead=EPOCH), nullable=False),

@@ -25,8 +25,8 @@ from connector.sync.report import Report
 from connector.sync.threads import Pool
 
 if TYPE_CHECKING:
-    from connector.beamer.client import Beamer
-    from connector.segment.client import Segment
+    from connector.beamer.client import BeamerClient
+    from connector.segment.client import SegmentClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Parts:
     identity: Identity
     policy: Policy
     database: Database
-    beamer: "Beamer"
-    segment: "Segment"
+    beamer: "BeamerClient"
+    segment: "SegmentClient"
     ledger: Ledger
     clock: Clock
     pool: Pool

@@ -13,7 +13,7 @@ import structlog
 
 from connector.clock import Clock
 from connector.errors import ConnectorError, Stopped, Transient, Unreachable
-from connector.segment.client import Refused, Segment
+from connector.segment.client import Refused, SegmentClient
 from connector.segment.messages import MOST_MESSAGES, into_batches
 from connector.state.outbox import Letter, Outbox
 from connector.sync.lists.backoff import LONGEST_RETRY, wait_before
@@ -56,7 +56,7 @@ class Delivery:
     def __init__(
         self,
         outbox: Outbox,
-        segment: Segment,
+        segment: SegmentClient,
         clock: Clock,
         report: Report,
         *,

@@ -100,13 +100,13 @@ def upgrade() -> None:
     op.create_table(
         "beamer_segment_credential",
         sa.Column("connection", sa.String(length=40), nullable=False),
-        sa.Column("door", sa.String(length=10), nullable=False),
+        sa.Column("api", sa.String(length=10), nullable=False),
         sa.Column("destination", sa.String(length=40), nullable=False),
         sa.Column("digest", sa.String(length=16), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("current", sa.Boolean(), nullable=False),
         sa.Column("since", sa.DateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("connection", "door", "destination", "digest"),
+        sa.PrimaryKeyConstraint("connection", "api", "destination", "digest"),
     )
     op.create_table(
         "beamer_segment_day",
@@ -228,13 +228,13 @@ def upgrade() -> None:
     op.create_table(
         "beamer_segment_refusal",
         sa.Column("connection", sa.String(length=40), nullable=False),
-        sa.Column("door", sa.String(length=10), nullable=False),
+        sa.Column("api", sa.String(length=10), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("what", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(), nullable=False),
         sa.Column("refused", sa.Integer(), nullable=False),
         sa.Column("tried_at", sa.DateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("connection", "door"),
+        sa.PrimaryKeyConstraint("connection", "api"),
     )
     op.create_table(
         "beamer_segment_row",

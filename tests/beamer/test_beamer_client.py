@@ -1,4 +1,4 @@
-"""The door: one GET per call, every failure filed by what to do next, nothing private in any of them."""
+"""The client: one GET per call, every failure filed by what to do next, nothing private in any of them."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.client import LARGEST_ANSWER, TIMEOUT, Beamer, parsed
+from connector.beamer.client import LARGEST_ANSWER, TIMEOUT, BeamerClient, parsed
 from connector.beamer.request import Answer, Ask
 from connector.errors import (
     BadAnswer,
@@ -77,8 +77,8 @@ class Chunks(httpx.SyncByteStream):
         self.closed = True
 
 
-def door(handler: Handler, clock: StillClock | None = None, ticks: float = 0.0) -> Beamer:
-    """A door whose timer goes on by `ticks` seconds each time it is looked at."""
+def api(handler: Handler, clock: StillClock | None = None, ticks: float = 0.0) -> BeamerClient:
+    """A client whose timer goes on by `ticks` seconds each time it is looked at."""
 
     def elapsed() -> Callable[[], float]:
         passed = 0.0
@@ -91,11 +91,13 @@ def door(handler: Handler, clock: StillClock | None = None, ticks: float = 0.0) 
         return look
 
     transport = httpx.MockTransport(handler)
-    return Beamer(KEY, f"https://{HOST}/v0", clock or StillClock(), transport=transport, elapsed=elapsed)
+    return BeamerClient(
+        KEY, f"https://{HOST}/v0", clock or StillClock(), transport=transport, elapsed=elapsed
+    )
 
 
 def ask(handler: Handler, **options: Any) -> Answer:
-    return door(handler, **options).get(ASK, NOW)
+    return api(handler, **options).get(ASK, NOW)
 
 
 def answering(status: int = 200, content: bytes = b"[]", **headers: str) -> Handler:
@@ -136,13 +138,13 @@ def test_one_call_is_one_get_with_the_key_in_its_header() -> None:
 
 def test_it_waits_for_its_moment() -> None:
     clock = StillClock()
-    door(answering(), clock).get(ASK, NOW + timedelta(seconds=2.5))
+    api(answering(), clock).get(ASK, NOW + timedelta(seconds=2.5))
     assert clock.slept == [2.5]
 
 
 def test_a_stop_while_waiting_sends_nothing() -> None:
     with pytest.raises(Stopped):
-        door(failing(AssertionError("sent")), StillClock(stops=True)).get(ASK, NOW)
+        api(failing(AssertionError("sent")), StillClock(stops=True)).get(ASK, NOW)
 
 
 def test_all_waits_up_to_the_first_byte_fit_into_the_deadline() -> None:

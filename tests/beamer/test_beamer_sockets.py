@@ -1,4 +1,4 @@
-"""The door against a server on loopback, where sockets matter."""
+"""The client against a server on loopback, where sockets matter."""
 
 import socket
 import struct
@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from connector.beamer.client import Beamer
+from connector.beamer.client import BeamerClient
 from connector.beamer.request import Ask
 from connector.clock import SystemClock
 from connector.errors import ConfigurationError, NotSent, Stopped, Transient, Unreachable
@@ -53,9 +53,9 @@ def server(serve: Serve) -> Iterator[tuple[str, list[bytes]]]:
 
 def answer(url: str, elapsed: Callable[[], Callable[[], float]] | None = None) -> object:
     beamer = (
-        Beamer("key-1", url, SystemClock(), elapsed=elapsed)
+        BeamerClient("key-1", url, SystemClock(), elapsed=elapsed)
         if elapsed
-        else Beamer("key-1", url, SystemClock())
+        else BeamerClient("key-1", url, SystemClock())
     )
     try:
         return beamer.get(ASK, LONG_AGO).body
@@ -92,7 +92,7 @@ def test_a_proxy_or_a_certificate_that_cannot_be_is_named(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
-        Beamer("key-1", "https://127.0.0.1:9/v0", SystemClock())
+        BeamerClient("key-1", "https://127.0.0.1:9/v0", SystemClock())
     assert named in str(caught.value)
     assert "secretword" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -130,7 +130,7 @@ def test_only_the_own_host_decides_what_no_proxy_means(
     ):
         url = f"https://{shown}/v0"
         assert proxy_for(url) == (None if host in direct else "http://127.0.0.1:1"), host
-        Beamer("key-1", url, SystemClock()).close()
+        BeamerClient("key-1", url, SystemClock()).close()
 
 
 @pytest.mark.parametrize("no_proxy", ["", "10.0.0.0/8,*.svc", "[::1],127.0.0.0/8"])
@@ -249,7 +249,7 @@ def test_a_kept_connection_that_breaks_may_have_taken_the_request() -> None:
     """The server is gone when the second request comes, and its port is closed by then."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
-        beamer = Beamer("key-1", f"http://{host}:{port}/v0", SystemClock())
+        beamer = BeamerClient("key-1", f"http://{host}:{port}/v0", SystemClock())
         answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", b""]
 
         def serve() -> None:
@@ -273,7 +273,7 @@ def test_a_stop_before_its_moment_sends_nothing() -> None:
     clock = SystemClock()
     clock.stop()
     with server(say("HTTP/1.1 200 OK\nContent-Length: 2\n\n[]")) as (url, asked):
-        beamer = Beamer("key-1", url, clock)
+        beamer = BeamerClient("key-1", url, clock)
         with pytest.raises(Stopped):
             beamer.get(ASK, LONG_AGO)
         beamer.close()

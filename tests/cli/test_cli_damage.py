@@ -119,7 +119,7 @@ def scene(database_url: str) -> Iterator[Scene]:
     with rig.database.write() as db:
         spoken = {"connection": "default", "what": "a", "since": now}
         db.execute(metadata.tables[f"{PREFIX}mention"].insert(), [spoken])
-        key = {"connection": "other", "door": "beamer", "destination": "", "digest": "00", "address": "x"}
+        key = {"connection": "other", "api": "beamer", "destination": "", "digest": "00", "address": "x"}
         db.execute(metadata.tables[f"{PREFIX}credential"].insert(), [{**key, "current": True, "since": now}])
     scene = Scene(rig)
     scene.keep()

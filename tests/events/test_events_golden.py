@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from connector.sandbox import Company, Request
-from connector.segment.client import Segment
+from connector.segment.client import SegmentClient
 from connector.segment.events import EVENTS
 from tests.events.samples import NOW, sample
 from tests.harness import sandbox
@@ -33,7 +33,9 @@ def on_the_wire(kind: str) -> dict[str, Any]:
 
     box.faults.script("segment", [keep])
     with box.serve() as served:
-        Segment(box.write_key, served.segment_url).send([sample(EVENTS[kind], "usual").message.text], NOW)
+        SegmentClient(box.write_key, served.segment_url).send(
+            [sample(EVENTS[kind], "usual").message.text], NOW
+        )
     (body,) = bodies
     found: dict[str, Any] = json.loads(zlib.decompress(body, 31))
     assert len(box.segment.messages) == 1

@@ -39,14 +39,14 @@ def test_other_ends_suspend_nothing(database: Database) -> None:
     health.refuse_suspended(database, "a", KEYS)
 
 
-@pytest.mark.parametrize("door", ["beamer", "segment"])
-def test_the_key_that_was_refused_has_to_change(database: Database, door: str) -> None:
-    error = KeyRefused("no") if door == "beamer" else WriteKeyRefused("no")
+@pytest.mark.parametrize("api", ["beamer", "segment"])
+def test_the_key_that_was_refused_has_to_change(database: Database, api: str) -> None:
+    error = KeyRefused("no") if api == "beamer" else WriteKeyRefused("no")
     health.note(database, "a", KEYS, error, NOW)
-    other: Secrets = {**KEYS, "segment" if door == "beamer" else "beamer": "changed"}
+    other: Secrets = {**KEYS, "segment" if api == "beamer" else "beamer": "changed"}
     with pytest.raises(Suspended):
         health.refuse_suspended(database, "a", other)
-    changed: Secrets = {**KEYS, "beamer" if door == "beamer" else "segment": "changed"}
+    changed: Secrets = {**KEYS, "beamer" if api == "beamer" else "segment": "changed"}
     health.refuse_suspended(database, "a", changed)
     assert suspensions.listed(database) == {}
     # Going back to the old one is another try.

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from connector.errors import ConfigurationError, ConnectorError, Transient, WriteKeyRefused
-from connector.segment.client import Redirected, Refused, Segment, reason_of
+from connector.segment.client import Redirected, Refused, SegmentClient, reason_of
 
 KEY = "made-up-write-key"
 SENT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -78,7 +78,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 def failure(server: Server, text: str = TEXT) -> ConnectorError:
     with pytest.raises(ConnectorError) as caught:
-        Segment(KEY, server.url, timeout=5).send([text], SENT)
+        SegmentClient(KEY, server.url, timeout=5).send([text], SENT)
     error = caught.value
     assert error.__context__ is None
     assert error.__cause__ is None
@@ -89,7 +89,7 @@ def failure(server: Server, text: str = TEXT) -> ConnectorError:
 
 def test_a_confirmed_batch(start: Start) -> None:
     server = start()
-    Segment(KEY, server.url).send([TEXT, TEXT], SENT)
+    SegmentClient(KEY, server.url).send([TEXT, TEXT], SENT)
     [(path, headers, body)] = server.asked
     assert path == "/v1/batch"
     assert headers["Content-Encoding"] == "gzip"
@@ -151,7 +151,7 @@ def test_nobody_there() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as unused:
         port = unused.server_port
     with pytest.raises(Transient) as caught:
-        Segment(KEY, f"http://127.0.0.1:{port}").send([TEXT], SENT)
+        SegmentClient(KEY, f"http://127.0.0.1:{port}").send([TEXT], SENT)
     assert caught.value.__context__ is None
 
 
@@ -169,7 +169,7 @@ def test_a_post_of_ones_own() -> None:
         asked.append((args, named))
         return Answer()
 
-    Segment(KEY, "https://segment.test", post=post, timeout=3).send([TEXT], SENT)
+    SegmentClient(KEY, "https://segment.test", post=post, timeout=3).send([TEXT], SENT)
     [(args, named)] = asked
     assert args == (KEY, "https://segment.test")
     assert (named["gzip"], named["timeout"], named["batch"]) == (True, 3, [json.loads(TEXT)])
@@ -181,7 +181,7 @@ def test_trouble_on_the_way_names_the_kind_only(error: type[Exception]) -> None:
         raise error(f"secretword {KEY}")
 
     with pytest.raises(Transient) as caught:
-        Segment(KEY, "https://segment.test", post=post).send([TEXT], SENT)
+        SegmentClient(KEY, "https://segment.test", post=post).send([TEXT], SENT)
     assert error.__name__ in str(caught.value)
     assert "secretword" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -193,12 +193,12 @@ def test_a_response_with_a_history_confirms_nothing() -> None:
         history = ("a redirect",)
 
     with pytest.raises(Redirected):
-        Segment(KEY, "https://segment.test", post=lambda *_, **__: Answer()).send([TEXT], SENT)
+        SegmentClient(KEY, "https://segment.test", post=lambda *_, **__: Answer()).send([TEXT], SENT)
 
 
 def test_nothing_of_it_is_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    Segment(KEY, start().url).send([TEXT], SENT)
+    SegmentClient(KEY, start().url).send([TEXT], SENT)
     failure(start(400, "secretword"))
     failure(start(302, Location="http://127.0.0.1:9/secretword"))
     assert caplog.records == []
@@ -209,7 +209,7 @@ def test_plain_http_goes_by_no_proxy(start: Start, monkeypatch: pytest.MonkeyPat
     proxy, here = start(502), start()
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
-    Segment(KEY, here.url).send([TEXT], SENT)
+    SegmentClient(KEY, here.url).send([TEXT], SENT)
     assert (len(here.asked), proxy.asked) == (1, [])
 
 
@@ -227,7 +227,7 @@ def test_a_proxy_or_a_certificate_that_cannot_be_is_named(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
-        Segment(KEY, "https://127.0.0.1:9").send([TEXT], SENT)
+        SegmentClient(KEY, "https://127.0.0.1:9").send([TEXT], SENT)
     assert named in str(caught.value)
     assert "secretword" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -241,9 +241,9 @@ def test_a_netrc_does_not_replace_the_key(
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with_netrc, without = start(), start()
-    Segment(KEY, with_netrc.url).send([TEXT], SENT)
+    SegmentClient(KEY, with_netrc.url).send([TEXT], SENT)
     monkeypatch.delenv("NETRC")
-    Segment(KEY, without.url).send([TEXT], SENT)
+    SegmentClient(KEY, without.url).send([TEXT], SENT)
     assert with_netrc.asked[0][1]["Authorization"] == without.asked[0][1]["Authorization"]
 
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from connector.beamer.client import Beamer
+from connector.beamer.client import BeamerClient
 from connector.beamer.streams import CATALOGUE
 from connector.errors import ConnectorError
-from connector.segment.client import Segment
+from connector.segment.client import SegmentClient
 from connector.segment.shaping import Naming, Privacy
 from connector.state import connections
 from connector.state.connections import Identity
@@ -189,13 +189,13 @@ class Process:
             identity,
             policy_of(member, identity),
             database,
-            Beamer(
+            BeamerClient(
                 universe.box.api_key,
                 "http://127.0.0.1/v0",
                 self.clock,
                 transport=BeamerWay(universe.network, self._asks),
             ),
-            Segment(
+            SegmentClient(
                 f"key-of-{destination}",
                 "http://127.0.0.1:1",
                 post=SegmentWay(universe.network, self.moment),

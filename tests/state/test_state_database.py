@@ -455,7 +455,7 @@ def a_server_that_says(message: str) -> Iterator[int]:
     fields = f"SFATAL\0VFATAL\0C00000\0M{message}\0\0".encode()
     answer = b"E" + struct.pack("!I", len(fields) + 4) + fields
 
-    class Door(socketserver.BaseRequestHandler):
+    class Api(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             while wanted := self.request.recv(4):
                 (size,) = struct.unpack("!I", wanted)
@@ -466,7 +466,7 @@ def a_server_that_says(message: str) -> Iterator[int]:
                 self.request.sendall(answer)
                 return
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Door) as server:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Api) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server.server_address[1]

@@ -7,12 +7,12 @@ from pathlib import Path
 from threading import Event, Thread, Timer, get_ident
 from typing import Any
 
-from connector.beamer.client import Beamer
+from connector.beamer.client import BeamerClient
 from connector.beamer.request import Answer
 from connector.cli.exit_codes import stopping
 from connector.clock import SystemClock, timer
 from connector.sandbox import Company, Served
-from connector.segment.client import Segment
+from connector.segment.client import SegmentClient
 from connector.state.ledger import Limits
 from connector.sync.delivery import ThreadCourier
 from connector.sync.run import Outcome, Run
@@ -29,8 +29,8 @@ def account(seed: int, **options: Any) -> Sandbox:
 
 
 def threaded(rig: Rig, served: Served) -> Outcome:
-    beamer = Beamer(rig.sandbox.api_key, served.beamer_url, rig.clock)
-    segment = Segment(rig.sandbox.write_key, served.segment_url)
+    beamer = BeamerClient(rig.sandbox.api_key, served.beamer_url, rig.clock)
+    segment = SegmentClient(rig.sandbox.write_key, served.segment_url)
     try:
         return Run(replace(rig.parts(), beamer=beamer, segment=segment, pool=ThreadPool(4, rig.clock))).go()
     finally:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from connector.beamer.client import Beamer
+from connector.beamer.client import BeamerClient
 from connector.beamer.pagination import Cursor, Habits, iso, params_of
 from connector.beamer.request import Answer, Ask
 from connector.beamer.rows import Row, parse
@@ -49,7 +49,7 @@ class Verifying:
         intake: HistoryIntake,
         of: Backfill,
         *,
-        beamer: Beamer,
+        beamer: BeamerClient,
         lease: Lease,
         most_requests: int | None,
         dates: Mapping[str, Mapping[str, datetime]],

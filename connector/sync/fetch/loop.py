@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from connector.beamer.client import Beamer
+from connector.beamer.client import BeamerClient
 from connector.beamer.request import Answer
 from connector.beamer.streams import CATALOGUE
 from connector.domain.state import Progress
@@ -74,7 +74,7 @@ class Fetching:
         work: Work,
         answers: Answering,
         *,
-        beamer: Beamer,
+        beamer: BeamerClient,
         lease: Lease,
         pool: Pool,
         most_requests: int | None = None,
