@@ -117,7 +117,7 @@ def row_id(value: Any) -> str:
     raise Unreadable("not an id")
 
 
-__all__ = ["Field", "Row", "Unreadable", "Unusable", "flag", "integer", "mapping", "parse", "text"]
+__all__ = ["Field", "InvalidRow", "Row", "Unreadable", "flag", "integer", "mapping", "parse", "text"]
 
 # How deeply a row may be nested: far deeper than any was seen, far from where writing it down fails.
 DEEPEST = 64
@@ -133,7 +133,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class InvalidRow:
     """A row that cannot be used, with a reason that quotes nothing of its content."""
 
     reason: str
@@ -148,7 +148,7 @@ Parser = Callable[[Any], Any]
 class Field:
     """Where a value stands in a raw row (the first name that is not blank), and how it is read.
 
-    An `optional` value that cannot be read becomes None; any other makes the row unusable.
+    An `optional` value that cannot be read becomes None; any other makes the row invalid.
     """
 
     parse: Parser
@@ -177,17 +177,17 @@ class Field:
 DATE = Field(moment, ("date",))
 
 
-def parse(raw: Any, fields: Mapping[str, Field]) -> Row | Unusable:
+def parse(raw: Any, fields: Mapping[str, Field]) -> Row | InvalidRow:
     """Read one raw row; whatever it is, the result is a row or the reason why it is none."""
     kept = raw if shallow(raw) else None
     if not isinstance(raw, dict):
-        return Unusable("the row is not an object", None, kept)
+        return InvalidRow("the row is not an object", None, kept)
     try:
         found = row_id(raw.get("id"))
     except Unreadable:
-        return Unusable("the row has no valid id", None, kept)
+        return InvalidRow("the row has no valid id", None, kept)
     if kept is None:
-        return Unusable("the row is nested too deeply", found)
+        return InvalidRow("the row is nested too deeply", found)
     try:
         date = DATE.read(raw)
         if date is None:
@@ -195,11 +195,11 @@ def parse(raw: Any, fields: Mapping[str, Field]) -> Row | Unusable:
         read = {name: each.read(raw) for name, each in fields.items()}
         return Row(found, date.replace(microsecond=0), read)
     except Unreadable as error:
-        return Unusable(str(error), found, raw)
+        return InvalidRow(str(error), found, raw)
 
 
 def date_of(raw: Any) -> datetime | None:
-    """The date of a row that may be unusable otherwise."""
+    """The date of a row that may be invalid otherwise."""
     try:
         date: datetime | None = DATE.read(raw) if isinstance(raw, dict) else None
     except Unreadable:

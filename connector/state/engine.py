@@ -64,7 +64,7 @@ def _refuses(line: str) -> bool:
     said = line.lower()
     if "fatal:" in said:
         return not any(words in said for words in PASSING)
-    return any(words in said for words in UNUSABLE)
+    return any(words in said for words in REFUSED_SETTINGS)
 
 
 def _last_part(line: str) -> str:
@@ -102,7 +102,7 @@ PASSING = (
     "request failed",
 )
 # What the driver and libpq say of the URL, or of what the server asks for and the URL does not give.
-UNUSABLE = (
+REFUSED_SETTINGS = (
     "invalid connection option",
     "bad value for",
     "connection is bad: invalid",

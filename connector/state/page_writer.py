@@ -104,8 +104,8 @@ class Intake:
         with self._database.write() as db:
             hold(db, self._lease, now)
             fresh = self._new_rows(db, page, judged)
-            unusable = self._quarantine(db, page, rejected, now)
-            effects = decide(fresh, unusable)
+            quarantined = self._quarantine(db, page, rejected, now)
+            effects = decide(fresh, quarantined)
             self._write(db, page, effects, now)
         return effects
 

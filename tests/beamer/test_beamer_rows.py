@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.beamer.rows import (
+    InvalidRow,
     Row,
     Unreadable,
-    Unusable,
     flag,
     integer,
     mapping,
@@ -59,7 +59,7 @@ def test_one_odd_value_in_a_good_row_never_crashes(change: tuple[str, Any], stre
 
 def _check(raw: Any, stream: str) -> None:
     parsed = parse(raw, CATALOGUE[stream].fields)
-    if isinstance(parsed, Unusable):
+    if isinstance(parsed, InvalidRow):
         assert parsed.raw == raw or raw != raw or parsed.raw is None or str(raw) == str(parsed.raw)
         return
     assert parsed.id.isascii()
@@ -78,8 +78,8 @@ def test_a_row_nested_deeper_than_any_is_unusable_but_known_by_its_id(stream: st
         deep = {"in": [deep]}
     raw = {**EXAMPLES[stream], "userCustomAttributes": deep}
     found = parse(raw, CATALOGUE[stream].fields)
-    assert found == Unusable("the row is nested too deeply", EXAMPLES[stream]["id"], None)
-    assert parse(deep, CATALOGUE[stream].fields) == Unusable("the row has no valid id", None, None)
+    assert found == InvalidRow("the row is nested too deeply", EXAMPLES[stream]["id"], None)
+    assert parse(deep, CATALOGUE[stream].fields) == InvalidRow("the row has no valid id", None, None)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_row_nested_deeper_than_any_is_unusable_but_known_by_its_id(stream: st
 )
 def test_why_a_row_cannot_be_used(raw: Any, reason: str) -> None:
     found = parse(raw, CATALOGUE["nps"].fields)
-    assert isinstance(found, Unusable)
+    assert isinstance(found, InvalidRow)
     assert found.reason == reason
 
 

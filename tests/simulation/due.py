@@ -79,7 +79,7 @@ def _sent(universe: Universe, member: Member, now: datetime, *, parents: bool) -
         for row in universe.box.world._by_id[stream].values():
             if row.deleted_s is not None or row.hidden or row.appears > now:
                 continue
-            if (stream, row.id) in universe.happenings.unusable:
+            if (stream, row.id) in universe.happenings.quarantined:
                 continue
             if universe.box.switches.nps_text_later and row.text_s > now.timestamp():
                 # Its text was still being typed.
@@ -97,7 +97,7 @@ def _shown(universe: Universe, parent: Row, member: Member, now: datetime, *, pa
     name, switches = (parent.stream, parent.id), universe.box.switches
     if parent.deleted_s is not None or max(parent.date, parent.appears) > now:
         return False
-    if name in universe.happenings.unusable or parent.stream not in switches.may_read:
+    if name in universe.happenings.quarantined or parent.stream not in switches.may_read:
         return False
     if not parents and name in universe.happenings.belated:
         return False

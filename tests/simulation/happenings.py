@@ -28,13 +28,13 @@ LONG = "Words, words, words, and a smile \N{GRINNING FACE}. "
 
 
 class Happenings:
-    """Meddles with the world; `unusable` are the rows that are to end in quarantine."""
+    """Meddles with the world; `quarantined` are the rows that are to end in quarantine."""
 
     def __init__(self, plan: Plan, box: Sandbox) -> None:
         self._plan = plan
         self._box = box
         self._rng = Random(f"{plan.seed}/happenings")
-        self.unusable: set[tuple[str, str]] = set()
+        self.quarantined: set[tuple[str, str]] = set()
         self.cut: set[tuple[str, str | None]] = set()
         """Lists from which a row has gone by hand."""
         self.belated: set[tuple[str, str]] = set()
@@ -146,7 +146,7 @@ class Happenings:
         stream, parent = place
         field = {"nps": "score", "comments": "text", "feature_request_comments": "text"}.get(stream, "userId")
         row = self._add(stream, parent, **{field: {"not": "this"}})
-        self.unusable.add((stream, row))
+        self.quarantined.add((stream, row))
         return f"{stream} {row} comes, of no use"
 
     def _words(self) -> str:

@@ -78,7 +78,7 @@ class Judge:
             raise Wrong(f"{name} {row_id}: Beamer never showed it")
         start = self._universe.starts[member.name]
         decided = oracle.fate(row, member, start, self._universe.now())
-        if (stream, row_id) in self._universe.happenings.unusable or decided.what != "sent":
+        if (stream, row_id) in self._universe.happenings.quarantined or decided.what != "sent":
             raise Wrong(f"{name} {row_id} is not to be sent: {decided.what} {decided.why}")
         self._compare(message, oracle.expected(row, member, destination, STATUSES), member, row)
 

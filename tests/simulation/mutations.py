@@ -48,9 +48,11 @@ MUTANTS = (
         "a row's id and its event are written in two transactions",
         (
             "state/page_writer.py",
-            "            unusable = self._quarantine(db, page, rejected, now)\n            effects = decide",
+            "            quarantined = self._quarantine(db, page, rejected, now)\n"
+            "            effects = decide",
             "        with self._database.write() as db:\n"
-            "            unusable = self._quarantine(db, page, rejected, now)\n            effects = decide",
+            "            quarantined = self._quarantine(db, page, rejected, now)\n"
+            "            effects = decide",
         ),
     ),
     _mutant(

@@ -41,8 +41,8 @@ def all_of(database: Database, table: Table) -> list[dict[str, Any]]:
 def test_the_database_says_which_rows_are_new(database: Database, intake: Intake) -> None:
     told: list[tuple[set[str], int]] = []
 
-    def decide(fresh: set[str], unusable: int) -> Effects:
-        told.append((fresh, unusable))
+    def decide(fresh: set[str], quarantined: int) -> Effects:
+        told.append((fresh, quarantined))
         return Effects()
 
     intake.accept(PAGE, judged("1", "2", "2"), [], decide, NOW)
@@ -59,13 +59,13 @@ def test_a_verdict_stays_the_first(database: Database, intake: Intake) -> None:
     assert [row["verdict"] for row in all_of(database, rows)] == [Verdict.NO_USER]
 
 
-def full(_: set[str], unusable: int) -> Effects:
+def full(_: set[str], quarantined: int) -> Effects:
     return Effects(
         events=[message("1"), message("2"), replace(message("3"), stream="posts")],
         rejected=[Rejected("too long", '{"id": "2"}', "2")],
         parents=[ParentState("7", NOW, "open"), ParentState("8", NOW)],
         children=[ChildState(2, "7", "1,2"), ChildState(3, "7", "5")],
-        tally=Counter(rows=2, events=3, quarantined=1 + unusable),
+        tally=Counter(rows=2, events=3, quarantined=1 + quarantined),
     )
 
 
@@ -103,9 +103,9 @@ def test_a_page_read_again_changes_only_sums(database: Database, intake: Intake)
     bad = [Rejected("date is not a date", "{}", "9")]
     found: list[int] = []
 
-    def decide(fresh: set[str], unusable: int) -> Effects:
-        found.append(unusable)
-        return full(fresh, unusable)
+    def decide(fresh: set[str], quarantined: int) -> Effects:
+        found.append(quarantined)
+        return full(fresh, quarantined)
 
     intake.accept(PAGE, judged("1", "2"), bad, decide, NOW)
     before = {table.name: all_of(database, table) for table in WRITTEN if table is not tallies}
@@ -118,9 +118,9 @@ def test_a_page_read_again_changes_only_sums(database: Database, intake: Intake)
 def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, intake: Intake) -> None:
     found: list[int] = []
 
-    def decide(fresh: set[str], unusable: int) -> Effects:
-        found.append(unusable)
-        return full(fresh, unusable)
+    def decide(fresh: set[str], quarantined: int) -> Effects:
+        found.append(quarantined)
+        return full(fresh, quarantined)
 
     for views in range(3):
         bad = [
@@ -134,7 +134,7 @@ def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, intake
 
 
 def test_a_page_that_fails_leaves_nothing(database: Database, intake: Intake) -> None:
-    def broken(fresh: set[str], unusable: int) -> Effects:
+    def broken(fresh: set[str], quarantined: int) -> Effects:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -142,7 +142,7 @@ def test_a_page_that_fails_leaves_nothing(database: Database, intake: Intake) ->
     assert all(all_of(database, table) == [] for table in WRITTEN)
     seen: list[set[str]] = []
 
-    def decide(fresh: set[str], unusable: int) -> Effects:
+    def decide(fresh: set[str], quarantined: int) -> Effects:
         seen.append(fresh)
         return Effects()
 

@@ -186,12 +186,12 @@ def test_lookback() -> None:
     assert passes.lowest(start, BASE + timedelta(hours=1), timedelta(hours=72)) == start
 
 
-def unusable(read: PassPage, count: int) -> PassPage:
-    return replace(read, unusable=count, bad=count)
+def quarantined(read: PassPage, count: int) -> PassPage:
+    return replace(read, quarantined=count, invalid=count)
 
 
 def test_rows_that_cannot_be_used_may_be_what_the_counter_promised() -> None:
-    step = after(child("40", "39"), unusable(page(*range(58, 48, -1)), 1))
+    step = after(child("40", "39"), quarantined(page(*range(58, 48, -1)), 1))
     assert (step.done, step.list_pass.found) == (True, 0)
     # It may have been shown half-made, and is asked for again.
     assert passes.surplus_after(step.list_pass, "39", 0) == -1
@@ -219,14 +219,14 @@ def test_rows_that_cannot_be_used_may_be_what_the_counter_promised() -> None:
 def test_what_is_in_quarantine_counts_as_not_shown_yet(
     counter: str, read_counter: str | None, surplus: int, fresh: int, bad: int, left: int
 ) -> None:
-    step = after(child(counter, read_counter), replace(page(58, 57, 56, 55, fresh=fresh), bad=bad))
+    step = after(child(counter, read_counter), replace(page(58, 57, 56, 55, fresh=fresh), invalid=bad))
     assert passes.surplus_after(step.list_pass, read_counter, surplus) == left
 
 
 def test_rows_that_cannot_be_used_never_came_without_a_word() -> None:
-    again = after(child("4", "4"), unusable(page(58, 57, 56, 55), 2))
+    again = after(child("4", "4"), quarantined(page(58, 57, 56, 55), 2))
     assert (again.done, passes.surplus_after(again.list_pass, "4", 0)) == (True, 0)
-    first = after(child("3", None), unusable(page(58, 57, 56, 55, fresh=3), 1))
+    first = after(child("3", None), quarantined(page(58, 57, 56, 55, fresh=3), 1))
     assert (first.done, passes.surplus_after(first.list_pass, None, 0)) == (True, 0)
 
 

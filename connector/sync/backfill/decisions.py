@@ -224,7 +224,7 @@ def decide(
     state: StreamState,
     fresh: set[str],
     before: Mapping[str, Verdict],
-    unusable: int,
+    quarantined: int,
 ) -> tuple[HistoryEffects, PassStep]:
     """Decide a page of one list; `before` are the verdicts of rows judged earlier that are to be sent."""
     effects = HistoryEffects()
@@ -233,7 +233,7 @@ def decide(
     # A list that is read once more was sent once more as far as it was seen.
     sent = new | before_here if context.wanted.resend and not of.doubted_at else new
     enqueue(effects, page.events(sent), probe.stream, probe.parent, context.policy, context.latest, of.title)
-    became = tally(page, fresh, unusable, effects)
+    became = tally(page, fresh, quarantined, effects)
     # What is sent after all is not held back any more.
     became.subtract(verdict.label for verdict in before.values() if verdict.revivable)
     effects.tally = Counter({what: rows for what, rows in became.items() if rows})
@@ -243,7 +243,7 @@ def decide(
     # The syncs' counters count these rows; that they are held already must not look like a loss.
     effects.ahead = sum(date >= context.start for date in dates) if probe.stream.parent else 0
     # What is sent once more was found before: it is no sign that there is more to find.
-    seen = passes.PassPage(page.seen, len(new), unusable=unusable)
+    seen = passes.PassPage(page.seen, len(new), quarantined=quarantined)
     step = passes.after_page(probe.required_pass, seen, probe.habits, probe.stream.cap)
     _learn(effects, step.habits, probe.habits, state)
     effects.opened = _below(context, probe, of, page)

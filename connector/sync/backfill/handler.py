@@ -122,8 +122,8 @@ class HistoryAnswers:
             page = page.without(self._intake.moved(here, page.rows.keys(), self._gone(stream.parent)))
         steps: list[PassStep] = []
 
-        def decide(fresh: set[str], before: Mapping[str, Verdict], unusable: int) -> HistoryEffects:
-            effects, step = decisions.decide(context, probe, of, page, state, fresh, before, unusable)
+        def decide(fresh: set[str], before: Mapping[str, Verdict], quarantined: int) -> HistoryEffects:
+            effects, step = decisions.decide(context, probe, of, page, state, fresh, before, quarantined)
             steps[:] = [step]
             return effects
 

@@ -185,13 +185,13 @@ def proved(
     return [replace(parent, proved_at=now) for parent in mine.values()]
 
 
-def tally(page: JudgedPage, fresh: set[str], unusable: int, effects: Effects) -> Counter[str]:
-    """What became of a page's rows; so many `unusable` ones are new in quarantine."""
+def tally(page: JudgedPage, fresh: set[str], quarantined: int, effects: Effects) -> Counter[str]:
+    """What became of a page's rows; so many `quarantined` ones are new in quarantine."""
     found = Counter(
         {
             "rows": len(fresh),
             "events": len(effects.events),
-            "quarantined": unusable + len(effects.rejected),
+            "quarantined": quarantined + len(effects.rejected),
         }
     )
     found.update(verdict.label for verdict in page.held(fresh))
@@ -228,13 +228,13 @@ def decide_list(
     child: ChildState | None,
     title: str | None,
     fresh: set[str],
-    unusable: int,
+    quarantined: int,
 ) -> tuple[Effects, PassStep]:
     """Decide a page of a child list, or of a list without parents."""
     effects = Effects()
     enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.latest, title)
-    effects.tally = tally(page, fresh, unusable, effects)
-    seen = passes.PassPage(page.seen, len(fresh), page.waits, unusable, len(page.rejected))
+    effects.tally = tally(page, fresh, quarantined, effects)
+    seen = passes.PassPage(page.seen, len(fresh), page.waits, quarantined, len(page.rejected))
     pass_ = probe.required_pass
     pass_ = pass_ if pass_.begun else replace(pass_, begun=context.now)
     step = passes.after_page(pass_, seen, probe.habits, probe.stream.cap, context.now)
@@ -310,7 +310,7 @@ def decide_block(
     lists: Mapping[str, Mapping[str, ChildState]],
     child_streams: Sequence[tuple[Stream, int]],
     fresh: set[str],
-    unusable: int,
+    quarantined: int,
 ) -> tuple[Effects, CheckStep]:
     """Decide a page of parents: `known` parents and their child `lists` as they stood before it."""
     effects, check = Effects(), probe.required_check
@@ -331,7 +331,7 @@ def decide_block(
             moved = counter_after(child, scope, name, counter, checked_at, context.now)
             if moved != child:
                 effects.children.append(moved)
-    effects.tally = tally(page, fresh, unusable, effects)
+    effects.tally = tally(page, fresh, quarantined, effects)
     alive = {name for name, parent in known.items() if not parent.gone}
     step = blocks.after_page(check, page.seen, alive, probe.habits, probe.stream.cap)
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})

@@ -103,8 +103,8 @@ class Answers:
         page = self._without_moved(probe, page, child, context)
         steps: list[PassStep] = []
 
-        def decide(fresh: set[str], unusable: int) -> Effects:
-            effects, step = decide_list(context, probe, page, child, title, fresh, unusable)
+        def decide(fresh: set[str], quarantined: int) -> Effects:
+            effects, step = decide_list(context, probe, page, child, title, fresh, quarantined)
             steps[:] = [step]
             return effects
 
@@ -155,9 +155,9 @@ class Answers:
         scopes = [(child, work.progress.streams[child.name].scope) for child in below]
         steps: list[CheckStep] = []
 
-        def decide(fresh: set[str], unusable: int) -> Effects:
+        def decide(fresh: set[str], quarantined: int) -> Effects:
             effects, step = decide_block(
-                context, probe, page, known, work.progress.children, scopes, fresh, unusable
+                context, probe, page, known, work.progress.children, scopes, fresh, quarantined
             )
             steps[:] = [step]
             return effects
@@ -226,9 +226,9 @@ class Answers:
         here = Page(name, context.state.scope, probe.parent)
         new: list[set[str]] = []
 
-        def decided(fresh: set[str], unusable: int) -> Effects:
+        def decided(fresh: set[str], quarantined: int) -> Effects:
             new[:] = [fresh]
-            return decide(fresh, unusable)
+            return decide(fresh, quarantined)
 
         effects = work.intake.accept(here, page.judged, page.rejected, decided, work.clock.now())
         work.report.late.note(self._ages(page, new[0], context.now))

@@ -27,9 +27,9 @@ class ListPass:
     that a run before has read, which may be shown again. `begun`: when its first page was read. `since` and
     `until`: the bounds that were asked for then. `counted`: how many rows Beamer says that there are between
     them. `doubtful`: a short page ends it only when it was looked behind. `opened`: in a list without order,
-    the parents whose lists a backfill has opened. `sure`: its counter is believed. `unusable`: how many rows
-    were newly quarantined; they may be what its counter promised, and are never more than it said. `bad`:
-    how many could not be used, newly quarantined or not.
+    the parents whose lists a backfill has opened. `sure`: its counter is believed. `quarantined`: how many
+    rows were newly quarantined; they may be what its counter promised, and are never more than it said.
+    `invalid`: how many could not be used, newly quarantined or not.
     `parts` are still to be read besides; of those that failed, the list counts as read without. A `hole`
     is nothing but such parts. `failures`, `failed_at` and `step` are those of the part that is being read.
     `front`: a list taken up again is asked from its newest row on, and that page was not read yet; `ahead`:
@@ -64,8 +64,8 @@ class ListPass:
     doubtful: bool = False
     sure: bool = False
     opened: tuple[str, ...] = ()
-    unusable: int = 0
-    bad: int = 0
+    quarantined: int = 0
+    invalid: int = 0
     parts: tuple[Part, ...] = ()
     hole: bool = False
     failures: int = 0
@@ -79,7 +79,7 @@ class ListPass:
     @property
     def brought(self) -> int:
         """New rows, whether or not they can be used."""
-        return self.found + self.unusable
+        return self.found + self.quarantined
 
     @property
     def part(self) -> Part:
@@ -96,19 +96,20 @@ class ListPass:
 class PassPage:
     """A page as a pass sees it: `fresh` rows were new; `waits` is the oldest that is not settled.
 
-    `unusable` ones were new, too, and are not among the `fresh`; `bad` ones cannot be used, new or not.
+    `quarantined` ones were new, too, and are not among the `fresh`; `invalid` ones cannot be used, new or
+    not.
     """
 
     seen: Seen
     fresh: int
     waits: datetime | None = None
-    unusable: int = 0
-    bad: int = 0
+    quarantined: int = 0
+    invalid: int = 0
 
     @property
     def brought(self) -> int:
         """New rows, whether or not they can be used."""
-        return self.fresh + self.unusable
+        return self.fresh + self.quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +260,8 @@ def _grown(pass_: ListPass, page: PassPage) -> ListPass:
     return replace(
         pass_,
         found=pass_.found + page.fresh,
-        unusable=pass_.unusable + page.unusable,
-        bad=pass_.bad + page.bad,
+        quarantined=pass_.quarantined + page.quarantined,
+        invalid=pass_.invalid + page.invalid,
         fresh_in_pass=pass_.fresh_in_pass + page.brought,
         read=pass_.read + seen.count - _shown_again(pass_, seen),
         pages=pass_.pages + 1,
@@ -379,11 +380,11 @@ def surplus_after(pass_: ListPass, read_counter: str | None, surplus: int) -> in
     row may have been shown half-made. It is no surplus, since nobody knows whether the counter counts it.
     """
     whole, more = _whole(pass_), pass_.read - total(pass_.began)
-    usable = more - pass_.bad
+    usable = more - pass_.invalid
     if read_counter is None:
         if not whole:
             # Which rows its counter counts is not known: older ones, too.
-            return -pass_.unusable
+            return -pass_.quarantined
         if usable > 0:
             # Rows read twice, in overlaps after a stop, are no surplus.
             return 0 if pass_.resumed else usable
@@ -527,8 +528,8 @@ def taken_up(stored: ListPass, habits: Habits, now: datetime, begun: ListPass | 
     return replace(
         front,
         found=pass_.found,
-        unusable=pass_.unusable,
-        bad=pass_.bad,
+        quarantined=pass_.quarantined,
+        invalid=pass_.invalid,
         read=pass_.read,
         pages=pass_.pages,
         fresh_in_pass=pass_.fresh_in_pass,

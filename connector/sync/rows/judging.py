@@ -18,7 +18,7 @@ def is_forgotten(row: Row, policy: Policy) -> bool:
 
 
 def user_of_raw(raw: Any) -> str | None:
-    """The user of a row that may be unusable otherwise."""
+    """The user of a row that may be invalid otherwise."""
     if not isinstance(raw, dict):
         return None
     try:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from connector.beamer.pagination import Seen
-from connector.beamer.rows import Row, Unusable, date_of, parse
+from connector.beamer.rows import InvalidRow, Row, date_of, parse
 from connector.beamer.streams import Stream
 from connector.domain.verdicts import Verdict
 from connector.segment.messages import Unshapeable, build
@@ -52,8 +52,8 @@ def enqueue_changes(
             effects.rejected.append(Rejected(error.reason, body_of(raw)))
 
 
-def rejected(unusable: Unusable) -> Rejected:
-    return Rejected(unusable.reason, body_of(unusable.raw), unusable.id)
+def rejected(invalid: InvalidRow) -> Rejected:
+    return Rejected(invalid.reason, body_of(invalid.raw), invalid.id)
 
 
 def body_of(raw: Any) -> str:
@@ -118,7 +118,7 @@ def judged_page(body: Sequence[Any], stream: Stream, policy: Policy, now: dateti
             rejected(row)
             for row, raw in parsed
             # Quarantine keeps a row as it came: nothing of a forgotten person may get there.
-            if isinstance(row, Unusable) and user_of_raw(raw) not in policy.forgotten
+            if isinstance(row, InvalidRow) and user_of_raw(raw) not in policy.forgotten
         ],
         min(waiting, default=None),
         _parents(parsed, rows) if stream.parent is None else {},
@@ -126,7 +126,7 @@ def judged_page(body: Sequence[Any], stream: Stream, policy: Policy, now: dateti
 
 
 def _parents(
-    parsed: Sequence[tuple[Row | Unusable, Any]], rows: Mapping[str, tuple[Row, Any]]
+    parsed: Sequence[tuple[Row | InvalidRow, Any]], rows: Mapping[str, tuple[Row, Any]]
 ) -> Mapping[str, tuple[datetime | None, Any]]:
     """Every id of a page, with a date and its raw row.
 
@@ -150,7 +150,7 @@ def _parents(
     return found
 
 
-def seen_of(parsed: Sequence[tuple[Row | Unusable, Any]]) -> Seen:
+def seen_of(parsed: Sequence[tuple[Row | InvalidRow, Any]]) -> Seen:
     """The page as paging judges it: by its raw rows. Pinned ones come first and say nothing of the order."""
     ids = tuple(row.id or hashlib.sha256(body_of(raw).encode()).hexdigest() for row, raw in parsed)
     usable = [row for row, _ in parsed if isinstance(row, Row)]
