@@ -9,7 +9,7 @@ from connector.domain.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RowVerdict:
     """A row's id with its verdict, before the database has said whether it is new."""
 
     id: str

@@ -12,8 +12,8 @@ class StreamState:
 
     `windows` is what the audit of a list without counters has still to do (see sync/lists/count_windows.py).
     `recent` counts the rows found lately, as of `checked_at`; `curve` is how rows come at a parent as it
-    grows older, fitted at `fitted_at`. `judged` counts the latest rows, and `wanted` those of them that were
-    to be sent. `announced` and `silent` count rows that came with and without a
+    grows older, fitted at `fitted_at`. `verdict_count` counts the latest rows, and `to_send_count` those of
+    them that were to be sent. `announced` and `silent` count rows that came with and without a
     word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the
     last one at `failed_at`, make it rest. `late_share`: of the rows that a list did not show though its
     counter had announced them, the share that came when it was read again (see sync/lists/shortfall.py).
@@ -34,8 +34,8 @@ class StreamState:
     windows: str | None = None
     curve: str | None = None
     fitted_at: datetime | None = None
-    judged: float = 0.0
-    wanted: float = 0.0
+    verdict_count: float = 0.0
+    to_send_count: float = 0.0
     announced: float = 0.0
     silent: float = 0.0
     distrusted: bool = False

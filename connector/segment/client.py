@@ -272,9 +272,9 @@ class SegmentClient:
             return Transient(error.told("Segment"), again=not error.endless)
         except OSError as error:
             return Transient(f"Segment could not be reached ({type(error).__name__}).")
-        return self._judged(response, texts)
+        return self._error_of(response, texts)
 
-    def _judged(self, response: Any, texts: Sequence[str]) -> ConnectorError | None:
+    def _error_of(self, response: Any, texts: Sequence[str]) -> ConnectorError | None:
         status = response.status_code
         if response.history:
             return _redirected()

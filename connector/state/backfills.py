@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from connector.clock import within
-from connector.domain.changes import Effects, Judged, Page, Rejected
+from connector.domain.changes import Effects, Page, Rejected, RowVerdict
 from connector.domain.verdicts import Verdict
 from connector.state.engine import Database
 from connector.state.leases import Lease, hold
@@ -151,7 +151,7 @@ class HistoryIntake(Intake):
         self,
         page: Page,
         of: Reading,
-        judged: Sequence[Judged],
+        row_verdicts: Sequence[RowVerdict],
         rejected: Sequence[Rejected],
         decide: Decide,
         now: datetime,
@@ -162,8 +162,8 @@ class HistoryIntake(Intake):
         """
         with self._database.write() as db:
             hold(db, self._lease, now)
-            fresh = self._new_rows(db, page, judged)
-            before = self._before(db, page, judged, fresh)
+            fresh = self._new_rows(db, page, row_verdicts)
+            before = self._before(db, page, row_verdicts, fresh)
             quarantined = self._quarantine(db, page, rejected, now)
             effects = decide(fresh, before, quarantined)
             self._revive(db, page, before)
@@ -173,10 +173,10 @@ class HistoryIntake(Intake):
         return effects, opened
 
     def _before(
-        self, db: Connection, page: Page, judged: Sequence[Judged], fresh: set[str]
+        self, db: Connection, page: Page, row_verdicts: Sequence[RowVerdict], fresh: set[str]
     ) -> dict[str, Verdict]:
         """The verdicts of rows that are to be sent and were judged before."""
-        known = [row.id for row in judged if row.verdict is Verdict.EVENT and row.id not in fresh]
+        known = [row.id for row in row_verdicts if row.verdict is Verdict.EVENT and row.id not in fresh]
         if not known:
             return {}
         found = db.execute(_BEFORE, {"of": page.scope, "under": page.parent, "ids": known})

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from connector.domain.changes import Effects, Judged, Outgoing, Page, Rejected
+from connector.domain.changes import Effects, Outgoing, Page, Rejected, RowVerdict
 from connector.domain.state import ChildState, ParentState, StreamState
 from connector.domain.verdicts import Verdict
 from connector.state.engine import Database
@@ -26,7 +26,7 @@ from connector.state.tables import (
 )
 from connector.state.upserts import add_new, add_up, put
 
-__all__ = ["Effects", "Intake", "Judged", "Outgoing", "Page", "Rejected"]
+__all__ = ["Effects", "Intake", "Outgoing", "Page", "Rejected", "RowVerdict"]
 
 _KEY = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"), rows.c.id == bindparam("row"))
 _AHEAD = (
@@ -91,7 +91,7 @@ class Intake:
     def accept(
         self,
         page: Page,
-        judged: Sequence[Judged],
+        row_verdicts: Sequence[RowVerdict],
         rejected: Sequence[Rejected],
         decide: Callable[[set[str], int], Effects],
         now: datetime,
@@ -103,7 +103,7 @@ class Intake:
         """
         with self._database.write() as db:
             hold(db, self._lease, now)
-            fresh = self._new_rows(db, page, judged)
+            fresh = self._new_rows(db, page, row_verdicts)
             quarantined = self._quarantine(db, page, rejected, now)
             effects = decide(fresh, quarantined)
             self._write(db, page, effects, now)
@@ -147,10 +147,10 @@ class Intake:
         by_day = sorted(effects.days.items())
         add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
 
-    def _new_rows(self, db: Connection, page: Page, judged: Sequence[Judged]) -> set[str]:
+    def _new_rows(self, db: Connection, page: Page, row_verdicts: Sequence[RowVerdict]) -> set[str]:
         here = {"scope": page.scope, "parent": page.parent, "run": self._run}
         # In one order always: on PostgreSQL each waits for the other who inserts the same id.
-        in_order = sorted(judged, key=lambda row: row.id)
+        in_order = sorted(row_verdicts, key=lambda row: row.id)
         values = [{**here, "id": row.id, "verdict": int(row.verdict)} for row in in_order]
         return set(add_new(db, rows, values, rows.c.id))
 

@@ -211,8 +211,8 @@ streams = _table(
     Column("curve", Json(of=list)),
     Column("fitted_at", Moment),
     # How many rows were judged lately, and how many of those were to be sent (sync/planning/estimates.py).
-    Column("judged", Real(instead=0.0), nullable=False, server_default="0"),
-    Column("wanted", Real(instead=0.0), nullable=False, server_default="0"),
+    Column("verdict_count", Real(instead=0.0), nullable=False, server_default="0"),
+    Column("to_send_count", Real(instead=0.0), nullable=False, server_default="0"),
     # Rows that the counters announced, and rows that came without a word of theirs.
     Column("announced", Real(instead=0.0), nullable=False, server_default="0"),
     Column("silent", Real(instead=0.0), nullable=False, server_default="0"),

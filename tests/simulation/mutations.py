@@ -91,11 +91,11 @@ MUTANTS = (
     ),
     _mutant(
         "filtered-end",
-        "a page's end is judged on the rows that are left of it",
+        "a page's end is row_verdicts on the rows that are left of it",
         (
             "sync/rows/pages.py",
             "        seen_of(parsed),\n",
-            "        Seen(seen_of(parsed).ids, seen_of(parsed).dates, len(judged)),\n",
+            "        Seen(seen_of(parsed).ids, seen_of(parsed).dates, len(row_verdicts)),\n",
         ),
         (
             "beamer/pagination.py",
@@ -196,8 +196,8 @@ MUTANTS = (
         "a row that is known already counts as new",
         (
             "state/page_writer.py",
-            "fresh = self._new_rows(db, page, judged)",
-            "fresh = self._new_rows(db, page, judged) and {row.id for row in judged}",
+            "fresh = self._new_rows(db, page, row_verdicts)",
+            "fresh = self._new_rows(db, page, row_verdicts) and {row.id for row in row_verdicts}",
         ),
     ),
     _mutant(

@@ -25,7 +25,7 @@ from connector.state import schema
 from connector.state.engine import Database, driver, open_database
 from connector.state.leases import acquire, this_process
 from connector.state.outbox import Outbox
-from connector.state.page_writer import Effects, Intake, Judged, Outgoing, Page
+from connector.state.page_writer import Effects, Intake, Outgoing, Page, RowVerdict
 from connector.state.tables import rows, runs, spends
 from tests.state.times import NOW
 
@@ -111,7 +111,7 @@ def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Database, 
         text = f"personal-{number}-" + "words " * (number * 30)
         effects = Effects(events=[Outgoing(f"id-{number}", "E", text, len(text))])
         intake.accept(
-            Page("nps", 1, ""), [Judged(str(number), Verdict.EVENT)], [], lambda *_, e=effects: e, NOW
+            Page("nps", 1, ""), [RowVerdict(str(number), Verdict.EVENT)], [], lambda *_, e=effects: e, NOW
         )
         if number % 7 == 0:
             outbox.confirm(outbox.claim(3, NOW), NOW)

@@ -16,7 +16,7 @@ from connector.state import connections, leases, schema
 from connector.state.connections import Identity
 from connector.state.engine import Database, open_database
 from connector.state.leases import this_process
-from connector.state.page_writer import Effects, Intake, Judged, Outgoing, Page, Rejected
+from connector.state.page_writer import Effects, Intake, Outgoing, Page, Rejected, RowVerdict
 from connector.state.progress import load, peek
 from connector.state.tables import children, outbox, parents, quarantine, rows, streams, tallies
 from tests.state.times import DAY, NOW
@@ -25,8 +25,8 @@ PAGE = Page("comments", 2, "100")
 WRITTEN = (rows, outbox, quarantine, parents, children, tallies)
 
 
-def judged(*ids: str, verdict: Verdict = Verdict.EVENT) -> list[Judged]:
-    return [Judged(each, verdict) for each in ids]
+def row_verdicts(*ids: str, verdict: Verdict = Verdict.EVENT) -> list[RowVerdict]:
+    return [RowVerdict(each, verdict) for each in ids]
 
 
 def message(name: str) -> Outgoing:
@@ -45,17 +45,17 @@ def test_the_database_says_which_rows_are_new(database: Database, intake: Intake
         told.append((fresh, quarantined))
         return Effects()
 
-    intake.accept(PAGE, judged("1", "2", "2"), [], decide, NOW)
-    intake.accept(PAGE, judged("2", "3"), [], decide, NOW)
-    intake.accept(replace(PAGE, parent="101"), judged("1"), [], decide, NOW)
-    intake.accept(replace(PAGE, scope=3), judged("1"), [], decide, NOW)
+    intake.accept(PAGE, row_verdicts("1", "2", "2"), [], decide, NOW)
+    intake.accept(PAGE, row_verdicts("2", "3"), [], decide, NOW)
+    intake.accept(replace(PAGE, parent="101"), row_verdicts("1"), [], decide, NOW)
+    intake.accept(replace(PAGE, scope=3), row_verdicts("1"), [], decide, NOW)
     intake.accept(PAGE, [], [], decide, NOW)
     assert told == [({"1", "2"}, 0), ({"3"}, 0), ({"1"}, 0), ({"1"}, 0), (set(), 0)]
 
 
 def test_a_verdict_stays_the_first(database: Database, intake: Intake) -> None:
-    intake.accept(PAGE, judged("1", verdict=Verdict.NO_USER), [], lambda *_: Effects(), NOW)
-    intake.accept(PAGE, judged("1"), [], lambda *_: Effects(), NOW)
+    intake.accept(PAGE, row_verdicts("1", verdict=Verdict.NO_USER), [], lambda *_: Effects(), NOW)
+    intake.accept(PAGE, row_verdicts("1"), [], lambda *_: Effects(), NOW)
     assert [row["verdict"] for row in all_of(database, rows)] == [Verdict.NO_USER]
 
 
@@ -71,7 +71,7 @@ def full(_: set[str], quarantined: int) -> Effects:
 
 def test_everything_a_page_changes_is_written(database: Database, intake: Intake) -> None:
     bad = [Rejected("date is not a date", "{}", "9"), Rejected("the row has no valid id", "[]")]
-    intake.accept(PAGE, judged("1", "2"), bad, full, NOW)
+    intake.accept(PAGE, row_verdicts("1", "2"), bad, full, NOW)
     assert {row["id"]: row["verdict"] for row in all_of(database, rows)} == {
         "1": Verdict.EVENT,
         "2": Verdict.QUARANTINED,
@@ -107,9 +107,9 @@ def test_a_page_read_again_changes_only_sums(database: Database, intake: Intake)
         found.append(quarantined)
         return full(fresh, quarantined)
 
-    intake.accept(PAGE, judged("1", "2"), bad, decide, NOW)
+    intake.accept(PAGE, row_verdicts("1", "2"), bad, decide, NOW)
     before = {table.name: all_of(database, table) for table in WRITTEN if table is not tallies}
-    intake.accept(PAGE, judged("1", "2"), bad, decide, NOW + DAY)
+    intake.accept(PAGE, row_verdicts("1", "2"), bad, decide, NOW + DAY)
     assert {table.name: all_of(database, table) for table in WRITTEN if table is not tallies} == before
     assert found == [1, 0]
     assert {row["what"]: row["count"] for row in all_of(database, tallies)}["rows"] == 4
@@ -138,7 +138,7 @@ def test_a_page_that_fails_leaves_nothing(database: Database, intake: Intake) ->
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        intake.accept(PAGE, judged("1"), [Rejected("x", "{}")], broken, NOW)
+        intake.accept(PAGE, row_verdicts("1"), [Rejected("x", "{}")], broken, NOW)
     assert all(all_of(database, table) == [] for table in WRITTEN)
     seen: list[set[str]] = []
 
@@ -146,7 +146,7 @@ def test_a_page_that_fails_leaves_nothing(database: Database, intake: Intake) ->
         seen.append(fresh)
         return Effects()
 
-    intake.accept(PAGE, judged("1"), [], decide, NOW)
+    intake.accept(PAGE, row_verdicts("1"), [], decide, NOW)
     assert seen == [{"1"}]
 
 
@@ -157,7 +157,7 @@ def test_a_run_that_lost_its_lease_writes_nothing(
     before = all_of(database, streams)
     state = replace(progress.streams["comments"], complete=True)
     for write in (
-        lambda: intake.accept(PAGE, judged("1"), [], full, NOW),
+        lambda: intake.accept(PAGE, row_verdicts("1"), [], full, NOW),
         lambda: intake.note([state], NOW, ignore_filters=True),
         lambda: intake.settle(ChildState(2, "7", "1"), NOW),
     ):
@@ -246,7 +246,7 @@ def test_a_page_takes_as_many_statements_whatever_it_holds(database: Database, i
         )
         counted.clear()
         bad = [Rejected("x", f"{{{each}}}") for each in ids]
-        intake.accept(PAGE, judged(*ids), bad, lambda *_: effects, NOW)
+        intake.accept(PAGE, row_verdicts(*ids), bad, lambda *_: effects, NOW)
         return len(counted)
 
     assert statements(1) == statements(10) == statements(100) <= 8

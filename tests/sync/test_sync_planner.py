@@ -113,7 +113,7 @@ def test_where_rows_come_often_one_waits_for_others_to_share_the_request() -> No
 def hold_back(found: Picture, stream: str, share: float = 0.9) -> None:
     """Of the stream's latest rows such a share was not to be sent."""
     state = found.progress.streams[stream]
-    state.judged, state.wanted = 100.0, 100.0 * (1 - share)
+    state.verdict_count, state.to_send_count = 100.0, 100.0 * (1 - share)
 
 
 def test_nobody_waits_for_rows_that_are_held_back() -> None:

@@ -15,7 +15,7 @@ NEW = StreamState(1, "reactions")
 USER = {"userId": "u1"}
 
 
-def judged(sent: int, held: int, state: StreamState = NEW, times: int = 1) -> StreamState:
+def counted(sent: int, held: int, state: StreamState = NEW, times: int = 1) -> StreamState:
     for _ in range(times):
         state = estimates.with_sent(state, sent, held)
     return state
@@ -25,10 +25,10 @@ def judged(sent: int, held: int, state: StreamState = NEW, times: int = 1) -> St
     ("state", "share"),
     [
         (NEW, 1.0),
-        (judged(5, 0), 1.0),
-        (judged(0, 10), 0.5),
-        (judged(3, 7, times=200), 0.36),
-        (judged(0, 1, times=2_000), 0.09),
+        (counted(5, 0), 1.0),
+        (counted(0, 10), 0.5),
+        (counted(3, 7, times=200), 0.36),
+        (counted(0, 1, times=2_000), 0.09),
     ],
 )
 def test_what_is_not_known_better_is_sent(state: StreamState, share: float) -> None:
@@ -37,12 +37,12 @@ def test_what_is_not_known_better_is_sent(state: StreamState, share: float) -> N
 
 def test_the_latest_rows_count_most() -> None:
     """A setting was changed, or users log in from now on."""
-    assert estimates.sent_share(judged(1, 0, judged(0, 1, times=2_000), times=300)) > 0.9
+    assert estimates.sent_share(counted(1, 0, counted(0, 1, times=2_000), times=300)) > 0.9
 
 
 def test_a_page_without_new_rows_changes_nothing() -> None:
-    state = judged(3, 7)
-    assert judged(0, 0, state) == state
+    state = counted(3, 7)
+    assert counted(0, 0, state) == state
 
 
 def test_a_stream_that_is_off_teaches_nothing(tmp_path: Path) -> None:
@@ -75,5 +75,5 @@ def test_a_sync_learns_what_is_held_back(tmp_path: Path, privacy: Privacy, share
     box.world.add("reactions", post, **USER)
     rig.sync()
     after = progress.peek(rig.database, "default").streams["reactions"]
-    assert after.judged == pytest.approx(streams["reactions"].judged, abs=1)
+    assert after.verdict_count == pytest.approx(streams["reactions"].verdict_count, abs=1)
     rig.close()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from connector.beamer.pagination import Cursor, Habits, Order, Seen
 from connector.beamer.streams import Stream, children
 from connector.clock import SECOND, within
-from connector.domain.changes import Judged
+from connector.domain.changes import RowVerdict
 from connector.domain.period import day_of
 from connector.domain.state import ParentState, StreamState
 from connector.domain.verdicts import Verdict
@@ -18,7 +18,7 @@ from connector.sync.lists import counters, passes
 from connector.sync.lists.passes import ListPass, PassStep
 from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.policy import Policy
-from connector.sync.rows.pages import JudgedPage, enqueue
+from connector.sync.rows.pages import PageVerdicts, enqueue
 
 # A list is parted where so many pages are still expected: its parts cost a page or two more together.
 LEAST_PAGES_TO_SPLIT = 130
@@ -189,7 +189,7 @@ def compared_by_count(context: "HistoryContext", of: Reading) -> bool:
     return not of.of_child and not (below and of.since is not None)
 
 
-def own_rows(page: JudgedPage, of: Reading, pass_: ListPass) -> int:
+def own_rows(page: PageVerdicts, of: Reading, pass_: ListPass) -> int:
     """Return how many rows of a page are the list's own: not of another part, nor of the page before."""
     before = {*pass_.cursor.last, *pass_.read_before}
     return sum(
@@ -199,28 +199,28 @@ def own_rows(page: JudgedPage, of: Reading, pass_: ListPass) -> int:
     )
 
 
-def judged_within(
-    page: JudgedPage, of: Reading, pass_: ListPass, stream: Stream, wanted: Range
-) -> JudgedPage:
+def verdicts_within(
+    page: PageVerdicts, of: Reading, pass_: ListPass, stream: Stream, wanted: Range
+) -> PageVerdicts:
     """The page without what is not this reading's: rows of another part, or of the page before."""
-    mine: Sequence[Judged] = ()
+    mine: Sequence[RowVerdict] = ()
     if stream.name in wanted.streams:
         mine = [
             row
-            for row in page.judged
+            for row in page.row_verdicts
             if row.id not in pass_.cursor.last
             and row.id not in pass_.read_before
             and within(page.rows[row.id][0].date, of.since, of.until)
             and wanted.holds(page.rows[row.id][0].date)
         ]
-    return replace(page, judged=mine, rejected=page.rejected if stream.name in wanted.streams else ())
+    return replace(page, row_verdicts=mine, rejected=page.rejected if stream.name in wanted.streams else ())
 
 
 def decide(
     context: HistoryContext,
     probe: Probe,
     of: Reading,
-    page: JudgedPage,
+    page: PageVerdicts,
     state: StreamState,
     fresh: set[str],
     before: Mapping[str, Verdict],
@@ -298,7 +298,7 @@ def _learn(effects: HistoryEffects, habits: Habits, asked: Habits, state: Stream
         effects.habits = str(habits.order), habits.short_ends
 
 
-def _below(context: HistoryContext, probe: Probe, of: Reading, page: JudgedPage) -> list[Reading]:
+def _below(context: HistoryContext, probe: Probe, of: Reading, page: PageVerdicts) -> list[Reading]:
     """The child lists of the parents on a page that may hold something of the range."""
     wanted = context.wanted
     below = read_for(context.catalogue, wanted.streams, probe.stream)

@@ -18,7 +18,7 @@ from connector.sync.lists import passes
 from connector.sync.lists.passes import PassStep
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import NO_PARENT, Probe
-from connector.sync.rows.pages import judged_page
+from connector.sync.rows.pages import judge_page
 
 log = structlog.get_logger()
 
@@ -114,8 +114,8 @@ class HistoryAnswers:
         if probe.stream.filtered:
             work.filters_settled(probe.ignore_filters)
         of, stream = self._readings[probe.of], probe.stream
-        page = judged_page(answer.body, stream, work.policy, work.earliest)
-        page = decisions.judged_within(page, of, probe.required_pass, stream, self._wanted)
+        page = judge_page(answer.body, stream, work.policy, work.earliest)
+        page = decisions.verdicts_within(page, of, probe.required_pass, stream, self._wanted)
         state, context = work.progress.streams[stream.name], self._context()
         here = Page(stream.name, state.scope, probe.parent)
         if stream.parent:
@@ -128,7 +128,7 @@ class HistoryAnswers:
             return effects
 
         effects, opened = self._intake.accept_history(
-            here, of, page.judged, page.rejected, decide, work.clock.now()
+            here, of, page.row_verdicts, page.rejected, decide, work.clock.now()
         )
         work.report.count(stream.name, effects.tally)
         self._learn(stream, state, effects)

@@ -23,7 +23,7 @@ from connector.sync.planning.probes import NO_PARENT, Probe
 from connector.sync.policy import Policy
 from connector.sync.rows import judging
 from connector.sync.rows.judging import is_forgotten
-from connector.sync.rows.pages import JudgedPage, enqueue, enqueue_changes
+from connector.sync.rows.pages import PageVerdicts, enqueue, enqueue_changes
 
 METRICS = ("views", "unique_views", "clicks")
 
@@ -185,7 +185,7 @@ def proved(
     return [replace(parent, proved_at=now) for parent in mine.values()]
 
 
-def tally(page: JudgedPage, fresh: set[str], quarantined: int, effects: Effects) -> Counter[str]:
+def tally(page: PageVerdicts, fresh: set[str], quarantined: int, effects: Effects) -> Counter[str]:
     """What became of a page's rows; so many `quarantined` ones are new in quarantine."""
     found = Counter(
         {
@@ -204,7 +204,7 @@ def first_page_of(habits: Habits, asked: Habits) -> int | None:
 
 
 def learnt(
-    state: StreamState, page: JudgedPage, fresh: set[str], habits: Habits, asked: Habits, effects: Effects
+    state: StreamState, page: PageVerdicts, fresh: set[str], habits: Habits, asked: Habits, effects: Effects
 ) -> StreamState:
     """The stream's state with what this page taught: the list's habits, and how many of its rows are sent."""
     effects.first_page = first_page_of(habits, asked)
@@ -224,7 +224,7 @@ def learnt(
 def decide_list(
     context: Context,
     probe: Probe,
-    page: JudgedPage,
+    page: PageVerdicts,
     child: ChildState | None,
     title: str | None,
     fresh: set[str],
@@ -305,7 +305,7 @@ def _dated_after(state: StreamState, step: PassStep, context: Context) -> Stream
 def decide_block(
     context: Context,
     probe: Probe,
-    page: JudgedPage,
+    page: PageVerdicts,
     known: Mapping[str, ParentState],
     lists: Mapping[str, Mapping[str, ChildState]],
     child_streams: Sequence[tuple[Stream, int]],

@@ -184,7 +184,7 @@ class Troubles:
         state = self._work.progress.streams[name]
         if Forbidden.tells(state.trouble or ""):
             return False
-        return bool(state.complete or state.watermark or state.short_ends is not None or state.judged)
+        return bool(state.complete or state.watermark or state.short_ends is not None or state.verdict_count)
 
     def _doubt(self, probe: Probe) -> None:
         """One list is refused: the others of the stream go on, unless it is refused again and again."""

@@ -21,7 +21,7 @@ from connector.sync.lists.passes import PassStep
 from connector.sync.planning import candidates
 from connector.sync.planning.planner import Planner
 from connector.sync.planning.probes import Probe
-from connector.sync.rows.pages import JudgedPage, judged_page
+from connector.sync.rows.pages import PageVerdicts, judge_page
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class Answers:
             raise Transient("Beamer's answer was not a list of rows.")
         if probe.stream.filtered:
             work.filters_settled(probe.ignore_filters)
-        page = judged_page(answer.body, probe.stream, work.policy, work.earliest)
+        page = judge_page(answer.body, probe.stream, work.policy, work.earliest)
         if probe.check:
             self._block(probe, page)
         else:
@@ -96,7 +96,7 @@ class Answers:
             scope = work.progress.streams[probe.stream.name].scope
             work.intake.recount(scope, probe.window.first, probe.list_pass.counted, work.clock.now())
 
-    def _list(self, probe: Probe, page: JudgedPage) -> None:
+    def _list(self, probe: Probe, page: PageVerdicts) -> None:
         stream, context = probe.stream, self._context(probe)
         child = self._work.progress.children.get(stream.name, {}).get(probe.parent)
         title = self._titles.get((stream.parent or "", probe.parent))
@@ -134,9 +134,9 @@ class Answers:
             work.queue.add(hole)
 
     def _without_moved(
-        self, probe: Probe, page: JudgedPage, child: ChildState | None, context: Context
-    ) -> JudgedPage:
-        """The page, with the rows known that came here from another parent (see `JudgedPage.without`).
+        self, probe: Probe, page: PageVerdicts, child: ChildState | None, context: Context
+    ) -> PageVerdicts:
+        """The page, with the rows known that came here from another parent (see `PageVerdicts.without`).
 
         Only of rows that are older than they can be here is it worth to ask: than the last reading of the
         list, or where there was none, than its parent.
@@ -148,7 +148,7 @@ class Answers:
         here = Page(probe.stream.name, context.state.scope, probe.parent)
         return page.without(self._work.intake.moved(here, page.dated_before(since)))
 
-    def _block(self, probe: Probe, page: JudgedPage) -> None:
+    def _block(self, probe: Probe, page: PageVerdicts) -> None:
         work, stream, context = self._work, probe.stream, self._context(probe)
         known = work.progress.parents.setdefault(stream.name, {})
         below = self._counted_on(stream)
@@ -217,7 +217,7 @@ class Answers:
     def _write(
         self,
         probe: Probe,
-        page: JudgedPage,
+        page: PageVerdicts,
         context: Context,
         decide: Callable[[set[str], int], Effects],
     ) -> None:
@@ -230,7 +230,7 @@ class Answers:
             new[:] = [fresh]
             return decide(fresh, quarantined)
 
-        effects = work.intake.accept(here, page.judged, page.rejected, decided, work.clock.now())
+        effects = work.intake.accept(here, page.row_verdicts, page.rejected, decided, work.clock.now())
         work.report.late.note(self._ages(page, new[0], context.now))
         for parent in effects.parents:
             work.progress.parents.setdefault(name, {})[parent.id] = parent
@@ -244,7 +244,7 @@ class Answers:
         work.report.count(name, effects.tally)
         probe.failures, probe.not_before = 0, None
 
-    def _ages(self, page: JudgedPage, fresh: set[str], now: datetime) -> Iterator[float]:
+    def _ages(self, page: PageVerdicts, fresh: set[str], now: datetime) -> Iterator[float]:
         """How old new rows are, in seconds; what was there before the connection was made is not late."""
         since = self._work.identity.created_at
         for row in (page.rows[name][0] for name in fresh):

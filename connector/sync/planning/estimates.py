@@ -22,12 +22,16 @@ ALIKE = 10.0
 def with_sent(state: StreamState, sent: int, held: int) -> StreamState:
     """The stream after so many new rows."""
     fading = REMEMBERED ** (sent + held)
-    return replace(state, judged=state.judged * fading + sent + held, wanted=state.wanted * fading + sent)
+    return replace(
+        state,
+        verdict_count=state.verdict_count * fading + sent + held,
+        to_send_count=state.to_send_count * fading + sent,
+    )
 
 
 def sent_share(state: StreamState) -> float:
     """What share of the rows to come will be sent."""
-    return (ALIKE + state.wanted) / (ALIKE + state.judged)
+    return (ALIKE + state.to_send_count) / (ALIKE + state.verdict_count)
 
 
 # A row that is older than the connection is worth next to nothing beside what is said today, or it would

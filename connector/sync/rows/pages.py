@@ -13,7 +13,7 @@ from connector.beamer.streams import Stream
 from connector.domain.verdicts import Verdict
 from connector.segment.messages import Unshapeable, build
 from connector.segment.shaping import Fact, shape
-from connector.state.page_writer import Effects, Judged, Outgoing, Rejected
+from connector.state.page_writer import Effects, Outgoing, Rejected, RowVerdict
 from connector.sync.policy import Policy
 from connector.sync.rows.judging import fact_of, judge, unsettled, user_of_raw
 
@@ -62,7 +62,7 @@ def body_of(raw: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedPage:
+class PageVerdicts:
     """The rows that can be used, by id, each with its raw form; and what becomes of them.
 
     `parents`: the ids of a list of parents, each with its raw row. It holds rows that cannot be used, too,
@@ -71,49 +71,53 @@ class JudgedPage:
 
     seen: Seen
     rows: Mapping[str, tuple[Row, Any]]
-    judged: Sequence[Judged]
+    row_verdicts: Sequence[RowVerdict]
     rejected: Sequence[Rejected]
     waits: datetime | None
     parents: Mapping[str, tuple[datetime | None, Any]]
 
     def events(self, fresh: set[str]) -> list[tuple[Row, Any]]:
         """The new rows that are to be sent, oldest first."""
-        sent = [self.rows[row.id] for row in self.judged if row.id in fresh and row.verdict is Verdict.EVENT]
+        sent = [
+            self.rows[row.id] for row in self.row_verdicts if row.id in fresh and row.verdict is Verdict.EVENT
+        ]
         return sorted(sent, key=lambda pair: pair[0].date)
 
     def dated_before(self, date: datetime) -> set[str]:
         """The rows that are older."""
         return {name for name, (row, _) in self.rows.items() if row.date < date}
 
-    def without(self, moved: set[str]) -> "JudgedPage":
+    def without(self, moved: set[str]) -> "PageVerdicts":
         """The page, with rows that were judged before at another parent: they are not sent again."""
         if not moved:
             return self
-        judged = [replace(row, verdict=Verdict.MOVED) if row.id in moved else row for row in self.judged]
-        return replace(self, judged=judged)
+        row_verdicts = [
+            replace(row, verdict=Verdict.MOVED) if row.id in moved else row for row in self.row_verdicts
+        ]
+        return replace(self, row_verdicts=row_verdicts)
 
     def verdicts(self, fresh: set[str]) -> list[Verdict]:
         """What was decided about the new rows."""
-        return [row.verdict for row in self.judged if row.id in fresh]
+        return [row.verdict for row in self.row_verdicts if row.id in fresh]
 
     def held(self, fresh: set[str]) -> list[Verdict]:
         return [verdict for verdict in self.verdicts(fresh) if verdict is not Verdict.EVENT]
 
 
-def judged_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetime) -> JudgedPage:
+def judge_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetime) -> PageVerdicts:
     """Parse and judge a page; `now` is Beamer's."""
     parsed = [(parse(raw, stream.fields), raw) for raw in body]
     rows = {row.id: (row, raw) for row, raw in parsed if isinstance(row, Row)}
-    judged = []
+    row_verdicts = []
     for row, _ in rows.values():
         verdict = judge(row, stream, policy, now)
         if verdict is not None:
-            judged.append(Judged(row.id, verdict))
+            row_verdicts.append(RowVerdict(row.id, verdict))
     waiting = [row.date for row, _ in rows.values() if unsettled(row, stream, policy, now)]
-    return JudgedPage(
+    return PageVerdicts(
         seen_of(parsed),
         rows,
-        judged,
+        row_verdicts,
         [
             rejected(row)
             for row, raw in parsed
