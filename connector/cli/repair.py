@@ -11,13 +11,12 @@ from connector.beamer.streams import CATALOGUE
 from connector.cli.context import Session
 from connector.errors import Busy, ConfigurationError
 from connector.segment.shaping import PREFIX
-from connector.state import damage, leases, progress, tables
-from connector.state import outbox as messages
+from connector.state import damage, leases, outbox, progress, tables
 from connector.state.columns import DROP, LABEL
 from connector.state.damage import Unreadable
 from connector.state.engine import Database
 from connector.state.leases import this_process
-from connector.state.tables import connections, outbox, streams
+from connector.state.tables import connections, streams
 
 UNCHANGED = "Nothing was changed."
 
@@ -37,7 +36,7 @@ def repaired(session: Session, database: Database | None, *, dry_run: bool) -> l
 
 
 def _strays(db: Connection) -> list[Unreadable]:
-    return [*progress.strays(db, CATALOGUE), *messages.strays(db)]
+    return [*progress.strays(db, CATALOGUE), *outbox.strays(db)]
 
 
 def _as_dict(value: Unreadable) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def _instead(session: Session, db: Connection, value: Unreadable) -> Any:
         return _of_connection(session, db, value)
     if value.table is streams:
         return _of_stream(db, value)
-    if value.table is outbox:
+    if value.table is tables.outbox:
         return _of_message(db, value)
     return DROP
 
@@ -104,7 +103,8 @@ def _of_stream(db: Connection, value: Unreadable) -> str:
 
 def _of_message(db: Connection, value: Unreadable) -> str:
     """By its messageId, which begins with both names; or the only one that there is."""
-    ident = db.execute(select(outbox.c.message_id).where(outbox.c.id == value.key["id"])).scalar_one()
+    this = tables.outbox.c.id == value.key["id"]
+    ident = db.execute(select(tables.outbox.c.message_id).where(this)).scalar_one()
     names = db.execute(select(connections.c.name, connections.c.account, connections.c.destination)).all()
     own = [row for row in names if str(ident).startswith(f"{PREFIX}-{row.destination}-{row.account}-")]
     wanted = "name" if value.column == "connection" else "destination"

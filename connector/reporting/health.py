@@ -378,7 +378,7 @@ def _streams(status: Status) -> Iterator[Problem]:
             )
 
 
-def _letters(status: Status) -> Iterator[Problem]:
+def _dead_letters(status: Status) -> Iterator[Problem]:
     if dead := status.dead:
         yield Problem(
             "partial",
@@ -430,7 +430,7 @@ _CHECKS: tuple[Callable[[Status], Iterator[Problem]], ...] = (
     _budget,
     _start,
     _streams,
-    _letters,
+    _dead_letters,
     _database,
     _backfills,
 )

@@ -56,8 +56,8 @@ def stories_of(database: Database, connection: str | None, word: str) -> list[St
     for each in queries.quarantined_rows(database, connection, asked.row):
         if (each.connection, each.stream, each.parent) not in known_already:
             found.append(_of_quarantined(each))
-    if not found and asked.message_id and (letter := queries.message(database, asked.message_id)):
-        found.append(_of_message(letter))
+    if not found and asked.message_id and (message := queries.message(database, asked.message_id)):
+        found.append(_of_message(message))
     return found
 
 
@@ -97,9 +97,9 @@ def _delivery(
     database: Database, seen: Sighting, name: str | None, ident: str | None
 ) -> tuple[list[str], dict[str, Any]]:
     told = [f"verdict: send as event '{name}', messageId {ident}"]
-    letter = queries.message(database, ident) if ident else None
-    if letter:
-        lines, state = _waiting(letter)
+    message = queries.message(database, ident) if ident else None
+    if message:
+        lines, state = _waiting(message)
         return [*told, *lines], {"delivery": state}
     by = queries.emptied(database, seen.connection, seen.run)
     when = f", at the latest by run {by['run']} ({_when(by['finished_at'])})" if by else ""
@@ -110,16 +110,16 @@ def _delivery(
     return told, {"delivery": "confirmed", "delivered_by": at}
 
 
-def _waiting(letter: Mapping[str, Any]) -> tuple[list[str], str]:
-    if letter["state"] == DEAD:
+def _waiting(message: Mapping[str, Any]) -> tuple[list[str], str]:
+    if message["state"] == DEAD:
         return [
-            f"refused by Segment on {_when(letter['answered_at'])}: {letter['answer']}",
-            f"to try again: beamer-segment outbox retry {letter['id']}",
+            f"refused by Segment on {_when(message['answered_at'])}: {message['answer']}",
+            f"to try again: beamer-segment outbox retry {message['id']}",
         ], "refused"
-    since = f"waiting for Segment since {_when(letter['made_at'])}"
-    if letter["state"] == FLIGHT:
+    since = f"waiting for Segment since {_when(message['made_at'])}"
+    if message["state"] == FLIGHT:
         return [f"{since}; being sent now, or left by a run that was killed: it is sent again"], "waiting"
-    tried = f", tried {letter['tries']} times" if letter["tries"] else ""
+    tried = f", tried {message['tries']} times" if message["tries"] else ""
     return [f"{since}{tried}; the next sync delivers it"], "waiting"
 
 
@@ -151,14 +151,14 @@ def _of_quarantined(found: Quarantined) -> Story:
     return Story(told, data)
 
 
-def _of_message(letter: Mapping[str, Any]) -> Story:
-    lines, state = _waiting(letter)
-    told = (f"{letter['event']}, connection '{letter['connection']}'", *lines)
+def _of_message(message: Mapping[str, Any]) -> Story:
+    lines, state = _waiting(message)
+    told = (f"{message['event']}, connection '{message['connection']}'", *lines)
     data = {
-        "connection": letter["connection"],
-        "stream": letter["stream"],
-        "event": letter["event"],
-        "message_id": letter["message_id"],
+        "connection": message["connection"],
+        "stream": message["stream"],
+        "event": message["event"],
+        "message_id": message["message_id"],
         "delivery": state,
     }
     return Story(told, data)

@@ -39,7 +39,7 @@ MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutboxMessage:
     """One message of a batch in hand; `possible_double` when it was sent unconfirmed long ago."""
 
     id: int
@@ -128,7 +128,7 @@ class Outbox:
             "key": write_key,
         }
 
-    def claim(self, most: int, now: datetime) -> list[Letter]:
+    def claim(self, most: int, now: datetime) -> list[OutboxMessage]:
         """Mark the oldest waiting messages as in flight, in a transaction before they are sent.
 
         Those that an earlier run left in flight come with them: whether they arrived is unknown, and
@@ -137,9 +137,9 @@ class Outbox:
         with self._database.write() as db:
             hold(db, self._lease, now)
             found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
-        return sorted((_letter(row, now) for row in found), key=lambda letter: letter.id)
+        return sorted((_outbox_message(row, now) for row in found), key=lambda message: message.id)
 
-    def sample(self, most: int, chance: float, now: datetime) -> list[Letter]:
+    def sample(self, most: int, chance: float, now: datetime) -> list[OutboxMessage]:
         """Mark the newest waiting message, and some from other places, as in flight.
 
         `chance`, from 0 to 1, moves the places, so that another try finds others.
@@ -150,27 +150,29 @@ class Outbox:
             step = max(1, len(waiting) // (most - 1))
             places = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
             found = db.execute(_CLAIM_THESE, {"at": now, "these": list(places)}).all() if places else []
-        return [_letter(row, now) for row in found]
+        return [_outbox_message(row, now) for row in found]
 
-    def confirm(self, letters: Sequence[Letter], now: datetime) -> None:
+    def confirm(self, messages: Sequence[OutboxMessage], now: datetime) -> None:
         """Segment has taken them: delete them, and count them as sent."""
-        sent = Counter(letter.stream for letter in letters)
+        sent = Counter(message.stream for message in messages)
         here = {"connection": self._lease.connection, "what": "sent"}
         counts = [{**here, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
         with self._database.write() as db:
             hold(db, self._lease, now)
-            db.execute(delete(outbox).where(_these(letters)))
+            db.execute(delete(outbox).where(_these(messages)))
             add_up(db, tallies, counts, "count")
 
-    def put_back(self, letters: Sequence[Letter], now: datetime, *, arrived_for_sure_not: bool) -> None:
+    def put_back(
+        self, messages: Sequence[OutboxMessage], now: datetime, *, arrived_for_sure_not: bool
+    ) -> None:
         """They wait again. Those that did not arrive count as not sent; else the first try's time stays."""
         values: dict[str, Any] = {"state": WAITING}
         if arrived_for_sure_not:
             values |= _NOT_SENT
-        self._set(letters, now, values)
+        self._set(messages, now, values)
 
     def bury(
-        self, letter: Letter, answer: str, now: datetime, latest: datetime, *, unsure: bool = False
+        self, message: OutboxMessage, answer: str, now: datetime, latest: datetime, *, unsure: bool = False
     ) -> None:
         """Segment refused it for good: a dead letter, with the answer it got.
 
@@ -178,7 +180,7 @@ class Outbox:
         `unsure`: this run had sent it before without an answer, and it may have arrived then.
         """
         values: dict[str, Any] = {"state": DEAD, "answer": answer, "answered_at": latest}
-        self._set([letter], now, values if unsure else values | _NOT_SENT)
+        self._set([message], now, values if unsure else values | _NOT_SENT)
 
     def check_values(self) -> None:
         """Read whose each waiting message is: one of which that is damaged would wait for ever unseen."""
@@ -202,10 +204,10 @@ class Outbox:
         with self._database.read() as db:
             return int(db.execute(_WEIGHT, self._mine).scalar_one())
 
-    def _set(self, letters: Sequence[Letter], now: datetime, values: Mapping[str, Any]) -> None:
+    def _set(self, messages: Sequence[OutboxMessage], now: datetime, values: Mapping[str, Any]) -> None:
         with self._database.write() as db:
             hold(db, self._lease, now)
-            db.execute(update(outbox).where(_these(letters) & (outbox.c.state == FLIGHT)).values(values))
+            db.execute(update(outbox).where(_these(messages) & (outbox.c.state == FLIGHT)).values(values))
 
 
 # The last try counts as none: for sure nothing of it arrived.
@@ -283,14 +285,14 @@ def strays(db: Connection) -> list[Unreadable]:
     return [Unreadable(outbox, "connection", {"id": number}) for number in found]
 
 
-def _these(letters: Sequence[Letter]) -> ColumnElement[bool]:
-    return outbox.c.id.in_([letter.id for letter in letters])
+def _these(messages: Sequence[OutboxMessage]) -> ColumnElement[bool]:
+    return outbox.c.id.in_([message.id for message in messages])
 
 
-def _letter(row: Any, now: datetime) -> Letter:
+def _outbox_message(row: Any, now: datetime) -> OutboxMessage:
     # Of one that cannot be read, it may be long ago.
     late = row.first_sent_at is None or now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
-    return Letter(row.id, row.message_id, row.stream, row.message, row.size, late)
+    return OutboxMessage(row.id, row.message_id, row.stream, row.message, row.size, late)
 
 
 def listed(

@@ -57,12 +57,12 @@ def erase(
         hold(db, lease, now)
         known_by = digest(made(db, KEY), user)
         add(db, forgotten, [{"connection": lease.connection, "digest": known_by, "since": now}])
-        letters = _letters_of(db, lease.connection, user)
+        messages = _messages_of(db, lease.connection, user)
         bodies = _bodies_of(db, lease.connection, theirs)
-        _delete(db, outbox, [letter.id for letter in letters])
+        _delete(db, outbox, [message.id for message in messages])
         _delete(db, quarantine, bodies)
-    dead = sum(letter.state == "dead" for letter in letters)
-    return Erased(len(letters) - dead, dead, len(bodies))
+    dead = sum(message.state == "dead" for message in messages)
+    return Erased(len(messages) - dead, dead, len(bodies))
 
 
 def inherit(db: Connection, connection: str, accounts: Collection[str]) -> None:
@@ -88,7 +88,7 @@ def names(database: Database) -> Sequence[str]:
         return list(db.execute(select(connections.c.name).order_by(connections.c.name)).scalars())
 
 
-def _letters_of(db: Connection, connection: str, user: str) -> list[Row[Any, Any, Any]]:
+def _messages_of(db: Connection, connection: str, user: str) -> list[Row[Any, Any, Any]]:
     # The database narrows the search (it may ignore case); the decision is made on the message itself.
     # However the message around it is written.
     fragment = json.dumps(user)

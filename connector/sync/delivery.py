@@ -15,7 +15,7 @@ from connector.clock import Clock
 from connector.errors import ConnectorError, Stopped, Transient, Unreachable
 from connector.segment.client import Refused, SegmentClient
 from connector.segment.messages import MOST_MESSAGES, into_batches
-from connector.state.outbox import Letter, Outbox
+from connector.state.outbox import Outbox, OutboxMessage
 from connector.sync.lists.backoff import LONGEST_RETRY, wait_before
 from connector.sync.report import Report
 
@@ -39,10 +39,10 @@ def _is_readable(text: str) -> bool:
     return isinstance(message, dict) and bool(message.get("messageId")) and bool(message.get("event"))
 
 
-class RefusedLetter(NamedTuple):
+class RefusedMessage(NamedTuple):
     """A message that was refused alone; `at`: when its batch first was, by the delivery's own count."""
 
-    letter: Letter
+    message: OutboxMessage
     answer: Refused
     at: int
 
@@ -87,70 +87,70 @@ class Delivery:
 
         Raises KeyRefused or Unreachable with everything unconfirmed put back.
         """
-        while not self._clock.stopped and (letters := self._claim(whole=whole)):
+        while not self._clock.stopped and (messages := self._claim(whole=whole)):
             try:
-                self._deliver(letters)
+                self._deliver(messages)
             except Stopped:
                 return
 
-    def _claim(self, *, whole: bool) -> list[Letter]:
+    def _claim(self, *, whole: bool) -> list[OutboxMessage]:
         backlog = self._report.backlog
         batches = max(0, min(self._lanes, backlog // self._full)) if whole else self._lanes
         if not batches:
             return []
-        letters = self._outbox.claim(self._full * batches, self._clock.now())
-        if whole and not letters:
+        messages = self._outbox.claim(self._full * batches, self._clock.now())
+        if whole and not messages:
             # Somebody has dropped them: who waits until fewer are left would wait for ever.
             self._report.waiting -= max(0, backlog - self._outbox.waiting())
-        return letters
+        return messages
 
-    def _deliver(self, letters: Sequence[Letter]) -> None:
-        unreadable = [letter for letter in letters if not _is_readable(letter.text)]
-        for letter in unreadable:
-            self._bury(letter, UNREADABLE)
+    def _deliver(self, messages: Sequence[OutboxMessage]) -> None:
+        unreadable = [message for message in messages if not _is_readable(message.text)]
+        for message in unreadable:
+            self._bury(message, UNREADABLE)
         if unreadable:
-            letters = [letter for letter in letters if letter not in unreadable]
-        refused = self._try(into_batches(letters, lambda letter: letter.size))
+            messages = [message for message in messages if message not in unreadable]
+        refused = self._try(into_batches(messages, lambda message: message.size))
         asked = bool(self._doubtful(refused)) and self._ask_others(refused)
         doubtful = self._doubtful(refused)
         if len(doubtful) == 1 and self._taken and not asked:
             doubtful = []
         for each in refused:
             if each not in doubtful:
-                self._bury(each.letter, each.answer.what)
+                self._bury(each.message, each.answer.what)
         if doubtful:
-            self._put_back([each.letter for each in doubtful])
+            self._put_back([each.message for each in doubtful])
             raise self._all_refused(doubtful[0].answer)
 
-    def _doubtful(self, refused: Sequence[RefusedLetter]) -> list[RefusedLetter]:
+    def _doubtful(self, refused: Sequence[RefusedMessage]) -> list[RefusedMessage]:
         """Those of batches after which nothing was taken: it may be Segment that takes nothing any more."""
         return [each for each in refused if each.at > self._taken]
 
-    def _bury(self, letter: Letter, what: str) -> None:
-        log.warning("message_refused", message_id=letter.message_id, answer=str(what))
+    def _bury(self, message: OutboxMessage, what: str) -> None:
+        log.warning("message_refused", message_id=message.message_id, answer=str(what))
         now = self._clock.now()
-        self._outbox.bury(letter, what, now, self._latest(now), unsure=letter.id in self._unsure)
+        self._outbox.bury(message, what, now, self._latest(now), unsure=message.id in self._unsure)
         self._report.refused += 1
 
-    def _try(self, batches: Sequence[Sequence[Letter]]) -> list[RefusedLetter]:
+    def _try(self, batches: Sequence[Sequence[OutboxMessage]]) -> list[RefusedMessage]:
         """Send batches; give what Segment refuses of them, which is still in hand."""
         if self._lanes > 1:
             return self._try_at_once(batches)
-        refused: list[RefusedLetter] = []
+        refused: list[RefusedMessage] = []
         for index, batch in enumerate(batches):
             try:
                 refused += self._split(batch)
             except ConnectorError as error:
                 others = [*batches[:index], *batches[index + 1 :]]
                 self._put_back(batch, arrived_for_sure_not=isinstance(error, Stopped))
-                self._put_back([letter for other in others for letter in other])
+                self._put_back([message for other in others for message in other])
                 raise
         return refused
 
-    def _try_at_once(self, batches: Sequence[Sequence[Letter]]) -> list[RefusedLetter]:
+    def _try_at_once(self, batches: Sequence[Sequence[OutboxMessage]]) -> list[RefusedMessage]:
         with ThreadPoolExecutor(self._lanes, "deliver") as lanes:
             flights = [(batch, lanes.submit(self._split, batch)) for batch in batches]
-        refused: list[RefusedLetter] = []
+        refused: list[RefusedMessage] = []
         failure: ConnectorError | None = None
         for batch, flight in flights:
             try:
@@ -159,27 +159,27 @@ class Delivery:
                 failure = error
                 self._put_back(batch, arrived_for_sure_not=isinstance(error, Stopped))
         if failure:
-            self._put_back([each.letter for each in refused])
+            self._put_back([each.message for each in refused])
             raise failure
         return refused
 
-    def _ask_others(self, refused: Sequence[RefusedLetter]) -> bool:
+    def _ask_others(self, refused: Sequence[RefusedMessage]) -> bool:
         """Whether the messages are at fault, those from other places tell; False if there are none.
 
         Raises with everything put back where they cannot be sent.
         """
         try:
             if others := self._outbox.sample(ELSEWHERE, self._chance(), self._clock.now()):
-                missed = self._try([[letter] for letter in others])
-                self._put_back([each.letter for each in missed])
+                missed = self._try([[message] for message in others])
+                self._put_back([each.message for each in missed])
         except ConnectorError:
-            self._put_back([each.letter for each in refused])
+            self._put_back([each.message for each in refused])
             raise
         return bool(others)
 
-    def _put_back(self, letters: Sequence[Letter], *, arrived_for_sure_not: bool = True) -> None:
-        sure = [each for each in letters if arrived_for_sure_not and each.id not in self._unsure]
-        unsure = [each for each in letters if not arrived_for_sure_not or each.id in self._unsure]
+    def _put_back(self, messages: Sequence[OutboxMessage], *, arrived_for_sure_not: bool = True) -> None:
+        sure = [each for each in messages if arrived_for_sure_not and each.id not in self._unsure]
+        unsure = [each for each in messages if not arrived_for_sure_not or each.id in self._unsure]
         if sure:
             self._outbox.put_back(sure, self._clock.now(), arrived_for_sure_not=True)
         if unsure:
@@ -192,7 +192,7 @@ class Delivery:
             todo="Check SEGMENT_HOST and any proxy or gateway before Segment.",
         )
 
-    def _split(self, batch: Sequence[Letter], at: int = 0) -> list[RefusedLetter]:
+    def _split(self, batch: Sequence[OutboxMessage], at: int = 0) -> list[RefusedMessage]:
         """Send a batch; where it is refused, halve it until the messages at fault are found."""
         if self._clock.stopped:
             raise Stopped("A signal stopped the run before these messages were sent.")
@@ -202,20 +202,20 @@ class Delivery:
         except Refused as error:
             at = at or next(self._ticks)
             if len(batch) == 1:
-                return [RefusedLetter(batch[0], error, at)]
+                return [RefusedMessage(batch[0], error, at)]
             middle = len(batch) // 2
             return self._split(batch[:middle], at) + self._split(batch[middle:], at)
 
-    def _send(self, batch: Sequence[Letter]) -> None:
+    def _send(self, batch: Sequence[OutboxMessage]) -> None:
         """Send with retries, and confirm; raises when it was refused, or is not confirmed in the end."""
         failures = 0
         while True:
             began = next(self._ticks)
             try:
-                self._segment.send([letter.text for letter in batch], self._segment_now())
+                self._segment.send([message.text for message in batch], self._segment_now())
                 break
             except Transient as error:
-                self._unsure.update(letter.id for letter in batch)
+                self._unsure.update(message.id for message in batch)
                 failures += 1
                 if (error.after or 0.0) > LONGEST_RETRY:
                     # It does not keep Beamer from being read.
@@ -229,7 +229,7 @@ class Delivery:
         with self._counting:
             self._taken = max(self._taken, began)
             self._report.sent += len(batch)
-            self._report.possible_doubles += sum(letter.possible_double for letter in batch)
+            self._report.possible_doubles += sum(message.possible_double for message in batch)
         log.debug("batch_confirmed", messages=len(batch))
 
 

@@ -36,8 +36,8 @@ def ran(number: int, outcome: str | None, command: str = "sync") -> Ran:
 
 def test_a_strip_reads_from_the_oldest_to_the_newest() -> None:
     newest_first = [ran(5, None), ran(4, "failed"), ran(3, "incomplete"), ran(2, "stopped"), ran(1, "done")]
-    letters, legend = strip(newest_first, ["sync"])
-    assert letters == ".si!>"
+    messages, legend = strip(newest_first, ["sync"])
+    assert messages == ".si!>"
     assert legend == ". done, s stopped early, i incomplete, ! failed, > under way"
     assert strip([ran(1, "interrupted")], []) == ("^", "^ interrupted by a signal")
 

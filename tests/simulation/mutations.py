@@ -172,7 +172,7 @@ MUTANTS = (
         "a confirmation deletes everything in flight",
         (
             "state/outbox.py",
-            "db.execute(delete(outbox).where(_these(letters)))",
+            "db.execute(delete(outbox).where(_these(messages)))",
             "db.execute(delete(outbox).where(outbox.c.state == FLIGHT))",
         ),
     ),
@@ -230,13 +230,13 @@ MUTANTS = (
         "what Segment refuses is dropped",
         (
             "sync/delivery.py",
-            "self._outbox.bury(letter, what, now, self._latest(now), unsure=letter.id in self._unsure)",
-            "self._outbox.confirm([letter], now)",
+            "self._outbox.bury(message, what, now, self._latest(now), unsure=message.id in self._unsure)",
+            "self._outbox.confirm([message], now)",
         ),
     ),
     _mutant(
         "kept-by-this-clock",
-        "a dead letter is kept from what this machine's clock showed, which may be behind",
+        "a dead message is kept from what this machine's clock showed, which may be behind",
         ("state/outbox.py", '"answered_at": latest}', '"answered_at": now}'),
     ),
     _mutant(

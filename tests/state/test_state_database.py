@@ -115,8 +115,8 @@ def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Database, 
         )
         if number % 7 == 0:
             outbox.confirm(outbox.claim(3, NOW), NOW)
-    while letters := outbox.claim(10, NOW):
-        outbox.confirm(letters, NOW)
+    while messages := outbox.claim(10, NOW):
+        outbox.confirm(messages, NOW)
     sqlite_store.close()
     left = b"".join(path.read_bytes() for path in tmp_path.rglob("state.sqlite*"))
     assert b"beamer_segment_outbox" in left

@@ -18,7 +18,7 @@ JANE = 'jane%_"é\\😀'
 OTHERS = ["JANE%_", "jane", JANE + "x", JANE.upper(), None, 7]
 
 
-def letter(database: Database, user: Any, state: str = "waiting", connection: str = "default") -> None:
+def message(database: Database, user: Any, state: str = "waiting", connection: str = "default") -> None:
     with database.write() as db:
         count = len(db.execute(select(outbox.c.id)).all())
         message = json.dumps({"userId": user, "properties": {"comment": JANE}}, separators=(",", ":"))
@@ -40,10 +40,10 @@ def theirs(raw: Any) -> bool:
 
 def test_what_is_theirs_goes_and_nothing_else(database: Database, lease: Lease) -> None:
     for state in ("waiting", "flight", "dead"):
-        letter(database, JANE, state)
-    letter(database, JANE, connection="other")
+        message(database, JANE, state)
+    message(database, JANE, connection="other")
     for user in OTHERS:
-        letter(database, user)
+        message(database, user)
     for raw in ({"userId": JANE, "text": "x"}, {"userId": "somebody"}, [JANE], None):
         rejected(database, raw)
     assert privacy.erase(database, lease, JANE, theirs, NOW) == Erased(2, 1, 1)

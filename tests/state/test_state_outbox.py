@@ -11,7 +11,7 @@ from connector.state import leases, queries, runs
 from connector.state import outbox as room
 from connector.state.engine import Database
 from connector.state.leases import Lease, this_process
-from connector.state.outbox import Letter, Outbox
+from connector.state.outbox import Outbox, OutboxMessage
 from connector.state.tables import outbox as table
 from connector.state.tables import quarantine, tallies
 from tests.state.times import DAY, HOUR, NOW, SECOND
@@ -37,8 +37,8 @@ def fill(database: Database, count: int, destination: str = "dest", connection: 
         db.execute(insert(table), values)
 
 
-def texts(letters: list[Letter]) -> list[str]:
-    return [letter.text for letter in letters]
+def texts(messages: list[OutboxMessage]) -> list[str]:
+    return [message.text for message in messages]
 
 
 def states(database: Database) -> list[Any]:
@@ -51,9 +51,9 @@ def test_the_oldest_go_first_until_none_waits(database: Database, outbox: Outbox
     fill(database, 25)
     seen: list[str] = []
     assert outbox.waiting() == 25
-    while letters := outbox.claim(10, NOW):
-        seen += texts(letters)
-        outbox.confirm(letters, NOW)
+    while messages := outbox.claim(10, NOW):
+        seen += texts(messages)
+        outbox.confirm(messages, NOW)
     assert seen == [f'"{number}"' for number in range(25)]
     assert outbox.waiting() == 0
     with database.read() as db:
@@ -77,8 +77,8 @@ def test_what_was_in_flight_at_a_crash_goes_again(database: Database, outbox: Ou
     first = outbox.claim(2, NOW)
     lease = leases.acquire(database, "default", this_process(), NOW + DAY)
     again = Outbox(database, lease, "dest").claim(10, NOW + HOUR)
-    assert [letter.message_id for letter in again[:2]] == [letter.message_id for letter in first]
-    assert not any(letter.possible_double for letter in again)
+    assert [message.message_id for message in again[:2]] == [message.message_id for message in first]
+    assert not any(message.possible_double for message in again)
     with pytest.raises(Busy):
         outbox.confirm(first, NOW + HOUR)
     assert len(states(database)) == 3
@@ -90,7 +90,7 @@ def test_an_old_unconfirmed_one_may_be_a_double(
 ) -> None:
     fill(database, 1)
     outbox.put_back(outbox.claim(1, NOW), NOW, arrived_for_sure_not=False)
-    assert [letter.possible_double for letter in outbox.claim(1, NOW + after)] == [double]
+    assert [message.possible_double for message in outbox.claim(1, NOW + after)] == [double]
 
 
 def test_what_did_not_arrive_counts_as_not_sent(database: Database, outbox: Outbox) -> None:
@@ -102,15 +102,15 @@ def test_what_did_not_arrive_counts_as_not_sent(database: Database, outbox: Outb
     outbox.put_back(outbox.claim(1, NOW + HOUR), NOW, arrived_for_sure_not=False)
     outbox.put_back(outbox.claim(1, NOW + 2 * HOUR), NOW, arrived_for_sure_not=True)
     assert states(database) == [("waiting", 1, NOW + HOUR)]
-    assert [letter.possible_double for letter in outbox.claim(1, NOW + 22 * HOUR)] == [True]
+    assert [message.possible_double for message in outbox.claim(1, NOW + 22 * HOUR)] == [True]
 
 
 def test_putting_back_wakes_no_dead_letter(database: Database, outbox: Outbox) -> None:
     fill(database, 3)
-    letters = outbox.claim(3, NOW)
-    outbox.bury(letters[0], "400 no", NOW, NOW)
-    outbox.confirm(letters[1:2], NOW)
-    outbox.put_back(letters, NOW, arrived_for_sure_not=False)
+    messages = outbox.claim(3, NOW)
+    outbox.bury(messages[0], "400 no", NOW, NOW)
+    outbox.confirm(messages[1:2], NOW)
+    outbox.put_back(messages, NOW, arrived_for_sure_not=False)
     assert [state for state, *_ in states(database)] == ["dead", "waiting"]
     assert texts(outbox.claim(10, NOW)) == ['"2"']
 
@@ -145,14 +145,14 @@ def test_nothing_to_set_is_no_error(database: Database, outbox: Outbox) -> None:
 
 def test_a_run_that_lost_its_lease_changes_nothing(database: Database, outbox: Outbox) -> None:
     fill(database, 2)
-    letters = outbox.claim(1, NOW)
+    messages = outbox.claim(1, NOW)
     before = states(database)
     leases.acquire(database, "default", this_process(), NOW + DAY)
     for write in (
         lambda: outbox.claim(1, NOW),
-        lambda: outbox.confirm(letters, NOW),
-        lambda: outbox.put_back(letters, NOW, arrived_for_sure_not=True),
-        lambda: outbox.bury(letters[0], "no", NOW, NOW),
+        lambda: outbox.confirm(messages, NOW),
+        lambda: outbox.put_back(messages, NOW, arrived_for_sure_not=True),
+        lambda: outbox.bury(messages[0], "no", NOW, NOW),
     ):
         with pytest.raises(Busy):
             write()
@@ -166,9 +166,9 @@ def test_a_run_that_lost_its_lease_changes_nothing(database: Database, outbox: O
 def mixed(database: Database, outbox: Outbox) -> Outbox:
     """Dead: 0 and 1; in flight: 2; waiting: 3 and 4."""
     fill(database, 5)
-    for letter in (letters := outbox.claim(3, NOW))[:2]:
-        outbox.bury(letter, f"400 \0 \ud800 {letter.id}", NOW, NOW)
-    assert len(letters) == 3
+    for message in (messages := outbox.claim(3, NOW))[:2]:
+        outbox.bury(message, f"400 \0 \ud800 {message.id}", NOW, NOW)
+    assert len(messages) == 3
     return outbox
 
 

@@ -66,8 +66,8 @@ def test_a_refused_message_goes_to_the_dead_letters_and_the_others_go_through(ri
     rig.sandbox.faults.script("segment", [refuse(lambda name: name == bad, status)] * 400)
     outcome = rig.sync()
     assert (outcome.exit, outcome.report.refused, outcome.report.sent) == (0, 1, 249)
-    (letter,) = dead(rig)
-    assert str(status) in letter["answer"]
+    (message,) = dead(rig)
+    assert str(status) in message["answer"]
     assert rig.sync().report.refused == 0
     outbox.retry(rig.database, "default", [])
     mend(rig)

@@ -357,7 +357,7 @@ def test_a_dead_letter_is_kept_for_its_time_whatever_a_clock_shows(
     if away:
         rig.sandbox.faults.script("beamer", [503] * 99)
     assert rig.sync().exit == (Exit.UNREACHABLE if away else Exit.DONE)
-    assert [letter["id"] for letter in outbox.listed(rig.database, None, "dead", 9)] == [dead["id"]]
+    assert [message["id"] for message in outbox.listed(rig.database, None, "dead", 9)] == [dead["id"]]
     rig.sandbox.faults.clear()
     rig.clock._ahead = timedelta(0)
     rig.sandbox.advance(31 * DAY + max(0, refused_by) * DAY)

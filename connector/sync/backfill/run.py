@@ -9,8 +9,7 @@ import structlog
 
 from connector.errors import Busy, ConnectorError
 from connector.segment.messages import MOST_MESSAGES
-from connector.state import backfills, leases, progress
-from connector.state import privacy as forgetting
+from connector.state import backfills, leases, privacy, progress
 from connector.state.backfills import Backfill, HistoryIntake, Range
 from connector.state.leases import BACKFILL, Lease
 from connector.state.outbox import Outbox
@@ -195,11 +194,11 @@ class BackfillRun:
     def _policy(self, of: Backfill) -> Policy:
         parts = self._parts
         chosen = self._order.integrations if self._order.integrations is not None else of.integrations
-        privacy = parts.policy.privacy
+        settings = parts.policy.privacy
         if chosen is not None:
-            privacy = replace(privacy, integrations=chosen)
-        known = forgetting.load(parts.database, parts.identity.name)
-        return replace(parts.policy, start=of.wanted.since, privacy=privacy, forgotten=known)
+            settings = replace(settings, integrations=chosen)
+        known = privacy.load(parts.database, parts.identity.name)
+        return replace(parts.policy, start=of.wanted.since, privacy=settings, forgotten=known)
 
     def _dates(self) -> dict[str, dict[str, datetime]]:
         """The dates of the parents that syncs know."""
