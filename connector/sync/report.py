@@ -18,7 +18,7 @@ UP_TO = (
     *(HOUR * each for each in (1, 1.5, 2, 3, 4, 6, 8, 12, 18, 24, 36, 48)),
     *(DAY * each for each in (3, 4, 5, 7, 10, 14, 21, 31)),
 )
-_BEFORE = {bound: below for below, bound in pairwise((0, *UP_TO))}
+_BEFORE = {bound: lower for lower, bound in pairwise((0, *UP_TO))}
 
 
 @dataclass(slots=True)
@@ -52,13 +52,13 @@ class Lateness:
 
     def within(self, share: float) -> float | None:
         """Within how many seconds that share of the rows was read; between two bounds it is a guess."""
-        wanted, below = share * self.rows, 0.0
+        wanted, counted = share * self.rows, 0.0
         for bound, rows in sorted(self.up_to.items()):
-            if below + rows >= wanted:
+            if counted + rows >= wanted:
                 start = _BEFORE.get(bound, 0)
                 end = max(self.longest, start) if bound == UP_TO[-1] else min(bound, self.longest)
-                return start + (end - start) * (wanted - below) / rows if end > start else end
-            below += rows
+                return start + (end - start) * (wanted - counted) / rows if end > start else end
+            counted += rows
         return None
 
     def as_dict(self) -> dict[str, Any]:

@@ -119,12 +119,12 @@ def first_readings(catalogue: Mapping[str, Stream], wanted: Range, moved: Redate
     for stream in catalogue.values():
         if stream.parent is not None:
             continue
-        below = read_for(catalogue, wanted.streams, stream)
-        if stream.name in wanted.streams or below:
-            since = None if below else wanted.since
-            dates = moved.get(stream.name, {}).values() if below else ()
+        child_streams = read_for(catalogue, wanted.streams, stream)
+        if stream.name in wanted.streams or child_streams:
+            since = None if child_streams else wanted.since
+            dates = moved.get(stream.name, {}).values() if child_streams else ()
             until = max(dates) + SECOND if dates else wanted.until
-            first.append(_dated(stream.name, NO_PARENT, since, until, doubtful=bool(below)))
+            first.append(_dated(stream.name, NO_PARENT, since, until, doubtful=bool(child_streams)))
     return first
 
 
@@ -185,8 +185,8 @@ def compared_by_count(context: "HistoryContext", of: Reading) -> bool:
 
     What follows up parents that have moved reads a part of the list once more.
     """
-    below = read_for(context.catalogue, context.wanted.streams, context.catalogue[of.stream])
-    return not of.of_child and not (below and of.since is not None)
+    child_streams = read_for(context.catalogue, context.wanted.streams, context.catalogue[of.stream])
+    return not of.of_child and not (child_streams and of.since is not None)
 
 
 def own_rows(page: PageVerdicts, of: Reading, pass_: ListPass) -> int:
@@ -246,7 +246,7 @@ def decide(
     seen = passes.PassPage(page.seen, len(new), quarantined=quarantined)
     step = passes.after_page(probe.required_pass, seen, probe.habits, probe.stream.cap)
     _learn(effects, step.habits, probe.habits, state)
-    effects.opened = _below(context, probe, of, page)
+    effects.opened = _child_readings(context, probe, of, page)
     # It may be read more than once: its rows change places. So may a parent be shown whose date is unknown.
     shown_again = [
         each.parent
@@ -284,8 +284,8 @@ def _ended(
         return replace(of, doubted_at=since or context.now), step
     if not compared_by_count(context, of):
         return None, step
-    below = read_for(context.catalogue, context.wanted.streams, context.catalogue[of.stream])
-    if of.doubted_at and below and (of.found or 0) > (before or 0):
+    child_streams = read_for(context.catalogue, context.wanted.streams, context.catalogue[of.stream])
+    if of.doubted_at and child_streams and (of.found or 0) > (before or 0):
         # It shows parents that it had not shown before: what is below them is still to be read.
         of = replace(of, found=None, doubted_at=None)
         return of, replace(step, list_pass=passes.restore(of.cursor), done=False)
@@ -298,21 +298,21 @@ def _learn(effects: HistoryEffects, habits: Habits, asked: Habits, state: Stream
         effects.habits = str(habits.order), habits.short_ends
 
 
-def _below(context: HistoryContext, probe: Probe, of: Reading, page: PageVerdicts) -> list[Reading]:
+def _child_readings(context: HistoryContext, probe: Probe, of: Reading, page: PageVerdicts) -> list[Reading]:
     """The child lists of the parents on a page that may hold something of the range."""
     wanted = context.wanted
-    below = read_for(context.catalogue, wanted.streams, probe.stream)
+    child_streams = read_for(context.catalogue, wanted.streams, probe.stream)
     moved = context.redated.get(probe.stream.name, {})
     opened: list[Reading] = []
     # A list that is read once more only tells whether it shows more now.
-    for name, (date, raw) in page.parents.items() if below and not of.doubted_at else ():
+    for name, (date, raw) in page.parents.items() if child_streams and not of.doubted_at else ():
         known = name in probe.required_pass.cursor.last or name in probe.required_pass.opened
         seen = known or (date is not None and not within(date, of.since, of.until))
         late = _follows_up(of) or (wanted.until and date is not None and date >= wanted.until)
         if seen or (late and name not in moved):
             continue
         title = page.rows[name][0].fields.get("title") if name in page.rows else None
-        for child in below:
+        for child in child_streams:
             counter = counters.read(raw, child.counters)
             if not child.counters or counters.moved(counter, None):
                 # Of a parent without a date, what the range wants is asked for by date.

@@ -44,8 +44,8 @@ def to_count(
     found = []
     for reading in decisions.first_readings(catalogue, wanted, decisions.redated(progress.parents, wanted)):
         state = progress.streams.get(reading.stream)
-        below = decisions.read_for(catalogue, wanted.streams, catalogue[reading.stream])
-        if not below or state is None or not state.complete:
+        child_streams = decisions.read_for(catalogue, wanted.streams, catalogue[reading.stream])
+        if not child_streams or state is None or not state.complete:
             found.append((catalogue[reading.stream], reading.since, reading.until))
     return found
 

@@ -151,8 +151,8 @@ class Answers:
     def _block(self, probe: Probe, page: PageVerdicts) -> None:
         work, stream, context = self._work, probe.stream, self._context(probe)
         known = work.progress.parents.setdefault(stream.name, {})
-        below = self._counted_on(stream)
-        scopes = [(child, work.progress.streams[child.name].scope) for child in below]
+        child_streams = self._counted_on(stream)
+        scopes = [(child, work.progress.streams[child.name].scope) for child in child_streams]
         steps: list[CheckStep] = []
 
         def decide(fresh: set[str], quarantined: int) -> Effects:
@@ -169,14 +169,14 @@ class Answers:
                 for name in before
                 if (found := work.progress.children.get(child.name, {}).get(name))
             }
-            for child in below
+            for child in child_streams
         }
         self._write(probe, page, context, decide)
-        self._learn(below, before, counted)
+        self._learn(child_streams, before, counted)
         for name in page.parents:
             if name in page.rows and (title := page.rows[name][0].fields.get("title")):
                 self._titles[(stream.name, name)] = title
-            for child in work.picture.below(stream):
+            for child in work.picture.child_streams(stream):
                 self._follow(child, name)
         if steps[0].next:
             # It was begun: what it was to wait for is at hand.
@@ -197,18 +197,20 @@ class Answers:
         A run may have been asked for one of them only; of the others, the check counts as well.
         """
         work = self._work
-        below = children({**CATALOGUE, **work.catalogue}, stream.name)
-        return [each for each in below if each.name in work.policy.streams & work.progress.streams.keys()]
+        child_streams = children({**CATALOGUE, **work.catalogue}, stream.name)
+        return [
+            each for each in child_streams if each.name in work.policy.streams & work.progress.streams.keys()
+        ]
 
     def _learn(
         self,
-        below: Sequence[Stream],
+        child_streams: Sequence[Stream],
         before: Mapping[str, ParentState],
         lists: Mapping[str, Mapping[str, ChildState]],
     ) -> None:
         """Put down what came at each list since its parent was seen before."""
         work = self._work
-        for stream in below:
+        for stream in child_streams:
             for name, parent in before.items():
                 if (child := lists[stream.name].get(name)) and not parent.gone:
                     after = work.progress.children[stream.name][name]

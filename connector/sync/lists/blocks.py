@@ -166,8 +166,8 @@ def _bound(older: Sequence[tuple[datetime, str]], newer: Sequence[tuple[datetime
     On a full page, newest first, only what is as old as its last row can be hidden: whatever lies in
     the gap between two blocks must therefore fall into the older one, where it comes first.
     """
-    below, above = older[-1][0], newer[0][0]
-    return max(below + SECOND, above - MARGIN)
+    older_date, newer_date = older[-1][0], newer[0][0]
+    return max(older_date + SECOND, newer_date - MARGIN)
 
 
 # Where a new row need not come before those that are known.

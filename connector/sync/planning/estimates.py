@@ -63,7 +63,7 @@ class Expected(NamedTuple):
 NOTHING = Expected(0.0, 0.0)
 
 
-def of_check(own: Expected, below: Iterable[Expected], requests: float = 1.0) -> float:
+def of_check(own: Expected, child_lists: Iterable[Expected], requests: float = 1.0) -> float:
     """The priority of looking at a block of parents, and of reading the lists that are then worth it.
 
     A list that moved costs a request of its own. Of a list's rows, the first would cost one at any time; only
@@ -71,7 +71,7 @@ def of_check(own: Expected, below: Iterable[Expected], requests: float = 1.0) ->
     """
     cleared = own.row_hours
     lists = []
-    for rows, row_hours in below:
+    for rows, row_hours in child_lists:
         if rows > 0:
             shared = 1.0 - exp(-rows) * (1.0 + rows)
             lists.append((row_hours / (shared + 1e-12), row_hours, shared))
@@ -84,9 +84,9 @@ def of_check(own: Expected, below: Iterable[Expected], requests: float = 1.0) ->
     return cleared / requests
 
 
-def lists_moved(below: Iterable[Expected]) -> float:
+def lists_moved(child_lists: Iterable[Expected]) -> float:
     """How many lists a check is expected to show to have moved."""
-    return sum(1.0 - exp(-rows) for rows, _ in below if rows > 0)
+    return sum(1.0 - exp(-rows) for rows, _ in child_lists if rows > 0)
 
 
 def of_waiting(rows: float, per_hour: float, pages: int = 1) -> float:

@@ -158,7 +158,9 @@ class LimitedPlanner:
         known = picture.progress.parents.get(stream.name, {})
         days = len(known) / SIZE / (PROOF_SHARE * picture.per_day) if picture.per_day else 0.0
         lasts = max(PROOF_LASTS_LIMITED, timedelta(days=days))
-        below = [(child, picture.progress.children.get(child.name, {})) for child in picture.below(stream)]
+        child_lists = [
+            (child, picture.progress.children.get(child.name, {})) for child in picture.child_streams(stream)
+        ]
         state = picture.progress.streams[stream.name]
         whole, unordered = state.complete, state.list_order in UNORDERED
         to_the_end = TO_THE_END[state.short_ends]
@@ -195,9 +197,9 @@ class LimitedPlanner:
             else:
                 guess = inf
                 if check.block.until is not None and members:
-                    guess = self._guess(members[0], checked_at, [child for child, _ in below], now) * len(
-                        members
-                    )
+                    guess = self._guess(
+                        members[0], checked_at, [child for child, _ in child_lists], now
+                    ) * len(members)
                 # One that the last check did not show is looked for behind a short page.
                 both = unordered or len(check_dates) > 1 or check.proving
                 blocks.append((guess, probe, members, checked_at, to_the_end if both else 1))
@@ -206,7 +208,7 @@ class LimitedPlanner:
         for number, (guess, probe, members, checked_at, pages) in enumerate(blocks):
             value, lists = guess, list[Expected]()
             if number < CLOSELY:
-                value, lists = self._check_value(picture, stream, probe, members, below, now)
+                value, lists = self._check_value(picture, stream, probe, members, child_lists, now)
             Rank(value).by_age(checked_at, picture, now).given(probe)
             # On the smallest budgets a day's worth has to do.
             wanted = min(pages + estimates.lists_moved(lists), max(pages, picture.per_day or 1.0))
@@ -214,11 +216,11 @@ class LimitedPlanner:
             yield probe
 
     def _guess(
-        self, parent: ParentState, checked_at: datetime, below: Iterable[Stream], now: datetime
+        self, parent: ParentState, checked_at: datetime, child_streams: Iterable[Stream], now: datetime
     ) -> float:
         """Row-hours at a parent, if it is like others of its age."""
         since, age = (checked_at - parent.date) / HOUR, (now - parent.date) / HOUR
-        return sum(self._rates.typical(child, since, age).row_hours for child in below)
+        return sum(self._rates.typical(child, since, age).row_hours for child in child_streams)
 
     def _check_value(
         self,
@@ -226,14 +228,14 @@ class LimitedPlanner:
         stream: Stream,
         probe: Probe,
         members: Sequence[ParentState],
-        below: Sequence[tuple[Stream, Mapping[str, ChildState]]],
+        child_lists: Sequence[tuple[Stream, Mapping[str, ChildState]]],
         now: datetime,
     ) -> tuple[float, list[Expected]]:
         unseen = self._rates.unseen
         own, lists = NOTHING, []
         for parent in members:
             since = parent.checked_at or now
-            for child_stream, children_of in below:
+            for child_stream, children_of in child_lists:
                 child = children_of.get(parent.id)
                 if child and (not candidates.asks(child) or candidates.is_history(child)):
                     lists.append(unseen(child_stream, parent, child, since))
@@ -242,7 +244,7 @@ class LimitedPlanner:
             unchecked = now - max((parent.checked_at or parent.date for parent in members), default=before)
             own = estimates.steady(self._rates.births(stream), unchecked).times(1.0, self._rates.sent(stream))
             hours = unchecked / HOUR
-            for child_stream, _ in below:
+            for child_stream, _ in child_lists:
                 # The mean over the ages that a parent born since may have (Simpson).
                 half = self._rates.typical(child_stream, 0, hours / 2)
                 whole = self._rates.typical(child_stream, 0, hours)
@@ -258,7 +260,7 @@ class LimitedPlanner:
         oldest = min((parent.date for parent in known), default=now)
         age, since = (now - oldest) / HOUR, (picture.policy.start - oldest) / HOUR
         lists = []
-        for child in picture.below(stream):
+        for child in picture.child_streams(stream):
             rows = self._rates.typical(child, max(0.0, since), age).rows
             lists += [Expected(rows, self._rates.sent(child) * rows * UNKNOWN_HOURS)] * SIZE
         own = Expected(SIZE, self._rates.sent(stream) * SIZE * UNKNOWN_HOURS) if since <= 0 else NOTHING

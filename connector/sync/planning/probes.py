@@ -142,7 +142,7 @@ class Picture:
     per_day: float | None = None
     available: float | None = None
 
-    def below(self, stream: Stream) -> tuple[Stream, ...]:
+    def child_streams(self, stream: Stream) -> tuple[Stream, ...]:
         """The child streams of a stream that are sent."""
         return tuple(
             child for child in children(self.catalogue, stream.name) if child.name in self.policy.streams
