@@ -33,8 +33,8 @@ from connector.state import backfills
 from connector.state.backfills import Backfill, Range
 from connector.state.engine import Database
 from connector.state.ledger import Balance
-from connector.sync.backfill.counting import counted_estimate
 from connector.sync.backfill.estimate import Estimate
+from connector.sync.backfill.estimate_requests import requested_estimate
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.context import Parts
 from connector.sync.delivery import ThreadCourier
@@ -165,7 +165,7 @@ def _backfill(
         reporter.summary([_finished(connection.name, earlier)])
         return {"connection": connection.name, "exit": 0, "backfill": backfill_dict(earlier)}
     unfinished = earlier if earlier and not earlier.finished_at else None
-    estimated = None if unfinished else counted_estimate(parts, wanted)
+    estimated = None if unfinished else requested_estimate(parts, wanted)
     reporter.summary(_before(connection.name, wanted, unfinished, estimated, parts))
     data = {"connection": connection.name, "estimate": estimated and estimated.as_dict()}
     if options.dry_run:

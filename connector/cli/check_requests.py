@@ -21,9 +21,9 @@ from connector.state.credentials import Change, Verdict
 from connector.state.engine import Database
 from connector.state.ledger import Ledger
 from connector.state.suspensions import Secrets
+from connector.sync.account_check import Get, compare_account
 from connector.sync.planning import candidates
 from connector.sync.policy import Policy
-from connector.sync.recognizing import Get, recognize
 
 # Posts (also without the permission to ignore filters), feature requests and NPS.
 MOST_COMPARED = 4
@@ -100,7 +100,7 @@ def _same_account(subject: Subject, get: Get) -> Finding:
     """Compare a changed key or address as a sync does; the sync stores it."""
     change = subject.change
     try:
-        recognize(subject.database, subject.identity, subject.policy, change, get)
+        compare_account(subject.database, subject.identity, subject.policy, change, get)
     except ConnectorError as error:
         return failed(KEYS, error)
     what = f"{change.named[:1].upper()}{change.named[1:]}"

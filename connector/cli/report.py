@@ -13,8 +13,8 @@ from connector.cli.status import statuses
 from connector.config import Connection
 from connector.errors import OutputFailed
 from connector.files import READABLE_BY_ALL, put
-from connector.reporting.html.gathering import gathered
 from connector.reporting.html.page import page
+from connector.reporting.html.report_data import report_data_of
 from connector.reporting.status_json import as_dict
 from connector.state.engine import Database
 from connector.terminal import Painted
@@ -70,4 +70,4 @@ def html(
     """Return the page of these connections as of now."""
     results = [as_dict(status) for status in statuses(session, database, chosen)]
     now = session.clock.now()
-    return page(gathered(database, results, now), now, links)
+    return page(report_data_of(database, results, now), now, links)

@@ -16,7 +16,7 @@ class StreamState:
     them that were to be sent. `announced` and `silent` count rows that came with and without a
     word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the
     last one at `failed_at`, make it rest. `late_share`: of the rows that a list did not show though its
-    counter had announced them, the share that came when it was read again (see sync/lists/shortfall.py).
+    counter had announced them, the share that came when it was read again (see sync/lists/counter_trust.py).
     """
 
     scope: int

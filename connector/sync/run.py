@@ -17,13 +17,13 @@ from connector.state.leases import SYNC, Lease, this_process
 from connector.state.ledger import Balance
 from connector.state.outbox import Outbox
 from connector.state.page_writer import Intake
+from connector.sync.account_check import prove_account
 from connector.sync.context import Parts
 from connector.sync.delivery import Delivery
 from connector.sync.fetch import stored
 from connector.sync.fetch.loop import Collector
 from connector.sync.heartbeat import tell
 from connector.sync.policy import Policy
-from connector.sync.recognizing import prove
 from connector.sync.report import Report
 
 # What is done in a run: under a lease, as run number so and so, begun at that moment; gives what ended it.
@@ -97,7 +97,7 @@ def under_lease(
 def _proved(parts: Parts, report: Report) -> tuple[ConnectorError | None, bool]:
     """What kept a changed key from being compared, if anything did, and whether it was."""
     try:
-        return None, prove(parts, report)
+        return None, prove_account(parts, report)
     except OtherAccount:
         raise
     except ConnectorError as error:

@@ -20,7 +20,7 @@ from connector.files import READABLE_BY_ALL, put
 from connector.reporting.html import charts, days
 from connector.reporting.html import page as html
 from connector.reporting.html.days import BACKFILL, Days, Spending, added_up, spending
-from connector.reporting.html.gathering import Subject, gathered
+from connector.reporting.html.report_data import Subject, report_data_of
 from connector.state import queries
 from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger, Limits
@@ -77,7 +77,7 @@ def test_the_pictures_of_a_store(database: Database) -> None:
     looked = status(
         requests_used=balance.used, requests_left=balance.left, requests_since=balance.since.isoformat()
     )
-    (subject,) = gathered(database, [looked], NOW)
+    (subject,) = report_data_of(database, [looked], NOW)
     found = {chart.name: chart for chart in subject.charts}
     assert list(found) == ["quota", "rows", "delay", "runs", "purposes", "completeness"]
     assert found["quota"].series[0].values[-1] == balance.left
@@ -92,7 +92,11 @@ def test_the_pictures_of_a_store(database: Database) -> None:
 
 def test_no_picture_before_the_first_run(database: Database) -> None:
     never = status(account=None, requests_left=None)
-    assert gathered(database, [never], NOW)[0].charts == gathered(None, [status()], NOW)[0].charts == ()
+    assert (
+        report_data_of(database, [never], NOW)[0].charts
+        == report_data_of(None, [status()], NOW)[0].charts
+        == ()
+    )
     page = html.page([Subject("default", never)], NOW)
     assert "This connection has not run yet." in page
 
@@ -101,7 +105,7 @@ def test_it_is_fast_with_ten_thousand_runs(sqlite_url: str) -> None:
     database = open_database(sqlite_url)
     planted(database, NOW, every=timedelta(minutes=4.3))
     before = time.process_time()
-    found = gathered(database, [status()], NOW)
+    found = report_data_of(database, [status()], NOW)
     page = html.page(found, NOW)
     assert time.process_time() - before < 15  # a busy machine takes ten times as long as a quiet one
     database.close()
@@ -256,7 +260,7 @@ LIBRARY = Path(str(files("connector.reporting.html"))) / "assets"
 
 
 def test_nothing_in_it_is_fetched(database: Database) -> None:
-    page = html.page(gathered(database, [status()], NOW), NOW)
+    page = html.page(report_data_of(database, [status()], NOW), NOW)
     ours = page.replace((LIBRARY / html.LIBRARY).read_text().splitlines()[6], "")
     assert FETCHED.findall(ours) == []
     assert "sourceMappingURL" not in page
@@ -269,7 +273,7 @@ def test_its_policy_lets_in_its_own_scripts_only(database: Database) -> None:
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
     assert "http" not in policy
-    page = html.page(gathered(database, [status()], NOW), NOW)
+    page = html.page(report_data_of(database, [status()], NOW), NOW)
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     assert [html._digest(script) in policy for script in scripts] == [True, True]
 
@@ -307,7 +311,7 @@ def test_names_and_words_are_text(database: Database) -> None:
             }
         ],
     )
-    (subject,) = gathered(database, [looked], NOW)
+    (subject,) = report_data_of(database, [looked], NOW)
     page = html.page([Subject(NASTY, looked, subject.charts)], NOW, [(NASTY, NASTY)])
     assert "<img" not in page
     assert "<!--" not in page
@@ -338,7 +342,7 @@ def test_alone_it_stands_at_the_root_and_is_kept_for_a_moment(database: Database
 
     def report(name: str, links: Any) -> str:
         made.append(name)
-        return html.page(gathered(database, [status()], NOW), NOW, links)
+        return html.page(report_data_of(database, [status()], NOW), NOW, links)
 
     still: Any = Still()
     found = pages(still, database, still, {"default": FREE}, report)

@@ -267,7 +267,7 @@ MUTANTS = (
     _mutant(
         "unshown-read",
         "rows that a counter announced count as read, though their list did not show them",
-        ("sync/lists/shortfall.py", "    return max(0, -child.surplus)\n", "    return 0\n"),
+        ("sync/lists/counter_trust.py", "    return max(0, -child.surplus)\n", "    return 0\n"),
     ),
     _mutant(
         "new-rows-end",

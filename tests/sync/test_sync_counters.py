@@ -16,7 +16,7 @@ from connector.errors import Transient
 from connector.sandbox import Company, Switches
 from connector.state import progress
 from connector.state.ledger import Limits
-from connector.sync.lists import counters, passes, shortfall
+from connector.sync.lists import counter_trust, counters, passes
 from connector.sync.lists.backoff import ATTEMPTS, wait_before
 from tests.harness import Rig, expected, landed, sandbox
 
@@ -116,7 +116,7 @@ def grown(stream: str, surplus: int, *, found: int = 0, expected: int = 0, hours
     child = ChildState(1, "p", "20", "20", surplus, short_since=NOW if surplus < 0 else None)
     pass_ = passes.ListPass(Cursor(), NOW, str(20 + expected), expected=expected, found=found)
     state = StreamState(1, stream)
-    return shortfall.after_reading(child, pass_, state, NOW + hours * HOUR)
+    return counter_trust.after_reading(child, pass_, state, NOW + hours * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_what_was_announced_and_not_found_waits_for_two_days(
 )
 def test_it_is_read_again_after_minutes_hours_and_days(read: float, now: float, due: bool) -> None:
     child = ChildState(1, "p", "2", "2", -1, read_at=NOW + read * HOUR, short_since=NOW)
-    assert shortfall.due(child, NOW + now * HOUR) is due
-    assert not shortfall.due(replace(child, surplus=0), NOW + now * HOUR)
+    assert counter_trust.reread_due(child, NOW + now * HOUR) is due
+    assert not counter_trust.reread_due(replace(child, surplus=0), NOW + now * HOUR)
 
 
 def account(

@@ -2,13 +2,13 @@
 
 from connector.beamer.pagination import Cursor
 from connector.domain.state import ChildState, StreamState
-from connector.sync.lists import passes, shortfall
+from connector.sync.lists import counter_trust, passes
 
 
 def read(state: StreamState, found: int, surplus: int, before: int = 0) -> StreamState:
     pass_ = passes.ListPass(Cursor(), None, "9", found=found)
     child = ChildState(1, "p", "9", "9", surplus=before)
-    return shortfall.after_pass(state, pass_, child, ChildState(1, "p", "9", "9", surplus=surplus))
+    return counter_trust.after_pass(state, pass_, child, ChildState(1, "p", "9", "9", surplus=surplus))
 
 
 def times(state: StreamState, number: int, found: int, surplus: int, before: int = 0) -> StreamState:

@@ -13,7 +13,7 @@ from typing import Any
 from connector import __version__
 from connector.reporting.html.chart import Chart
 from connector.reporting.html.days import health, streams, tiles
-from connector.reporting.html.gathering import Subject
+from connector.reporting.html.report_data import Subject
 from connector.terminal import one_line
 
 # Chart.js, as published; its licence lies beside it.

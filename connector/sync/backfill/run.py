@@ -16,7 +16,7 @@ from connector.state.outbox import Outbox
 from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import decisions
 from connector.sync.backfill.handler import HistoryAnswers
-from connector.sync.backfill.verifying import Verifying
+from connector.sync.backfill.verification import Verification
 from connector.sync.context import Parts, Work
 from connector.sync.delivery import Courier, Delivery, InlineCourier
 from connector.sync.fetch.loop import Fetching
@@ -142,7 +142,7 @@ class BackfillRun:
         error: ConnectorError | None = None
         try:
             if not of.finished_at:
-                verifying = Verifying(
+                verification = Verification(
                     work,
                     answers,
                     intake,
@@ -152,7 +152,7 @@ class BackfillRun:
                     most_requests=self._order.most_requests,
                     dates=self._dates(),
                 )
-                self._read(fetching, answers, verifying, of)
+                self._read(fetching, answers, verification, of)
         except Busy:
             raise
         except ConnectorError as stopped:
@@ -208,7 +208,9 @@ class BackfillRun:
             for stream, parents in known.items()
         }
 
-    def _read(self, fetching: Fetching, answers: HistoryAnswers, verifying: Verifying, of: Backfill) -> None:
+    def _read(
+        self, fetching: Fetching, answers: HistoryAnswers, verification: Verification, of: Backfill
+    ) -> None:
         parts, report = self._parts, self._report
         balance = parts.ledger.balance(parts.clock.now())
         lists = backfills.lists(parts.database, of.id)
@@ -222,10 +224,10 @@ class BackfillRun:
             last = max(date for names in moved.values() for date in names.values())
             moved = {} if answers.left else decisions.later(self._moved(of.began_at), last)
         fetching.check_permissions()
-        while not answers.left and not report.stopped and verifying.compare_again():
+        while not answers.left and not report.stopped and verification.compare_again():
             self._ask(fetching, answers, refused=False)
         if not answers.left and not report.stopped:
-            verifying.conclude()
+            verification.conclude()
 
     def _ask(self, fetching: Fetching, answers: HistoryAnswers, *, refused: bool) -> None:
         fetching.run(refused=refused)

@@ -9,7 +9,7 @@ from connector.beamer.streams import Stream, children
 from connector.domain.state import Progress, StreamState
 from connector.errors import Forbidden
 from connector.sync.context import Work
-from connector.sync.lists import passes, shortfall
+from connector.sync.lists import counter_trust, passes
 from connector.sync.lists.blocks import IN_PART
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import Picture
@@ -97,6 +97,6 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
             return None
         if moment is None:
             return None
-        unshown_since = shortfall.complete_until(child) if child else None
+        unshown_since = counter_trust.complete_until(child) if child else None
         moments.append(min(moment, unshown_since or moment))
     return min(moments, default=progress.streams[stream.parent].checked_at)

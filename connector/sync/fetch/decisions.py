@@ -14,7 +14,7 @@ from connector.domain.state import ChildState, ParentState, StreamState
 from connector.domain.verdicts import Verdict
 from connector.segment.shaping import Fact, plain
 from connector.state.page_writer import Effects
-from connector.sync.lists import backoff, blocks, counters, passes, shortfall
+from connector.sync.lists import backoff, blocks, counter_trust, counters, passes
 from connector.sync.lists.blocks import BlockCheck, CheckStep
 from connector.sync.lists.passes import PassStep
 from connector.sync.planning import arrival, estimates
@@ -244,8 +244,8 @@ def decide_list(
         effects.children.append(after)
         effects.ahead = after.surplus - child.surplus
         if step.done and not step.list_pass.hole:
-            state = shortfall.after_pass(state, step.list_pass, child, after)
-            state = shortfall.learnt(state, child, step.list_pass)
+            state = counter_trust.after_pass(state, step.list_pass, child, after)
+            state = counter_trust.with_late_share(state, child, step.list_pass)
         effects.stream = state if state != context.state else None
         return effects, step
     effects.days = Counter(day_of(page.rows[name][0].date) for name in fresh)
@@ -263,11 +263,11 @@ def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildSt
         return replace(child, cursor=left)
     # Nothing older than the start date is of interest.
     whole = not (pass_.shallow or left) and (pass_.low is None or pass_.low <= context.policy.start)
-    surplus, short_since = shortfall.after_reading(child, pass_, context.state, now)
+    surplus, short_since = counter_trust.after_reading(child, pass_, context.state, now)
     if left or child.cursor:
         # Rows of a part that could not be read before are old ones, not ones ahead of their counter.
         surplus = min(surplus, max(0, child.surplus))
-    announced = shortfall.rows(child) + (
+    announced = counter_trust.missing_rows(child) + (
         counters.risen(pass_.began, child.read_counter) if child.read_counter else 0
     )
     return replace(

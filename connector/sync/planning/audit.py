@@ -8,7 +8,7 @@ from math import inf
 
 from connector.beamer.streams import Stream, children
 from connector.domain.state import ChildState, ParentState
-from connector.sync.lists import backoff, counters, shortfall
+from connector.sync.lists import backoff, counter_trust, counters
 from connector.sync.lists.count_windows import restore, whole_days
 from connector.sync.planning import candidates
 from connector.sync.planning.arrival import HOUR
@@ -56,7 +56,7 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
                 or child.cursor
             ):
                 continue
-            if shortfall.rows(child):
+            if counter_trust.missing_rows(child):
                 # It is read again for these.
                 continue
             parent = parents.get(child.parent)
@@ -151,7 +151,7 @@ class AuditEverything:
             else:
                 probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
                 # What its counter has announced was not missing.
-                announced = candidates.asks(child) or shortfall.rows(child)
+                announced = candidates.asks(child) or counter_trust.missing_rows(child)
                 probe.audit, probe.thorough = not announced, True
             probe.priority = (now - (child.whole_at or parent.date)).total_seconds()
             found.append(probe)

@@ -8,7 +8,7 @@ from connector.beamer.pagination import Cursor, Habits, Order
 from connector.beamer.streams import Stream, children
 from connector.clock import SECOND, within
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
-from connector.sync.lists import blocks, passes, shortfall
+from connector.sync.lists import blocks, counter_trust, passes
 from connector.sync.lists.blocks import SIZE, Block, Part, cut, in_order
 from connector.sync.lists.count_windows import Left, Window
 from connector.sync.lists.counters import UNKNOWN, moved, waiting
@@ -124,8 +124,8 @@ def due(child: ChildState, now: datetime) -> bool:
 
     Parts of it that failed, and rows that its counter announced earlier, wait their turn.
     """
-    if child.cursor is None or shortfall.due(child, now):
-        return asks(child) or shortfall.due(child, now)
+    if child.cursor is None or counter_trust.reread_due(child, now):
+        return asks(child) or counter_trust.reread_due(child, now)
     stored = passes.restore(child.cursor)
     return not stored.hole or stored.part.ready(now) or asks(replace(child, cursor=None))
 
@@ -209,16 +209,19 @@ def child_probe(
     """A child list whose counter has moved; `thrifty`, it is read no further than the counter asks."""
     habits = habits_of(state, first_page)
     stored = passes.restore(child.cursor) if child.cursor else None
-    moved_on = asks(replace(child, cursor=None)) or state.distrusted or shortfall.due(child, now)
+    moved_on = asks(replace(child, cursor=None)) or state.distrusted or counter_trust.reread_due(child, now)
     if stored and stored.hole and not moved_on:
         return hole_probe(stream, child.cursor or "", child.parent)
-    short = shortfall.rows(child)
+    short = counter_trust.missing_rows(child)
     if child.read_counter == child.counter and not child.fell and stored is None and not short:
         return audit_probe(stream, child, policy, parent_date)
     mark, lookback = child.watermark, policy.lookback
     if stored and not stored.hole:
         mark, lookback = _read_through(stored), NEW_ONLY
-    low, oldest = passes.lowest(policy.start, mark, lookback), shortfall.oldest(child, policy.lookback)
+    low, oldest = (
+        passes.lowest(policy.start, mark, lookback),
+        counter_trust.oldest_missing(child, policy.lookback),
+    )
     pass_ = passes.begin_child(
         child.counter,
         child.read_counter,
@@ -246,8 +249,8 @@ def child_probe(
 def _why_read(child: ChildState) -> str:
     if child.read_counter is None:
         return "its rows were never read"
-    if child.read_counter == child.counter and shortfall.rows(child):
-        return f"{shortfall.rows(child)} rows that its counter shows were missing or invalid"
+    if child.read_counter == child.counter and counter_trust.rows(child):
+        return f"{counter_trust.rows(child)} rows that its counter shows were missing or invalid"
     return f"counter {child.read_counter} → {child.counter}"
 
 

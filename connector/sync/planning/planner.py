@@ -15,7 +15,7 @@ from connector.beamer.pagination import EMPTY_PAGES_THAT_END
 from connector.beamer.streams import Stream, children
 from connector.domain.state import ChildState, ParentState, StreamState
 from connector.state.budget import GATHERS
-from connector.sync.lists import backoff, counters, shortfall
+from connector.sync.lists import backoff, counter_trust, counters
 from connector.sync.lists.blocks import SIZE, UNORDERED
 from connector.sync.planning import arrival, candidates, estimates
 from connector.sync.planning.arrival import HOUR
@@ -288,7 +288,7 @@ class LimitedPlanner:
         if not candidates.asks(child):
             since = child.read_at or known
             value = self._rates.unseen(stream, parent, child, since).row_hours
-            if short := shortfall.rows(child):
+            if short := counter_trust.missing_rows(child):
                 # As a list that is polled: each hour since the last reading counts for what may have come.
                 share = max(picture.progress.streams[stream.name].late_share, estimates.HIDDEN_ROW)
                 value += self._rates.sent(stream) * short * share * (now - since) / HOUR

@@ -1,4 +1,4 @@
-"""Rows that a counter announced and its list did not show; whether counters are trusted; without I/O."""
+"""Whether counters are trusted; rows that one announced and its list did not show; without I/O."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,29 +22,29 @@ LEARNT = 0.1
 IN_VAIN = 0.1
 
 
-def rows(child: ChildState) -> int:
+def missing_rows(child: ChildState) -> int:
     """How many rows the counter announced and the list did not show, or not in a form that can be used."""
     return max(0, -child.surplus)
 
 
-def due(child: ChildState, now: datetime) -> bool:
+def reread_due(child: ChildState, now: datetime) -> bool:
     """Whether it is time to read the list again for their sake."""
     since, read = child.short_since, child.read_at
-    if not rows(child) or since is None or read is None:
+    if not missing_rows(child) or since is None or read is None:
         return False
     return any(read < since + wait <= now for wait in READ_AGAIN_AFTER)
 
 
-def oldest(child: ChildState, lookback: timedelta) -> datetime | None:
+def oldest_missing(child: ChildState, lookback: timedelta) -> datetime | None:
     """The oldest date that such a row may have; None if there is none."""
-    if not rows(child) or child.short_since is None:
+    if not missing_rows(child) or child.short_since is None:
         return None
     return child.short_since - LONGEST - lookback
 
 
 def complete_until(child: ChildState) -> datetime | None:
     """Up to when the list is complete although its counter announced more; None if it showed all."""
-    return child.short_since - LONGEST if rows(child) and child.short_since else None
+    return child.short_since - LONGEST if missing_rows(child) and child.short_since else None
 
 
 def after_reading(
@@ -57,15 +57,15 @@ def after_reading(
     surplus = surplus_after(pass_, child.read_counter, child.surplus)
     if surplus >= 0:
         return surplus, None
-    anew = -surplus > rows(child) or (pass_.expected and state.late_share >= IN_VAIN)
+    anew = -surplus > missing_rows(child) or (pass_.expected and state.late_share >= IN_VAIN)
     if anew or child.short_since is None:
         return surplus, now
     return (0, None) if now >= child.short_since + LONGEST else (surplus, child.short_since)
 
 
-def learnt(state: StreamState, child: ChildState, pass_: ListPass) -> StreamState:
+def with_late_share(state: StreamState, child: ChildState, pass_: ListPass) -> StreamState:
     """The stream after a list was read again: what share of the rows that were not there has come."""
-    before = rows(child)
+    before = missing_rows(child)
     if not before or pass_.expected:
         return state
     left = min(before, max(0, -surplus_after(pass_, child.read_counter, child.surplus)))

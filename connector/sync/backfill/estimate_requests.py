@@ -18,7 +18,7 @@ from connector.sync.lists import counters
 log = structlog.get_logger()
 
 
-def counted_estimate(parts: Parts, wanted: Range) -> Estimate:
+def requested_estimate(parts: Parts, wanted: Range) -> Estimate:
     """Estimate from the counters that syncs have seen, and count the lists that no sync has seen."""
     known = progress.peek(parts.database, parts.identity.name)
     counted = {}

@@ -25,7 +25,9 @@ class Subject:
     charts: Sequence[Chart] = ()
 
 
-def gathered(database: Database | None, found: Iterable[Mapping[str, Any]], now: datetime) -> list[Subject]:
+def report_data_of(
+    database: Database | None, found: Iterable[Mapping[str, Any]], now: datetime
+) -> list[Subject]:
     """The connections whose status was looked up."""
     return [_subject(database, status, now) for status in found]
 

@@ -36,7 +36,7 @@ BELIEVED_AFTER = timedelta(hours=1)
 ATTEMPTS = 2
 
 
-class Verifying:
+class Verification:
     """Compares the lists of one backfill that were read to their ends.
 
     `dates` are those that parents are known by from syncs, by stream and id.

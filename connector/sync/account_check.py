@@ -27,7 +27,7 @@ from connector.state import credentials
 from connector.state.connections import Identity
 from connector.state.credentials import Change, OtherAccount, Verdict
 from connector.state.engine import Database
-from connector.state.landmarks import Landmark, landmarks, recognized
+from connector.state.known_lists import KnownList, known_lists, shows_known_row
 from connector.sync.context import Parts
 from connector.sync.lists.backoff import wait_before
 from connector.sync.planning import candidates
@@ -42,7 +42,7 @@ UNCLEAR = "Beamer's answer does not show which account the key belongs to"
 Get = Callable[[str, Ask], Answer]
 
 
-def prove(parts: Parts, report: Report, chance: Callable[[], float] = random.random) -> bool:
+def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = random.random) -> bool:
     """Make sure that a changed key or address is of the connection's account, where that has to be seen.
 
     Gives whether it was seen. Raises OtherAccount where it is of another one, and what keeps Beamer from
@@ -70,7 +70,7 @@ def prove(parts: Parts, report: Report, chance: Callable[[], float] = random.ran
                 parts.clock.sleep(wait)
 
     try:
-        recognize(parts.database, parts.identity, parts.policy, parts.change, get)
+        compare_account(parts.database, parts.identity, parts.policy, parts.change, get)
     except NoBudget as error:
         # What waits for Segment is sent meanwhile.
         report.stopped = f"{error.what.rstrip('.')}, and the changed key is not compared yet"
@@ -80,22 +80,22 @@ def prove(parts: Parts, report: Report, chance: Callable[[], float] = random.ran
     return True
 
 
-def recognize(database: Database, identity: Identity, policy: Policy, change: Change, get: Get) -> None:
+def compare_account(database: Database, identity: Identity, policy: Policy, change: Change, get: Get) -> None:
     """Ask for what is known of the account's lists, until one shows something of it.
 
     Raises OtherAccount where none does.
     """
     wanted = {stream.name for stream in candidates.wanted(CATALOGUE, policy)}
-    known = sorted(landmarks(database, identity.name), key=lambda each: each.stream not in wanted)
+    known = sorted(known_lists(database, identity.name), key=lambda each: each.stream not in wanted)
     compared, forbidden = [], []
-    for landmark in known:
+    for known_list in known:
         try:
-            answer = _asked(CATALOGUE[landmark.stream], landmark, identity, get)
+            answer = _asked(CATALOGUE[known_list.stream], known_list, identity, get)
         except Forbidden:
-            forbidden.append(landmark.stream)
+            forbidden.append(known_list.stream)
             continue
-        compared.append(landmark.stream)
-        if recognized(database, landmark, _shown(answer.body)):
+        compared.append(known_list.stream)
+        if shows_known_row(database, known_list, _shown(answer.body)):
             return
     if not compared and forbidden:
         raise KeyRefused(
@@ -112,8 +112,8 @@ def recognize(database: Database, identity: Identity, policy: Policy, change: Ch
         )
 
 
-def _asked(stream: Stream, landmark: Landmark, identity: Identity, get: Get) -> Answer:
-    cursor = Cursor.around(landmark.since, landmark.until)
+def _asked(stream: Stream, known_list: KnownList, identity: Identity, get: Get) -> Answer:
+    cursor = Cursor.around(known_list.since, known_list.until)
     params = {**stream.params, **params_of(cursor, Habits(first_page=identity.first_page), stream.cap)}
     try:
         if stream.filtered and identity.ignore_filters:
