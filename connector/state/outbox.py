@@ -162,12 +162,10 @@ class Outbox:
             db.execute(delete(outbox).where(_these(messages)))
             add_up(db, tallies, counts, "count")
 
-    def put_back(
-        self, messages: Sequence[OutboxMessage], now: datetime, *, arrived_for_sure_not: bool
-    ) -> None:
+    def put_back(self, messages: Sequence[OutboxMessage], now: datetime, *, not_arrived: bool) -> None:
         """They wait again. Those that did not arrive count as not sent; else the first try's time stays."""
         values: dict[str, Any] = {"state": WAITING}
-        if arrived_for_sure_not:
+        if not_arrived:
             values |= _NOT_SENT
         self._set(messages, now, values)
 

@@ -124,9 +124,7 @@ def _is_moment(value: Any) -> bool:
         return False
 
 
-def waiting_others(
-    database: Database, connection: str, account: str, *, before: int = NEXT
-) -> Sequence[Last]:
+def waiting_others(database: Database, connection: str, account: str, *, before: int = NEXT) -> list[Last]:
     """The last runs of the account's other connections that wait for requests."""
     with database.read() as db:
         names = db.execute(_OTHERS, {"account": account, "whose": connection}).scalars().all()

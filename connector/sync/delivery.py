@@ -142,7 +142,7 @@ class Delivery:
                 refused += self._split(batch)
             except ConnectorError as error:
                 others = [*batches[:index], *batches[index + 1 :]]
-                self._put_back(batch, arrived_for_sure_not=isinstance(error, Stopped))
+                self._put_back(batch, not_arrived=isinstance(error, Stopped))
                 self._put_back([message for other in others for message in other])
                 raise
         return refused
@@ -157,7 +157,7 @@ class Delivery:
                 refused += flight.result()
             except ConnectorError as error:
                 failure = error
-                self._put_back(batch, arrived_for_sure_not=isinstance(error, Stopped))
+                self._put_back(batch, not_arrived=isinstance(error, Stopped))
         if failure:
             self._put_back([each.message for each in refused])
             raise failure
@@ -177,13 +177,13 @@ class Delivery:
             raise
         return bool(others)
 
-    def _put_back(self, messages: Sequence[OutboxMessage], *, arrived_for_sure_not: bool = True) -> None:
-        sure = [each for each in messages if arrived_for_sure_not and each.id not in self._unsure]
-        unsure = [each for each in messages if not arrived_for_sure_not or each.id in self._unsure]
+    def _put_back(self, messages: Sequence[OutboxMessage], *, not_arrived: bool = True) -> None:
+        sure = [each for each in messages if not_arrived and each.id not in self._unsure]
+        unsure = [each for each in messages if not not_arrived or each.id in self._unsure]
         if sure:
-            self._outbox.put_back(sure, self._clock.now(), arrived_for_sure_not=True)
+            self._outbox.put_back(sure, self._clock.now(), not_arrived=True)
         if unsure:
-            self._outbox.put_back(unsure, self._clock.now(), arrived_for_sure_not=False)
+            self._outbox.put_back(unsure, self._clock.now(), not_arrived=False)
 
     def _all_refused(self, answer: Refused) -> Unreachable:
         return Unreachable(

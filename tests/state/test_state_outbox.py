@@ -89,7 +89,7 @@ def test_an_old_unconfirmed_one_may_be_a_double(
     database: Database, outbox: Outbox, after: timedelta, double: bool
 ) -> None:
     fill(database, 1)
-    outbox.put_back(outbox.claim(1, NOW), NOW, arrived_for_sure_not=False)
+    outbox.put_back(outbox.claim(1, NOW), NOW, not_arrived=False)
     assert [message.possible_double for message in outbox.claim(1, NOW + after)] == [double]
 
 
@@ -97,10 +97,10 @@ def test_what_did_not_arrive_counts_as_not_sent(database: Database, outbox: Outb
     """However often: only a send whose end is unknown starts the clock of a possible double."""
     fill(database, 1)
     for _ in range(3):
-        outbox.put_back(outbox.claim(1, NOW), NOW, arrived_for_sure_not=True)
+        outbox.put_back(outbox.claim(1, NOW), NOW, not_arrived=True)
         assert states(database) == [("waiting", 0, None)]
-    outbox.put_back(outbox.claim(1, NOW + HOUR), NOW, arrived_for_sure_not=False)
-    outbox.put_back(outbox.claim(1, NOW + 2 * HOUR), NOW, arrived_for_sure_not=True)
+    outbox.put_back(outbox.claim(1, NOW + HOUR), NOW, not_arrived=False)
+    outbox.put_back(outbox.claim(1, NOW + 2 * HOUR), NOW, not_arrived=True)
     assert states(database) == [("waiting", 1, NOW + HOUR)]
     assert [message.possible_double for message in outbox.claim(1, NOW + 22 * HOUR)] == [True]
 
@@ -110,7 +110,7 @@ def test_putting_back_wakes_no_dead_letter(database: Database, outbox: Outbox) -
     messages = outbox.claim(3, NOW)
     outbox.bury(messages[0], "400 no", NOW, NOW)
     outbox.confirm(messages[1:2], NOW)
-    outbox.put_back(messages, NOW, arrived_for_sure_not=False)
+    outbox.put_back(messages, NOW, not_arrived=False)
     assert [state for state, *_ in states(database)] == ["dead", "waiting"]
     assert texts(outbox.claim(10, NOW)) == ['"2"']
 
@@ -125,7 +125,7 @@ def test_some_from_several_places(
     hand = outbox.claim(5, NOW)
     some = outbox.sample(3, chance, NOW)
     assert sorted(texts(some), key=lambda text: int(text.strip('"'))) == [f'"{each}"' for each in numbers]
-    outbox.put_back([*hand, *some], NOW, arrived_for_sure_not=True)
+    outbox.put_back([*hand, *some], NOW, not_arrived=True)
     assert set(states(database)) == {("waiting", 0, None)}
 
 
@@ -138,7 +138,7 @@ def test_of_nothing_there_are_no_places(database: Database, outbox: Outbox) -> N
 
 def test_nothing_to_set_is_no_error(database: Database, outbox: Outbox) -> None:
     fill(database, 1)
-    outbox.put_back([], NOW, arrived_for_sure_not=True)
+    outbox.put_back([], NOW, not_arrived=True)
     outbox.confirm([], NOW)
     assert outbox.waiting() == 1
 
@@ -151,7 +151,7 @@ def test_a_run_that_lost_its_lease_changes_nothing(database: Database, outbox: O
     for write in (
         lambda: outbox.claim(1, NOW),
         lambda: outbox.confirm(messages, NOW),
-        lambda: outbox.put_back(messages, NOW, arrived_for_sure_not=True),
+        lambda: outbox.put_back(messages, NOW, not_arrived=True),
         lambda: outbox.bury(messages[0], "no", NOW, NOW),
     ):
         with pytest.raises(Busy):

@@ -203,10 +203,8 @@ class BackfillRun:
     def _dates(self) -> dict[str, dict[str, datetime]]:
         """The dates of the parents that syncs know."""
         known = progress.peek(self._parts.database, self._parts.identity.name).parents
-        return {
-            stream: {name: each.date for name, each in parents.items() if not each.gone}
-            for stream, parents in known.items()
-        }
+        alive = {of: (each for each in parents.values() if not each.gone) for of, parents in known.items()}
+        return {stream: {each.id: each.date for each in parents} for stream, parents in alive.items()}
 
     def _read(
         self, fetching: Fetching, answers: HistoryAnswers, verification: Verification, of: Backfill

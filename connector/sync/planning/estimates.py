@@ -22,11 +22,8 @@ ALIKE = 10.0
 def with_sent(state: StreamState, sent: int, held: int) -> StreamState:
     """The stream after so many new rows."""
     fading = REMEMBERED ** (sent + held)
-    return replace(
-        state,
-        verdict_count=state.verdict_count * fading + sent + held,
-        to_send_count=state.to_send_count * fading + sent,
-    )
+    rows, to_send = state.verdict_count * fading + sent + held, state.to_send_count * fading + sent
+    return replace(state, verdict_count=rows, to_send_count=to_send)
 
 
 def sent_share(state: StreamState) -> float:

@@ -91,10 +91,9 @@ class PageVerdicts:
         """The page, with rows that were judged before at another parent: they are not sent again."""
         if not moved:
             return self
-        row_verdicts = [
-            replace(row, verdict=Verdict.MOVED) if row.id in moved else row for row in self.row_verdicts
-        ]
-        return replace(self, row_verdicts=row_verdicts)
+        rows = self.row_verdicts
+        rows = [replace(row, verdict=Verdict.MOVED) if row.id in moved else row for row in rows]
+        return replace(self, row_verdicts=rows)
 
     def verdicts(self, fresh: set[str]) -> list[Verdict]:
         """What was decided about the new rows."""
