@@ -149,10 +149,10 @@ class Forbidden(ConnectorError):
 
     code = "BS-403"
     # What is written down as a collection's trouble.
-    told = "the key may not read it (403)"
+    trouble_text = "the key may not read it (403)"
 
     @classmethod
-    def tells(cls, trouble: str) -> bool:
+    def matches(cls, trouble: str) -> bool:
         """Whether a trouble that was written down is this one."""
         return trouble.endswith("(403)")
 

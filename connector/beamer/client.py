@@ -173,10 +173,10 @@ class BeamerClient:
                 on_sent=lambda: self._pacer.sent(slot),
             )
         except TooLarge as error:
-            failure: ConnectorError = BadAnswer(error.told("Beamer"))
+            failure: ConnectorError = BadAnswer(error.describe("Beamer"))
         except Failed as error:
             kind = Transient if error.sent else NotSent
-            failure = kind(error.told("Beamer"), again=not error.endless)
+            failure = kind(error.describe("Beamer"), again=not error.endless)
         raise failure
 
 
@@ -237,11 +237,11 @@ def _beamers(status: int, headers: httpx.Headers, body: bytes) -> bool:
 def _date(headers: httpx.Headers) -> datetime | None:
     """When the answer was given: its date, and how long a cache has kept it since. None: not told."""
     # Two that differ tell nothing.
-    told = {*headers.get_list("Date")}
+    dates = {*headers.get_list("Date")}
     age = headers.get("Age", "")
     kept = int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0
     try:
-        date = parsedate_to_datetime(told.pop() if len(told) == 1 else "")
+        date = parsedate_to_datetime(dates.pop() if len(dates) == 1 else "")
         date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
         return date + timedelta(seconds=kept)
     except (ValueError, TypeError, OverflowError):

@@ -73,7 +73,7 @@ def _beamer(subject: Subject, beamer: BeamerClient) -> Iterator[Finding]:
         try:
             with ledger.taken(f"check {purpose}", clock.now(), beyond_bucket=True) as at:
                 answer = beamer.get(ask, at)
-            ledger.hear(answer.date, clock.now())
+            ledger.note_beamer_time(answer.date, clock.now())
             return answer
         except KeyRefused as error:
             raise compose.of_connection(error, connection) from None

@@ -30,7 +30,7 @@ def explain(
         stories = stories_of(database, session.known(connection), row) if database else []
     text: list[str] = []
     for story in stories:
-        first, *rest = map(one_line, story.told)
+        first, *rest = map(one_line, story.sentences)
         text += [first, *(f"  {line}" for line in rest)]
     data = {"rows": [dict(story.data) for story in stories]}
     render("explain", Result(data, text or map(one_line, never_seen(row))), output)

@@ -120,7 +120,7 @@ def _ping_problem(url: str, seconds: float) -> str | None:
         with open_client(url, timeout=PING_TIMEOUT) as client:
             reply = exchange(client, "GET", url, seconds=seconds, most=PING_MAX_BYTES)
     except Failed as error:
-        return error.told("the ping's host")
+        return error.describe("the ping's host")
     except ConfigurationError as error:
         return error.what
     return None if 200 <= reply.status < 300 else f"answered {reply.status}"

@@ -62,7 +62,7 @@ Connection = socket.socket
 Pages = Mapping[str, Callable[[], Page]]
 
 
-def told(lines: list[str], *, well: bool) -> Page:
+def text_page(lines: list[str], *, well: bool) -> Page:
     """A page for probes: 200, or 503 with what is wrong."""
     # Somebody will look at it in a terminal.
     return Page("".join(f"{one_line(line)}\n" for line in lines).encode(), TEXT, 200 if well else 503)
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return make()
         except ConnectorError as error:
-            return told([error.what], well=False)
+            return text_page([error.what], well=False)
         except Exception as error:
             log.error("page_failed", path=self.path[:100], error=type(error).__name__)
             return Page(b"failed\n", status=500)
@@ -329,7 +329,7 @@ def readyz(
     else:
         suspended = [name for name in suspensions.listed(database) if name in names]
         wrong += [f"a key was refused; suspended: {name}" for name in sorted(suspended)]
-    return told(wrong or ["ok"], well=not wrong)
+    return text_page(wrong or ["ok"], well=not wrong)
 
 
 HEAD = ("connection", "last success", "last exit", "suspended", "waiting", "refused", "next sync")

@@ -48,7 +48,7 @@ class StreamState:
     def forbidden_since(self, moment: datetime) -> bool:
         """Whether Beamer has said since then that the key may not read it."""
         trouble, at = self.trouble or "", self.trouble_at
-        return Forbidden.tells(trouble) and at is not None and at > moment
+        return Forbidden.matches(trouble) and at is not None and at > moment
 
 
 @dataclass(slots=True)

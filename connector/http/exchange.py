@@ -60,7 +60,7 @@ class Failed(Exception):
         self.sent = sent
         self.endless = endless
 
-    def told(self, neighbour: str) -> str:
+    def describe(self, neighbour: str) -> str:
         """What happened, as a sentence with the neighbour's name."""
         return self._text.format(name=neighbour)
 

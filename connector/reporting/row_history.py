@@ -35,7 +35,7 @@ class Wanted:
 class Story:
     """One row's story, as sentences and as data."""
 
-    told: tuple[str, ...]
+    sentences: tuple[str, ...]
     data: Mapping[str, Any]
 
 
@@ -64,9 +64,11 @@ def stories_of(database: Database, connection: str | None, word: str) -> list[St
 def _of_row(database: Database, seen: Sighting) -> Story:
     run = queries.run(database, seen.run)
     name, ident = _event(database, seen)
-    told = [f"{seen.stream} {seen.id}{_under(seen.parent)}, connection '{seen.connection}'"]
+    sentences = [f"{seen.stream} {seen.id}{_under(seen.parent)}, connection '{seen.connection}'"]
     first = f"first seen by run {seen.run}"
-    told.append(f"{first}, {run['command']} of {_when(run['started_at'])}" if run else f"{first}, long ago")
+    sentences.append(
+        f"{first}, {run['command']} of {_when(run['started_at'])}" if run else f"{first}, long ago"
+    )
     data = {
         "connection": seen.connection,
         "stream": seen.stream,
@@ -80,8 +82,8 @@ def _of_row(database: Database, seen: Sighting) -> Story:
     }
     if seen.verdict is Verdict.EVENT:
         lines, more = _delivery(database, seen, name, ident)
-        return Story((*told, *lines), {**data, **more})
-    return Story((*told, *_why_not(database, seen)), {**data, "delivery": None})
+        return Story((*sentences, *lines), {**data, **more})
+    return Story((*sentences, *_why_not(database, seen)), {**data, "delivery": None})
 
 
 def _event(database: Database, seen: Sighting) -> tuple[str | None, str | None]:
@@ -100,14 +102,14 @@ def _delivery(
     message = queries.message(database, ident) if ident else None
     if message:
         lines, state = _waiting(message)
-        return [*told, *lines], {"delivery": state}
+        return [*sentences, *lines], {"delivery": state}
     by = queries.emptied(database, seen.connection, seen.run)
     when = f", at the latest by run {by['run']} ({_when(by['finished_at'])})" if by else ""
     told.append(f"delivered: Segment has confirmed it{when}")
     # Of a message that has left the outbox nothing is kept, whichever way it went.
     told.append("unless it was deleted with `outbox drop`, or refused more than 30 days ago")
     at = by["finished_at"].isoformat() if by else None
-    return told, {"delivery": "confirmed", "delivered_by": at}
+    return sentences, {"delivery": "confirmed", "delivered_by": at}
 
 
 def _waiting(message: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -135,7 +137,7 @@ def _why_not(database: Database, seen: Sighting) -> list[str]:
 
 
 def _of_quarantined(found: Quarantined) -> Story:
-    told = (
+    sentences = (
         f"{found.stream} {found.id}{_under(found.parent)}, connection '{found.connection}'",
         f"not sent: in quarantine since {_when(found.seen_at)} – {found.reason}",
     )
@@ -148,12 +150,12 @@ def _of_quarantined(found: Quarantined) -> Story:
         "first_seen_at": found.seen_at.isoformat(),
         "delivery": None,
     }
-    return Story(told, data)
+    return Story(sentences, data)
 
 
 def _of_message(message: Mapping[str, Any]) -> Story:
     lines, state = _waiting(message)
-    told = (f"{message['event']}, connection '{message['connection']}'", *lines)
+    sentences = (f"{message['event']}, connection '{message['connection']}'", *lines)
     data = {
         "connection": message["connection"],
         "stream": message["stream"],
@@ -161,7 +163,7 @@ def _of_message(message: Mapping[str, Any]) -> Story:
         "message_id": message["message_id"],
         "delivery": state,
     }
-    return Story(told, data)
+    return Story(sentences, data)
 
 
 def _under(parent: str) -> str:

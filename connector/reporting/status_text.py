@@ -260,8 +260,8 @@ def _table(status: Status) -> Iterator[str]:
 def _blocks(status: Status) -> Iterator[str]:
     for stream in status.streams:
         name, *cells = _cells(stream, status.now)
-        told = ", ".join(f"{what} {cell}" for what, cell in zip(COLUMNS[1:], cells, strict=True) if cell)
-        yield f"  {name}: {told}"
+        text = ", ".join(f"{what} {cell}" for what, cell in zip(COLUMNS[1:], cells, strict=True) if cell)
+        yield f"  {name}: {text}"
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:

@@ -269,7 +269,7 @@ class SegmentClient:
         except ConfigurationError as error:
             return ConfigurationError(error.what, means=STAYS, todo=error.todo)
         except Failed as error:
-            return Transient(error.told("Segment"), again=not error.endless)
+            return Transient(error.describe("Segment"), again=not error.endless)
         except OSError as error:
             return Transient(f"Segment could not be reached ({type(error).__name__}).")
         return self._error_of(response, texts)

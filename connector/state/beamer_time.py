@@ -26,8 +26,8 @@ class BeamerTime:
     """Beamer's clock at an answer, and this machine's at the same moment; None before the first one.
 
     `ahead`: how far Beamer's clock is ahead of this machine's, as it is believed to be. `doubted` is what
-    the last answer showed of that where it was not believed, and so many `times` in a row. `told`: whether an
-    answer to this process has told a date that can be one.
+    the last answer showed of that where it was not believed, and so many `times` in a row. `answered`:
+    whether an answer to this process has told a date that can be one.
     """
 
     beamer: datetime | None = None
@@ -35,7 +35,7 @@ class BeamerTime:
     doubted: timedelta | None = None
     times: int = 0
     ahead: timedelta = NONE
-    told: bool = False
+    answered: bool = False
 
     def at(self, now: datetime) -> datetime:
         """Beamer's time when this machine's clock shows `now`: the earliest that may be.
@@ -66,7 +66,7 @@ class BeamerTime:
         """Whether the last answer is so fresh that no clock that was set can matter."""
         return self.beamer is None or self.at(now) - self.beamer <= FRESH
 
-    def hear(self, date: datetime | None, now: datetime) -> bool:
+    def note(self, date: datetime | None, now: datetime) -> bool:
         """Take in an answer's date; whether it tells the time."""
         if date is None or not _possible(date, now):
             if self.sure(now):
@@ -74,7 +74,7 @@ class BeamerTime:
             # Nothing speaks against this machine's clock.
             self.beamer, self.local = self.at(now), now
             return True
-        offset, self.told = date - now, True
+        offset, self.answered = date - now, True
         if self._believes(date, now):
             self.beamer, self.local, self.ahead, self.doubted, self.times = date, now, offset, None, 0
             return True

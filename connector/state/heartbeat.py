@@ -22,7 +22,7 @@ def refused(database: Database, connection: str) -> Mapping[str, int]:
         return {row[0]: int(row[1]) for row in db.execute(count.group_by(outbox.c.stream))}
 
 
-def tell(
+def enqueue_event(
     database: Database,
     lease: Lease,
     destination: str,
@@ -37,12 +37,12 @@ def tell(
     `now` is the time by this machine's clock. The clock that `hour` was taken from may have been set back: no
     hour must come twice. Only an hour that is a day ahead of both clocks is overwritten.
     """
-    told = connections.c.told_for
-    later = or_(told.is_(None), told < hour, told > max(hour, now) + AMISS)
+    sent_for = connections.c.heartbeat_hour
+    later = or_(sent_for.is_(None), sent_for < hour, sent_for > max(hour, now) + AMISS)
     mine = (connections.c.name == lease.connection) & later
     with database.write() as db:
         hold(db, lease, now)
-        if db.execute(update(connections).where(mine).values(told_for=hour)).rowcount != 1:
+        if db.execute(update(connections).where(mine).values(heartbeat_hour=hour)).rowcount != 1:
             return False
         enqueue(db, lease, destination, [event], now, write_key=write_key)
     return True

@@ -41,7 +41,7 @@ SPENT = "The monthly limit is used up."
 NOTHING_NOTED = "Nothing was stored."
 NOT_AT_HAND = "No request is available now."
 # So often a run writes down what time it is at Beamer.
-TOLD_EVERY = timedelta(minutes=10)
+WRITTEN_EVERY = timedelta(minutes=10)
 # A process that made a request is taken to go on for so long: the whole rate is free again a little later.
 STILL_THERE = timedelta(seconds=10)
 # While this machine's clock shows what is over, nothing comes in: one request may ask what time it is.
@@ -63,15 +63,15 @@ _GIVE_BACK = (
     .values(requests=spends.c.requests - 1)
 )
 _REFILL = update(accounts).where(_MINE).values(level=accounts.c.level + bindparam("refill"))
-_TELL = (
+_WRITE_TIME = (
     update(accounts)
     .where(_MINE)
     .values(
-        beamer_time=bindparam("told", type_=Moment),
+        beamer_time=bindparam("beamer", type_=Moment),
         local_time=bindparam("here", type_=Moment),
         doubted=bindparam("seconds"),
         began_at=case(
-            (accounts.c.began_at > bindparam("told", type_=Moment), bindparam("told", type_=Moment)),
+            (accounts.c.began_at > bindparam("beamer", type_=Moment), bindparam("beamer", type_=Moment)),
             else_=accounts.c.began_at,
         ),
     )
@@ -139,7 +139,7 @@ class Ledger:
         self.limits = limits
         # What time it is at Beamer, from its first answer to this process on; until then the database says.
         self._time: BeamerTime | None = None
-        self._told_at: datetime | None = None
+        self._written_at: datetime | None = None
         self._asked_in_vain = False
         # What was charged since the last answer, by day and purpose; and for whom.
         self._charged: Counter[tuple[int, str]] = Counter()
@@ -202,7 +202,7 @@ class Ledger:
     @property
     def furthest(self) -> timedelta | None:
         """So far ahead of this machine's clock it may be at Beamer; None while no answer has told a date."""
-        return self._time.furthest if self._time and self._time.told else None
+        return self._time.furthest if self._time and self._time.answered else None
 
     def beamer_now(self, now: datetime) -> datetime:
         """What time it is at Beamer when this machine's clock shows `now`."""
@@ -215,7 +215,7 @@ class Ledger:
         """The latest that it may be, whichever clock is behind: what is kept for days is kept since then."""
         return max(now, now + self.ahead, self.beamer_now(now))
 
-    def hear(self, date: datetime | None, now: datetime) -> None:
+    def note_beamer_time(self, date: datetime | None, now: datetime) -> None:
         """Take the time from the date of an answer to this account; None: it had none."""
         time = self._time
         if time is None:
@@ -223,17 +223,17 @@ class Ledger:
                 time = self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
         reckoned, doubted = time.at(now), time.doubted
         self._time = time
-        told = time.hear(date, now)
-        was_off = told and abs(time.at(now) - reckoned) > NEAR
-        due = self._told_at is None or not timedelta(0) <= now - self._told_at < TOLD_EVERY
-        if was_off or time.doubted != doubted or (told and due):
-            self._tell(time, day_of(time.at(now)) if was_off else None, now)
-            self._told_at = now
-        if told:
+        answered = time.note(date, now)
+        was_off = answered and abs(time.at(now) - reckoned) > NEAR
+        due = self._written_at is None or not timedelta(0) <= now - self._written_at < WRITTEN_EVERY
+        if was_off or time.doubted != doubted or (answered and due):
+            self._write_time(time, day_of(time.at(now)) if was_off else None, now)
+            self._written_at = now
+        if answered:
             self._asked_in_vain = False
             self._charged.clear()
 
-    def _tell(self, time: BeamerTime, day: int | None, now: datetime) -> None:
+    def _write_time(self, time: BeamerTime, day: int | None, now: datetime) -> None:
         """Write down what time it is; what was just charged to other days was sent on this `day`."""
         moved = {key: count for key, count in self._charged.items() if day not in (None, key[0])}
         mine = {"account": self.account, "connection": self._connection}
@@ -241,8 +241,8 @@ class Ledger:
             if moved and self._lease:
                 hold(db, self._lease, now)
             seconds = None if time.doubted is None else round(time.doubted.total_seconds())
-            told = {"told": time.beamer, "here": time.local, "seconds": seconds}
-            db.execute(_TELL, {"who": self.account, **told})
+            times = {"beamer": time.beamer, "here": time.local, "seconds": seconds}
+            db.execute(_WRITE_TIME, {"who": self.account, **times})
             rows = [
                 {**mine, "day": on, "purpose": purpose, "requests": count}
                 for (was_on, purpose), number in moved.items()
@@ -362,7 +362,7 @@ class Ledger:
             own = spending.ours(db, self.account, after, day_of(now))
             rolling = since is not None and self.limits.period_day is None
             day = day_of(since) if since and rolling else day_of(now)
-            spending.tell(db, self.account, after, day, total, of_a_month=rolling)
+            spending.set_elsewhere(db, self.account, after, day, total, of_a_month=rolling)
             if account and account.level_at is not None and self.limits.usable is not None:
                 # What came in until now did so by the old figures.
                 left = standing(db, self.account, self.limits, account, now).left

@@ -71,9 +71,11 @@ def _last(db: Connection, query: Select[Any], connection: str, before: int) -> L
     row = db.execute(query, {"whose": connection, "before": before}).one_or_none()
     if row is None:
         return None
-    told = summary_of(row.summary) or {}
-    since = told.get("saving_since")
-    return Last(row.started_at, told.get("saving") or 0.0, datetime.fromisoformat(since) if since else None)
+    summary = summary_of(row.summary) or {}
+    since = summary.get("saving_since")
+    return Last(
+        row.started_at, summary.get("saving") or 0.0, datetime.fromisoformat(since) if since else None
+    )
 
 
 # What a summary holds beside texts: numbers, numbers by name, moments.

@@ -25,11 +25,11 @@ FOR_GOOD = 10_000_000
 _BEHIND = and_(spends.c.account == bindparam("who"), spends.c.day > bindparam("after"))
 # Of `after`, the last day whose month is over, where that is later.
 _IN_PERIOD = and_(_BEHIND, or_(spends.c.connection != OF_A_MONTH, spends.c.day > bindparam("over")))
-_TOLD = spends.c.purpose == ELSEWHERE
+_ELSEWHERE = spends.c.purpose == ELSEWHERE
 _ALLOWED = spends.c.purpose == ALLOWANCE
 _SPENT = select(
     func.coalesce(func.sum(spends.c.requests), 0),
-    func.sum(case((_TOLD, spends.c.requests))),
+    func.sum(case((_ELSEWHERE, spends.c.requests))),
     func.coalesce(func.sum(case((_ALLOWED, spends.c.requests))), 0),
 ).where(_IN_PERIOD, spends.c.day <= bindparam("until"))
 _BY_DAY = (
@@ -40,7 +40,7 @@ _BY_DAY = (
 _BY_PURPOSE = (
     select(spends.c.purpose, func.sum(spends.c.requests)).where(_IN_PERIOD).group_by(spends.c.purpose)
 )
-_FORGET_TOLD = delete(spends).where(_BEHIND, _TOLD)
+_DELETE_ELSEWHERE = delete(spends).where(_BEHIND, _ELSEWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,14 @@ def ours(db: Connection, account: str, after: int, until: int) -> int:
     return found.requests - (found.elsewhere or 0)
 
 
-def tell(db: Connection, account: str, after: int, day: int, total: int, *, of_a_month: bool = False) -> None:
+def set_elsewhere(
+    db: Connection, account: str, after: int, day: int, total: int, *, of_a_month: bool = False
+) -> None:
     """Of `total` requests behind `after`, those that are not our own were spent elsewhere: as of a day.
 
     What was told before for these days is over; what was told for earlier ones stays.
     """
-    db.execute(_FORGET_TOLD, {"who": account, "after": after})
+    db.execute(_DELETE_ELSEWHERE, {"who": account, "after": after})
     rest = max(0, total - spent(db, account, after).requests)
     who = OF_A_MONTH if of_a_month else NOBODY
     row = {"account": account, "day": day, "connection": who, "purpose": ELSEWHERE, "requests": rest}

@@ -90,7 +90,7 @@ def accept(database: Database, connection: str, api: Api, secret: str, now: date
         if api == "beamer":
             # What it was not allowed to read while it was refused says nothing of what it may read now.
             untroubled = {"trouble": None, "trouble_at": None}
-            whose = (streams.c.connection == connection) & (streams.c.trouble == Forbidden.told)
+            whose = (streams.c.connection == connection) & (streams.c.trouble == Forbidden.trouble_text)
             if found is not None and found.refused >= SUSPENDED:
                 db.execute(update(streams).where(whose).values(**untroubled))
     return found is not None and found.refused >= REFUSED_ONCE

@@ -74,7 +74,7 @@ connections = _table(
     Column("ignore_filters", Flag),
     Column("filters_at", Moment),
     # The hour of the last Beamer Sync Completed.
-    Column("told_for", Moment),
+    Column("heartbeat_hour", Moment),
 )
 
 # The keys, as digests, and addresses that a connection was used with: whose state this is. A write key

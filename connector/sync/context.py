@@ -98,7 +98,7 @@ class Work:
     def begun(cls, parts: Parts, progress: Progress, intake: Intake, report: Report) -> "Work":
         """A run's work at its beginning; what is told about the API outweighs what was seen of it."""
         identity, policy = parts.identity, parts.policy
-        told = policy.ignore_filters
+        setting = policy.ignore_filters
         if identity.first_days and policy.start == identity.start_date:
             # By Beamer's clock it may turn out to lie earlier: nothing of it may be left out.
             policy = replace(policy, start=policy.start - APART)
@@ -112,7 +112,7 @@ class Work:
             clock=parts.clock,
             report=report,
             first_page=identity.first_page if policy.first_page is None else policy.first_page,
-            ignore_filters=identity.ignore_filters if told is None else told,
+            ignore_filters=identity.ignore_filters if setting is None else setting,
         )
 
     @property
@@ -131,7 +131,7 @@ class Work:
         furthest = self.ledger.furthest
         return ALWAYS if furthest is None else self.clock.now() + furthest
 
-    def hear(self, date: datetime | None) -> bool:
+    def note_beamer_time(self, date: datetime | None) -> bool:
         """Take the time from an answer; False: ask again before anything is made of it.
 
         A start date that is not settled yet is settled by it, once for all. Raises ConfigurationError where
@@ -146,7 +146,7 @@ class Work:
                 log.warning("clocks_apart", beamer=str(date), here=str(now))
                 return False
             self._settle_start(date or now)
-        self.ledger.hear(date, now)
+        self.ledger.note_beamer_time(date, now)
         return True
 
     def _settle_start(self, beamer_now: datetime) -> None:

@@ -18,7 +18,7 @@ STREAM = "sync"
 HELD = [verdict.label for verdict in Verdict if verdict not in (Verdict.EVENT, Verdict.QUARANTINED)]
 
 
-def tell(
+def enqueue_heartbeat(
     database: Database,
     lease: Lease,
     policy: Policy,
@@ -39,7 +39,9 @@ def tell(
     fact = Fact("sync", f"{hour:%Y%m%dT%H}", lease.connection, beamer_now, fields)
     made = outgoing(fact, policy, beamer_now)
     event = Outgoing(made.message_id, made.event, made.text, made.size, STREAM)
-    return heartbeat.tell(database, lease, policy.naming.destination, event, hour, now, write_key=write_key)
+    return heartbeat.enqueue_event(
+        database, lease, policy.naming.destination, event, hour, now, write_key=write_key
+    )
 
 
 def _figures(

@@ -39,12 +39,12 @@ class Lateness:
             self.longest = max(self.longest, seconds)
             self.up_to[int(UP_TO[min(bisect_left(UP_TO, seconds), len(UP_TO) - 1)])] += 1
 
-    def add(self, told: Mapping[str, Any]) -> None:
+    def add(self, stored: Mapping[str, Any]) -> None:
         """Add what another run's summary says."""
-        self.rows += told["rows"]
-        self.seconds += told["seconds"]
-        self.longest = max(self.longest, told["longest"])
-        self.up_to.update({int(bound): rows for bound, rows in told["up_to"].items()})
+        self.rows += stored["rows"]
+        self.seconds += stored["seconds"]
+        self.longest = max(self.longest, stored["longest"])
+        self.up_to.update({int(bound): rows for bound, rows in stored["up_to"].items()})
 
     @property
     def mean(self) -> float | None:
@@ -134,7 +134,7 @@ class Report:
     @property
     def incomplete(self) -> bool:
         """Something could not be read although it was asked for; a forbidden stream is another matter."""
-        troubled = any(not Forbidden.tells(trouble) for trouble in self.troubles)
+        troubled = any(not Forbidden.matches(trouble) for trouble in self.troubles)
         return troubled or any(not each.settled for each in self.differences)
 
     def count(self, stream: str, tally: Mapping[str, int]) -> None:

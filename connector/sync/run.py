@@ -22,7 +22,7 @@ from connector.sync.context import Parts
 from connector.sync.delivery import Delivery
 from connector.sync.fetch import stored
 from connector.sync.fetch.loop import Collector
-from connector.sync.heartbeat import tell
+from connector.sync.heartbeat import enqueue_heartbeat
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 
@@ -235,7 +235,9 @@ class Run:
             self._report.saving_since = (waits and last and last.saving_since) or started
         self._try_delivery(delivery, self._report.backlog)
         self._report.waiting = outbox.waiting()
-        if not (error or self._segment_error) and self._tell(policy, lease, state, collector.beamer_now):
+        if not (error or self._segment_error) and self._enqueue_heartbeat(
+            policy, lease, state, collector.beamer_now
+        ):
             self._try_delivery(delivery, 1)
             self._report.waiting = outbox.waiting()
         self._deliver_what_backfills_left(delivery_of)
@@ -267,14 +269,16 @@ class Run:
         parts = self._parts
         return Outbox(parts.database, lease, parts.identity.destination, parts.write_key)
 
-    def _tell(self, policy: Policy, lease: leases.Lease, state: Progress, now: datetime) -> bool:
+    def _enqueue_heartbeat(self, policy: Policy, lease: leases.Lease, state: Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""
         parts = self._parts
         if not policy.sync_event or not self._deliver or parts.clock.stopped:
             return False
         waiting = self._report.waiting
         here, key = parts.clock.now(), parts.write_key
-        return tell(parts.database, lease, policy, state.streams, waiting, now, here, write_key=key)
+        return enqueue_heartbeat(
+            parts.database, lease, policy, state.streams, waiting, now, here, write_key=key
+        )
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""

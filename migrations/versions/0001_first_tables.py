@@ -94,7 +94,7 @@ def upgrade() -> None:
         sa.Column("first_page", sa.SmallInteger(), nullable=True),
         sa.Column("ignore_filters", sa.Boolean(), nullable=True),
         sa.Column("filters_at", sa.DateTime(), nullable=True),
-        sa.Column("told_for", sa.DateTime(), nullable=True),
+        sa.Column("heartbeat_hour", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from connector import logs
 from connector.cli import output
-from connector.daemon.http import told
+from connector.daemon.http import text_page
 from connector.errors import ConnectorError
 from connector.logs import Redaction
 from connector.reporting.html.page import escape
@@ -105,7 +105,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "finding": drawn,
     "log": logged,
     "log as json": logged_as_json,
-    "page for a probe": lambda: output.echo(told([HOSTILE], well=True).body.decode()),
+    "page for a probe": lambda: output.echo(text_page([HOSTILE], well=True).body.decode()),
     "html": lambda: output.echo(escape(HOSTILE)),
 }
 

@@ -72,7 +72,7 @@ def outcome(url: str, **options: object) -> tuple[Failed, float]:
 def test_what_drips_is_given_up_at_the_deadline(place: str) -> None:
     with serving(endless(*PLACES[place], pause=0.05)) as port:
         failure, took = outcome(f"http://127.0.0.1:{port}/")
-    assert "not complete after" in failure.told("Beamer")
+    assert "not complete after" in failure.describe("Beamer")
     assert (failure.sent, failure.endless) == (True, True)
     assert SECONDS <= took < SECONDS + 3
 
@@ -126,7 +126,7 @@ def test_a_listener_that_accepts_nothing() -> None:
         failure, took = outcome(f"http://127.0.0.1:{port}/")
         for filler in fillers:
             filler.close()
-    assert "timed out while connecting" in failure.told("Beamer")
+    assert "timed out while connecting" in failure.describe("Beamer")
     assert not failure.sent
     assert took < SECONDS + 3
 
@@ -135,7 +135,7 @@ def test_a_listener_that_accepts_nothing() -> None:
 def test_a_handshake_without_end(piece: bytes) -> None:
     with serving(endless(b"\x16\x03\x03\x40\x00", piece, pause=0.05)) as port:
         failure, took = outcome(f"https://127.0.0.1:{port}/")
-    assert "timed out while connecting" in failure.told("Beamer")
+    assert "timed out while connecting" in failure.describe("Beamer")
     assert not failure.sent
     assert took < SECONDS + 3
 
@@ -145,8 +145,8 @@ def test_a_proxy_that_drips(place: str, monkeypatch: pytest.MonkeyPatch) -> None
     with serving(endless(*PLACES[place], pause=0.05)) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:secretword@127.0.0.1:{port}")
         failure, took = outcome("https://beamer.test/")
-    told = failure.told("Beamer")
-    assert told == f"No connection to the proxy at 127.0.0.1:{port}: timed out while connecting."
+    describe = failure.describe("Beamer")
+    assert describe == f"No connection to the proxy at 127.0.0.1:{port}: timed out while connecting."
     assert (failure.sent, failure.endless) == (False, True)
     assert took < SECONDS + 3
 
@@ -163,7 +163,7 @@ def test_a_body_that_drips_behind_tls(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with serving(serve) as port:
         failure, took = outcome(f"https://127.0.0.1:{port}/")
-    assert "not complete after" in failure.told("Beamer")
+    assert "not complete after" in failure.describe("Beamer")
     assert SECONDS <= took < SECONDS + 3
 
 

@@ -103,28 +103,28 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def told(url: str) -> tuple[str, bool]:
+def describe(url: str) -> tuple[str, bool]:
     with open_client(url, timeout=5.0) as client:
         with pytest.raises(Failed) as caught:
             exchange(client, "GET", url, headers={"Key": SECRET})
         assert caught.value.__context__ is None
-    said = caught.value.told("Beamer")
+    said = caught.value.describe("Beamer")
     assert SECRET not in said
     return said, caught.value.sent
 
 
 def test_refused() -> None:
     port = closed_port()
-    assert told(f"http://127.0.0.1:{port}/{SECRET}") == (
+    assert describe(f"http://127.0.0.1:{port}/{SECRET}") == (
         f"No connection to 127.0.0.1:{port}: connection refused.",
         False,
     )
-    assert f"[::1]:{port}" in told(f"http://[::1]:{port}/")[0]
+    assert f"[::1]:{port}" in describe(f"http://[::1]:{port}/")[0]
 
 
 def test_plain_http_behind_https() -> None:
     with serving(say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")) as port:
-        said, sent = told(f"https://127.0.0.1:{port}/")
+        said, sent = describe(f"https://127.0.0.1:{port}/")
     assert (said, sent) == (
         f"No connection to 127.0.0.1:{port}: this port does not use TLS (plain HTTP?).",
         False,
@@ -152,7 +152,10 @@ def test_certificates(
             wrapped.recv(1)
 
     with serving(serve) as port:
-        assert told(f"https://127.0.0.1:{port}/") == (f"No connection to 127.0.0.1:{port}: {words}.", False)
+        assert describe(f"https://127.0.0.1:{port}/") == (
+            f"No connection to 127.0.0.1:{port}: {words}.",
+            False,
+        )
 
 
 PROXIES = [
@@ -167,7 +170,7 @@ PROXIES = [
 def test_a_proxy_is_named_without_its_login(said: bytes, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(say(said)) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
-        text, sent = told("https://beamer.test/v0")
+        text, sent = describe("https://beamer.test/v0")
     assert text.startswith(f"No connection to the proxy at 127.0.0.1:{port}: ")
     assert words in text
     assert not sent
@@ -176,7 +179,7 @@ def test_a_proxy_is_named_without_its_login(said: bytes, words: str, monkeypatch
 def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     port = closed_port()
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
-    said, sent = told("https://beamer.test/v0")
+    said, sent = describe("https://beamer.test/v0")
     assert (said, sent) == (f"No connection to the proxy at 127.0.0.1:{port}: connection refused.", False)
 
 
@@ -189,7 +192,7 @@ def test_no_tls_behind_a_tunnel_is_the_hosts_doing(monkeypatch: pytest.MonkeyPat
 
     with serving(serve) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        said, sent = told("https://beamer.test/v0")
+        said, sent = describe("https://beamer.test/v0")
     assert (said, sent) == (
         "No connection to beamer.test:443: this port does not use TLS (plain HTTP?).",
         False,
@@ -206,7 +209,7 @@ def test_no_tls_behind_a_tunnel_is_the_hosts_doing(monkeypatch: pytest.MonkeyPat
 )
 def test_what_breaks_after_the_request_was_written(said: bytes, words: str) -> None:
     with serving(say(said)) as port:
-        assert told(f"http://127.0.0.1:{port}/") == (
+        assert describe(f"http://127.0.0.1:{port}/") == (
             f"The connection to Beamer (127.0.0.1:{port}) failed: {words}.",
             True,
         )

@@ -20,7 +20,7 @@ def made(database: Database, lease: Lease, hours: int, now: datetime) -> bool:
     """Whether the event of so many hours after the first is made, when this machine's clock shows `now`."""
     hour = NOW.replace(minute=0) + hours * HOUR
     event = Outgoing(f"bmr1-{hour:%Y%m%dT%H}", "Beamer Sync Completed", "{}", 2, "sync")
-    return heartbeat.tell(database, lease, "dest", event, hour, now)
+    return heartbeat.enqueue_event(database, lease, "dest", event, hour, now)
 
 
 @pytest.mark.parametrize("days_behind", [1, 2, 400])
@@ -40,11 +40,11 @@ def test_an_hour_is_told_of_once(database: Database, lease: Lease) -> None:
     """A clock set back by an hour brought the last one once more, under the same messageId."""
     connections.settle(database, Identity("default", "acct", "dest", NOW), NOW)
 
-    def tell(hours: int) -> bool:
+    def enqueue(hours: int) -> bool:
         return made(database, lease, hours, NOW)
 
     # The last but one is a clock that was days ahead, set right.
-    told = [tell(hours) for hours in (0, 0, 1, 0, 1, 2, 60, 59, 3, 4)]
-    assert told == [True, False, True, False, False, True, True, False, True, True]
+    sent_for = [enqueue(hours) for hours in (0, 0, 1, 0, 1, 2, 60, 59, 3, 4)]
+    assert sent_for == [True, False, True, False, False, True, True, False, True, True]
     with database.read() as db:
-        assert len(db.execute(select(outbox.c.message_id)).all()) == sum(told)
+        assert len(db.execute(select(outbox.c.message_id)).all()) == sum(sent_for)

@@ -333,12 +333,12 @@ def test_a_told_month_is_spent_within_its_own_days(database: Database) -> None:
     assert book.balance(ninth).used == 6
 
 
-def told(database: Database) -> Ledger:
+def answered(database: Database) -> Ledger:
     return Ledger(database, "acct", "default", Limits(1_000, 0, 30, period_day=10))
 
 
 def test_the_turn_of_the_month_opens_a_closed_account(database: Database) -> None:
-    book, turn = told(database), datetime(2026, 3, 10, tzinfo=UTC)
+    book, turn = answered(database), datetime(2026, 3, 10, tzinfo=UTC)
     closed = turn - 4 * HOUR
     for pause in REOPENING[:3]:
         assert book.close(closed) == closed + pause
@@ -357,7 +357,7 @@ def test_the_turn_of_the_month_opens_a_closed_account(database: Database) -> Non
 def test_a_closing_from_before_the_day_was_told_ends_at_the_turn(database: Database) -> None:
     turn = datetime(2026, 3, 10, tzinfo=UTC)
     ledger(database, 1_000).close(turn - SECOND)
-    assert told(database).balance(turn - SECOND).closed_until == turn
+    assert answered(database).balance(turn - SECOND).closed_until == turn
 
 
 def test_what_a_backfill_takes_comes_out_of_the_month_and_not_out_of_the_bucket(database: Database) -> None:
@@ -395,7 +395,7 @@ def ran(
         while count < most:
             book.take("posts", now + off, beyond_bucket=beyond_bucket)
             count += 1
-            book.hear(now.replace(microsecond=0) if dated else None, now + off)
+            book.note_beamer_time(now.replace(microsecond=0) if dated else None, now + off)
     return count
 
 
@@ -454,7 +454,7 @@ def test_an_honest_month_changes_without_another_request(database: Database, day
         with suppress(NoBudget):
             while True:
                 book.take("backfill", begins, beyond_bucket=True)
-                book.hear(begins, begins)
+                book.note_beamer_time(begins, begins)
                 spent.append(begins)
     assert [spent.count(begins) for begins in dict.fromkeys(spent)] == [50, 50, 50]
 
@@ -488,7 +488,7 @@ def test_an_unanswered_question_is_not_asked_twice_in_a_run(database: Database) 
     book.take("posts", april)
     with pytest.raises(NoBudget):
         book.take("posts", april)
-    book.hear(april, april)
+    book.note_beamer_time(april, april)
     book.take("posts", april)
 
 
@@ -513,7 +513,7 @@ def test_without_dates_this_machines_clock_counts(database: Database) -> None:
     march, april, may = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
     assert [runs(march), runs(april - SECOND), runs(april)] == [10, 0, 10]
     # Nor if there were dates once.
-    Ledger(database, "acct", "default", limits).hear(april + DAY, april + DAY)
+    Ledger(database, "acct", "default", limits).note_beamer_time(april + DAY, april + DAY)
     assert [runs(may - SECOND), runs(may)] == [0, 10]
 
 
@@ -531,15 +531,15 @@ def test_without_dates_this_machines_clock_counts(database: Database) -> None:
 def test_an_odd_date_is_not_believed(database: Database, dates: list[datetime | None]) -> None:
     book = ledger(database, 100)
     book.take("posts", NOW)
-    book.hear(NOW, NOW)
+    book.note_beamer_time(NOW, NOW)
     for date in dates:
-        book.hear(date, NOW)
+        book.note_beamer_time(date, NOW)
         assert book.ahead == timedelta(0)
         assert book.beamer_now(NOW) == NOW
     # What persists is believed, and the clock of this machine is as soon as it agrees.
     for _ in range(3):
-        book.hear(NOW + 5 * HOUR, NOW)
+        book.note_beamer_time(NOW + 5 * HOUR, NOW)
     assert book.ahead == 5 * HOUR
     assert Ledger(database, "acct", "two", Limits(3, 0, 30)).beamer_now(NOW + HOUR) >= NOW
-    book.hear(NOW, NOW)
+    book.note_beamer_time(NOW, NOW)
     assert book.ahead == timedelta(0)

@@ -42,5 +42,5 @@ def _count(parts: Parts, stream: Stream, since: datetime | None, until: datetime
     params = tuple((name, value) for name, value in bounds.items() if value)
     with parts.ledger.taken(ALLOWANCE, parts.clock.now()) as at:
         answer = parts.beamer.get(Ask(f"{stream.path}/count", params), at)
-    parts.ledger.hear(answer.date, parts.clock.now())
+    parts.ledger.note_beamer_time(answer.date, parts.clock.now())
     return counters.counted(answer.body)

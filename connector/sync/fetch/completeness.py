@@ -28,7 +28,7 @@ def write_down(work: Work, *, ended: bool) -> None:
         asked = ended and work.report.requests[stream.name]
         if asked and not {stream.name, stream.parent} & work.troubled:
             state = replace(state, trouble=None, trouble_at=None)
-        refused = Forbidden.tells(state.trouble or "")
+        refused = Forbidden.matches(state.trouble or "")
         if (holes := _holes(work.picture, stream)) and not refused:
             # What failed rests: it stays to be named although nothing failed in this run.
             before = work.progress.streams[stream.name]

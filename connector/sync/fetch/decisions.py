@@ -210,9 +210,9 @@ def learnt(
     effects.first_page = first_page_of(habits, asked)
     # Of a stream that is off nothing is known: its rows may be sent as soon as it is on.
     silent = (Verdict.STREAM_OFF, Verdict.MOVED)
-    told = [verdict for verdict in page.verdicts(fresh) if verdict not in silent]
-    sent = told.count(Verdict.EVENT)
-    state = estimates.with_sent(state, sent, len(told) - sent)
+    counted = [verdict for verdict in page.verdicts(fresh) if verdict not in silent]
+    sent = counted.count(Verdict.EVENT)
+    state = estimates.with_sent(state, sent, len(counted) - sent)
     return replace(
         state,
         list_order=str(habits.order),

@@ -182,7 +182,7 @@ class Troubles:
     def _could_be_read(self, name: str) -> bool:
         """Whether a stream was ever read, as far as what was learnt of it tells."""
         state = self._work.progress.streams[name]
-        if Forbidden.tells(state.trouble or ""):
+        if Forbidden.matches(state.trouble or ""):
             return False
         return bool(state.complete or state.watermark or state.short_ends is not None or state.verdict_count)
 
@@ -211,7 +211,7 @@ class Troubles:
         work = self._work
         if name not in work.report.forbidden:
             work.report.forbidden.append(name)
-        work.note_trouble(name, Forbidden.told)
+        work.note_trouble(name, Forbidden.trouble_text)
         work.queue.drop(name)
         self._again = {key: each for key, each in self._again.items() if each[0].stream.name != name}
 

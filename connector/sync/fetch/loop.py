@@ -243,7 +243,7 @@ class Fetching:
         troubles = self._troubles
         try:
             answer = self._result(probe, flight)
-            if not self._work.hear(answer.date):
+            if not self._work.note_beamer_time(answer.date):
                 self._work.queue.first(probe)
                 return
             troubles.answered(probe)

@@ -84,12 +84,12 @@ FORGIVEN_SHARE = 0.1
 def after_pass(state: StreamState, pass_: ListPass, before: ChildState, after: ChildState) -> StreamState:
     """The stream after one of its lists was read to the end."""
     change = max(0, after.surplus) - max(0, before.surplus)
-    heard = max(0, pass_.found - max(0, change))
-    if not change and not heard:
+    came_announced = max(0, pass_.found - max(0, change))
+    if not change and not came_announced:
         return state
     fading = REMEMBERED**pass_.found
     silent = max(0.0, state.silent * fading + change)
-    announced = state.announced * fading + heard
+    announced = state.announced * fading + came_announced
     return replace(
         state, silent=silent, announced=announced, distrusted=_distrusted(state, silent, announced)
     )

@@ -90,13 +90,13 @@ class LimitedPlanner:
     """Ask what clears the most waiting. `known_rates` takes the place of what is learnt."""
 
     def __init__(self, known_rates: Rates | None = None) -> None:
-        self._told = known_rates
+        self._known_rates = known_rates
         # Set as a run begins.
         self._rates: Rates
         self._known_since: Mapping[str, datetime]
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
-        self._rates = self._told or Learnt(picture, now)
+        self._rates = self._known_rates or Learnt(picture, now)
         self._known_since = {
             name: min((parent.known_at for parent in known.values() if parent.known_at), default=now)
             for name, known in picture.progress.parents.items()
