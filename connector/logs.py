@@ -39,7 +39,7 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
         case Mapping():
             return {key: _changed(item, change) for key, item in value.items()}
         case list() | tuple():
-            return [_changed(item, change) for item in value]
+            return [_changed(element, change) for element in value]
         case _:
             return value
 

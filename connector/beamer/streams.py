@@ -9,10 +9,10 @@ from connector.beamer.rows import Field, Unreadable, flag, integer, mapping, sto
 
 def _all(value: Any) -> list[Mapping[str, Any]]:
     # The reference's schema names one translation, its examples show a list of them.
-    items = [value] if isinstance(value, dict) else value
-    if not isinstance(items, list):
+    values = [value] if isinstance(value, dict) else value
+    if not isinstance(values, list):
         raise Unreadable("not a list")
-    return [each for each in items if isinstance(each, dict)]
+    return [each for each in values if isinstance(each, dict)]
 
 
 def _first(value: Any, name: str) -> str | None:

@@ -165,9 +165,9 @@ def _missing(key: str, where: str) -> SettingProblem:
 def _wrong(error: ValidationError, layer: Layer, settings: Mapping[str, Setting]) -> list[SettingProblem]:
     """Pydantic's errors in this project's words, one a setting, without the values."""
     found: dict[str, SettingProblem] = {}
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        key = str(item["loc"][0]) if item["loc"] else ""
-        ours = item["msg"].removeprefix("Value error, ") if item["type"] == "value_error" else ""
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        key = str(detail["loc"][0]) if detail["loc"] else ""
+        ours = detail["msg"].removeprefix("Value error, ") if detail["type"] == "value_error" else ""
         found.setdefault(key, _problem(layer.get(key), ours, settings.get(key)))
     return list(found.values())
 

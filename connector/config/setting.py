@@ -40,10 +40,10 @@ class Configured(BaseModel):
     def settings(cls) -> dict[str, Setting]:
         """The settings among the fields, by field."""
         return {
-            key: item
+            key: setting
             for key, field in cls.model_fields.items()
-            for item in field.metadata
-            if isinstance(item, Setting)
+            for setting in field.metadata
+            if isinstance(setting, Setting)
         }
 
     def source(self, key: str) -> str:

@@ -40,7 +40,7 @@ class Document:
     def named_variables(self) -> set[str]:
         """The environment variables that hold secrets by its wish."""
         layers = [self.common, *(table.keys for table in self.tables)]
-        given = [item.value for layer in layers for item in layer.values()]
+        given = [given.value for layer in layers for given in layer.values()]
         return {value.where for value in given if isinstance(value, SecretAt) and value.kind == "variable"}
 
 

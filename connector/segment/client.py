@@ -82,12 +82,12 @@ def _shown(word: str, held: str) -> str:
 
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key, element in value.items():
             yield str(key)
-            yield from _strings(item)
+            yield from _strings(element)
     elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
+        for element in value:
+            yield from _strings(element)
     elif value is not None:
         yield str(value)
 

@@ -131,20 +131,20 @@ SEPARATOR = len(", ")
 
 
 def into_batches(
-    items: Sequence[T], size: Callable[[T], int], most: int = MOST_MESSAGES, limit: int = MOST_BYTES
+    messages: Sequence[T], size: Callable[[T], int], most: int = MOST_MESSAGES, limit: int = MOST_BYTES
 ) -> list[list[T]]:
-    """Cut into batches in order, each of at most `most` items and `limit` bytes with its separators.
+    """Cut into batches in order, each of at most `most` messages and `limit` bytes with its separators.
 
-    An item that alone is over the limit goes alone: Segment's answer to it is then about it.
+    A message that alone is over the limit goes alone: Segment's answer to it is then about it.
     """
     batches: list[list[T]] = []
     used = 0
-    for item in items:
-        needed = size(item)
+    for message in messages:
+        needed = size(message)
         if not batches or len(batches[-1]) >= most or used + SEPARATOR + needed > limit:
-            batches.append([item])
+            batches.append([message])
             used = needed
         else:
-            batches[-1].append(item)
+            batches[-1].append(message)
             used += SEPARATOR + needed
     return batches

@@ -85,8 +85,8 @@ def _string(value: Any) -> str | None:
 
 
 def _strings(value: Any) -> list[str] | None:
-    items = value if isinstance(value, list | tuple) else [value]
-    return [text for item in items if (text := _string(item)) is not None] or None
+    values = value if isinstance(value, list | tuple) else [value]
+    return [text for element in values if (text := _string(element)) is not None] or None
 
 
 def tame(value: Any, depth: int = 0) -> Any:
@@ -101,9 +101,9 @@ def tame(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int):
         return _number(value)
     if depth < DEEPEST and isinstance(value, dict):
-        return {plain(str(key)): tame(item, depth + 1) for key, item in value.items()}
+        return {plain(str(key)): tame(element, depth + 1) for key, element in value.items()}
     if depth < DEEPEST and isinstance(value, list | tuple):
-        return [tame(item, depth + 1) for item in value]
+        return [tame(element, depth + 1) for element in value]
     return None
 
 
