@@ -37,7 +37,7 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
         case str():
             return change(value)
         case Mapping():
-            return {key: _changed(item, change) for key, item in value.items()}
+            return {key: _changed(element, change) for key, element in value.items()}
         case list() | tuple():
             return [_changed(element, change) for element in value]
         case _:

@@ -87,7 +87,7 @@ def _examined(
     refused, comparing = change.verdict is Verdict.REFUSE, change.verdict is Verdict.COMPARE
     if not refused:
         # What is stored of a key that was refused is deleted once the key has changed.
-        suspensions.standing(database, connection.name, subject.keys, unproved=comparing)
+        suspensions.current_refusal(database, connection.name, subject.keys, unproved=comparing)
     for finding in _without_requests(subject):
         # A changed key is compared by this command itself.
         if finding.thing != KEYS or not (refused or (comparing and not offline)):

@@ -185,7 +185,7 @@ def _accounts(
             yield Sample("requests_used", labels, balance.used)
             if balance.left is not None and balance.level is not None:
                 yield Sample("requests_left", labels, balance.left)
-                yield Sample("requests_at_hand", labels, int(balance.level))
+                yield Sample("requests_available", labels, int(balance.level))
             yield Sample("account_closed", labels, balance.closed_until is not None)
             yield Sample("account_refused", labels, balance.refused)
 

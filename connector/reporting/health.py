@@ -63,7 +63,7 @@ def refuse_suspended(
 
     Without `now` no key is tried. `unproved`: a changed key may be of another account; nothing is written.
     """
-    found = suspensions.standing(database, connection, secrets, unproved=unproved)
+    found = suspensions.current_refusal(database, connection, secrets, unproved=unproved)
     if found and (now is None or found.rests(now)):
         raise Suspended(f"{said(found)} Next try: {_when(found.again)}.", todo=way_out_of(found))
     return found

@@ -49,7 +49,7 @@ class Outlook:
         return {
             "hours_between_runs": self.every and self.every / HOUR,
             "rows_a_month": dict(self.rows),
-            "look_everywhere": {
+            "check_everything": {
                 "requests": self.a_pass,
                 "daily_a_month": self.daily,
                 "hourly_a_month": self.hourly,

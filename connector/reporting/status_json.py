@@ -26,7 +26,7 @@ def as_dict(status: Status) -> dict[str, Any]:
         "limit": status.limit_text,
         "requests_used": balance and balance.used,
         "requests_left": balance and balance.left,
-        "requests_at_hand": balance and balance.level,
+        "requests_available": balance and balance.level,
         "requests_per_day": balance and balance.per_day,
         "requests_usable": status.usable,
         "requests_even": None if status.even is None else status.even * (status.usable or 0),

@@ -159,7 +159,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetState:
     """What is left of the month, what of that is at hand, and how more comes in.
 
     `used` includes the `assumed` requests, which count as spent before the account began.
@@ -182,7 +182,9 @@ class Standing:
         return next(each for each in self.stretches if at < each.end).rate(self.bucket.level, at)
 
 
-def standing(db: Connection, name: str, limits: Limits, account: Row[Any] | None, now: datetime) -> Standing:
+def budget_state(
+    db: Connection, name: str, limits: Limits, account: Row[Any] | None, now: datetime
+) -> BudgetState:
     """How it stands now; `account` is its row, where there is one."""
     usable = limits.usable or 0
     began = min(account.began_at, now) if account else now
@@ -202,7 +204,7 @@ def standing(db: Connection, name: str, limits: Limits, account: Row[Any] | None
         stretches = [*months.between(bucket.at if bucket else now, this), this, months.behind(this)]
     left = max(0, usable - used)
     bucket = bucket.filled(now, stretches) if bucket else Bucket(grant(left, limits.startup), now)
-    return Standing(usable, used, guess, bucket.at_most(left), stretches)
+    return BudgetState(usable, used, guess, bucket.at_most(left), stretches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -365,7 +365,7 @@ def _postgres(url: URL, workers: int) -> Engine:
     return engine
 
 
-def _postgres_connected(connection: Any, _record: Any) -> None:
+def _postgres_connected(connection: Any, _entry: Any) -> None:
     """PostgreSQL has dates that Python has not; they come as text, which a column's type cannot read."""
     from psycopg import DataError
     from psycopg.types.datetime import TimestampLoader

@@ -25,7 +25,7 @@ from connector.domain.plans import Limits
 from connector.errors import ConfigurationError, NoBudget, NotSent, Stopped
 from connector.state import budget, spending
 from connector.state.beamer_time import ANSWERS, NEAR, BeamerTime
-from connector.state.budget import Bucket, Standing, standing
+from connector.state.budget import Bucket, BudgetState, budget_state
 from connector.state.columns import Moment
 from connector.state.engine import Database
 from connector.state.leases import Lease, hold
@@ -126,7 +126,7 @@ class Balance:
             return CLOSED
         if self.left == 0:
             return SPENT
-        return NOT_AT_HAND if self.level is not None and self.level < 1 else None
+        return NOT_AVAILABLE if self.level is not None and self.level < 1 else None
 
 
 class Ledger:
@@ -294,12 +294,12 @@ class Ledger:
         """Draw on the month and, unless `spared`, on the bucket; how much was in it for this."""
         time = self._reckoned(account)
         beamer_now = time.at(now)
-        stands = standing(db, self.account, self.limits, account, beamer_now)
-        asks = time.set_back(now) and stands.bucket.level > MOST_OWED
-        if not stands.left or not (beyond_bucket or asks or stands.bucket.level >= 1):
-            until = self._again(db, stands, beamer_now, beyond_bucket=beyond_bucket)
-            raise NoBudget(NOT_AT_HAND if stands.left else SPENT, until=until and until - (beamer_now - now))
-        before = stands.bucket
+        state = budget_state(db, self.account, self.limits, account, beamer_now)
+        asks = time.set_back(now) and state.bucket.level > MOST_OWED
+        if not state.left or not (beyond_bucket or asks or state.bucket.level >= 1):
+            until = self._again(db, state, beamer_now, beyond_bucket=beyond_bucket)
+            raise NoBudget(NOT_AVAILABLE if state.left else SPENT, until=until and until - (beamer_now - now))
+        before = state.bucket
         after = before if spared else before.drawn()
         if asks and before.level < 1:
             after = replace(before, level=before.level - 1)
@@ -318,25 +318,25 @@ class Ledger:
 
         Of a month that was spent to its end one request may ask whether the next one has begun.
         """
-        if last is None or standing(db, self.account, self.limits, account, last).left:
+        if last is None or budget_state(db, self.account, self.limits, account, last).left:
             return
         if self._asked_in_vain:
             raise NoBudget(SPENT)
         self._asked_in_vain = True
 
     def _again(
-        self, db: Connection, stands: Standing, now: datetime, *, beyond_bucket: bool
+        self, db: Connection, state: BudgetState, now: datetime, *, beyond_bucket: bool
     ) -> datetime | None:
         """When both limit and bucket let a request through again; None if never."""
-        available = now if beyond_bucket else stands.bucket.holds_one(stands.stretches)
-        frees = now if stands.left else self._frees(db, stands, now)
+        available = now if beyond_bucket else state.bucket.holds_one(state.stretches)
+        frees = now if state.left else self._frees(db, state, now)
         return max(frees, available) if frees and available else None
 
-    def _frees(self, db: Connection, stands: Standing, now: datetime) -> datetime | None:
+    def _frees(self, db: Connection, state: BudgetState, now: datetime) -> datetime | None:
         day = self.limits.period_day
         if day is not None:
-            return turns(now, day)[1] if stands.usable else None
-        wanted = stands.used + 1 - stands.usable
+            return turns(now, day)[1] if state.usable else None
+        wanted = state.used + 1 - state.usable
         over = spending.over_by(now)
         return spending.falls_out(db, self.account, counted_after(now, None), wanted, over=over)
 
@@ -355,7 +355,7 @@ class Ledger:
         self._judge_since(since, now)
         with self._database.write() as db:
             account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one_or_none()
-            before = standing(db, self.account, self.limits, account, now)
+            before = budget_state(db, self.account, self.limits, account, now)
             after = counted_after(now, self.limits.period_day) if since is None else day_of(since) - 1
             if since is None and self.limits.period_day is None:
                 self._refuse_ambiguous(spending.ours(db, self.account, after, day_of(now) - 1))
@@ -365,7 +365,7 @@ class Ledger:
             spending.set_elsewhere(db, self.account, after, day, total, of_a_month=rolling)
             if account and account.level_at is not None and self.limits.usable is not None:
                 # What came in until now did so by the old figures.
-                left = standing(db, self.account, self.limits, account, now).left
+                left = budget_state(db, self.account, self.limits, account, now).left
                 self._settle(db, before.bucket.at_most(left))
         return own
 
@@ -430,26 +430,26 @@ class Ledger:
             time = self._reckoned(account)
             now = time.at(here)
             after = counted_after(now, day)
-            stands = standing(db, self.account, self.limits, account, now)
+            state = budget_state(db, self.account, self.limits, account, now)
             over = spending.over_by(now) if day is None else None
             purposes = spending.by_purpose(db, self.account, after, over=over)
             limited = self.limits.usable is not None
-            again = self._again(db, stands, now, beyond_bucket=False) if limited else now
-        asks = time.set_back(here) and stands.left > 0 and stands.bucket.level > MOST_OWED
+            again = self._again(db, state, now, beyond_bucket=False) if limited else now
+        asks = time.set_back(here) and state.left > 0 and state.bucket.level > MOST_OWED
         until, refusals = (account.closed_until, account.refusals) if account else (None, 0)
         closed, off = budget.closed(until, now, day), now - here
         return Balance(
-            used=stands.used - stands.assumed,
-            left=stands.left if limited else None,
+            used=state.used - state.assumed,
+            left=state.left if limited else None,
             closed_until=closed and closed - off,
             refused=budget.in_a_row(refusals, until, now, day) > 0,
             by_purpose=purposes,
             since=EPOCH + timedelta(days=after + 1),
             until=None if day is None else turns(now, day)[1],
-            level=max(1.0 if asks else 0.0, stands.bucket.level) if limited else None,
-            per_day=stands.rate * SECONDS_A_DAY if limited else None,
-            assumed=stands.assumed,
+            level=max(1.0 if asks else 0.0, state.bucket.level) if limited else None,
+            per_day=state.rate * SECONDS_A_DAY if limited else None,
+            assumed=state.assumed,
             again=again and max(again, closed or again) - off,
             drawn=account.drawn if account else 0,
-            over=max(0, stands.used - stands.usable) if limited else 0,
+            over=max(0, state.used - state.usable) if limited else 0,
         )

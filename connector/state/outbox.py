@@ -148,8 +148,8 @@ class Outbox:
             hold(db, self._lease, now)
             waiting = db.execute(_IDS, self._mine).scalars().all()
             step = max(1, len(waiting) // (most - 1))
-            places = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
-            found = db.execute(_CLAIM_THESE, {"at": now, "these": list(places)}).all() if places else []
+            positions = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
+            found = db.execute(_CLAIM_THESE, {"at": now, "these": list(positions)}).all() if positions else []
         return [_outbox_message(row, now) for row in found]
 
     def confirm(self, messages: Sequence[OutboxMessage], now: datetime) -> None:

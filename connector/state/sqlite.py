@@ -91,7 +91,7 @@ def _make_private(path: Path) -> None:
         ) from None
 
 
-def _connected(connection: sqlite3.Connection, _record: Any) -> None:
+def _connected(connection: sqlite3.Connection, _entry: Any) -> None:
     # The driver's own transactions begin too late and lose updates (observed-facts.md).
     connection.isolation_level = None
     _turn_to_wal(connection)

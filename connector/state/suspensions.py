@@ -105,7 +105,7 @@ def lift(database: Database, connection: str, api: Api) -> bool:
     return found is not None and found.refused >= REFUSED_ONCE
 
 
-def standing(
+def current_refusal(
     database: Database, connection: str, given: Secrets, *, unproved: bool = False
 ) -> Refusal | None:
     """The refusal of a key that is still in use; of keys that have changed nothing is known.

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 PICTURES = ["quota", "rows", "delay", "runs", "purposes", "completeness"]
 PHONE = 360
 # These move with the clock, between the writing of the page and the asking of `status`.
-BY_THE_CLOCK = {"requests_at_hand", "requests_again_at", "requests_even"}
+BY_THE_CLOCK = {"requests_available", "requests_again_at", "requests_even"}
 INK = {False: "#1c2430", True: "#e7ebf0"}
 
 
@@ -59,13 +59,13 @@ def test_it_shows_what_status_says(tab: Tab, written: Written) -> None:
     (inside,) = embedded(tab, "status")
     steady = status.keys() - BY_THE_CLOCK
     assert {name: inside[name] for name in steady} == {name: status[name] for name in steady}
-    assert inside["requests_at_hand"] == pytest.approx(status["requests_at_hand"], abs=1)
+    assert inside["requests_available"] == pytest.approx(status["requests_available"], abs=1)
 
     box, shown = status["outbox"], dict(figures(tab))
     assert shown["health"] == status["health"]
     assert shown["requests_used"] == f"{status['requests_used']:,}"
     assert shown["requests_left"] == f"{status['requests_left']:,}"
-    assert shown["requests_at_hand"] == f"{int(inside['requests_at_hand']):,}"
+    assert shown["requests_available"] == f"{int(inside['requests_available']):,}"
     assert shown["waiting"] == f"{box.get('waiting', 0) + box.get('flight', 0):,}"
     assert shown["dead"] == f"{box.get('dead', 0):,}"
     assert shown["newest"] == status["newest"][:16].replace("T", " ")

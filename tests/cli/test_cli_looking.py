@@ -33,7 +33,7 @@ def test_the_shape_of_status(machine: Machine) -> None:
     assert set(after) == {
         *("connection", "health", "grade", "why", "todo", "problems"),
         *("account", "destination", "start_date", "limit", "requests_used", "requests_left"),
-        *("requests_at_hand", "requests_per_day", "requests_usable", "requests_even"),
+        *("requests_available", "requests_per_day", "requests_usable", "requests_even"),
         *("requests_since", "requests_until", "requests_again_at"),
         *("lists_never_read", "read_by", "closed_until", "suspended", "held_back", "outbox", "waiting"),
         *("segmented_posts_hidden", "newest_stream", "newest", "newest_delay_seconds", "streams"),

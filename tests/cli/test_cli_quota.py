@@ -183,7 +183,7 @@ def test_quota_after_a_sync(on_either: Machine) -> None:
     assert (account["monthly_requests"], account["reserve"], account["period_day"]) == (1000, 50, None)
     outlook = account["outlook"]
     assert outlook["hours_between_runs"] is None
-    assert outlook["look_everywhere"]["requests"] == 4
+    assert outlook["check_everything"]["requests"] == 4
     offered = [name for plan in outlook["plans"] for name in plan["plans"]]
     assert sorted(offered) == sorted(PLANS.keys() - {"free"})
     delays = [plan["mean_delay_hours"] for plan in (outlook["today"], *outlook["plans"])]
@@ -296,7 +296,7 @@ def test_status_says_what_was_not_read_yet_and_when_it_will_be(machine: Machine)
     lists = {name: each["lists_never_read"] for name, each in by_stream.items()}
     assert found["lists_never_read"] == sum(lists.values()) > 0
     assert datetime.fromisoformat(found["read_by"]) > machine.sandbox.now()
-    assert found["requests_at_hand"] < 1
+    assert found["requests_available"] < 1
     assert 0 < found["requests_per_day"] < 4
     assert lists["posts"] == lists["nps"] == 0
     text = machine.run("status").out

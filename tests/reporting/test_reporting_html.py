@@ -57,7 +57,7 @@ def status(**more: Any) -> dict[str, Any]:
         "requests_left": 750,
         "requests_usable": 950,
         "requests_even": 100.0,
-        "requests_at_hand": 12.5,
+        "requests_available": 12.5,
         "requests_since": (NOW - 32 * DAY).replace(hour=0).isoformat(),
         "requests_until": None,
         "outbox": {},

@@ -75,7 +75,7 @@ MUTANTS = (
         ),
         (
             "sync/fetch/loop.py",
-            "return standing_in, partial(self._beamer.get, request, due)",
+            "return placeholder, partial(self._beamer.get, request, due)",
             "return standing_in, lambda: (self._beamer.get(request, due), self._taken(probe))[0]",
         ),
     ),

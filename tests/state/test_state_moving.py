@@ -39,8 +39,8 @@ def test_keys_that_were_refused_in_both_are_no_hindrance(there: Database, databa
     for each, name in ((there, "default"), (database, "other")):
         suspensions.remember(each, name, "beamer", "key", "No.", NOW)
     moved(there, database)
-    assert suspensions.standing(database, "default", {"beamer": "key"}) is None
-    assert suspensions.standing(database, "other", {"beamer": "key"}) is not None
+    assert suspensions.current_refusal(database, "default", {"beamer": "key"}) is None
+    assert suspensions.current_refusal(database, "other", {"beamer": "key"}) is not None
 
 
 def test_people_are_not_forgotten_by_two_keys(there: Database, database: Database) -> None:

@@ -115,7 +115,7 @@ class Spending:
     def totals(self) -> dict[str, int]:
         """The most first."""
         sums = {purpose: days.total() for purpose, days in self.by_purpose.items()}
-        return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
+        return dict(sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def on(self, day: date) -> int:
         return sum(days[day] for days in self.by_purpose.values())

@@ -43,12 +43,12 @@ def write_down(work: Work, *, ended: bool) -> None:
 
 def _holes(picture: Picture, stream: Stream) -> str:
     """Return which rows of a stream could not be read, by their dates; nothing if all could."""
-    places = [picture.progress.streams[stream.name].cursor]
+    cursors = [picture.progress.streams[stream.name].cursor]
     parents = picture.progress.parents.get(stream.parent or "", {})
     for child in picture.progress.children.get(stream.name, {}).values():
         parent = parents.get(child.parent)
-        places.append(child.cursor if parent and not parent.gone else None)
-    parts = [part for cursor in places if cursor for part in passes.restore(cursor).unread if part.failures]
+        cursors.append(child.cursor if parent and not parent.gone else None)
+    parts = [part for cursor in cursors if cursor for part in passes.restore(cursor).unread if part.failures]
     if not parts:
         return ""
     until = max((part.cursor.until for part in parts if part.cursor.until), default=None)

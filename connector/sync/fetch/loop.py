@@ -159,8 +159,8 @@ class Fetching:
     def _dispatch(self) -> None:
         """Send requests, once the database has that they are taken out of the budget."""
         while self._may_send() and (taken := self._take()):
-            for standing_in, fetch in taken:
-                self._work.queue.launched(standing_in, self._pool.submit(fetch))
+            for placeholder, fetch in taken:
+                self._work.queue.launched(placeholder, self._pool.submit(fetch))
 
     def _take(self) -> list[tuple[Future[Answer], Callable[[], Answer]]]:
         taken: list[tuple[Future[Answer], Callable[[], Answer]]] = []
@@ -198,9 +198,9 @@ class Fetching:
             date_to=params.get("dateTo"),
             reason=probe.reason,
         )
-        standing_in: Future[Answer] = Future()
-        work.queue.fly(standing_in, probe)
-        return standing_in, partial(self._beamer.get, request, due)
+        placeholder: Future[Answer] = Future()
+        work.queue.fly(placeholder, probe)
+        return placeholder, partial(self._beamer.get, request, due)
 
     def _taken(self, probe: Probe) -> Charge:
         """Take a request out of the budget."""

@@ -78,7 +78,7 @@ REMEMBERED = 0.98
 # Distrusted from so many silent rows and such a share of all on; trusted again below the other share.
 SILENT_ROWS = 5.0
 SILENT_SHARE = 0.25
-FORGIVEN_SHARE = 0.1
+TRUSTED_AGAIN_SHARE = 0.1
 
 
 def after_pass(state: StreamState, pass_: ListPass, before: ChildState, after: ChildState) -> StreamState:
@@ -98,5 +98,5 @@ def after_pass(state: StreamState, pass_: ListPass, before: ChildState, after: C
 def _distrusted(state: StreamState, silent: float, announced: float) -> bool:
     share = silent / (silent + announced) if silent else 0.0
     if state.distrusted:
-        return share > FORGIVEN_SHARE
+        return share > TRUSTED_AGAIN_SHARE
     return silent >= SILENT_ROWS and share > SILENT_SHARE
