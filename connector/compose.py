@@ -83,7 +83,7 @@ def _refuse_ephemeral(url: str, new: bool) -> None:
     if new or disk is None or file is None or _is_there(file):
         return
     raise ConfigurationError(
-        f"This is {place}, and there is no database at {file}.",
+        f"This is {disk}, and there is no database at {file}.",
         means="A database created here could be gone at the next run, which would then send everything "
         "again.",
         todo="Set DATABASE_URL to a PostgreSQL database. Or, if the disk is persistent, create the file "

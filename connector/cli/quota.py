@@ -172,7 +172,7 @@ def _lines(account: Quota) -> Iterator[str]:
 def _budget(account: Quota, balance: Balance) -> Iterator[str]:
     yield from spending_lines(balance)
     if balance.by_purpose:
-        most_first = sorted(balance.by_purpose.items(), key=lambda item: -item[1])
+        most_first = sorted(balance.by_purpose.items(), key=lambda pair: -pair[1])
         yield "by purpose: " + ", ".join(f"{what} {count:,}" for what, count in most_first)
     if balance.assumed:
         yield f"assumed to be used before the first run: {balance.assumed:,}; `quota set-used` corrects it"

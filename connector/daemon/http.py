@@ -296,7 +296,7 @@ class Kept(Generic[Seen]):
 def healthz(silence: float) -> Page:
     """Whether the loop is alive."""
     well = silence <= SILENT_SECONDS
-    return told(["ok" if well else f"the loop has not run for {silence:.0f} s"], well=well)
+    return text_page(["ok" if well else f"the loop has not run for {silence:.0f} s"], well=well)
 
 
 def stuck(database: Database, under_way: Mapping[str, float], now: datetime) -> list[str]:

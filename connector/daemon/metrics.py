@@ -54,7 +54,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("requests_total", "counter", _ACCOUNT, "All requests to Beamer so far, retries included."),
     Metric("requests_used", "gauge", _ACCOUNT, "Requests used this month, with those of others if entered."),
     Metric("requests_left", "gauge", _ACCOUNT, "Requests left this month; absent without a limit."),
-    Metric("requests_at_hand", "gauge", _ACCOUNT, "Requests available now; absent without a limit."),
+    Metric("requests_available", "gauge", _ACCOUNT, "Requests available now; absent without a limit."),
     Metric("account_closed", "gauge", _ACCOUNT, "1 while requests are paused after repeated 429 answers."),
     Metric("account_refused", "gauge", _ACCOUNT, "1 from repeated 429 answers until Beamer answers again."),
     Metric("rows_total", "counter", _STREAM, "New rows read."),

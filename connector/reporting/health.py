@@ -357,7 +357,7 @@ def _start(status: Status) -> Iterator[Problem]:
 def _streams(status: Status) -> Iterator[Problem]:
     for stream in status.streams:
         if stream.trouble:
-            forbidden = Forbidden.tells(stream.trouble)
+            forbidden = Forbidden.matches(stream.trouble)
             unread = "not read completely" if IN_PART in stream.trouble else "not read"
             yield Problem(
                 "partial",

@@ -98,16 +98,16 @@ def _event(database: Database, seen: Sighting) -> tuple[str | None, str | None]:
 def _delivery(
     database: Database, seen: Sighting, name: str | None, ident: str | None
 ) -> tuple[list[str], dict[str, Any]]:
-    told = [f"verdict: send as event '{name}', messageId {ident}"]
+    sentences = [f"verdict: send as event '{name}', messageId {ident}"]
     message = queries.message(database, ident) if ident else None
     if message:
         lines, state = _waiting(message)
         return [*sentences, *lines], {"delivery": state}
     by = queries.emptied(database, seen.connection, seen.run)
     when = f", at the latest by run {by['run']} ({_when(by['finished_at'])})" if by else ""
-    told.append(f"delivered: Segment has confirmed it{when}")
+    sentences.append(f"delivered: Segment has confirmed it{when}")
     # Of a message that has left the outbox nothing is kept, whichever way it went.
-    told.append("unless it was deleted with `outbox drop`, or refused more than 30 days ago")
+    sentences.append("unless it was deleted with `outbox drop`, or refused more than 30 days ago")
     at = by["finished_at"].isoformat() if by else None
     return sentences, {"delivery": "confirmed", "delivered_by": at}
 

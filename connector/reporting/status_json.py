@@ -56,12 +56,8 @@ def as_dict(status: Status) -> dict[str, Any]:
 
 def verdict(word: Health, why: Problem | None) -> dict[str, Any]:
     """A connection's health, and the worst thing that is not as it should be."""
-    return {
-        "health": word.word,
-        "grade": word.grade,
-        "why": why and why.found,
-        "todo": why and why.todo,
-    }
+    found, todo = (why.found, why.todo) if why else (None, None)
+    return {"health": word.word, "grade": word.grade, "why": found, "todo": todo}
 
 
 def _stream_dict(stream: StreamStatus) -> dict[str, Any]:

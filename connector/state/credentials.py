@@ -226,7 +226,7 @@ def take_over(
             return
         if change.changed and change.blank and leases.others_at_work(db, lease, this_process(), now):
             raise _busy(f"Another run of connection '{name}' is using other keys.")
-        _database(db, name, destination, given, change, now)
+        _save(db, name, destination, given, change, now)
 
 
 def _busy(what: str) -> Busy:

@@ -39,7 +39,7 @@ SECONDS_A_DAY = 86_400
 CLOSED = "Beamer refuses requests at the moment (429)."
 SPENT = "The monthly limit is used up."
 NOTHING_NOTED = "Nothing was stored."
-NOT_AT_HAND = "No request is available now."
+NOT_AVAILABLE = "No request is available now."
 # So often a run writes down what time it is at Beamer.
 WRITTEN_EVERY = timedelta(minutes=10)
 # A process that made a request is taken to go on for so long: the whole rate is free again a little later.

@@ -150,7 +150,7 @@ def tiles(status: Status) -> Iterator[tuple[str, str, str]]:
     yield "requests_used", "requests used", _number(status["requests_used"])
     yield "requests_left", "requests left", _number(status["requests_left"], "no limit")
     if status["requests_left"] is not None:
-        yield "requests_at_hand", "available now", _number(int(status["requests_at_hand"]))
+        yield "requests_available", "available now", _number(int(status["requests_available"]))
     yield "waiting", "messages waiting", _number(box.get(outbox.WAITING, 0) + box.get(outbox.FLIGHT, 0))
     yield "dead", "refused by Segment", _number(box.get(outbox.DEAD, 0))
     for why, count in status["held_back"].items():

@@ -473,10 +473,8 @@ _DATES = ("low", "newest", "waits", "reached", "begun", "since", "until", "faile
 def _read(kind: type[ListPass | Cursor | Part], values: dict[str, Any]) -> dict[str, Any]:
     """The values of some fields; raises ValueError, TypeError or KeyError for any other."""
     defaults = {each.name: each.default for each in fields(kind)}
-    return {
-        name: _date(value) if name in _DATES else _like(defaults[name], value)
-        for name, value in values.items()
-    }
+    dates = {name: _date(values[name]) for name in _DATES if name in values}
+    return dates | {name: _like(defaults[name], values[name]) for name in values.keys() - dates.keys()}
 
 
 def _like(default: object, value: Any) -> Any:

@@ -123,11 +123,9 @@ class AuditEverything:
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         """What a block shows to have moved is read as in a sync."""
         child = picture.progress.children.get(stream.name, {}).get(parent)
-        return (
-            candidates.list_probe(picture, stream, child, now)
-            if child and candidates.due(child, now)
-            else None
-        )
+        if child is None or not candidates.due(child, now):
+            return None
+        return candidates.list_probe(picture, stream, child, now)
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, priority=inf)

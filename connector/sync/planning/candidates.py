@@ -249,8 +249,8 @@ def child_probe(
 def _why_read(child: ChildState) -> str:
     if child.read_counter is None:
         return "its rows were never read"
-    if child.read_counter == child.counter and counter_trust.rows(child):
-        return f"{counter_trust.rows(child)} rows that its counter shows were missing or invalid"
+    if child.read_counter == child.counter and (missing := counter_trust.missing_rows(child)):
+        return f"{missing} rows that its counter shows were missing or invalid"
     return f"counter {child.read_counter} → {child.counter}"
 
 
