@@ -43,8 +43,8 @@ def location(settings: Settings) -> str:
 def open_ready(settings: Settings, clock: Clock, *, new: bool = False, workers: int = 1) -> Database:
     """Open the database and bring it up to date, for so many runs side by side.
 
-    Where local disks do not outlive the process, a new store would forget everything each time: there it
-    is made only when asked for.
+    Where local disks do not outlive the process, a new database would lose everything each time: there it is
+    created only on request.
     """
     database = open_any(settings, new=new, workers=workers)
     try:
@@ -106,7 +106,7 @@ def _refuse_driverless(url: str) -> None:
 
 
 def file_of(url: str) -> Path | None:
-    """The file of a SQLite store."""
+    """Return the file of a SQLite database."""
     parsed = make_url(url)
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 

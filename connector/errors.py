@@ -1,8 +1,8 @@
-"""Errors, filed by what to do next.
+"""Errors, grouped by what to do next.
 
-Each carries three sentences in a fixed order: what happened, what it means for the data, and what to
-do; and the exit code that a command ends with when the error ends it. None of them ever holds a key,
-a URL with a key in it, or a row's text.
+Each has three sentences in a fixed order: what happened, what it means for the data, and what to do; and the
+exit code of a command that it ends. None of them ever contains a key, a URL with a key in it, or a row's
+text.
 """
 
 from datetime import datetime
@@ -52,7 +52,7 @@ class ConnectorError(Exception):
 
 
 class Misused(ConnectorError):
-    """A command line that names no command, or not as it wants it."""
+    """A wrong command line."""
 
     code = "BS-002"
     exit = Exit.USAGE
@@ -61,7 +61,7 @@ class Misused(ConnectorError):
 
 
 class NotConfirmed(ConnectorError):
-    """A question that nobody could be asked, or that was answered with no."""
+    """A question was answered with no, or could not be asked."""
 
     code = "BS-003"
     default_means = "The action was not carried out."
@@ -69,7 +69,7 @@ class NotConfirmed(ConnectorError):
 
 
 class ConfigurationError(ConnectorError):
-    """Settings that cannot work as they stand."""
+    """Settings that cannot work."""
 
     code = "BS-078"
     exit = Exit.CONFIGURATION
@@ -84,7 +84,7 @@ class DatabaseNewer(ConfigurationError):
 
 
 class StateDamaged(ConfigurationError):
-    """A value in the database that nothing can stand for cannot be read."""
+    """A value in the database cannot be read and cannot be restored automatically."""
 
     code = "BS-082"
     default_means = "This run read and sent nothing; the stored data is unchanged."
@@ -98,7 +98,7 @@ class KeyRefused(ConnectorError):
 
 
 class NothingAllowed(KeyRefused):
-    """The key may read nothing of what is asked for (403)."""
+    """The key may read none of the requested streams (403)."""
 
 
 class WriteKeyRefused(KeyRefused):
@@ -145,7 +145,7 @@ class DatabaseRefused(DatabaseUnreachable):
 
 
 class Forbidden(ConnectorError):
-    """The key may not read this collection (403)."""
+    """The key may not read this stream (403)."""
 
     code = "BS-403"
     # What is written down as a collection's trouble.
@@ -153,31 +153,31 @@ class Forbidden(ConnectorError):
 
     @classmethod
     def matches(cls, trouble: str) -> bool:
-        """Whether a trouble that was written down is this one."""
+        """Return whether a stored trouble is this one."""
         return trouble.endswith("(403)")
 
 
 class Gone(ConnectorError):
-    """The parent was deleted in the meantime (404); no failure."""
+    """The parent was deleted in the meantime (404); not a failure."""
 
     code = "BS-404"
 
 
 class BadAnswer(ConnectorError):
-    """An answer of 2xx that is not what the reference promises, or a page that repeats itself."""
+    """An answer of 2xx that differs from the API reference, or a page that repeats."""
 
     code = "BS-200"
 
 
 class Declined(BadAnswer):
-    """A 4xx that says nothing of the key or of the pace, such as 400 to a page that is not there."""
+    """A 4xx that is not about the key or the rate, such as 400 to a page after the last one."""
 
 
 # --- stop nothing: the work goes on --------------------------------------------------------------------
 
 
 class OutputFailed(ConnectorError):
-    """Standard output or a file did not take what was to be written, such as a full disk behind it."""
+    """Standard output or a file could not be written, for example on a full disk."""
 
     code = "BS-074"
     default_means = "The output is lost; the work itself continued."
@@ -190,8 +190,8 @@ class OutputFailed(ConnectorError):
 class Transient(ConnectorError):
     """Worth another attempt: a time-out, a reset, a 5xx, a truncated body.
 
-    `after` is the server's own wish in seconds, where it gave one. `again`: whether another attempt is worth
-    it in the same run; after an answer without end it would only take as long.
+    `after`: seconds to wait, if the server named them. `again`: False if another attempt in the same run is
+    useless, as after an answer without end.
     """
 
     code = "BS-500"
@@ -210,7 +210,7 @@ class NotSent(Transient):
 
 
 class TooMany(Transient):
-    """429: somebody else spends on the account too, or the month's quota is gone."""
+    """429: another tool uses the account, too, or the monthly limit is used up."""
 
     code = "BS-429"
 
@@ -229,7 +229,7 @@ class Stopped(ConnectorError):
 
 
 class NoBudget(ConnectorError):
-    """The ledger gives no request now; `until` is when it may again, if that is known."""
+    """No request is available now; `until` is when one will be, if known."""
 
     code = "BS-030"
     exit = Exit.DONE

@@ -1,4 +1,4 @@
-"""`backfill`: history, estimated first, then brought as far as it may go."""
+"""`backfill`: history, estimated first, then sent within the limits."""
 
 import sys
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class BackfillOptions:
 
 
 class Unclear(ConnectorError):
-    """The options of a backfill leave open what it has to know."""
+    """A required option of a backfill is missing or invalid."""
 
     code = "BS-064"
     exit = Exit.USAGE

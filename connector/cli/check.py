@@ -110,7 +110,7 @@ def _examined(
 
 
 def _without_requests(subject: Subject) -> Iterator[Finding]:
-    """What settings and database tell."""
+    """Yield what settings and database show, without requests."""
     connection, database, identity = subject.connection, subject.database, subject.identity
     yield Finding(
         "configuration", "ok", f"Connection '{connection.name}', {len(connection.streams)} streams."
@@ -137,7 +137,7 @@ def _without_requests(subject: Subject) -> Iterator[Finding]:
 
 
 def _names_before(database: Database, identity: Identity) -> Iterator[Finding]:
-    """A first sync sends what another connection has sent: most likely it is that one, with a new name."""
+    """Yield a finding if another connection has sent the same rows: it is probably a renamed connection."""
     for other in connections.alike(database, identity):
         yield Finding(
             "name",

@@ -1,4 +1,4 @@
-"""`config show`: the settings in force."""
+"""`config show`: the settings in use."""
 
 import typer
 

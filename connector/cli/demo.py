@@ -1,4 +1,4 @@
-"""`demo` and `sandbox`: the whole way on this machine, with a made-up Beamer account and Segment."""
+"""`demo` and `sandbox`: a complete example on this machine, with a made-up Beamer account and Segment."""
 
 import json
 import shutil

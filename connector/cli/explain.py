@@ -1,4 +1,4 @@
-"""`explain`: what became of one row."""
+"""`explain`: the history of one row."""
 
 from typing import Annotated
 

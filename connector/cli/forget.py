@@ -1,4 +1,4 @@
-"""`forget`: a person is taken out of the store, and kept from coming back."""
+"""`forget`: deletes a person's rows, and prevents that later syncs send them."""
 
 from typing import Annotated, Any
 
@@ -58,7 +58,7 @@ def forget(
 
 
 def _names(session: Session, database: Database, name: str | None) -> list[str]:
-    """The connection that was named; else every one that is configured or has ever run."""
+    """Return the named connection; otherwise every one that is configured or has ever run."""
     if name is not None:
         return [session.settings.connection(name).name]
     configured = [connection.name for connection in session.settings.connections]

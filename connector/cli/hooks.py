@@ -1,4 +1,4 @@
-"""What happens around a sync for a scheduler: silence while all is well, a ping, figures in a file."""
+"""What a scheduler needs around a sync: quiet output, a ping, metrics in a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""`init`: asks for what a first sync needs, looks whether it works, and writes it down for cron."""
+"""`init`: asks for what a first sync needs, checks it, and writes an env file for cron."""
 
 import shlex
 import shutil
@@ -43,7 +43,7 @@ NOT_NOTICED = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One setting that is asked for; an empty answer is `default`, of which `unset` ones are not written."""
+    """One question for a setting; an empty answer means `default`, which is not written if `unset`."""
 
     variable: str
     words: str

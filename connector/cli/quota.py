@@ -1,4 +1,4 @@
-"""`quota`: how the month's budget lasts, and what Beamer's dashboard shows as used."""
+"""`quota`: the request budget of the month, and the requests that Beamer's dashboard shows as used."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`state repair`: what cannot be read in a damaged database is replaced, as far as it can be found out."""
+"""`state repair`: replaces unreadable values of a damaged database, as far as they can be restored."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,7 @@ UNCHANGED = "Nothing was changed."
 
 
 def repaired(session: Session, database: Database | None, *, dry_run: bool) -> list[dict[str, Any]]:
-    """Replace what cannot be read, or say what that is; raises Busy while a run is at work."""
+    """Replace unreadable values, or return them; raise Busy while a run is in progress."""
     if database is None:
         return []
     if dry_run:
@@ -61,7 +61,7 @@ def _refuse_at_work(session: Session, db: Connection) -> None:
 
 
 def _instead(session: Session, db: Connection, value: Unreadable) -> Any:
-    """What is put in place of a value that nothing can stand for; DROP where it has to be told anew."""
+    """Return the replacement of a value; DROP if the row must be created again."""
     if value.table is connections:
         return _of_connection(session, db, value)
     if value.table is streams:
@@ -72,7 +72,7 @@ def _instead(session: Session, db: Connection, value: Unreadable) -> Any:
 
 
 def _of_connection(session: Session, db: Connection, value: Unreadable) -> Any:
-    """What a first sync would settle; but the start date has to be named."""
+    """Return what a first sync would store; the start date must be set."""
     name = value.key["name"]
     if not isinstance(name, str) or not LABEL.fullmatch(name):
         configured = {connection.name for connection in session.settings.connections}
@@ -90,7 +90,7 @@ def _of_connection(session: Session, db: Connection, value: Unreadable) -> Any:
 
 
 def _of_stream(db: Connection, value: Unreadable) -> str:
-    """By what is left over: its connection has all streams but this one."""
+    """Return the only value left: its connection has all other streams already."""
     mine = streams.c.scope == value.key["scope"]
     if value.column == "connection":
         (name,) = _texts(db, streams.c.name, mine) or {""}
@@ -102,7 +102,7 @@ def _of_stream(db: Connection, value: Unreadable) -> str:
 
 
 def _of_message(db: Connection, value: Unreadable) -> str:
-    """By its messageId, which begins with both names; or the only one that there is."""
+    """Return the name from its messageId; or the only one that exists."""
     this = tables.outbox.c.id == value.key["id"]
     ident = db.execute(select(tables.outbox.c.message_id).where(this)).scalar_one()
     names = db.execute(select(connections.c.name, connections.c.account, connections.c.destination)).all()
@@ -112,7 +112,7 @@ def _of_message(db: Connection, value: Unreadable) -> str:
 
 
 def _texts(db: Connection, column: Column[Any], *where: Any) -> set[str]:
-    """The values of a column that are texts, past its type."""
+    """Return the texts of a column without converting them."""
     raw: Iterable[Any] = db.execute(select(type_coerce(column, NullType())).where(*where)).scalars()
     return {value for value in raw if isinstance(value, str) and value}
 

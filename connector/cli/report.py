@@ -1,4 +1,4 @@
-"""`report`: the page with pictures, into a file or for `schedule` to serve."""
+"""`report`: the HTML page with charts, into a file or for `schedule` to serve."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -41,7 +41,9 @@ def runs(
 
 
 def _unended(database: Database, runs: Sequence[Mapping[str, Any]], now: datetime) -> Mapping[int, str]:
-    """Say what became of each run without an end, given newest first: only the newest can go on."""
+    """Return the outcome of each run without an end, given newest first; only the newest can be in
+    progress.
+    """
     me, outcomes = this_process(), dict[int, str]()
     at_work = {
         (name, holder.work)

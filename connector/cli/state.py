@@ -130,7 +130,7 @@ def import_state(
 
 
 def _imported(database: Database, file: Path) -> dict[str, Any]:
-    """Read an exported state into the store that the settings name."""
+    """Import an exported state into the database that the settings name."""
     try:
         with file.open(encoding="utf-8") as lines:
             name, _ = transfer.verified(lines)
@@ -222,7 +222,7 @@ def accept_keys(
 
 
 def accept(session: Session, database: Database | None, connection: Connection) -> dict[str, Any]:
-    """Store the keys and addresses of the settings as those that go on with the connection's state."""
+    """Store the keys and addresses of the settings as confirmed for the connection's state."""
     name = connection.name
     identity = known(database, name) if database else None
     if database is None or identity is None:

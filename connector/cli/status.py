@@ -1,4 +1,4 @@
-"""`status`: how each connection does."""
+"""`status`: the health of each connection."""
 
 import sys
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""`sync` and `audit`: one run of each connection that was asked for."""
+"""`sync` and `audit`: one run of each chosen connection."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

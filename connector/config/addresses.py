@@ -20,7 +20,7 @@ _SAFE = re.compile(r"[!-~]+")
 
 
 def host_of(region: str, host: str | None) -> str:
-    """The address that the library wants: the host if one is set, else the region's, without `/v1`."""
+    """Return the address for the library: the configured host, or the region's, without `/v1`."""
     if not host or not host.strip():
         return _of_region(region)
     host = host.strip()
@@ -58,7 +58,7 @@ def _parsed(address: str) -> SplitResult | None:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host name or address is this machine itself, where plain http shows nobody anything."""
+    """Return whether a host name or address is this machine itself, where plain http is safe."""
     return name == "localhost" or name.endswith(".localhost") or is_loopback_address(name)
 
 
@@ -107,7 +107,7 @@ def database_location(environ: Mapping[str, str], database_url: str | None) -> s
 
 
 def ephemeral_location(environ: Mapping[str, str]) -> str | None:
-    """The kind of place this is, if its local disk is likely to be gone at the next run."""
+    """Return the kind of place, if its local disk is probably gone at the next run."""
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return "a Kubernetes pod"
     if any(environ.get(name) for name in _AIRFLOW):

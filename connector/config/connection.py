@@ -265,12 +265,12 @@ class Connection(Configured):
 
     @property
     def reserved(self) -> int:
-        """Requests of each month that are held back."""
+        """Return the reserve of each month, in requests."""
         return self.reserve.of(self.limit.monthly_requests)
 
     @property
     def limit_text(self) -> str:
-        """The limit in a sentence, and why this one."""
+        """Return the limit in a sentence, and its source."""
         limit = self.limit
         monthly = limit.monthly_requests
         month = "no monthly limit" if monthly is None else f"{monthly:,} requests a month"

@@ -1,4 +1,4 @@
-"""From what was given to the settings in force.
+"""Builds the settings in use from their sources.
 
 Order, first wins: the environment, the env file, the TOML file, the default. An environment variable
 cannot say which of several connections it means. So where the TOML file has `[[connections]]`, a
@@ -48,7 +48,7 @@ def load(
     config_file: Path | None = None,
     secrets_required: bool = True,
 ) -> Settings:
-    """The settings in force, or one error with everything that is wrong."""
+    """Return the settings, or raise one error with everything that is wrong."""
     problems: list[SettingProblem] = []
     from_file = env_file_variables(env_file, problems)
     variables = {**_given(from_file, "env file"), **_given(environ, "environment")}
@@ -101,7 +101,7 @@ def _secrets(variables: Layer, named: Iterable[str]) -> list[str]:
 
 
 class _Build:
-    """Turns layers into models and collects what is wrong on the way."""
+    """Turns layers into models and collects their problems."""
 
     def __init__(self, variables: Layer, secrets_required: bool, problems: list[SettingProblem]) -> None:
         self.variables = variables
@@ -163,7 +163,7 @@ def _missing(key: str, where: str) -> SettingProblem:
 
 
 def _wrong(error: ValidationError, layer: Layer, settings: Mapping[str, Setting]) -> list[SettingProblem]:
-    """Pydantic's errors in this project's words, one a setting, without the values."""
+    """Return pydantic's errors in this project's words, one per setting, without the values."""
     found: dict[str, SettingProblem] = {}
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         key = str(detail["loc"][0]) if detail["loc"] else ""
@@ -184,7 +184,7 @@ def _problem(given: Given | None, said: str, setting: Setting | None) -> Setting
 
 
 def _judge_accounts(connections: Sequence[Connection], problems: list[SettingProblem]) -> None:
-    """Quota belongs to the account: its connections cannot disagree about it."""
+    """Require the same limits from all connections of an account, because the quota is the account's."""
     first: dict[str, Connection] = {}
     for connection in connections:
         account = _account(connection)
@@ -202,7 +202,7 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[SettingPro
 
 
 def _judge_doubles(connections: Sequence[Connection], problems: list[SettingProblem]) -> None:
-    """Two that read and send the same make the same messageIds: Segment drops repeats for a day only."""
+    """Refuse two connections that send the same rows: Segment drops repeats for a day only."""
     for one, other in combinations(connections, 2):
         same = _ends(one) == _ends(other) and None not in _ends(one)
         if same and set(one.streams) & set(other.streams):

@@ -1,4 +1,4 @@
-"""The settings for people: those in force, and those that there are."""
+"""The settings for people: those in use, and all that exist."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from connector.domain.plans import Plan
 
 
 class Shown(NamedTuple):
-    """A setting in force."""
+    """A setting in use."""
 
     name: str
     value: str
@@ -24,7 +24,7 @@ class Shown(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A setting that there is."""
+    """A setting that exists."""
 
     environment: str
     toml: str
@@ -34,7 +34,7 @@ class Known(NamedTuple):
 
 
 def redacted(settings: Settings) -> list[Shown]:
-    """The settings in force; of a secret nothing is shown but that it is set.
+    """Return the settings in use; of a secret only that it is set.
 
     The names are the environment's; with several connections, `connection.key`.
     """
@@ -62,7 +62,7 @@ def _value(model: BaseModel, key: str, setting: Setting) -> str:
 
 
 def known_settings() -> list[Known]:
-    """Every setting, for the README's tables and the tests."""
+    """Return every setting, for the README's tables and the tests."""
     config = Known(
         CONFIG_VARIABLE, "", "a path", "not set", "A TOML file, or a directory of them (also --config)."
     )

@@ -233,7 +233,7 @@ def is_link(name: str, value: str) -> bool:
 
 
 def meant(name: str) -> str:
-    """The setting that was most probably meant by a variable; there always is a nearest one."""
+    """Return the setting with the most similar name."""
     upper = name.upper()
     _, rest = _parted(upper)
     if found := _MEANT.get(upper) or _MEANT.get(rest):
@@ -272,7 +272,7 @@ def from_variables(variables: Mapping[str, str], source: str, problems: list[Set
 
 
 def env_file_variables(path: Path | None, problems: list[SettingProblem]) -> dict[str, str]:
-    """The variables of an env file, which nobody else may be able to read."""
+    """Return the variables of an env file; refuse a file that others may read."""
     if path is None:
         return {}
     try:

@@ -40,12 +40,12 @@ _LONGEST_JSON = 4_000
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known word that was probably meant."""
+    """Return the known word that is most similar."""
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
 def quoted(value: object) -> str:
-    """A value for an error, unless it is long enough to be a key that was put in the wrong place."""
+    """Return a value for an error, but only its length if it may be a key in the wrong place."""
     text = str(value)
     return repr(text) if len(text) <= _SHOWABLE else f"a value of {len(text)} characters"
 
@@ -167,7 +167,7 @@ def moment(value: Any) -> datetime:
 
 
 def believable(when: datetime, now: datetime) -> datetime:
-    """A date from which rows may be wanted; a slip of the pen is none."""
+    """Check that a date is plausible as a start date."""
     if when < EARLIEST:
         raise ValueError(f"{when.date()} is before {EARLIEST.date()}")
     if in_future(when, now):
@@ -176,7 +176,7 @@ def believable(when: datetime, now: datetime) -> datetime:
 
 
 def in_future(when: datetime, now: datetime) -> bool:
-    """Whether a date lies further ahead than two right clocks are apart."""
+    """Return whether a date is further ahead than two correct clocks can differ."""
     return when > now + _AHEAD
 
 
@@ -240,7 +240,7 @@ def key(value: Any) -> Any:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """Short, since it travels in every message, and such that it can be written as JSON again."""
+    """Parse a JSON object, with a limit on its size because it is part of every message."""
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
         size = len(json.dumps(parsed, allow_nan=False))
@@ -262,13 +262,13 @@ def first_page(value: Any) -> str | int:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """What is held back for people and other tools: a share of the month, or a number of requests."""
+    """The part of the month for people and other tools: a share, or a number of requests."""
 
     share: float | None = None
     requests: int | None = None
 
     def of(self, monthly_requests: int | None) -> int:
-        """In requests; nothing needs holding back where there is no limit."""
+        """Return the reserve in requests; 0 without a limit."""
         if monthly_requests is None:
             return 0
         return self.requests if self.requests is not None else round(monthly_requests * (self.share or 0))

@@ -186,7 +186,7 @@ class _Server(ThreadingHTTPServer):
                 _hang_up(self._open, each)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that closed their connection."""
 
 
 def _hang_up(connections: dict[Connection, Callable[[], float]], connection: Connection) -> None:
@@ -294,13 +294,13 @@ class Kept(Generic[Seen]):
 
 
 def healthz(silence: float) -> Page:
-    """Whether the loop is alive."""
+    """Return 200 while the loop runs."""
     well = silence <= SILENT_SECONDS
     return text_page(["ok" if well else f"the loop has not run for {silence:.0f} s"], well=well)
 
 
 def stuck(database: Database, under_way: Mapping[str, float], now: datetime) -> list[str]:
-    """Of the connections that are being worked on for so many seconds, those where nothing has come on."""
+    """Return the connections with a run that makes no progress."""
     long = {name: seconds for name, seconds in under_way.items() if seconds > STUCK_SECONDS}
     if not long:
         return []

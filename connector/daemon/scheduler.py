@@ -1,4 +1,4 @@
-"""The scheduler: when each connection is due, and its runs in threads, until it is told to stop."""
+"""The scheduler: when each connection is due, and its runs in threads, until a stop is requested."""
 
 import logging
 import random
@@ -47,7 +47,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """No connection is synced oftener than `least`, and each at least as often as `most`."""
+    """The shortest (`least`) and longest (`most`) time between two syncs of a connection."""
 
     least: timedelta
     most: timedelta
@@ -90,7 +90,7 @@ DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
 
 
 class Scheduler:
-    """Runs `work` for each connection when it is due; whatever happens in there, the loop goes on.
+    """Runs `work` for each connection when it is due; no error in it stops the loop.
 
     `audited` are the connections that get a weekly audit: those without a monthly limit, whose planner
     has no share of it to audit with.
@@ -142,7 +142,7 @@ class Scheduler:
         log.info("schedule_started", connections=len(self.names))
 
     def drain(self, seconds: float) -> bool:
-        """Start nothing more and wait for what is under way; False if it takes longer than that."""
+        """Start no more runs and wait for those in progress; return False if the time was too short."""
         log.info("schedule_draining", running=self._running)
         self._timers.shutdown(wait=False)
         with self._state:
@@ -170,12 +170,12 @@ class Scheduler:
 
     @property
     def silence(self) -> float:
-        """Seconds since the loop last showed that it is alive."""
+        """Return the seconds since the loop last ran."""
         return self._elapsed() - self._beat_at
 
     @property
     def under_way(self) -> dict[str, float]:
-        """The connections that are being worked on, and for how many seconds."""
+        """Return the connections with a run in progress, and for how many seconds."""
         with self._state:
             return {name: self._elapsed() - began for (_, name), began in self._began.items()}
 

@@ -38,7 +38,7 @@ Get = Callable[[str, Ask], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     thing: str
     grade: Grade
@@ -51,7 +51,7 @@ class Finding:
 
 
 def failed(thing: str, error: ConnectorError) -> Finding:
-    """An error as a finding; that there is no budget is none."""
+    """Return an error as a finding; a missing request budget is not an error."""
     said = f"{error.what} {error.means}".strip()
     code = Exit.UNREACHABLE if error.exit is Exit.UNEXPECTED else error.exit
     todo = error.todo
@@ -63,7 +63,7 @@ def failed(thing: str, error: ConnectorError) -> Finding:
 
 
 def of_database(status: Status) -> Iterator[Finding]:
-    """What the store tells of a connection that has run: its health, and each thing that is wrong."""
+    """Yield what the database shows of a connection that has run: its health, and each problem."""
     word, _ = health(status)
     yield Finding("health", "ok" if word.grade == "ok" else "warning", f"{word.word}: {word.means}.")
     for each in problems(status):
@@ -101,7 +101,9 @@ class Examination:
         self._answered = False
 
     def findings(self) -> Iterator[Finding]:
-        """Look at the key, the permissions and the clocks; a refused key or a silent Beamer ends it."""
+        """Check the key, the permissions and the clocks; stop at a refused key or if Beamer does not
+        answer.
+        """
         forbidden = 0
         for stream in self._roots:
             try:

@@ -59,7 +59,7 @@ def refuse_suspended(
     *,
     unproved: bool = False,
 ) -> Refusal | None:
-    """Raise Suspended where a key that is in use was refused before; give it where it is to be tried again.
+    """Raise Suspended if a key in use was refused before; return the refusal if the key is to be tried again.
 
     Without `now` no key is tried. `unproved`: a changed key may be of another account; nothing is written.
     """
@@ -92,7 +92,7 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
 
 
 def said(refusal: Refusal) -> str:
-    """The refusal in a sentence."""
+    """Return the refusal in a sentence."""
     return f"Connection '{refusal.connection}' is suspended since {_when(refusal.since)}: {refusal.what}"
 
 
@@ -110,7 +110,7 @@ def note(
     answered: bool = False,
     delivered: bool = False,
 ) -> None:
-    """Write down what a run showed of the keys: Beamer `answered`, Segment took what was `delivered`."""
+    """Store what a run showed of the keys: Beamer `answered`, Segment accepted what was `delivered`."""
     refused: Api | None = None
     if isinstance(error, KeyRefused) and not isinstance(error, Suspended):
         refused = "segment" if isinstance(error, WriteKeyRefused) else "beamer"
@@ -174,7 +174,7 @@ _SEVERITY = {health.word: index for index, health in enumerate(HEALTH)}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is not as it should be; a `word` of None is worth a line and no worry."""
+    """One problem; a `word` of None is information only."""
 
     word: str | None
     thing: str
@@ -191,7 +191,7 @@ def health(status: Status) -> tuple[Health, Problem | None]:
 
 
 def problems(status: Status) -> list[Problem]:
-    """All that is wrong, the worst first, then what is only worth knowing."""
+    """Return all problems, the worst first, then what is only information."""
     if status.damaged:
         return [of_damage(status.damaged)]
     if status.identity is None:
@@ -201,7 +201,7 @@ def problems(status: Status) -> list[Problem]:
 
 
 def of_damage(error: StateDamaged) -> Problem:
-    """A value that nothing can stand for cannot be read."""
+    """Return the problem of an unreadable value."""
     return Problem("damaged", "database", error.what, error.todo)
 
 

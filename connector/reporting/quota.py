@@ -1,4 +1,4 @@
-"""The quota: how long the budget of a month lasts, and how late rows will be."""
+"""The quota: the requests used and left in a month, and how late rows will be."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from connector.sync.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What some plans allow in a month; `usable` is that less the reserve. None: no limit."""
+    """The monthly limit of some plans; `usable` is the limit less the reserve. None: no limit."""
 
     plans: Sequence[str]
     monthly: int | None

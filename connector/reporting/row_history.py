@@ -40,7 +40,7 @@ class Story:
 
 
 def wanted(word: str) -> Wanted:
-    """Read a row's id or a messageId; one that is a digest names no row."""
+    """Parse a row's id or a messageId; a messageId that is a digest names no row."""
     parts = word.split("-")
     if parts[0] != PREFIX or len(parts) < PLAIN_PARTS or parts[3] not in KINDS:
         return Wanted(word, message_id=word if parts[0] == PREFIX else None)
@@ -48,7 +48,7 @@ def wanted(word: str) -> Wanted:
 
 
 def stories_of(database: Database, connection: str | None, word: str) -> list[Story]:
-    """The stories of every row that the word may mean."""
+    """Return the history of every row that the word may mean."""
     asked = wanted(word)
     seen = queries.sightings(database, connection, asked.row, stream=asked.stream, parent=asked.parent)
     found = [_of_row(database, each) for each in seen]
@@ -175,7 +175,7 @@ def _when(moment: datetime | None) -> str:
 
 
 def never_seen(word: str) -> tuple[str, ...]:
-    """What it means that nothing is known of a row."""
+    """Return the text for a row that no sync has seen."""
     return (
         f"no sync has seen a row with the id {word}",
         "It may be older than the start date (`backfill` sends it), too new (an NPS response without "

@@ -1,4 +1,4 @@
-"""At which pace an account's requests are spent, and how often it is synced: from the store."""
+"""How fast an account's requests are used, and how often it is synced, from the database."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -22,7 +22,7 @@ def between_runs(database: Database, name: str) -> timedelta | None:
 
 
 def pace(database: Database, account: str, balance: Balance, now: datetime) -> float:
-    """Requests a day: our own of the last days, and what was told of others since the period began."""
+    """Return requests a day: the connector's in the last days, and entered ones of others in this month."""
     elsewhere = balance.by_purpose.get(spending.ELSEWHERE, 0)
     first, today = day_of(now) - PACE_DAYS + 1, day_of(now)
     with database.read() as db:
@@ -37,7 +37,7 @@ def pace(database: Database, account: str, balance: Balance, now: datetime) -> f
 
 
 def runs_out(limits: Limits, balance: Balance, per_day: float, now: datetime) -> datetime | None:
-    """When what is left is spent at a pace; None if not before the period ends."""
+    """Return when the rest is used up at a pace; None if not before the month ends."""
     if balance.left is None or not per_day:
         return None
     # Any 31 days are a period until it is told: a pace that they allow can be kept for ever.

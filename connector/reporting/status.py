@@ -1,4 +1,4 @@
-"""Where each connection stands, read from the store alone: no request is spent by looking."""
+"""The status of each connection, read from the database only: it sends no request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,7 +93,7 @@ class Status:
 
     @property
     def held(self) -> Mapping[str, int]:
-        """How many rows are held back, by why."""
+        """Return how many rows are excluded, by reason."""
         return {why: total for why in WHY_HELD if (total := sum(s.counts.get(why, 0) for s in self.streams))}
 
     @property
@@ -113,7 +113,7 @@ class Status:
 
     @property
     def lists_waiting(self) -> int:
-        """How many lists hold something new by their counters."""
+        """Return how many lists have new rows according to their counters."""
         return sum(stream.lists_waiting for stream in self.streams)
 
     @property
@@ -126,12 +126,12 @@ class Status:
 
     @property
     def patience(self) -> timedelta:
-        """How long nothing need end well before that is late."""
+        """Return the time without a successful run after which a connection is late."""
         return max(LATE_TIMES * self.every, HOUR) if self.every else LATE_AT_FIRST
 
     @property
     def usable(self) -> int | None:
-        """What may be spent in the month; None without a limit."""
+        """Return the requests usable in the month; None without a limit."""
         balance = self.balance
         if balance is None or balance.left is None:
             return None

@@ -206,7 +206,7 @@ def _waiting(status: Status) -> Iterator[str]:
 
 
 def spending_lines(balance: Balance) -> Iterator[str]:
-    """What was spent, what is left of the month, and what of that is at hand."""
+    """Yield the requests used, left this month and available now."""
     left = "no limit" if balance.left is None else f"{balance.left:,} left"
     yield f"requests used since {balance.since:%Y-%m-%d}: {balance.used:,}, {left}"
     if balance.level is not None and balance.per_day is not None:
@@ -218,7 +218,7 @@ def spending_lines(balance: Balance) -> Iterator[str]:
 
 
 def unread_lines(unread: FirstReads | None, by: datetime | None) -> Iterator[str]:
-    """What was there at first sight and was not read yet, and when it will have been."""
+    """Yield the lists of the first checks that are not read yet, and when they will be."""
     if unread and unread.lists:
         lists = ", ".join(f"{name} {count:,}" for name, count in unread.lists.items())
         until = f"expected by {by:%Y-%m-%d}" if by else "date unknown"

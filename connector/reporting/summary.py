@@ -42,7 +42,7 @@ def as_dict(name: str, outcome: "Outcome", balance: Balance, limit_text: str) ->
 
 
 def lines(name: str, outcome: "Outcome", balance: Balance, limit_text: str) -> list[str]:
-    """The same for people: one line when all is well, one more for whatever is not."""
+    """Return the summary for people: one line if all is well, one more for each problem."""
     report = outcome.report
     found = [
         f"{name}: {report.new.total():,} new rows, {report.sent:,} sent, {report.waiting:,} waiting; "

@@ -206,7 +206,7 @@ class Database:
 
     @property
     def path(self) -> Path | None:
-        """The file of a SQLite store."""
+        """Return the file of a SQLite database."""
         name = self.engine.url.database
         return Path(name) if self.is_sqlite and name else None
 

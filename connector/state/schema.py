@@ -44,7 +44,7 @@ def ready(database: Database, now: datetime) -> None:
     if found is not None and not database.is_sqlite:
         raise ConfigurationError(
             f"The database is at revision {found}; this version needs {HEAD}.",
-            todo="Run `beamer-segment db upgrade` once; it waits until current runs have finished.",
+            todo="Run `beamer-segment db upgrade` once, while no run is in progress.",
         )
     upgrade(database, now)
 

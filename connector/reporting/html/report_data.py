@@ -1,4 +1,4 @@
-"""What the page shows of one connection, read from the store: few statements, one pass over its runs."""
+"""What the page shows of one connection, read from the database with few statements."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from connector.state.engine import Database
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One connection: its status as `status --output json` gives it, and its pictures, none before a run."""
+    """One connection: its status as in `status --output json`, and its charts, none before the first run."""
 
     name: str
     status: Mapping[str, Any]
