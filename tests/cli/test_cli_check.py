@@ -17,7 +17,7 @@ PLANTED = {
     "refused key": ("suspended", "Beamer does not accept the API key"),
     "stuck outbox": ("stuck", "messages wait for Segment, the oldest since"),
     "exhausted quota": ("The monthly limit is used up", "no request is left"),
-    "distrusted counters": ("reactions: counters untrusted",),
+    "distrusted counters": ("reactions: counters are untrusted",),
     "forbidden stream": ("nps is forbidden", "the key may not read it (403)"),
 }
 TODO = {

@@ -60,7 +60,7 @@ def test_a_lease_that_is_held_is_said_unless_it_may_be_skipped(machine: Machine)
 def test_a_wrong_setting_is_said(machine: Machine) -> None:
     machine.extra["BEAMER_STAR_DATE"] = "2026-01-01"
     ended = machine.run("sync", "--quiet")
-    assert (ended.code, "BEAMER_STAR_DATE is no setting" in ended.err) == (78, True)
+    assert (ended.code, "BEAMER_STAR_DATE is not a setting" in ended.err) == (78, True)
 
 
 # --- the dead man's switch --------------------------------------------------------------------------------

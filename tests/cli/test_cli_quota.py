@@ -249,7 +249,7 @@ def test_what_was_used_is_a_number(machine: Machine, words: list[str]) -> None:
 @pytest.mark.slow
 def test_options_stand_behind_set_used(machine: Machine) -> None:
     ended = machine.run("quota", "--connection", "default", "set-used", "5")
-    assert (ended.code, "behind set-used" in ended.err) == (2, True)
+    assert (ended.code, "after set-used" in ended.err) == (2, True)
     assert machine.run("quota", "set-used", "5", "--connection", "defualt").code == 78
 
 
