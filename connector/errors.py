@@ -148,13 +148,8 @@ class Forbidden(ConnectorError):
     """The key may not read this stream (403)."""
 
     code = "BS-403"
-    # What is written down as a collection's trouble.
-    trouble_text = "the key may not read it (403)"
-
-    @classmethod
-    def matches(cls, trouble: str) -> bool:
-        """Return whether a stored trouble is this one."""
-        return trouble.endswith("(403)")
+    # What is stored as a stream's trouble, and its code.
+    trouble_text, trouble_code = "the key may not read it (403)", "forbidden"
 
 
 class Gone(ConnectorError):

@@ -95,8 +95,8 @@ def _notices(database: Database, connection: str) -> Mapping[str, str]:
     for name, state in progress.peek(database, connection, lists=False).streams.items():
         if state.distrusted:
             notices[f"distrust {name}"] = f"{name}: counters are untrusted; its lists are read without them"
-        if state.trouble:
-            notices[f"trouble {name}"] = f"not read: {name}: {state.trouble}"
+        if state.problem:
+            notices[f"trouble {name}"] = f"not read: {name}: {state.problem}"
     return notices
 
 

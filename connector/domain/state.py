@@ -40,6 +40,8 @@ class StreamState:
     silent: float = 0.0
     distrusted: bool = False
     trouble: str | None = None
+    trouble_code: str | None = None
+    unread: str | None = None
     trouble_at: datetime | None = None
     failures: int = 0
     failed_at: datetime | None = None
@@ -47,8 +49,14 @@ class StreamState:
 
     def forbidden_since(self, moment: datetime) -> bool:
         """Whether Beamer has said since then that the key may not read it."""
-        trouble, at = self.trouble or "", self.trouble_at
-        return Forbidden.matches(trouble) and at is not None and at > moment
+        at = self.trouble_at
+        return self.trouble_code == Forbidden.trouble_code and at is not None and at > moment
+
+    @property
+    def problem(self) -> str | None:
+        """What could not be read, with the dates of the rows that are still unread."""
+        what = (self.trouble or "a page failed").rstrip(".")
+        return f"{what}; some rows are unread, dated {self.unread}" if self.unread else self.trouble
 
 
 @dataclass(slots=True)

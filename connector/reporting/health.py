@@ -25,7 +25,6 @@ from connector.state.credentials import CONFIRM, Verdict, way_out
 from connector.state.credentials import said as said_of_change
 from connector.state.engine import Database
 from connector.state.suspensions import Api, Refusal, Secrets
-from connector.sync.lists.blocks import IN_PART
 
 if TYPE_CHECKING:
     from connector.sync.context import Parts
@@ -357,8 +356,8 @@ def _start(status: Status) -> Iterator[Problem]:
 def _streams(status: Status) -> Iterator[Problem]:
     for stream in status.streams:
         if stream.trouble:
-            forbidden = Forbidden.matches(stream.trouble)
-            unread = "not read completely" if IN_PART in stream.trouble else "not read"
+            forbidden = stream.trouble_code == Forbidden.trouble_code
+            unread = "not read completely" if stream.in_part else "not read"
             yield Problem(
                 "partial",
                 stream.name,

@@ -55,6 +55,8 @@ class StreamStatus:
     checked_at: datetime | None = None
     delay: float | None = None
     trouble_at: datetime | None = None
+    trouble_code: str | None = None
+    in_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +221,15 @@ def _stream(state: StreamState, seen: Seen) -> StreamStatus:
         seen.counts.get(state.name, {}),
         sum(moved(child.counter, child.read_counter) for child in lists),
         seen.bad.get(state.name, {}),
-        state.trouble,
+        state.problem,
         seen.unread.lists.get(state.name, 0),
         state.name in seen.unread.discovering,
         not state.distrusted if CATALOGUE[state.name].counters else None,
         _checked_at(state, seen.progress),
         delay,
         state.trouble_at,
+        state.trouble_code,
+        state.unread is not None,
     )
 
 

@@ -89,8 +89,8 @@ def accept(database: Database, connection: str, api: Api, secret: str, now: date
         put(db, refusals, [{"connection": connection, "api": api, "refused": ACCEPTED, **values}])
         if api == "beamer":
             # What it was not allowed to read while it was refused says nothing of what it may read now.
-            untroubled = {"trouble": None, "trouble_at": None}
-            whose = (streams.c.connection == connection) & (streams.c.trouble == Forbidden.trouble_text)
+            untroubled = {"trouble": None, "trouble_code": None, "trouble_at": None}
+            whose = (streams.c.connection == connection) & (streams.c.trouble_code == Forbidden.trouble_code)
             if found is not None and found.refused >= SUSPENDED:
                 db.execute(update(streams).where(whose).values(**untroubled))
     return found is not None and found.refused >= REFUSED_ONCE

@@ -219,7 +219,10 @@ streams = _table(
     Column("distrusted", Flag(instead=False), nullable=False, server_default=false()),
     # What share of the announced rows that a list did not show came when it was read again.
     Column("late_share", Real(instead=0.5), nullable=False, server_default="0.5"),
+    # What could not be read lately; its code, if later runs decide by it; the dates of the rows still unread.
     Column("trouble", Words),
+    Column("trouble_code", Words),
+    Column("unread", Words),
     Column("trouble_at", Moment),
     Column("failures", Whole(instead=0), nullable=False, server_default="0"),
     Column("failed_at", Moment),

@@ -10,7 +10,7 @@ import structlog
 from connector.beamer.streams import Stream
 from connector.clock import Clock
 from connector.domain.state import Progress
-from connector.errors import ConfigurationError
+from connector.errors import ConfigurationError, Forbidden
 from connector.state.connections import Identity
 from connector.state.credentials import Change, Given
 from connector.state.engine import Database
@@ -198,15 +198,18 @@ class Work:
         self.intake.note((), now, ignore_filters=may, doubted=not allowed)
         self.identity = replace(identity, ignore_filters=may, filters_at=at)
 
-    def note_trouble(self, stream: str, what: str) -> None:
-        """Say in the summary, and in the stream's own state, what went wrong."""
+    def note_trouble(self, stream: str, what: str, code: str | None = None) -> None:
+        """Note in the summary and in the stream's state what went wrong; `code` where later runs need it."""
         log.warning("stream_trouble", stream=stream, error=what)
         self.troubled.add(stream)
         said = f"{stream}: {what}"
         if said not in self.report.troubles:
             self.report.troubles.append(said)
+        self.report.unread |= code != Forbidden.trouble_code
         state = self.progress.streams[stream]
-        self.progress.streams[stream] = replace(state, trouble=what, trouble_at=self.clock.now())
+        self.progress.streams[stream] = replace(
+            state, trouble=what, trouble_code=code, trouble_at=self.clock.now()
+        )
 
 
 def _apart(date: datetime, now: datetime) -> ConfigurationError:

@@ -8,8 +8,6 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from connector.errors import Forbidden
-
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 # Rows are counted by the first of these that they do not exceed, in seconds; close enough together for a
 # percentile. What took longer than the last counts there, and `longest` tells.
@@ -114,6 +112,7 @@ class Report:
     forbidden: list[str] = field(default_factory=list)
     skipped_parents: int = 0
     troubles: list[str] = field(default_factory=list)
+    unread: bool = False
     differences: list[Difference] = field(default_factory=list)
     stopped: str | None = None
     interrupted: bool = False
@@ -134,8 +133,7 @@ class Report:
     @property
     def incomplete(self) -> bool:
         """Something could not be read although it was asked for; a forbidden stream is another matter."""
-        troubled = any(not Forbidden.matches(trouble) for trouble in self.troubles)
-        return troubled or any(not each.settled for each in self.differences)
+        return self.unread or any(not each.settled for each in self.differences)
 
     def count(self, stream: str, tally: Mapping[str, int]) -> None:
         """Add what one page did."""

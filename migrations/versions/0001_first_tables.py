@@ -294,6 +294,8 @@ def upgrade() -> None:
         sa.Column("distrusted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("late_share", sa.Float(), server_default="0.5", nullable=False),
         sa.Column("trouble", sa.Text(), nullable=True),
+        sa.Column("trouble_code", sa.Text(), nullable=True),
+        sa.Column("unread", sa.Text(), nullable=True),
         sa.Column("trouble_at", sa.DateTime(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failed_at", sa.DateTime(), nullable=True),

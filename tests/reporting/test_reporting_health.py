@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector.errors import StateDamaged
+from connector.errors import Forbidden, StateDamaged
 from connector.reporting.health import HEALTH, health, problems
 from connector.reporting.status import Status, StreamStatus, status
 from connector.reporting.status_json import as_dict
@@ -53,7 +53,7 @@ AILING: dict[str, dict[str, Any]] = {
     "exhausted": {"balance": replace(BALANCE, left=0, level=0.0)},
     "late": {"succeeded": NOW - 4 * HOUR},
     "unconfirmed": {"change": Change(frozenset({"Beamer key"}), blank=False)},
-    "partial": {"streams": stream(trouble="the key may not read it (403)")},
+    "partial": {"streams": stream(trouble=Forbidden.trouble_text, trouble_code=Forbidden.trouble_code)},
     "doubtful": {"streams": stream(counters_trusted=False)},
     "saving": {"balance": replace(BALANCE, level=0.4), "streams": stream(lists_waiting=2)},
     "never run": {"identity": None},

@@ -91,7 +91,7 @@ def test_all_but_the_row_that_fails_its_page_arrive(
     assert missing == {rows[count - 10].id}
     state = progress.peek(rig.database, "default").streams[stream]
     assert state.complete_through is None
-    assert "some rows are unread" in (state.trouble or "")
+    assert "some rows are unread" in (state.problem or "")
     box.faults.clear()
     live(rig, 30, add)
     rig.check()
@@ -123,7 +123,7 @@ def test_a_page_of_parents_that_fails_leaves_the_others_and_what_is_below_them(
     hidden = {row.id for row in box.world.rows(below)} - {name for _, name in landed(box)}
     assert hidden <= {row.id for row in box.world.rows(below) if row.parent_id == rows[bad].id}
     state = progress.peek(rig.database, "default").streams[stream]
-    assert "some rows are unread" in (state.trouble or "")
+    assert "some rows are unread" in (state.problem or "")
     box.faults.clear()
     live(rig, 30, add)
     rig.check()

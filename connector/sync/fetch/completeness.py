@@ -10,7 +10,6 @@ from connector.domain.state import Progress, StreamState
 from connector.errors import Forbidden
 from connector.sync.context import Work
 from connector.sync.lists import counter_trust, passes
-from connector.sync.lists.blocks import IN_PART
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import Picture
 
@@ -27,13 +26,14 @@ def write_down(work: Work, *, ended: bool) -> None:
         state = _advanced(work.picture, stream, work.beamer_now)
         asked = ended and work.report.requests[stream.name]
         if asked and not {stream.name, stream.parent} & work.troubled:
-            state = replace(state, trouble=None, trouble_at=None)
-        refused = Forbidden.matches(state.trouble or "")
-        if (holes := _holes(work.picture, stream)) and not refused:
+            state = replace(state, trouble=None, trouble_code=None, trouble_at=None)
+        holes = None if state.trouble_code == Forbidden.trouble_code else _holes(work.picture, stream)
+        state = replace(state, unread=holes or None)
+        if holes:
             # What failed rests: it stays to be named although nothing failed in this run.
             before = work.progress.streams[stream.name]
-            what = (before.trouble or "a page failed").split(IN_PART)[0].rstrip(".")
-            state = replace(state, trouble=what + IN_PART + holes, trouble_at=before.trouble_at or now)
+            what, code = before.trouble or "a page failed", before.trouble_code
+            state = replace(state, trouble=what, trouble_code=code, trouble_at=before.trouble_at or now)
         work.progress.streams[stream.name] = state
     read = {stream.name for stream in wanted if stream.filtered} - set(work.report.forbidden)
     work.report.segmented_hidden = work.ignore_filters is False and bool(read)

@@ -114,7 +114,7 @@ FAILURES_IN_A_ROW = 3
 # So many parts of one list that fail are tried in a run, where requests are not limited.
 PARTS_TRIED = 8
 # What could be read before is forbidden only when it is refused in a second run as well.
-DOUBTED = "Beamer answered 403, although the key could read it before"
+DOUBTED, DOUBTED_CODE = "Beamer answered 403, although the key could read it before", "doubted"
 DOUBTED_IN_PART = "Beamer answered 403 to a part of it"
 
 
@@ -182,14 +182,14 @@ class Troubles:
     def _could_be_read(self, name: str) -> bool:
         """Whether a stream was ever read, as far as what was learnt of it tells."""
         state = self._work.progress.streams[name]
-        if Forbidden.matches(state.trouble or ""):
+        if state.trouble_code == Forbidden.trouble_code:
             return False
         return bool(state.complete or state.watermark or state.short_ends is not None or state.verdict_count)
 
     def _doubt(self, probe: Probe) -> None:
         """One list is refused: the others of the stream go on, unless it is refused again and again."""
         name = probe.stream.name
-        self._doubted.setdefault(name, self._work.progress.streams[name].trouble)
+        self._doubted.setdefault(name, self._work.progress.streams[name].trouble_code)
         self._again.pop(id(probe), None)
         self._note_failure(probe)
         self._of_stream[name] += 1
@@ -201,17 +201,17 @@ class Troubles:
         for name, before in self._doubted.items():
             if name in self._read:
                 self._work.note_trouble(name, DOUBTED_IN_PART)
-            elif (before or "").startswith(DOUBTED):
+            elif before == DOUBTED_CODE:
                 self._forbid(name)
             else:
-                self._work.note_trouble(name, DOUBTED)
+                self._work.note_trouble(name, DOUBTED, DOUBTED_CODE)
         self._doubted.clear()
 
     def _forbid(self, name: str) -> None:
         work = self._work
         if name not in work.report.forbidden:
             work.report.forbidden.append(name)
-        work.note_trouble(name, Forbidden.trouble_text)
+        work.note_trouble(name, Forbidden.trouble_text, Forbidden.trouble_code)
         work.queue.drop(name)
         self._again = {key: each for key, each in self._again.items() if each[0].stream.name != name}
 

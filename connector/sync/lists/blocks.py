@@ -21,8 +21,6 @@ FIRST_STEP = timedelta(hours=1)
 STEP_GROWS = 4
 # More parts than that are not kept: neighbours become one again.
 MOST_PARTS = 40
-# Stands in a stream's trouble between what went wrong and the dates of the rows that are unread for it.
-IN_PART = "; some rows are unread, dated "
 
 
 @dataclass(frozen=True, slots=True)
