@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from sys import float_info
 from typing import Any, Literal
 
@@ -228,8 +228,12 @@ class Shaped:
     body: dict[str, Any]
 
 
+# A Date header is cut to the second, and as old as its answer was on its way.
+INEXACT = timedelta(seconds=5)
+
+
 def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped:
-    """Shape a fact; `now` is Beamer's, and no event is later than it.
+    """Shape a fact; `now` is Beamer's, and no event is later than it by more than a few seconds.
 
     A user's row without a user is the caller's to hold back: here it is a ValueError under "hold".
     """
@@ -244,7 +248,7 @@ def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped
         "event": event.name,
         "properties": _properties(fact, event, naming, privacy),
         "context": _context(fact, identity, privacy),
-        "timestamp": min(fact.date, now).astimezone(UTC),
+        "timestamp": (fact.date if fact.date <= now + INEXACT else now).astimezone(UTC),
         "integrations": dict(privacy.integrations or {}),
         "message_id": ident,
     }

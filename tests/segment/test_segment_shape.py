@@ -138,6 +138,15 @@ def test_no_event_lies_in_the_future() -> None:
     assert shape(late, NAMING, Privacy(), NOW).body["timestamp"] == NOW
 
 
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, True), (0.98, True), (5.0, True), (5.1, False)])
+def test_a_row_of_this_moment_keeps_its_date(seconds: float, kept: bool) -> None:
+    """Beamer's clock is known to the second only, and an answer takes a moment (seed 3694)."""
+    date = NOW + timedelta(seconds=seconds)
+    assert shape(replace(fact(), date=date), NAMING, Privacy(), NOW).body["timestamp"] == (
+        date if kept else NOW
+    )
+
+
 def test_what_the_catalogue_does_not_name_never_leaves() -> None:
     inside: dict[str, Any] = {
         "internal": "jo@corp.example",

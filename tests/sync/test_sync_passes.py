@@ -107,6 +107,16 @@ def test_a_pass_survives_the_store() -> None:
     assert passes.restore(passes.dump(pass_)) == pass_
 
 
+@pytest.mark.parametrize(("shown", "left"), [((58,), -1), ((58, 57), 0), ((58, 57, 56), 0)])
+def test_a_row_that_a_resumed_pass_shows_again_hides_none_that_is_missing(
+    shown: tuple[int, ...], left: int
+) -> None:
+    """A list that lagged its counter, cut short and read again, counted its one row twice (seed 3758)."""
+    cut = after(child("2", None, NONE), page(*shown, fresh=len(shown)), NONE).list_pass
+    again = replace(cut, resumed=True, again=1, read=2 * len(shown))
+    assert passes.surplus_after(again, None, 0) == left
+
+
 def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
     numbered = ListPass(Cursor(page=3, last=("1",)), None, reached=BASE)
     newest, oldest = passes.resumed(numbered, NEWEST).cursor, passes.resumed(numbered, OLDEST).cursor

@@ -82,6 +82,14 @@ class ListPass:
         return self.found + self.quarantined
 
     @property
+    def rows(self) -> int:
+        """How many rows it has read, each counted once.
+
+        Of a list that was never read before, all rows are new: what a resumed pass shows twice is not.
+        """
+        return min(self.read, self.found + self.invalid) if self.first and self.resumed else self.read
+
+    @property
     def part(self) -> Part:
         """The part that is being read."""
         return Part(self.cursor, self.low, self.failures, self.failed_at, self.step)
@@ -300,7 +308,7 @@ def _ended(pass_: ListPass, page: PassPage, habits: Habits) -> tuple[ListPass, b
     seen, short = page.seen, _short_of_promise(pass_)
     first = pass_.first and pass_.low is not None and not pass_.trusting
     if pass_.counted is None:
-        less = (short or first) and pass_.read < (total(pass_.began) if pass_.began else 0)
+        less = (short or first) and pass_.rows < (total(pass_.began) if pass_.began else 0)
     else:
         less = pass_.read < pass_.counted
     doubtful = less or pass_.doubtful or _unreached(pass_, page, habits)
@@ -350,7 +358,7 @@ def _steady(pass_: ListPass, habits: Habits) -> bool:
 def _short_of_promise(pass_: ListPass) -> bool:
     """Whether the counter had shown more than was found."""
     if pass_.first:
-        return (pass_.low is None or pass_.trusting) and pass_.read < total(pass_.began)
+        return (pass_.low is None or pass_.trusting) and pass_.rows < total(pass_.began)
     return pass_.brought < pass_.expected
 
 
@@ -379,7 +387,7 @@ def surplus_after(pass_: ListPass, read_counter: str | None, surplus: int) -> in
     Below zero, how many the counter announced that were not found, or not in a form that can be used: such a
     row may have been shown half-made. It is no surplus, since nobody knows whether the counter counts it.
     """
-    whole, more = _whole(pass_), pass_.read - total(pass_.began)
+    whole, more = _whole(pass_), pass_.rows - total(pass_.began)
     usable = more - pass_.invalid
     if read_counter is None:
         if not whole:
