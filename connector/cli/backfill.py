@@ -169,7 +169,9 @@ def _backfill(
     reporter.summary(_before(connection.name, wanted, unfinished, estimated, parts))
     data = {"connection": connection.name, "estimate": estimated and estimated.as_dict()}
     if options.dry_run:
-        return {**data, "exit": 0, "backfill": unfinished and backfill_dict(unfinished)}
+        unanswered = estimated is not None and estimated.unanswered
+        exit_code = int(Exit.UNREACHABLE if unanswered else Exit.DONE)
+        return {**data, "exit": exit_code, "backfill": unfinished and backfill_dict(unfinished)}
     allowance = _allowance(parts, options)
     where = options.integrations if options.integrations is not None else connection.backfill_integrations
     if where is None and not unfinished:
@@ -246,6 +248,8 @@ def _before(
             f"  not counted: {', '.join(estimated.unknown)}; no sync has checked them yet, and each list "
             "that is not empty adds at least one request"
         )
+    for stream, why in estimated.failures.items():
+        lines.append(f"  not counted: {stream}: {why} Its rows are missing in this estimate.")
     if wanted.resend:
         lines.append(
             "  rows that were sent before are sent again with the same messageIds: Segment drops those "

@@ -92,6 +92,16 @@ def test_without_a_sync_before_it_the_estimate_says_what_it_does_not_know(unlimi
     assert "different users" in told.out
 
 
+def test_an_estimate_says_what_beamer_did_not_count(unlimited: Machine) -> None:
+    """With a Beamer that did not answer it said 0 rows, and exited with 0."""
+    unlimited.sandbox.faults.on(lambda request: request.path.endswith("/nps/count"), [500])
+    dry = unlimited.run("backfill", "--since", "2020-01-01", "--dry-run")
+    assert dry.code == 69
+    assert "not counted: nps: Beamer answered 500." in dry.out
+    dry = unlimited.run("backfill", "--since", "2020-01-01", "--dry-run", "--output", "json")
+    assert (dry.code, dry.connection["estimate"]["failures"]) == (0, {})
+
+
 def test_a_limited_plan_wants_an_allowance(free: Machine) -> None:
     told = free.run("backfill", "--since", "2020-01-01", "--yes")
     assert told.code == 2

@@ -24,6 +24,8 @@ class Estimate:
     """Requests and rows, at the least and at the most; `users` is the most that rows can have.
 
     `unknown` are child lists of which no counter was seen yet: each that is not empty adds a request or more.
+    `failures` says by stream why its rows could not be counted; they are missing in the numbers. With
+    `unanswered`, Beamer was at fault for one of them, and not the budget.
     """
 
     requests: int = 0
@@ -32,6 +34,8 @@ class Estimate:
     most_rows: int = 0
     users: int = 0
     unknown: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    unanswered: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

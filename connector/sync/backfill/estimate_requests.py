@@ -2,12 +2,10 @@
 
 from datetime import datetime
 
-import structlog
-
 from connector.beamer.pagination import iso
 from connector.beamer.request import Ask
 from connector.beamer.streams import Stream
-from connector.errors import ConnectorError, NotSent, Transient
+from connector.errors import ConnectorError, NoBudget, NotSent, Transient
 from connector.state import progress
 from connector.state.backfills import Range
 from connector.state.spending import ALLOWANCE
@@ -15,26 +13,27 @@ from connector.sync.backfill.estimate import Estimate, estimate, to_count
 from connector.sync.context import Parts
 from connector.sync.lists import counters
 
-log = structlog.get_logger()
-
 
 def requested_estimate(parts: Parts, wanted: Range) -> Estimate:
     """Estimate from the counters that syncs have seen, and count the lists that no sync has seen."""
     known = progress.peek(parts.database, parts.identity.name)
-    counted = {}
+    counted, failures, unanswered = {}, {}, False
     for stream, since, until in to_count(parts.catalogue, wanted, known):
         try:
             count = _count(parts, stream, since, until)
         except ConnectorError as error:
-            # An estimate never fails a backfill; what is wrong shows at the first page of rows.
-            log.info("not_counted", stream=stream.name, error=error.what)
+            # An estimate never fails a backfill: it says what it could not count.
+            failures[stream.name] = error.what
+            unanswered = unanswered or not isinstance(error, NoBudget)
             if isinstance(error, NotSent) or (isinstance(error, Transient) and not error.again):
                 # Beamer does not answer: the next count would wait as long.
                 break
             continue
         if count is not None:
             counted[stream.name] = count
-    return estimate(parts.catalogue, wanted, known, counted)
+    found = estimate(parts.catalogue, wanted, known, counted)
+    found.failures, found.unanswered = failures, unanswered
+    return found
 
 
 def _count(parts: Parts, stream: Stream, since: datetime | None, until: datetime | None) -> int | None:
