@@ -186,18 +186,26 @@ class Transient(ConnectorError):
     """Worth another attempt: a time-out, a reset, a 5xx, a truncated body.
 
     `after`: seconds to wait, if the server named them. `again`: False if another attempt in the same run is
-    useless, as after an answer without end.
+    useless, as after an answer without end. `slow`: it took a whole time-out.
     """
 
     code = "BS-500"
     exit = Exit.UNREACHABLE
 
     def __init__(
-        self, what: str, *, after: float | None = None, again: bool = True, means: str = "", todo: str = ""
+        self,
+        what: str,
+        *,
+        after: float | None = None,
+        again: bool = True,
+        slow: bool = False,
+        means: str = "",
+        todo: str = "",
     ) -> None:
         super().__init__(what, means=means, todo=todo)
         self.after = after
         self.again = again
+        self.slow = slow
 
 
 class NotSent(Transient):

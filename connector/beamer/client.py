@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -28,9 +29,9 @@ from connector.errors import (
     Unreachable,
 )
 from connector.http import bodies
-from connector.http.exchange import DEADLINE, Failed, Reply, TooLarge, exchange, open_client
+from connector.http.exchange import DEADLINE, Failed, Reply, Room, TooLarge, exchange, open_client
 
-LARGEST_ANSWER = 32 * 1024 * 1024
+LARGEST_ANSWER = 16 * 1024 * 1024
 # Of a page: a hundred rows with 2,500 fields each.
 MOST_VALUES = 250_000
 # What an answer with more rows than were asked for may have of them, in pages: some servers take no notice.
@@ -38,8 +39,8 @@ MOST_PAGES, LEAST_ROWS = 4, 100
 # Of a number: one that is longer is no finite number in any language.
 MOST_DIGITS = 308
 
-# Possessive: nothing is kept to go back to.
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# A text, or a sign behind which a value stands. Possessive: nothing is kept to go back to.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,:\[{]', re.DOTALL)
 
 
 def unpacked(body: bytes, encoding: str) -> bytes | None:
@@ -56,7 +57,7 @@ def parsed(body: bytes | None, content_type: str = "") -> Any:
     if body is None:
         raise Transient("Beamer's answer could not be unpacked.")
     text = bodies.text_of(body, content_type)
-    if _values(text) > MOST_VALUES:
+    if _too_many_values(text):
         raise BadAnswer("Beamer's answer contains more values than a page of rows can")
     try:
         return json.loads(
@@ -70,18 +71,16 @@ def parsed(body: bytes | None, content_type: str = "") -> Any:
     raise failure
 
 
-def _values(text: str) -> int:
-    """How many values a JSON text holds at most: each but the first stands behind one of a few signs.
+def _too_many_values(text: str) -> bool:
+    """Whether a JSON text may hold too many values: each but the first stands behind one of a few signs.
 
     A value takes a hundred times as much memory as the three bytes that can say it.
     """
-    most = _signs(text)
-    # What people write holds commas, too.
-    return most if most <= MOST_VALUES else _signs(_STRING.sub("", text))
-
-
-def _signs(text: str) -> int:
-    return 1 + sum(text.count(sign) for sign in ",:[{")
+    if 1 + sum(text.count(sign) for sign in ",:[{") <= MOST_VALUES:
+        return False
+    # What people write holds commas, too. One by one: a list of all pieces would be as large as the values.
+    signs = (token for token in _TOKEN.finditer(text) if text[token.start()] != '"')
+    return next(islice(signs, MOST_VALUES - 1, None), None) is not None
 
 
 def few(rows: Any, page: int) -> Any:
@@ -147,20 +146,30 @@ class BeamerClient:
         which holds a URL, a key or a body. Stopped and NotSent, which is Transient, are those after which
         Beamer cannot have received the request.
         """
-        slot = self._pacer.wait(go_at)
+        slot, room = self._pacer.wait(go_at), Room()
         try:
             if self._clock.stopped:
                 raise Stopped("A signal stopped the run before this request was sent.")
-            reply = self._send(ask, slot)
+            answer = self._answer(ask, slot, room)
         finally:
             if slot.at is None:
                 self._pacer.sent(slot)
-        with _READING:
-            value = _read(reply)
-        page = int(dict(ask.params).get("maxResults", "1"))
-        return Answer(few(value, page), _date(reply.headers))
+            room.give_back()
+        if isinstance(answer, ConnectorError):
+            raise answer
+        return answer
 
-    def _send(self, ask: Ask, slot: Slot) -> Reply:
+    def _answer(self, ask: Ask, slot: Slot, room: Room) -> Answer | ConnectorError:
+        """The answer, or what is wrong with it, which keeps nothing of the body: it is kept for a while."""
+        reply = self._send(ask, slot, room)
+        page = int(dict(ask.params).get("maxResults", "1"))
+        try:
+            with _READING:
+                return Answer(few(_read(reply), page), _date(reply.headers))
+        except ConnectorError as error:
+            return error.with_traceback(None)
+
+    def _send(self, ask: Ask, slot: Slot, room: Room) -> Reply:
         try:
             return exchange(
                 self._client,
@@ -171,12 +180,13 @@ class BeamerClient:
                 elapsed=self._elapsed(),
                 stopped=lambda: self._clock.stopped,
                 on_sent=lambda: self._pacer.sent(slot),
+                room=room,
             )
         except TooLarge as error:
             failure: ConnectorError = BadAnswer(error.describe("Beamer"))
         except Failed as error:
             kind = Transient if error.sent else NotSent
-            failure = kind(error.describe("Beamer"), again=not error.endless)
+            failure = kind(error.describe("Beamer"), again=not error.endless, slow=error.slow)
         raise failure
 
 

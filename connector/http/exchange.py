@@ -27,7 +27,9 @@ from connector.http.proxies import proxy_for
 
 DEADLINE = 30.0
 # A packed page, its headers and all that comes before and behind them.
-MOST_BYTES = 32 * 1024 * 1024
+MOST_BYTES = 16 * 1024 * 1024
+# What one answer may take in memory beside others: of larger ones there is one at a time.
+LARGE = 1024 * 1024
 # Written at a time, so that a slow receiver is seen.
 PIECE = 64 * 1024
 
@@ -51,14 +53,15 @@ class Failed(Exception):
     """An exchange without a whole answer.
 
     `sent`: whether a byte of the request may have left. `endless`: it was cut off at the deadline or the
-    number of bytes. Its text has a place for the neighbour's name.
+    number of bytes. `slow`: it took a whole time-out. Its text has a place for the neighbour's name.
     """
 
-    def __init__(self, text: str, *, sent: bool = True, endless: bool = False) -> None:
+    def __init__(self, text: str, *, sent: bool = True, endless: bool = False, slow: bool = False) -> None:
         super().__init__(text)
         self._text = text
         self.sent = sent
         self.endless = endless
+        self.slow = slow
 
     def describe(self, neighbour: str) -> str:
         """What happened, as a sentence with the neighbour's name."""
@@ -81,6 +84,28 @@ class _Stopped(Exception):
     """This process was asked to stop."""
 
 
+class Room:
+    """The room in memory for a large answer, from its first megabyte on until nobody holds it any more.
+
+    There is one in this process: many answers that are each within bounds are together as well.
+    """
+
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._held = False
+
+    def take(self, left: Callable[[], float]) -> None:
+        """Wait for the room, as long as `left` allows."""
+        while not self._held:
+            self._held = self._lock.acquire(timeout=min(left(), GLANCE))
+
+    def give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._lock.release()
+
+
 class Exchange:
     """The bounds of one exchange, and what is known of how far it came."""
 
@@ -93,7 +118,9 @@ class Exchange:
         elapsed: Callable[[], float],
         stopped: Callable[[], bool],
         on_sent: Callable[[], None],
+        room: Room | None = None,
     ) -> None:
+        self._room = room
         self._target = (url.raw_host.decode(), url.port or (443 if url.scheme == "https" else 80))
         self._seconds = seconds
         self.most = most
@@ -130,6 +157,8 @@ class Exchange:
         self._read += arrived
         if self._read > self.most:
             raise _TooMuch
+        if self._read > LARGE and self._room:
+            self._room.take(self.left)
         self.left()
 
     # --- how far it came ---
@@ -157,10 +186,10 @@ class Exchange:
             return Failed(f"No connection to {self._where}: {why}.", sent=False, endless=late)
         if late:
             what = f"{{name}}'s answer was not complete after {self._seconds:.0f} s."
-            return Failed(what, endless=True)
+            return Failed(what, endless=True, slow=True)
         where = f"{{name}} ({_named(*self._target)})"
         if isinstance(error, httpx.TimeoutException):
-            return Failed(f"{where} did not answer in time.")
+            return Failed(f"{where} did not answer in time.", slow=True)
         return Failed(f"The connection to {where} failed: {cause(error)}.")
 
     def _may_have_left(self, error: Exception) -> bool:
@@ -226,12 +255,14 @@ class Stream(httpcore.NetworkStream):
         waited = timer()
         while True:
             exchange.glance()
-            left = exchange.left(None if timeout is None else max(0.0, timeout - waited()))
+            rest = None if timeout is None else timeout - waited()
+            if rest is not None and rest <= 0:
+                # With no time left the socket would not wait at all, which is another error.
+                raise httpcore.ReadTimeout("timed out")
             try:
-                data = self._plain.read(max_bytes, min(left, GLANCE))
+                data = self._plain.read(max_bytes, min(exchange.left(rest), GLANCE))
             except httpcore.ReadTimeout:
-                if timeout is not None and waited() >= timeout:
-                    raise
+                continue
             else:
                 exchange.count(len(data))
                 return data
@@ -381,12 +412,22 @@ def exchange(
     elapsed: Callable[[], float] | None = None,
     stopped: Callable[[], bool] = lambda: False,
     on_sent: Callable[[], None] = lambda: None,
+    room: Room | None = None,
     **options: Any,
 ) -> Reply:
-    """Send one request and read its answer whole; raises Failed, which holds no key, URL or body."""
+    """Send one request and read its answer whole; raises Failed, which holds no key, URL or body.
+
+    A large answer waits for the `room`, which the caller gives back when it has made something of it.
+    """
     request = client.build_request(method, url, **options)
     bounds = Exchange(
-        request.url, seconds=seconds, most=most, elapsed=elapsed or timer(), stopped=stopped, on_sent=on_sent
+        request.url,
+        seconds=seconds,
+        most=most,
+        elapsed=elapsed or timer(),
+        stopped=stopped,
+        on_sent=on_sent,
+        room=room,
     )
     request.extensions["trace"] = bounds.trace
     _current.exchange = bounds

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import traceback
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -442,6 +443,42 @@ def test_signs_in_a_text_are_no_values(sign: str) -> None:
     """A long text is one value, whatever it is made of."""
     text = f'[{{"text": "{sign * 300_000}", "next": "{sign}"}}]'
     assert ask(answering(200, text.encode())).body == json.loads(text)
+
+
+@pytest.mark.parametrize("text", [b'["' + b'","' * 3_000_000 + b'"]', b"[" + b"1," * 3_000_000 + b"1]"])
+def test_values_are_counted_in_place(text: bytes) -> None:
+    """A list of all pieces of a text took eight times its memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadAnswer, match="more values"):
+            parsed(text)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(text)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"{}," * 400_000 + b"{}]",
+        b"[" * 300_000,
+        b"no JSON" * 100_000,
+        text_of_rows(101) + b" " * 300_000,
+    ],
+    ids=["values", "depth", "no JSON", "rows"],
+)
+def test_an_error_keeps_nothing_of_the_body(body: bytes) -> None:
+    """Errors of a round of requests are kept until all have landed: 24 with their bodies took 1.5 GB."""
+    with pytest.raises(ConnectorError) as caught:
+        ask(answering(200, body))
+    kept = [
+        value
+        for frame, _ in traceback.walk_tb(caught.value.__traceback__)
+        if "/connector/" in frame.f_code.co_filename
+        for value in frame.f_locals.values()
+        if isinstance(value, bytes | str | list) and len(value) > 100
+    ]
+    assert (kept, caught.value.__context__, caught.value.__cause__) == ([], None, None)
 
 
 def test_an_answer_without_end_is_cut_off() -> None:
