@@ -12,6 +12,7 @@ from connector.beamer.streams import CATALOGUE
 from connector.errors import NothingAllowed
 from connector.sandbox import Company, Request
 from connector.state import progress
+from connector.state.ledger import Limits
 from tests.harness import Rig, expected, landed, sandbox
 from tests.sandbox import Sandbox
 from tests.sync.test_sync_budget import USER, small
@@ -547,3 +548,36 @@ def test_a_backfill_reads_what_is_below_a_parent_with_no_more_than_an_id(odd: Ri
     assert due <= set(found)
     assert set(found.values()) == {1}
     odd.close()
+
+
+@pytest.mark.parametrize("first", ["/nps", "/posts", "/requests"])
+@pytest.mark.parametrize("limits", [None, Limits(10_000, 0, 30)])
+def test_a_list_that_is_silent_from_the_first_run_on_leaves_the_others_their_turn(
+    tmp_path: Path, first: str, limits: Limits | None
+) -> None:
+    """It was asked first in two runs, nothing was answered, and Beamer counted as away."""
+    rig = Rig(small(), f"sqlite:///{tmp_path / 'state.sqlite'}", limits=limits or Limits(None, 0, 30))
+    rig.sandbox.faults.on(at(first), ["hang"] * 1000)
+    rig.sync()
+    before = len(rig.sandbox.requests)
+    assert rig.sync().exit == 69
+    paths = {request.path for request in rig.sandbox.requests[before:] if request.api == "beamer"}
+    assert {path.split("/")[1] for path in paths} >= {"posts", "requests", "nps"} - {first.strip("/")}
+    rig.close()
+
+
+@pytest.mark.parametrize("path", ["/posts", "/requests"])
+def test_a_list_that_is_silent_is_cut_into_parts_by_later_runs_only(rig: Rig, path: str) -> None:
+    """Eight of its parts were tried one after the other in one run, each for a whole time-out."""
+    assert rig.sync().exit == 0
+    rig.sandbox.faults.on(at(path), ["hang"] * 1000)
+    asked = []
+    for _ in range(4):
+        before = len(rig.sandbox.requests)
+        assert rig.sync().exit == 69
+        asked.append(sum(request.path.endswith(path) for request in rig.sandbox.requests[before:]))
+        rig.sandbox.advance(timedelta(days=1))
+    # Each of its parts up to four times; it was 22, 36 and 58.
+    assert asked[1] <= 8
+    assert max(asked) <= 12
+    rig.close()

@@ -270,7 +270,7 @@ class Troubles:
         self._work.queue.release(probe)
         self._work.note_trouble(name, error.what)
         self._again.pop(id(probe), None)
-        self._note_failure(probe)
+        self._note_failure(probe, slow=isinstance(error, Transient) and error.slow)
         # A part of a list is not the stream, nor is it Beamer: the list itself has just been shown.
         if part or not isinstance(error, Transient):
             return
@@ -311,15 +311,18 @@ class Troubles:
             return block
         return progress.children.get(name, {}).get(probe.parent) or progress.streams[name]
 
-    def _note_failure(self, probe: Probe) -> None:
-        """Write down that a list failed, so that the runs to come leave it alone for a while."""
+    def _note_failure(self, probe: Probe, *, slow: bool = False) -> None:
+        """Write down that a list failed, so that the runs to come leave it alone for a while.
+
+        Of what took a whole time-out (`slow`), smaller parts are tried in the runs to come.
+        """
         if probe.window or probe.of:
             # Counts have a share of their own, and a backfill keeps where it stands itself.
             return
         work, name, now = self._work, probe.stream.name, self._work.beamer_now
         state, limited = self._state(probe), work.per_day is not None
         if probe.begun:
-            self._give_up_part(probe)
+            self._give_up_part(probe, slow=slow)
             return
         answered = self._answered or backoff.answered_since(work.progress, state.failed_at)
         if isinstance(state, ChildState):
@@ -329,7 +332,7 @@ class Troubles:
             settle(work, name, child)
             return
         block = self._block(probe)
-        if probe.check and self._give_up_window(probe, probe.check, answered=answered):
+        if probe.check and self._give_up_window(probe, probe.check, answered=answered, slow=slow):
             stream = work.progress.streams[name]
             if _all_fails(probe.check, block, stream):
                 work.progress.streams[name] = backoff.failed(stream, now, answered=answered)
@@ -347,7 +350,7 @@ class Troubles:
                 stream = replace(stream, cursor=without(work, probe, patient=limited))
             work.progress.streams[name] = stream
 
-    def _give_up_window(self, probe: Probe, check: BlockCheck, *, answered: bool) -> bool:
+    def _give_up_window(self, probe: Probe, check: BlockCheck, *, answered: bool, slow: bool) -> bool:
         """Leave out a window of parents that fails again and again, or one of which a page was shown."""
         work, name, now = self._work, probe.stream.name, self._work.beamer_now
         state, limited = work.progress.streams[name], work.per_day is not None
@@ -367,7 +370,7 @@ class Troubles:
             part = replace(part, failures=CUT_FROM - 1)
         after = leave_parents(work, probe, part, patient=limited)
         self._tries[name] += 1
-        if limited or self._tries[name] >= PARTS_TRIED or not part.failures:
+        if limited or slow or self._tries[name] >= PARTS_TRIED or not part.failures:
             return True
         known = work.progress.parents.get(name, {}).values()
         alive = [(parent.date, parent.id) for parent in known if not parent.gone]
@@ -376,7 +379,7 @@ class Troubles:
                 work.queue.add(Probe(probe.stream, candidates.HOLE, check=blocks.again(each, alive)))
         return True
 
-    def _give_up_part(self, probe: Probe) -> None:
+    def _give_up_part(self, probe: Probe, *, slow: bool) -> None:
         """Leave out a page of a list whose first one was answered, and go on with the rest of it."""
         work = self._work
         since = backoff.answered_since(work.progress, probe.required_pass.failed_at)
@@ -387,7 +390,8 @@ class Troubles:
         leave_rows(work, probe, patient=self._work.per_day is not None)
         probe.tries += 1
         ready = probe.required_pass.part.ready(work.beamer_now)
-        if work.per_day is None and ready and failed_before and probe.tries < PARTS_TRIED:
+        limited = work.per_day is not None
+        if not (limited or slow) and ready and failed_before and probe.tries < PARTS_TRIED:
             probe.failures, probe.not_before = 0, None
             work.queue.first(probe)
 

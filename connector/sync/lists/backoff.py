@@ -101,11 +101,11 @@ def well(state: State) -> State:
 
 
 def passed_over(progress: Progress, state: StreamState | ParentState | ChildState) -> bool:
-    """Whether all else comes first: it failed again and again, and nothing was looked at since.
+    """Whether all else comes first: it failed, and nothing was looked at since.
 
     Where a run has one request at hand, the one that fails must not be all that is ever asked.
     """
-    return state.failures > FREE and not answered_since(progress, state.failed_at)
+    return state.failures > 0 and not answered_since(progress, state.failed_at)
 
 
 def answered_since(progress: Progress, moment: datetime | None) -> bool:

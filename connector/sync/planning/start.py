@@ -7,6 +7,7 @@ from math import ceil, inf
 
 from connector.beamer.streams import Stream
 from connector.state.ledger import Balance
+from connector.sync.lists import backoff
 from connector.sync.planning import candidates
 from connector.sync.planning.audit import BEFORE, audits
 from connector.sync.planning.planner import LimitedPlanner, Planner
@@ -88,6 +89,8 @@ class UnlimitedPlanner:
             probes[:0] = candidates.waiting_children(
                 picture.catalogue, picture.policy, picture.progress, picture.first_page, now
             )
+        # One that hung is the only request of a run that asks it first: everybody else has the next turn.
+        probes.sort(key=lambda probe: _passed_over(picture, probe))
         due = audits(picture, now)
         # A small share of all requests, after everything else; -1 comes behind what is worth nothing.
         few = ceil(len(probes) * AUDIT_SHARE)
@@ -104,6 +107,10 @@ class UnlimitedPlanner:
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, priority=inf)
+
+
+def _passed_over(picture: Picture, probe: Probe) -> bool:
+    return backoff.passed_over(picture.progress, picture.progress.streams[probe.stream.name])
 
 
 def _checked_at(picture: Picture, probe: Probe) -> datetime | None:
