@@ -229,7 +229,7 @@ def unread_lines(unread: FirstReads | None, by: datetime | None) -> Iterator[str
 
 # --- the streams --------------------------------------------------------------------------------------------
 
-COLUMNS = ("stream", "checked", "newest", "delay", "rows", "events", "waiting", "invalid")
+COLUMNS = ("stream", "checked", "newest", "delay", "rows", "events", "waits", "bad")
 
 
 def _cells(stream: StreamStatus, now: datetime) -> tuple[str, ...]:

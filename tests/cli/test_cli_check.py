@@ -173,7 +173,7 @@ def test_who_holds_the_lease(machine: Machine) -> None:
     during = machine.run("status", "--output", "json").connection
     assert [(each["work"], each["dead"]) for each in during["at_work"]] == [("sync", False)]
     examined = machine.run("check", "--offline").out
-    assert f"A sync is at work (process {running.process.pid} on" in examined
+    assert f"A sync is running (process {running.process.pid} on" in examined
     assert "> under way" in machine.run("status").out
     running.process.kill()
     running.end()
@@ -188,5 +188,5 @@ def test_a_lease_of_another_machine_counts_as_held(machine: Machine) -> None:
     assert machine.run("sync").code == 0
     far = {"host": "elsewhere", "machine": "m" * 32, "boot": "b" * 36, "pid": 4711, "started": "99"}
     change(machine, update(leases).values(expires_at=datetime.now(UTC) + timedelta(seconds=50), **far))
-    assert "A sync is at work (process 4711 on elsewhere)" in machine.run("check", "--offline").out
+    assert "A sync is running (process 4711 on elsewhere)" in machine.run("check", "--offline").out
     assert this_process().host != "elsewhere"
