@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from connector.beamer.rate_limit import Pacer, Slot
-from connector.beamer.request import Answer, Ask
+from connector.beamer.request import Answer, BeamerRequest
 from connector.clock import Clock, timer
 from connector.errors import (
     BadAnswer,
@@ -139,7 +139,7 @@ class BeamerClient:
     def close(self) -> None:
         self._client.close()
 
-    def get(self, ask: Ask, go_at: datetime) -> Answer:
+    def get(self, request: BeamerRequest, go_at: datetime) -> Answer:
         """Wait for `go_at`, send one request, and give what came back.
 
         Raises Stopped, KeyRefused, Forbidden, Gone, TooMany, Transient, Unreachable or BadAnswer, none of
@@ -150,7 +150,7 @@ class BeamerClient:
         try:
             if self._clock.stopped:
                 raise Stopped("A signal stopped the run before this request was sent.")
-            answer = self._answer(ask, slot, room)
+            answer = self._answer(request, slot, room)
         finally:
             if slot.at is None:
                 self._pacer.sent(slot)
@@ -159,23 +159,23 @@ class BeamerClient:
             raise answer
         return answer
 
-    def _answer(self, ask: Ask, slot: Slot, room: Room) -> Answer | ConnectorError:
+    def _answer(self, request: BeamerRequest, slot: Slot, room: Room) -> Answer | ConnectorError:
         """The answer, or what is wrong with it, which keeps nothing of the body: it is kept for a while."""
-        reply = self._send(ask, slot, room)
-        page = int(dict(ask.params).get("maxResults", "1"))
+        reply = self._send(request, slot, room)
+        page = int(dict(request.params).get("maxResults", "1"))
         try:
             with _READING:
                 return Answer(few(_read(reply), page), _date(reply.headers))
         except ConnectorError as error:
             return error.with_traceback(None)
 
-    def _send(self, ask: Ask, slot: Slot, room: Room) -> Reply:
+    def _send(self, request: BeamerRequest, slot: Slot, room: Room) -> Reply:
         try:
             return exchange(
                 self._client,
                 "GET",
-                ask.path,
-                params=list(ask.params),
+                request.path,
+                params=list(request.params),
                 seconds=DEADLINE,
                 elapsed=self._elapsed(),
                 stopped=lambda: self._clock.stopped,

@@ -110,7 +110,7 @@ class Cursor:
         return cls(since and since - SECOND, until and until + SECOND)
 
 
-def asked(cursor: Cursor, habits: Habits) -> Cursor:
+def numbered(cursor: Cursor, habits: Habits) -> Cursor:
     """A cursor kept from before it was known that page 1 is the first goes on behind it."""
     return replace(cursor, page=habits.second_page) if cursor.page == 1 else cursor
 
@@ -123,7 +123,7 @@ def params_of(cursor: Cursor, habits: Habits, cap: int) -> dict[str, str]:
     if cursor.until:
         params["dateTo"] = iso(cursor.until)
     if cursor.page:
-        params["page"] = str(asked(cursor, habits).page)
+        params["page"] = str(numbered(cursor, habits).page)
     return params
 
 
@@ -178,7 +178,7 @@ def turn(cursor: Cursor, page: Seen, habits: Habits, way: Way) -> Turn:
 
     Raises BadAnswer when the list keeps showing one page.
     """
-    cursor = asked(cursor, habits)
+    cursor = numbered(cursor, habits)
     if page.count and page.ids == cursor.last:
         return Turn(habits, _past_repeat(cursor, page, habits, way), repeat=True)
     learnt = _learnt(cursor, page, habits, way.cap)

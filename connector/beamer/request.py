@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class BeamerRequest:
     """One GET: a path below the API's base, and its query."""
 
     path: str

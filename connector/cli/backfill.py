@@ -189,9 +189,9 @@ def _go(parts: Parts, order: BackfillOrder) -> tuple[Outcome, Backfill]:
 
         def on_progress(report: Report, history: Backfill) -> None:
             nonlocal trimmed
-            update(history.requests + report.asked, history.expected, report)
-            if report.asked - trimmed >= TRIM_EVERY:
-                trimmed = report.asked
+            update(history.requests + report.requests_spent, history.expected, report)
+            if report.requests_spent - trimmed >= TRIM_EVERY:
+                trimmed = report.requests_spent
                 heap.give_back()
 
         return BackfillRun(parts, order, courier=ThreadCourier, lanes=LANES, on_progress=on_progress).go()

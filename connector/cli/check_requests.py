@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from connector import compose
 from connector.beamer.client import BeamerClient
-from connector.beamer.request import Answer, Ask
+from connector.beamer.request import Answer, BeamerRequest
 from connector.beamer.streams import CATALOGUE
 from connector.cli.context import Session
 from connector.cli.output import echo_err
@@ -68,11 +68,11 @@ def _beamer(subject: Subject, beamer: BeamerClient) -> Iterator[Finding]:
     echo_err(f"Sending at most {most} requests to Beamer …")
     ledger = Ledger(database, identity.account, identity.name, compose.limits(connection))
 
-    def get(purpose: str, ask: Ask) -> Answer:
+    def get(purpose: str, request: BeamerRequest) -> Answer:
         # A person asks, a handful of requests at most: what has gathered is not waited for.
         try:
             with ledger.taken(f"check {purpose}", clock.now(), beyond_bucket=True) as at:
-                answer = beamer.get(ask, at)
+                answer = beamer.get(request, at)
             ledger.note_beamer_time(answer.date, clock.now())
             return answer
         except KeyRefused as error:

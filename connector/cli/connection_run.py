@@ -194,7 +194,7 @@ def _reported(
     notices = [] if still_open else _start_date_lines(connection, identity, first=opened.first)
     note_outcome(database, connection, outcome, now)
     untried = opened.unproved or not suspensions.tried(database, name)
-    if not report.asked and options.max_requests != 0 and untried:
+    if not report.requests_spent and options.max_requests != 0 and untried:
         notices.append(f"{name}: {UNTRIED}")
     reporter.summary(notices)
     note_newest(database, name, sorted(report.new), now)
@@ -206,7 +206,7 @@ def _reported(
     return {
         **summary.as_dict(name, outcome, balance, connection.limit_text),
         "exit": _exit_code(outcome, options),
-        "idle": report.asked == 0 and bool(report.stopped),
+        "idle": report.requests_spent == 0 and bool(report.stopped),
         "start_date": identity.start_date.isoformat(),
         "waiting_for_former_key": held,
         "notices": notices,
@@ -229,8 +229,8 @@ def _for_former_key(messages: int) -> str:
 
 
 def _page_read(report: Report, on_progress: Callable[[str], None]) -> None:
-    bind_contextvars(requests=report.asked)
-    on_progress(f"{report.asked} requests, {report.new.total()} new rows, {report.sent} sent")
+    bind_contextvars(requests=report.requests_spent)
+    on_progress(f"{report.requests_spent} requests, {report.new.total()} new rows, {report.sent} sent")
 
 
 def _exit_code(outcome: Outcome, options: SyncOptions) -> int:

@@ -82,7 +82,7 @@ def _sync(what: str, settings: Settings, database: Database, clock: SandboxClock
     connection = settings.connection()
     with compose.working(settings, connection, database, clock) as parts, spinner(what) as show:
         return Run(
-            parts, on_progress=lambda report: show(f"{report.asked} requests, {report.sent} sent")
+            parts, on_progress=lambda report: show(f"{report.requests_spent} requests, {report.sent} sent")
         ).go()
 
 
@@ -92,7 +92,7 @@ def _as_dict(name: str, outcome: Outcome) -> dict[str, Any]:
         "sync": name,
         "rows_new": dict(report.new),
         "sent": report.sent,
-        "requests_spent": report.asked,
+        "requests_spent": report.requests_spent,
     }
 
 
@@ -104,7 +104,7 @@ def _lines(outcomes: Mapping[str, Outcome], messages: Sequence[Mapping[str, Any]
     rows += [
         ("sent to Segment", *(report.sent for report in reports)),
         ("excluded", *(report.held.total() for report in reports)),
-        ("requests", *(report.asked for report in reports)),
+        ("requests", *(report.requests_spent for report in reports)),
     ]
     yield from table_lines("\nNew rows, and what happened to them", ("stream", *outcomes), rows)
     ids = Counter(message["messageId"] for message in messages)

@@ -109,7 +109,9 @@ def init(
     _refuse(target, force=force)
     _paragraph(f"The answers go into {target}. Ctrl-C stops, and nothing is written.")
     echo_err("")
-    answers = {question.variable: answer for question in QUESTIONS if (answer := asked(question)) is not None}
+    answers = {
+        question.variable: answer for question in QUESTIONS if (answer := answer_to(question)) is not None
+    }
     send_test = confirm("Send one test event, to look for in Segment?", default=True, err=True)
     echo_err("")
     session = open_session(None, None, overrides=answers)
@@ -139,7 +141,7 @@ def _refuse(target: Path, *, force: bool) -> None:
         raise BadParameter(f"There is no folder {target.parent}.")
 
 
-def asked(question: Question) -> str | None:
+def answer_to(question: Question) -> str | None:
     """Ask until the answer can be used; None leaves the setting at its default."""
     while True:
         text = prompt(question.words, default=question.default, hide_input=question.hidden, err=True)

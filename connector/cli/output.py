@@ -181,7 +181,7 @@ def progress_bar(what: str) -> Iterator[OnProgress]:
 def _progress(done: int, total: int | None, report: "Report", seconds: float) -> str:
     """Requests, rows, rate, and the time left; `seconds` since this run began."""
     about = "" if total is None else f" of about {total:,}"
-    rows, rate = report.new.total(), report.asked / seconds if seconds else 0.0
+    rows, rate = report.new.total(), report.requests_spent / seconds if seconds else 0.0
     words = f"{done:,}{about} requests, {rows:,} new rows, {report.sent:,} sent, {rate:.1f} requests/s"
     if total is None or total <= done or not rate:
         return words

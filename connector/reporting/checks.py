@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from connector.beamer.pagination import Cursor, Habits, params_of
-from connector.beamer.request import Answer, Ask
+from connector.beamer.request import Answer, BeamerRequest
 from connector.beamer.streams import Stream
 from connector.errors import (
     ConnectorError,
@@ -33,7 +33,7 @@ WRONG_KEY = (
 )
 
 Grade = Literal["ok", "warning", "error"]
-Get = Callable[[str, Ask], Answer]
+Get = Callable[[str, BeamerRequest], Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,12 @@ class Examination:
 
     def _permission(self, stream: Stream) -> Finding:
         if not stream.filtered:
-            self._ask(stream)
+            self._request(stream)
             return Finding(stream.name, "ok", "The key may read it.")
         try:
-            self._ask(stream, ignoreFilters="true")
+            self._request(stream, ignoreFilters="true")
         except Forbidden:
-            self._ask(stream)
+            self._request(stream)
             return Finding(
                 stream.name,
                 "warning",
@@ -152,10 +152,10 @@ class Examination:
             "Give the key the permission in Beamer, or remove the stream from BEAMER_STREAMS.",
         )
 
-    def _ask(self, stream: Stream, **more: str) -> None:
+    def _request(self, stream: Stream, **more: str) -> None:
         params = {**stream.params, **params_of(Cursor(), Habits(), 1), **more}
         try:
-            answer = self._get(stream.name, Ask(stream.path, tuple(params.items())))
+            answer = self._get(stream.name, BeamerRequest(stream.path, tuple(params.items())))
         except Forbidden:
             self._answered = True
             raise

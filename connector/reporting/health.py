@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from connector.beamer.pagination import Cursor, Habits, params_of
-from connector.beamer.request import Ask
+from connector.beamer.request import BeamerRequest
 from connector.beamer.streams import Stream
 from connector.errors import (
     ConnectorError,
@@ -75,7 +75,7 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
     params = {**stream.params, **params_of(Cursor(), Habits(), 1)}
     try:
         with parts.ledger.taken(stream.name, parts.clock.now()) as at:
-            parts.beamer.get(Ask(stream.path, tuple(params.items())), at)
+            parts.beamer.get(BeamerRequest(stream.path, tuple(params.items())), at)
     except (KeyRefused, Forbidden) as error:
         now, key = parts.clock.now(), secrets["beamer"]
         what = error.what if isinstance(error, KeyRefused) else refusal.what

@@ -108,18 +108,18 @@ class Quota:
 
 
 def quota(
-    database: Database, asked: Quota, policies: Mapping[str, Policy], offers: Iterable[Offer], now: datetime
+    database: Database, of: Quota, policies: Mapping[str, Policy], offers: Iterable[Offer], now: datetime
 ) -> Quota:
     """Look an account up; `policies` are those of its connections that have run."""
-    if asked.account is None:
-        return asked
-    balance = Ledger(database, asked.account, asked.connections[0], asked.limits).balance(now)
-    per_day = pace(database, asked.account, balance, now)
+    if of.account is None:
+        return of
+    balance = Ledger(database, of.account, of.connections[0], of.limits).balance(now)
+    per_day = pace(database, of.account, balance, now)
     return replace(
-        asked,
+        of,
         balance=balance,
         pace=per_day,
-        runs_out=runs_out(asked.limits, balance, per_day, now),
+        runs_out=runs_out(of.limits, balance, per_day, now),
         outlook=_outlook(database, policies, balance, offers, now) if policies else None,
     )
 

@@ -23,7 +23,7 @@ PLAIN_PARTS = 6
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for; of a messageId in words, also where its row belongs."""
+    """What was query for; of a messageId in words, also where its row belongs."""
 
     row: str
     stream: str | None = None
@@ -49,14 +49,14 @@ def wanted(word: str) -> Wanted:
 
 def stories_of(database: Database, connection: str | None, word: str) -> list[Story]:
     """Return the history of every row that the word may mean."""
-    asked = wanted(word)
-    seen = queries.sightings(database, connection, asked.row, stream=asked.stream, parent=asked.parent)
+    query = wanted(word)
+    seen = queries.sightings(database, connection, query.row, stream=query.stream, parent=query.parent)
     found = [_of_row(database, each) for each in seen]
     known_already = {(each.connection, each.stream, each.parent) for each in seen}
-    for each in queries.quarantined_rows(database, connection, asked.row):
+    for each in queries.quarantined_rows(database, connection, query.row):
         if (each.connection, each.stream, each.parent) not in known_already:
             found.append(_of_quarantined(each))
-    if not found and asked.message_id and (message := queries.message(database, asked.message_id)):
+    if not found and query.message_id and (message := queries.message(database, query.message_id)):
         found.append(_of_message(message))
     return found
 

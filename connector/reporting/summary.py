@@ -46,7 +46,7 @@ def lines(name: str, outcome: "Outcome", balance: Balance, limit_text: str) -> l
     report = outcome.report
     found = [
         f"{name}: {report.new.total():,} new rows, {report.sent:,} sent, {report.waiting:,} waiting; "
-        f"{report.asked} requests, {_left(balance)} ({limit_text})"
+        f"{report.requests_spent} requests, {_left(balance)} ({limit_text})"
     ]
     if report.new:
         found.append("  new: " + _listed(report.new))

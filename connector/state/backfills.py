@@ -121,7 +121,7 @@ _COUNT = (
     update(backfills)
     .where(_MINE)
     .values(
-        requests=backfills.c.requests + bindparam("asked"),
+        requests=backfills.c.requests + bindparam("spent"),
         rows=backfills.c.rows + bindparam("found"),
         events=backfills.c.events + bindparam("sent"),
     )
@@ -145,7 +145,7 @@ class HistoryIntake(Intake):
     ) -> None:
         super().__init__(database, lease, destination, run, resend=resend, write_key=write_key)
         self._backfill = backfill
-        self.asked = 0
+        self.requests = 0
 
     def accept_history(
         self,
@@ -169,7 +169,7 @@ class HistoryIntake(Intake):
             self._revive(db, page, before)
             self._write(db, page, effects, now)
             opened = self._go_on(db, of, effects)
-        self.asked = 0
+        self.requests = 0
         return effects, opened
 
     def _before(
@@ -208,7 +208,7 @@ class HistoryIntake(Intake):
             hold(db, self._lease, now)
             db.execute(_END, {"which": of.id})
             self._count_in(db)
-        self.asked = 0
+        self.requests = 0
 
     def keep(self, of: Reading, now: datetime) -> None:
         """Write where a list stands outside of a page."""
@@ -216,11 +216,11 @@ class HistoryIntake(Intake):
             hold(db, self._lease, now)
             db.execute(_GO_ON, _stands(of))
             self._count_in(db)
-        self.asked = 0
+        self.requests = 0
 
     def _count_in(self, db: Connection, found: int = 0, sent: int = 0) -> None:
         """Add to the sums of the backfill what was asked since, and what came of it."""
-        db.execute(_COUNT, {"mine": self._backfill, "asked": self.asked, "found": found, "sent": sent})
+        db.execute(_COUNT, {"mine": self._backfill, "spent": self.requests, "found": found, "sent": sent})
 
 
 def _stands(of: Reading) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class Ledger:
         # What time it is at Beamer, from its first answer to this process on; until then the database says.
         self._time: BeamerTime | None = None
         self._written_at: datetime | None = None
-        self._asked_in_vain = False
+        self._new_month_tried = False
         # What was charged since the last answer, by day and purpose; and for whom.
         self._charged: Counter[tuple[int, str]] = Counter()
         self._lease: Lease | None = None
@@ -230,7 +230,7 @@ class Ledger:
             self._write_time(time, day_of(time.at(now)) if was_off else None, now)
             self._written_at = now
         if answered:
-            self._asked_in_vain = False
+            self._new_month_tried = False
             self._charged.clear()
 
     def _write_time(self, time: BeamerTime, day: int | None, now: datetime) -> None:
@@ -295,13 +295,13 @@ class Ledger:
         time = self._reckoned(account)
         beamer_now = time.at(now)
         state = budget_state(db, self.account, self.limits, account, beamer_now)
-        asks = time.set_back(now) and state.bucket.level > MOST_OWED
-        if not state.left or not (beyond_bucket or asks or state.bucket.level >= 1):
+        time_request = time.set_back(now) and state.bucket.level > MOST_OWED
+        if not state.left or not (beyond_bucket or time_request or state.bucket.level >= 1):
             until = self._again(db, state, beamer_now, beyond_bucket=beyond_bucket)
             raise NoBudget(NOT_AVAILABLE if state.left else SPENT, until=until and until - (beamer_now - now))
         before = state.bucket
         after = before if spared else before.drawn()
-        if asks and before.level < 1:
+        if time_request and before.level < 1:
             after = replace(before, level=before.level - 1)
         if not time.sure(now):
             self._fit_before(db, account, time.beamer)
@@ -320,9 +320,9 @@ class Ledger:
         """
         if last is None or budget_state(db, self.account, self.limits, account, last).left:
             return
-        if self._asked_in_vain:
+        if self._new_month_tried:
             raise NoBudget(SPENT)
-        self._asked_in_vain = True
+        self._new_month_tried = True
 
     def _again(
         self, db: Connection, state: BudgetState, now: datetime, *, beyond_bucket: bool
@@ -435,7 +435,7 @@ class Ledger:
             purposes = spending.by_purpose(db, self.account, after, over=over)
             limited = self.limits.usable is not None
             again = self._again(db, state, now, beyond_bucket=False) if limited else now
-        asks = time.set_back(here) and state.left > 0 and state.bucket.level > MOST_OWED
+        time_request = time.set_back(here) and state.left > 0 and state.bucket.level > MOST_OWED
         until, refusals = (account.closed_until, account.refusals) if account else (None, 0)
         closed, off = budget.closed(until, now, day), now - here
         return Balance(
@@ -446,7 +446,7 @@ class Ledger:
             by_purpose=purposes,
             since=EPOCH + timedelta(days=after + 1),
             until=None if day is None else turns(now, day)[1],
-            level=max(1.0 if asks else 0.0, state.bucket.level) if limited else None,
+            level=max(1.0 if time_request else 0.0, state.bucket.level) if limited else None,
             per_day=state.rate * SECONDS_A_DAY if limited else None,
             assumed=state.assumed,
             again=again and max(again, closed or again) - off,

@@ -37,10 +37,10 @@ _LAST = (
     .order_by(runs.c.id.desc())
     .limit(1)
 )
-_LAST_THAT_ASKED = _LAST.add_columns(runs.c.summary).where(
+_LAST_WITH_REQUESTS = _LAST.add_columns(runs.c.summary).where(
     runs.c.command.not_in(BESIDE), runs.c.id < bindparam("before")
 )
-_LAST_ENDED = _LAST_THAT_ASKED.where(runs.c.finished_at.is_not(None))
+_LAST_ENDED = _LAST_WITH_REQUESTS.where(runs.c.finished_at.is_not(None))
 _OTHERS = select(connections.c.name).where(
     connections.c.account == bindparam("account"), connections.c.name != bindparam("whose")
 )
@@ -64,7 +64,7 @@ def begin(database: Database, connection: str, command: str, now: datetime) -> i
 def last(database: Database, connection: str, *, before: int = NEXT) -> Last | None:
     """The last run before run number `before` that asked what is new."""
     with database.read() as db:
-        return _last(db, _LAST_THAT_ASKED, connection, before)
+        return _last(db, _LAST_WITH_REQUESTS, connection, before)
 
 
 def _last(db: Connection, query: Select[Any], connection: str, before: int) -> Last | None:

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from connector.beamer.pagination import Cursor, Habits, params_of
-from connector.beamer.request import Answer, Ask
+from connector.beamer.request import Answer, BeamerRequest
 from connector.beamer.rows import Row, parse
 from connector.beamer.streams import CATALOGUE, Stream
 from connector.errors import (
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 UNCLEAR = "Beamer's answer does not show which account the key belongs to"
 
 # Gives the answer to a request that is charged to a stream.
-Get = Callable[[str, Ask], Answer]
+Get = Callable[[str, BeamerRequest], Answer]
 
 
 def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = random.random) -> bool:
@@ -51,13 +51,13 @@ def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = ra
     if parts.change.verdict is not Verdict.COMPARE:
         return True
 
-    def get(stream: str, ask: Ask) -> Answer:
+    def get(stream: str, request: BeamerRequest) -> Answer:
         failures = 0
         while True:
             try:
                 with parts.ledger.taken(stream, parts.clock.now(), beyond_bucket=True) as at:
                     report.requests[stream] += 1
-                    return parts.beamer.get(ask, at)
+                    return parts.beamer.get(request, at)
             except Stopped:
                 report.requests[stream] -= 1
                 raise
@@ -90,7 +90,7 @@ def compare_account(database: Database, identity: Identity, policy: Policy, chan
     compared, forbidden = [], []
     for known_list in known:
         try:
-            answer = _asked(CATALOGUE[known_list.stream], known_list, identity, get)
+            answer = _answer(CATALOGUE[known_list.stream], known_list, identity, get)
         except Forbidden:
             forbidden.append(known_list.stream)
             continue
@@ -112,14 +112,16 @@ def compare_account(database: Database, identity: Identity, policy: Policy, chan
         )
 
 
-def _asked(stream: Stream, known_list: KnownList, identity: Identity, get: Get) -> Answer:
+def _answer(stream: Stream, known_list: KnownList, identity: Identity, get: Get) -> Answer:
     cursor = Cursor.around(known_list.since, known_list.until)
     params = {**stream.params, **params_of(cursor, Habits(first_page=identity.first_page), stream.cap)}
     try:
         if stream.filtered and identity.ignore_filters:
             with suppress(Forbidden):
-                return get(stream.name, Ask(stream.path, (*params.items(), ("ignoreFilters", "true"))))
-        return get(stream.name, Ask(stream.path, tuple(params.items())))
+                return get(
+                    stream.name, BeamerRequest(stream.path, (*params.items(), ("ignoreFilters", "true")))
+                )
+        return get(stream.name, BeamerRequest(stream.path, tuple(params.items())))
     except (BadAnswer, Gone) as error:
         raise Unreachable(
             f"Beamer's answer does not show which account the key belongs to: {error.what}"

@@ -111,9 +111,9 @@ class Delivery:
         if unreadable:
             messages = [message for message in messages if message not in unreadable]
         refused = self._try(into_batches(messages, lambda message: message.size))
-        asked = bool(self._doubtful(refused)) and self._ask_others(refused)
+        tried = bool(self._doubtful(refused)) and self._try_others(refused)
         doubtful = self._doubtful(refused)
-        if len(doubtful) == 1 and self._taken and not asked:
+        if len(doubtful) == 1 and self._taken and not tried:
             doubtful = []
         for each in refused:
             if each not in doubtful:
@@ -163,7 +163,7 @@ class Delivery:
             raise failure
         return refused
 
-    def _ask_others(self, refused: Sequence[RefusedMessage]) -> bool:
+    def _try_others(self, refused: Sequence[RefusedMessage]) -> bool:
         """Whether the messages are at fault, those from other places tell; False if there are none.
 
         Raises with everything put back where they cannot be sent.

@@ -202,7 +202,7 @@ def first_reads(pictures: Sequence[Picture]) -> FirstReads:
             for child in picture.progress.children.get(stream.name, {}).values():
                 parent = parents.get(child.parent)
                 # A list that was seen to move since its parent is known waits like any other.
-                unread = candidates.is_history(child) and candidates.asks(child)
+                unread = candidates.is_history(child) and candidates.has_news(child)
                 if parent and not parent.gone and unread:
                     lists[stream.name] += 1
                     requests += _pages(picture, stream, parent, child)

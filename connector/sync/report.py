@@ -122,7 +122,7 @@ class Report:
     segmented_hidden: bool = False
 
     @property
-    def asked(self) -> int:
+    def requests_spent(self) -> int:
         return self.requests.total()
 
     @property
@@ -159,7 +159,7 @@ class Report:
             "possible_doubles": self.possible_doubles,
             "waiting": self.waiting,
             "requests": dict(self.requests),
-            "requests_spent": self.asked,
+            "requests_spent": self.requests_spent,
             "forbidden": self.forbidden,
             "skipped_parents": self.skipped_parents,
             "segmented_posts_hidden": self.segmented_hidden,

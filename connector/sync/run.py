@@ -61,15 +61,15 @@ class Outcome:
 
 
 def under_lease(
-    parts: Parts, command: str, report: Report, do: Do, *, work: str = SYNC, asks: bool = True
+    parts: Parts, command: str, report: Report, do: Do, *, work: str = SYNC, may_request: bool = True
 ) -> Outcome:
     """Take the lease, do it, write down how it ended, and give the lease back; raises Busy at once.
 
-    Raises OtherAccount, with nothing written, where the keys may be those of another account. `asks`:
+    Raises OtherAccount, with nothing written, where the keys may be those of another account. `may_request`:
     whether Beamer may be asked about that.
     """
     started, name = parts.clock.now(), parts.identity.name
-    problem, proved = _proved(parts, report) if asks else (None, False)
+    problem, proved = _proved(parts, report) if may_request else (None, False)
     if problem and work != SYNC:
         raise problem
     with leases.holding(parts.database, name, this_process(), parts.clock, work) as lease:
@@ -180,8 +180,8 @@ class Run:
         self._weighed_at = 0
 
     def go(self) -> Outcome:
-        asks = self._most != 0
-        return under_lease(self._parts, self._command, self._report, self._work, asks=asks)
+        may_request = self._most != 0
+        return under_lease(self._parts, self._command, self._report, self._work, may_request=may_request)
 
     def _work(self, lease: leases.Lease, number: int, started: datetime) -> ConnectorError | None:
         parts = self._parts
@@ -231,7 +231,7 @@ class Run:
         except ConnectorError as stopped:
             error = stopped
         if self._report.saving:
-            waits = last and last.saving and not self._report.asked
+            waits = last and last.saving and not self._report.requests_spent
             self._report.saving_since = (waits and last and last.saving_since) or started
         self._try_delivery(delivery, self._report.backlog)
         self._report.waiting = outbox.waiting()

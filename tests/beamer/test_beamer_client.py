@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.beamer.client import LARGEST_ANSWER, TIMEOUT, BeamerClient, parsed
-from connector.beamer.request import Answer, Ask
+from connector.beamer.request import Answer, BeamerRequest
 from connector.errors import (
     BadAnswer,
     ConnectorError,
@@ -34,7 +34,7 @@ from connector.http.exchange import DEADLINE
 KEY = "b_key-that-nobody-may-see"
 HOST = "beamer.invalid"
 PRIVATE = "jane.doe@example.com"
-ASK = Ask("/posts/77/comments", (("maxResults", "10"), ("dateFrom", "2026-01-01T00:00:00Z")))
+ASK = BeamerRequest("/posts/77/comments", (("maxResults", "10"), ("dateFrom", "2026-01-01T00:00:00Z")))
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PACKED = {"Content-Encoding": "gzip"}
 

@@ -10,12 +10,12 @@ from threading import Thread
 import pytest
 
 from connector.beamer.client import BeamerClient
-from connector.beamer.request import Ask
+from connector.beamer.request import BeamerRequest
 from connector.clock import SystemClock
 from connector.errors import ConfigurationError, NotSent, Stopped, Transient, Unreachable
 from connector.http.proxies import proxy_for
 
-ASK = Ask("/nps", (("maxResults", "100"),))
+ASK = BeamerRequest("/nps", (("maxResults", "100"),))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 Serve = Callable[[socket.socket, bytes], None]

@@ -166,7 +166,7 @@ class FixedInterval(Passes):
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
-        if child is None or not candidates.asks(child):
+        if child is None or not candidates.has_news(child):
             return None
         above = picture.progress.parents[stream.parent or ""][parent]
         return self._list(picture, stream, above, child, now)
@@ -178,7 +178,7 @@ class FixedInterval(Passes):
             parents = picture.progress.parents.get(stream.parent or "", {})
             for child in picture.progress.children.get(stream.name, {}).values():
                 parent = parents[child.parent]
-                wanted = not parent.gone and candidates.asks(child)
+                wanted = not parent.gone and candidates.has_news(child)
                 if wanted and _is_history(picture, parent, child) is history:
                     found.append((parent.date, stream, parent, child))
         found.sort(key=lambda each: each[0], reverse=True)
@@ -206,7 +206,7 @@ def _list_probe(
 ) -> Probe:
     """A list whose counter moved, or one that is asked anyway, from its newest row on."""
     state = picture.progress.streams[stream.name]
-    if candidates.asks(child) or not counters.total(child.counter):
+    if candidates.has_news(child) or not counters.total(child.counter):
         return candidates.child_probe(
             stream, child, parent.date, state, picture.policy, picture.first_page, now
         )

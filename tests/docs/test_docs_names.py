@@ -30,6 +30,7 @@ REPLACED = {
     **dict.fromkeys(("door", "doors"), "client, api"),
     **dict.fromkeys(("store", "stores"), "database"),
     **dict.fromkeys(("told", "tell", "tells", "hear", "heard", "hears"), "a plain verb"),
+    **dict.fromkeys(("ask", "asks", "asked"), "request"),
     **dict.fromkeys(("standing", "stirred", "blame", "forgive", "forgiven", "chronicle"), "a plain word"),
     "at_hand": "available",
 }

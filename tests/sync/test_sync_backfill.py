@@ -63,12 +63,12 @@ def test_all_of_history_arrives_once_and_syncs_go_on_beside_it(database_url: str
     outcome, of = rig.backfill()
     assert outcome.exit == 0
     assert of.finished_at
-    assert (of.requests, of.rows) == (outcome.report.asked, outcome.report.new.total())
+    assert (of.requests, of.rows) == (outcome.report.requests_spent, outcome.report.new.total())
     whole(rig)
     assert progress.peek(rig.database, "default") == before
     # What the sync had sent is not sent again, and the next sync has nothing to do.
     assert not rig.sandbox.segment.duplicates
-    assert rig.sync().report.asked <= idle_cost(rig.sandbox) + 1
+    assert rig.sync().report.requests_spent <= idle_cost(rig.sandbox) + 1
     rig.close()
 
 
@@ -88,10 +88,10 @@ def test_the_same_range_again_asks_nothing(tmp_path: Path) -> None:
     rig.backfill()
     spent = rig.beamer_requests
     outcome, of = rig.backfill()
-    assert (outcome.report.asked, rig.beamer_requests, outcome.exit) == (0, spent, 0)
+    assert (outcome.report.requests_spent, rig.beamer_requests, outcome.exit) == (0, spent, 0)
     outcome, again = rig.backfill(again=True)
     assert again.id != of.id
-    assert spent / 2 < outcome.report.asked <= spent
+    assert spent / 2 < outcome.report.requests_spent <= spent
     assert outcome.report.sent == 0
     rig.close()
 
@@ -158,7 +158,7 @@ def test_what_was_held_back_is_sent_when_the_settings_say_so(tmp_path: Path) -> 
     assert held > 0
     assert len(rig.sandbox.segment.messages) == first + held
     assert not rig.sandbox.segment.duplicates
-    assert rig.backfill()[0].report.asked == 0
+    assert rig.backfill()[0].report.requests_spent == 0
     rig.close()
 
 
@@ -173,7 +173,7 @@ def test_resend_sends_again_under_the_same_ids(tmp_path: Path) -> None:
     # Segment has forgotten the first time after a day; what comes twice within one, it drops.
     arrived = Counter(message["messageId"] for message in rig.sandbox.segment.messages)
     assert arrived == Counter(dict.fromkeys(sent, 2))
-    assert rig.backfill(resend=True)[0].report.asked == 0
+    assert rig.backfill(resend=True)[0].report.requests_spent == 0
     rig.close()
 
 
@@ -544,7 +544,11 @@ def test_what_is_older_than_its_posts_new_date_is_brought(tmp_path: Path, order:
     found = set(landed(box)) - before
     assert {name for event, name in found if event == "Post Commented"} == due
     assert all(message["properties"]["post"] for message in box.segment.messages)
-    lists = {seen.path for seen in box.requests[-outcome.report.asked :] if seen.path.endswith("/comments")}
+    lists = {
+        seen.path
+        for seen in box.requests[-outcome.report.requests_spent :]
+        if seen.path.endswith("/comments")
+    }
     assert len(lists) == len(posts)
     rig.close()
 
@@ -554,9 +558,9 @@ def test_resending_costs_what_reading_costs(tmp_path: Path, order: str) -> None:
     rig = Rig(small(order=order), url(tmp_path))
     first, _ = rig.backfill()
     before = len(rig.sandbox.segment.received)
-    second, of = rig.backfill(resend=True, most_requests=5 * first.report.asked)
+    second, of = rig.backfill(resend=True, most_requests=5 * first.report.requests_spent)
     assert of.finished_at
-    assert second.report.asked <= first.report.asked
+    assert second.report.requests_spent <= first.report.requests_spent
     again = Counter(message["messageId"] for message in rig.sandbox.segment.received[before:])
     assert set(again.values()) == {1}
     rig.close()

@@ -58,17 +58,17 @@ def test_a_first_sync_cut_short_anywhere(tmp_path: Path, order: str, first_page:
 
 def cut_short(tmp_path: Path, order: str, first_page: int, step: int) -> None:
     whole = Rig(small(order=order, first_page=first_page), url(tmp_path))
-    total = whole.sync().report.asked
+    total = whole.sync().report.requests_spent
     whole.check()
     whole.close()
     for most in range(1, total, step):
         rig = Rig(small(order=order, first_page=first_page), url(tmp_path, str(most)))
         first = rig.sync(most_requests=most)
-        assert (first.exit, first.report.asked) == (0, most)
+        assert (first.exit, first.report.requests_spent) == (0, most)
         second = rig.sync()
         rig.check()
         # Without an order, a reading that was cut is made sure of by another pass.
-        assert most + second.report.asked <= total + (total if order == "unordered" else 12)
+        assert most + second.report.requests_spent <= total + (total if order == "unordered" else 12)
         assert rig.sync().report.sent == 0
         rig.close()
 
@@ -128,9 +128,9 @@ def test_a_limit_is_never_overdrawn_and_later_days_complete_what_it_cut(tmp_path
     for _ in range(8):
         outcome = rig.sync()
         assert outcome.exit == 0
-        spent.append(outcome.report.asked)
+        spent.append(outcome.report.requests_spent)
         # At first the start-up share, later what gathers in eight days.
-        assert outcome.report.asked <= (71 if len(spent) > 1 else 25)
+        assert outcome.report.requests_spent <= (71 if len(spent) > 1 else 25)
         rig.sandbox.advance(timedelta(days=32))
     assert rig.beamer_requests == sum(spent)
     rig.check()
@@ -144,7 +144,7 @@ def test_no_31_days_in_a_row_exceed_the_limit(tmp_path: Path) -> None:
     days: list[int] = []
     # Of so few requests, history gets two a month.
     for _ in range(360):
-        days.append(rig.sync().report.asked)
+        days.append(rig.sync().report.requests_spent)
         rig.sandbox.advance(timedelta(days=1))
     assert max(sum(days[start : start + 31]) for start in range(330)) <= 40
     rig.check()
@@ -154,9 +154,9 @@ def test_no_31_days_in_a_row_exceed_the_limit(tmp_path: Path) -> None:
 def test_at_the_limit_a_run_asks_nothing_and_says_when_it_may_again(tmp_path: Path) -> None:
     rig = Rig(small(), url(tmp_path), limits=Limits(3, 0, 30, startup=1))
     first = rig.sync()
-    assert (first.exit, first.report.asked) == (0, 3)
+    assert (first.exit, first.report.requests_spent) == (0, 3)
     second = rig.sync()
-    assert (second.exit, second.report.asked) == (0, 0)
+    assert (second.exit, second.report.requests_spent) == (0, 0)
     assert second.report.next_try is not None
     assert second.report.stopped == "The monthly limit is used up."
     rig.close()
@@ -176,7 +176,7 @@ def test_a_run_asked_to_stop_keeps_what_it_has(tmp_path: Path) -> None:
 
     outcome = rig.sync(on_progress=stop)
     assert outcome.report.stopped == "stopped by a signal"
-    assert outcome.report.asked <= 10
+    assert outcome.report.requests_spent <= 10
     rig.clock.stopped = False
     rig.sync()
     rig.check()

@@ -61,7 +61,7 @@ def test_beamer_being_away_ends_the_run_with_69(rig: Rig, fault: str) -> None:
     rig.sandbox.faults.apis = ("beamer",)
     outcome = rig.sync()
     assert outcome.exit == 69
-    assert outcome.report.asked == 4
+    assert outcome.report.requests_spent == 4
     mend(rig)
 
 
@@ -82,7 +82,7 @@ def test_faults_of_every_kind_at_random(rig: Rig, seed: int, chance: float) -> N
 def test_a_refused_key_stops_everything_at_once(rig: Rig) -> None:
     rig.api_key = "wrong"
     outcome = rig.sync()
-    assert (outcome.exit, outcome.report.asked, rig.beamer_requests) == (77, 1, 1)
+    assert (outcome.exit, outcome.report.requests_spent, rig.beamer_requests) == (77, 1, 1)
     assert rig.api_key not in str(outcome.error)
     rig.api_key = None
     mend(rig)
@@ -92,7 +92,7 @@ def test_a_key_refused_later_keeps_what_was_read(rig: Rig) -> None:
     rig.sandbox.faults.script("beamer", [*(["ok"] * 6), *([401] * 9)])
     outcome = rig.sync()
     assert outcome.exit == 77
-    assert outcome.report.asked <= 6 + 4
+    assert outcome.report.requests_spent <= 6 + 4
     assert outcome.report.sent > 0
     mend(rig)
 
@@ -189,7 +189,7 @@ def test_a_key_that_may_read_nothing_is_refused(rig: Rig) -> None:
     rig.sandbox.switches.may_read.clear()
     outcome = rig.sync()
     assert outcome.exit == 77
-    assert outcome.report.asked <= 4
+    assert outcome.report.requests_spent <= 4
     rig.sandbox.switches.may_read |= allowed
     mend(rig)
 
@@ -247,7 +247,7 @@ def test_a_page_that_is_no_list_keeps_one_list_out_and_not_the_others(rig: Rig, 
     assert outcome.exit == 69
     assert outcome.report.sent > 0
     assert len(outcome.report.troubles) == 1
-    assert outcome.report.asked <= 60
+    assert outcome.report.requests_spent <= 60
     mend(rig)
 
 
@@ -352,7 +352,7 @@ def test_odd_parents_do_not_stop_the_others(odd: Rig) -> None:
     assert (first.exit, first.report.sent, first.report.quarantined.total()) == (0, 3, 2)
     second = odd.sync()
     assert (second.exit, second.report.sent) == (0, 0)
-    assert second.report.asked <= first.report.asked
+    assert second.report.requests_spent <= first.report.requests_spent
     odd.close()
 
 
@@ -377,15 +377,15 @@ def test_when_429_goes_on_the_account_is_closed_at_growing_intervals(rig: Rig) -
     rig.sync()
     box.monthly_limit, box.monthly_used = 1_000, 1_000
     outcome = rig.sync()
-    assert (outcome.exit, outcome.report.asked) == (0, 4)
+    assert (outcome.exit, outcome.report.requests_spent) == (0, 4)
     assert outcome.report.next_try is not None
     assert outcome.report.next_try - box.now() <= timedelta(minutes=5)
-    assert rig.sync().report.asked == 0
+    assert rig.sync().report.requests_spent == 0
     waits = []
     for _ in range(3):
         box.advance(timedelta(hours=7))
         outcome = rig.sync()
-        assert outcome.report.asked == 1
+        assert outcome.report.requests_spent == 1
         assert outcome.report.next_try is not None
         waits.append(outcome.report.next_try - box.now())
     assert waits == sorted(waits)
@@ -397,8 +397,8 @@ def test_when_429_goes_on_the_account_is_closed_at_growing_intervals(rig: Rig) -
 def test_429_in_the_middle_costs_a_few_requests_and_no_more(rig: Rig) -> None:
     rig.sandbox.faults.script("beamer", [*(["ok"] * 12), *(["busy"] * 50)])
     outcome = rig.sync()
-    assert (outcome.exit, outcome.report.asked) == (0, 12 + outcome.report.asked - 12)
-    assert outcome.report.asked <= 12 + 8
+    assert (outcome.exit, outcome.report.requests_spent) == (0, 12 + outcome.report.requests_spent - 12)
+    assert outcome.report.requests_spent <= 12 + 8
     assert outcome.report.next_try is not None
     assert outcome.report.next_try - rig.sandbox.now() <= timedelta(minutes=5)
     mend(rig)

@@ -69,7 +69,7 @@ def live(rig: Rig, hours: int, add: Callable[..., str]) -> int:
     for _ in range(hours):
         rig.sandbox.advance(HOUR)
         add(timedelta(minutes=30))
-        spent += rig.sync().report.asked
+        spent += rig.sync().report.requests_spent
     return spent
 
 

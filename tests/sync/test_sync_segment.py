@@ -192,6 +192,6 @@ def test_when_what_waits_weighs_too_much_not_even_a_request_is_spent(tmp_path: P
     first = rig.sync()
     assert 0 < first.report.waiting < 350
     second = rig.sync()
-    assert (second.exit, second.report.asked) == (69, 0)
+    assert (second.exit, second.report.requests_spent) == (69, 0)
     assert "wait for Segment" in str(second.report.stopped)
     mend(rig)

@@ -35,9 +35,9 @@ def test_each_of_two_connections_comes_to_see_everything(
     asked = Counter[str]()
     for _ in range(10 * 24):
         box.advance(HOUR - apart)
-        asked["first"] += first.sync().report.asked
+        asked["first"] += first.sync().report.requests_spent
         box.advance(apart)
-        asked["second"] += second.sync().report.asked
+        asked["second"] += second.sync().report.requests_spent
     assert asked["second"] > asked.total() / 4
     assert asked["first"] > asked.total() / 4
     for name in asked:
@@ -56,7 +56,7 @@ def test_a_run_that_may_spend_little_goes_on_where_the_last_one_ended(tmp_path: 
     rows = {box.world.add("comments", post, userId="u-1") for post in (old, young)}
     for _ in range(6):
         box.advance(HOUR)
-        assert rig.sync(most_requests=4).report.asked == 4
+        assert rig.sync(most_requests=4).report.requests_spent == 4
     assert rows <= {each.message["properties"].get("comment_id") for each in box.segment.landed}
     rig.close()
 

@@ -76,7 +76,7 @@ class Life:
         assert not self.due() - set(found)
         ever = expected(self.sandbox, self.rig.start, deleted=True, segmented=self.segmented)
         assert not set(found) - set(ever)
-        return outcome.report.asked
+        return outcome.report.requests_spent
 
     def due(self) -> set[tuple[str, str]]:
         """What must have landed: rows of a counter that lags, and answers being typed, may come later."""

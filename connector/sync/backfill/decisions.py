@@ -292,8 +292,8 @@ def _ended(
     return of, step
 
 
-def _learn(effects: HistoryEffects, habits: Habits, asked: Habits, state: StreamState) -> None:
-    effects.first_page = first_page_of(habits, asked)
+def _learn(effects: HistoryEffects, habits: Habits, habits_before: Habits, state: StreamState) -> None:
+    effects.first_page = first_page_of(habits, habits_before)
     if (str(habits.order), habits.short_ends) != (state.list_order, state.short_ends):
         effects.habits = str(habits.order), habits.short_ends
 

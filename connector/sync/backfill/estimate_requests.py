@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from connector.beamer.pagination import iso
-from connector.beamer.request import Ask
+from connector.beamer.request import BeamerRequest
 from connector.beamer.streams import Stream
 from connector.errors import ConnectorError, NoBudget, NotSent, Transient
 from connector.state import progress
@@ -40,6 +40,6 @@ def _count(parts: Parts, stream: Stream, since: datetime | None, until: datetime
     bounds = {"dateFrom": since and iso(since), "dateTo": until and iso(until)}
     params = tuple((name, value) for name, value in bounds.items() if value)
     with parts.ledger.taken(ALLOWANCE, parts.clock.now()) as at:
-        answer = parts.beamer.get(Ask(f"{stream.path}/count", params), at)
+        answer = parts.beamer.get(BeamerRequest(f"{stream.path}/count", params), at)
     parts.ledger.note_beamer_time(answer.date, parts.clock.now())
     return counters.counted(answer.body)

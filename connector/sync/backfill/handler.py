@@ -183,7 +183,7 @@ class HistoryAnswers:
 
     def plan_again(self, probe: Probe) -> None:  # noqa: ARG002
         """A list of history is asked as it was found."""
-        self._intake.asked += 1
+        self._intake.requests += 1
 
     def skip(self, probe: Probe) -> bool:
         """404: the parent may have been deleted while its children were waiting to be read.

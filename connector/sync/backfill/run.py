@@ -75,8 +75,10 @@ class BackfillRun:
 
     def go(self) -> tuple[Outcome, Backfill]:
         """Read and deliver; give how it ended, and the backfill as it stands then."""
-        asks = self._order.most_requests != 0
-        outcome = under_lease(self._parts, "backfill", self._report, self._work, work=BACKFILL, asks=asks)
+        may_request = self._order.most_requests != 0
+        outcome = under_lease(
+            self._parts, "backfill", self._report, self._work, work=BACKFILL, may_request=may_request
+        )
         found = backfills.find(self._parts.database, self._parts.identity.name, self._order.wanted)
         assert found is not None  # noqa: S101 - the run has begun it
         return outcome, found
@@ -213,21 +215,21 @@ class BackfillRun:
         balance = parts.ledger.balance(parts.clock.now())
         lists = backfills.lists(parts.database, of.id)
         answers.take_up(lists)
-        self._ask(fetching, answers, refused=balance.refused)
+        self._request_all(fetching, answers, refused=balance.refused)
         # A list of parents that is read over several runs passes by those that are put on top meanwhile.
         begun = [each for each in lists if not each.to_verify]
         moved = {} if answers.left else decisions.passed_by(parts.catalogue, self._moved(of.began_at), begun)
         while moved and not report.stopped and answers.follow_up(moved):
-            self._ask(fetching, answers, refused=False)
+            self._request_all(fetching, answers, refused=False)
             last = max(date for names in moved.values() for date in names.values())
             moved = {} if answers.left else decisions.later(self._moved(of.began_at), last)
         fetching.check_permissions()
         while not answers.left and not report.stopped and verification.compare_again():
-            self._ask(fetching, answers, refused=False)
+            self._request_all(fetching, answers, refused=False)
         if not answers.left and not report.stopped:
             verification.conclude()
 
-    def _ask(self, fetching: Fetching, answers: HistoryAnswers, *, refused: bool) -> None:
+    def _request_all(self, fetching: Fetching, answers: HistoryAnswers, *, refused: bool) -> None:
         fetching.run(refused=refused)
         # Lists that failed do not keep the others from being read.
         while answers.feed() and not self._report.stopped:

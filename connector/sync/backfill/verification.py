@@ -14,7 +14,7 @@ import structlog
 
 from connector.beamer.client import BeamerClient
 from connector.beamer.pagination import Cursor, Habits, iso, params_of
-from connector.beamer.request import Answer, Ask
+from connector.beamer.request import Answer, BeamerRequest
 from connector.beamer.rows import Row, parse
 from connector.beamer.streams import Stream
 from connector.clock import SECOND, within
@@ -169,7 +169,7 @@ class Verification:
         params = {name: value for name, value in bounds.items() if value}
         if stream.filtered and self._work.ignore_filters:
             params["ignoreFilters"] = "true"
-        answer = self._get(stream, Ask(f"{stream.path}/count", tuple(params.items())))
+        answer = self._get(stream, BeamerRequest(f"{stream.path}/count", tuple(params.items())))
         count = counters.counted(answer.body) if answer else None
         if count is not None:
             return count
@@ -216,7 +216,7 @@ class Verification:
                 **params_of(Cursor.around(date, date + SECOND), Habits(), above.cap),
                 **({"ignoreFilters": "true"} if above.filtered and self._work.ignore_filters else {}),
             }
-            answer = self._get(above, Ask(above.path, tuple(params.items())))
+            answer = self._get(above, BeamerRequest(above.path, tuple(params.items())))
             if answer is None or not isinstance(answer.body, list):
                 return None, None
             listed = False
@@ -232,18 +232,18 @@ class Verification:
 
     # --- asking ---
 
-    def _get(self, stream: Stream, ask: Ask) -> Answer | None:
+    def _get(self, stream: Stream, request: BeamerRequest) -> Answer | None:
         """Ask once, out of the backfill's allowance; None where there is no answer to compare with."""
         work = self._work
         for _ in range(ATTEMPTS):
             if work.report.stopped:
                 return None
-            if self._most is not None and work.report.asked >= self._most:
+            if self._most is not None and work.report.requests_spent >= self._most:
                 work.stop(f"--max-requests {self._most} reached")
                 return None
             try:
                 with work.ledger.taken(ALLOWANCE, work.clock.now(), lease=self._lease) as at:
-                    answer = self._beamer.get(ask, at)
+                    answer = self._beamer.get(request, at)
             except NoBudget as none:
                 work.stop(none.what, none.until)
                 return None
@@ -264,7 +264,7 @@ class Verification:
 
     def _charge(self, stream: Stream) -> None:
         self._work.report.requests[stream.name] += 1
-        self._intake.asked += 1
+        self._intake.requests += 1
 
 
 def _first(parts: Sequence[Reading]) -> datetime | None:

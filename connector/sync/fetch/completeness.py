@@ -24,8 +24,8 @@ def write_down(work: Work, *, ended: bool) -> None:
     wanted, now = candidates.wanted(work.catalogue, work.policy), work.clock.now()
     for stream in wanted:
         state = _advanced(work.picture, stream, work.beamer_now)
-        asked = ended and work.report.requests[stream.name]
-        if asked and not {stream.name, stream.parent} & work.troubled:
+        requested = ended and work.report.requests[stream.name]
+        if requested and not {stream.name, stream.parent} & work.troubled:
             state = replace(state, trouble=None, trouble_code=None, trouble_at=None)
         holes = None if state.trouble_code == Forbidden.trouble_code else _holes(work.picture, stream)
         state = replace(state, unread=holes or None)
@@ -91,7 +91,7 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
     moments = []
     for parent in alive:
         child = lists.get(parent.id)
-        behind = child is None or candidates.asks(child) or state.distrusted
+        behind = child is None or candidates.has_news(child) or state.distrusted
         moment = (child.read_at if child else None) if behind else parent.checked_at
         if child and child.cursor and any(part.failures for part in passes.restore(child.cursor).unread):
             return None

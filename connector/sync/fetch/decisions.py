@@ -198,16 +198,21 @@ def tally(page: PageVerdicts, fresh: set[str], quarantined: int, effects: Effect
     return +found
 
 
-def first_page_of(habits: Habits, asked: Habits) -> int | None:
+def first_page_of(habits: Habits, habits_before: Habits) -> int | None:
     """The number of a list's first page, where this answer has shown it."""
-    return habits.first_page if asked.first_page is None else None
+    return habits.first_page if habits_before.first_page is None else None
 
 
 def learnt(
-    state: StreamState, page: PageVerdicts, fresh: set[str], habits: Habits, asked: Habits, effects: Effects
+    state: StreamState,
+    page: PageVerdicts,
+    fresh: set[str],
+    habits: Habits,
+    habits_before: Habits,
+    effects: Effects,
 ) -> StreamState:
     """The stream's state with what this page taught: the list's habits, and how many of its rows are sent."""
-    effects.first_page = first_page_of(habits, asked)
+    effects.first_page = first_page_of(habits, habits_before)
     # Of a stream that is off nothing is known: its rows may be sent as soon as it is on.
     silent = (Verdict.STREAM_OFF, Verdict.MOVED)
     counted = [verdict for verdict in page.verdicts(fresh) if verdict not in silent]

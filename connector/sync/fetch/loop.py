@@ -40,7 +40,7 @@ from connector.sync.fetch.failures import Troubles
 from connector.sync.fetch.handler import Answers
 from connector.sync.lists import passes
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import Probe, ask
+from connector.sync.planning.probes import Probe, request_for
 from connector.sync.planning.start import available, planner_for, queue_for
 from connector.sync.report import Report
 from connector.sync.threads import Pool
@@ -180,7 +180,7 @@ class Fetching:
         self._answers.plan_again(probe)
         probe.habits = candidates.habits_of(work.progress.streams[probe.stream.name], work.first_page)
         probe.ignore_filters = probe.stream.filtered and work.ignore_filters is not False
-        request = ask(probe, probe.habits, ignore_filters=probe.ignore_filters)
+        request = request_for(probe, probe.habits, ignore_filters=probe.ignore_filters)
         try:
             charge = self._taken(probe)
         except NoBudget as none:
@@ -214,7 +214,7 @@ class Fetching:
         if work.clock.stopped:
             work.interrupt()
             return False
-        if self._most is not None and work.report.asked >= self._most:
+        if self._most is not None and work.report.requests_spent >= self._most:
             work.stop(f"--max-requests {self._most} reached")
             return False
         # A refused key stops everything: until the first answer nothing else is tried.
@@ -232,7 +232,7 @@ class Fetching:
         except (NotSent, Stopped):
             self._work.ledger.give_back(charge)
             self._work.report.requests[probe.stream.name] -= 1
-            self._work.queue.not_asked()
+            self._work.queue.not_sent()
             raise
         except (Gone, BadAnswer, Transient) as error:
             if not _over(probe, error):

@@ -38,7 +38,7 @@ AT_MOST_WHILE_AWAY = 2
 # So many lists of one stream that failed since one was read last: it is the stream that fails.
 LISTS_OF_A_STREAM = 3
 # A right that a key does not have is seldom given within hours: what it may not read is asked for once a day.
-ASKED_AGAIN = timedelta(days=1)
+RETRY_FORBIDDEN_AFTER = timedelta(days=1)
 
 State = TypeVar("State", StreamState, ParentState, ChildState)
 
@@ -65,7 +65,7 @@ def of_block(members: Iterable[ParentState]) -> ParentState | None:
 def left_alone(progress: Progress, stream: Stream, now: datetime) -> bool:
     """Whether a stream may not be read, or always fails: then it is asked now and then only."""
     state = progress.streams[stream.name]
-    if state.forbidden_since(now - ASKED_AGAIN):
+    if state.forbidden_since(now - RETRY_FORBIDDEN_AFTER):
         return True
     if stream.parent is None:
         return rests(state, now)

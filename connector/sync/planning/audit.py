@@ -149,7 +149,7 @@ class AuditEverything:
             else:
                 probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
                 # What its counter has announced was not missing.
-                announced = candidates.asks(child) or counter_trust.missing_rows(child)
+                announced = candidates.has_news(child) or counter_trust.missing_rows(child)
                 probe.audit, probe.thorough = not announced, True
             probe.priority = (now - (child.whole_at or parent.date)).total_seconds()
             found.append(probe)

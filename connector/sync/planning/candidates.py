@@ -112,7 +112,7 @@ def doubted(block: Block, known: Mapping[str, ParentState], since: datetime) -> 
     return any(proof is None or proof < since for proof in proofs)
 
 
-def asks(child: ChildState) -> bool:
+def has_news(child: ChildState) -> bool:
     """Whether a list's counter has moved, or its reading was cut short."""
     if child.counter == child.read_counter and child.cursor is None:
         return child.fell or UNKNOWN in child.counter
@@ -125,9 +125,9 @@ def due(child: ChildState, now: datetime) -> bool:
     Parts of it that failed, and rows that its counter announced earlier, wait their turn.
     """
     if child.cursor is None or counter_trust.reread_due(child, now):
-        return asks(child) or counter_trust.reread_due(child, now)
+        return has_news(child) or counter_trust.reread_due(child, now)
     stored = passes.restore(child.cursor)
-    return not stored.hole or stored.part.ready(now) or asks(replace(child, cursor=None))
+    return not stored.hole or stored.part.ready(now) or has_news(replace(child, cursor=None))
 
 
 def is_history(child: ChildState) -> bool:
@@ -209,7 +209,9 @@ def child_probe(
     """A child list whose counter has moved; `thrifty`, it is read no further than the counter asks."""
     habits = habits_of(state, first_page)
     stored = passes.restore(child.cursor) if child.cursor else None
-    moved_on = asks(replace(child, cursor=None)) or state.distrusted or counter_trust.reread_due(child, now)
+    moved_on = (
+        has_news(replace(child, cursor=None)) or state.distrusted or counter_trust.reread_due(child, now)
+    )
     if stored and stored.hole and not moved_on:
         return hole_probe(stream, child.cursor or "", child.parent)
     short = counter_trust.missing_rows(child)

@@ -237,7 +237,7 @@ class LimitedPlanner:
             since = parent.checked_at or now
             for child_stream, children_of in child_lists:
                 child = children_of.get(parent.id)
-                if child and (not candidates.asks(child) or candidates.is_history(child)):
+                if child and (not candidates.has_news(child) or candidates.is_history(child)):
                     lists.append(unseen(child_stream, parent, child, since))
         if probe.required_check.block.until is None:
             before = picture.progress.streams[stream.name].checked_at or now
@@ -285,7 +285,7 @@ class LimitedPlanner:
         parent = picture.progress.parents[stream.parent or ""][child.parent]
         known = parent.known_at or now
         checked_at = parent.checked_at or now
-        if not candidates.asks(child):
+        if not candidates.has_news(child):
             since = child.read_at or known
             value = self._rates.unseen(stream, parent, child, since).row_hours
             if short := counter_trust.missing_rows(child):

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from connector.beamer.pagination import Cursor, Habits, iso, params_of
-from connector.beamer.request import Ask
+from connector.beamer.request import BeamerRequest
 from connector.beamer.streams import Stream, children
 from connector.domain.state import Progress
 from connector.sync.lists import blocks, passes
@@ -115,16 +115,16 @@ class Probe:
         return self.list_pass is not None and passes.may_be_over(self.list_pass)
 
 
-def ask(probe: Probe, habits: Habits, *, ignore_filters: bool) -> Ask:
+def request_for(probe: Probe, habits: Habits, *, ignore_filters: bool) -> BeamerRequest:
     """The request for a probe's next page, with documented parameters only."""
     stream = probe.stream
     if probe.window and probe.counts:
         within = {"dateFrom": iso(probe.window.since), "dateTo": iso(probe.window.until)}
-        return Ask(f"{stream.path_for(probe.parent)}/count", tuple(within.items()))
+        return BeamerRequest(f"{stream.path_for(probe.parent)}/count", tuple(within.items()))
     params = {**stream.params, **params_of(probe.cursor, habits, stream.cap)}
     if stream.filtered and ignore_filters:
         params["ignoreFilters"] = "true"
-    return Ask(stream.path_for(probe.parent), tuple(params.items()))
+    return BeamerRequest(stream.path_for(probe.parent), tuple(params.items()))
 
 
 @dataclass(frozen=True, slots=True)

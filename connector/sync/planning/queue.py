@@ -131,7 +131,7 @@ class ProbeQueue:
             self._keep(found)
         return found
 
-    def not_asked(self) -> None:
+    def not_sent(self) -> None:
         """A request that was taken for a probe was never sent: it is at hand again."""
         self.available = None if self.available is None else self.available + 1
 
