@@ -12,9 +12,9 @@ from connector.cli.output import Output, Result, render, table_lines
 from connector.clock import plain
 from connector.reporting.status_text import KILLED, UNDER_WAY, work_of
 from connector.state import queries
-from connector.state import runs as stored_runs
 from connector.state.engine import Database
 from connector.state.leases import this_process
+from connector.state.runs import recent
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -33,10 +33,10 @@ def runs(
     session = open_readonly(config, env_file)
     with session.existing() as database:
         name = session.known(connection)
-        recent = stored_runs.recent(database, name, last) if database else []
-        unended = _unended(database, recent, session.clock.now()) if database else {}
-    data = [{name: plain(value) for name, value in run.items()} for run in recent]
-    text = table_lines("", COLUMNS, [_cells(run, unended) for run in recent])
+        found = recent(database, name, last) if database else []
+        unended = _unended(database, found, session.clock.now()) if database else {}
+    data = [{name: plain(value) for name, value in run.items()} for run in found]
+    text = table_lines("", COLUMNS, [_cells(run, unended) for run in found])
     render("runs", Result({"runs": data}, text), output)
 
 

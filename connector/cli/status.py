@@ -13,8 +13,7 @@ from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFor
 from connector.cli.output import Output, Result, render
 from connector.config import Connection
 from connector.errors import StateDamaged
-from connector.reporting.status import Status
-from connector.reporting.status import status as read_status
+from connector.reporting.status import Status, read_status
 from connector.reporting.status_json import as_dict
 from connector.reporting.status_text import Screen, lines
 from connector.state import connections

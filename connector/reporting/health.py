@@ -20,9 +20,8 @@ from connector.errors import (
 )
 from connector.reporting.spend_rate import HOUR
 from connector.reporting.status import Status
-from connector.state import suspensions
+from connector.state import credentials, suspensions
 from connector.state.credentials import CONFIRM, Verdict, way_out
-from connector.state.credentials import said as said_of_change
 from connector.state.engine import Database
 from connector.state.suspensions import Api, Refusal, Secrets
 
@@ -207,7 +206,7 @@ def of_damage(error: StateDamaged) -> Problem:
 def _account(status: Status) -> Iterator[Problem]:
     change, name = status.change, status.name
     if change.verdict is Verdict.REFUSE:
-        yield Problem("mismatched", KEYS, said_of_change(change, name), way_out(change))
+        yield Problem("mismatched", KEYS, credentials.said(change, name), way_out(change))
     elif change.verdict is Verdict.COMPARE:
         yield Problem(
             "unconfirmed",

@@ -155,7 +155,7 @@ class Status:
         return min(max((self.now - since) / lasts, 0.0), 1.0)
 
 
-def status(
+def read_status(
     database: Database, name: str, limits: Limits, limit_text: str, policy: Policy | None, now: datetime
 ) -> Status:
     """Look a connection up; it has a policy once it has run."""

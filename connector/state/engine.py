@@ -8,10 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
-from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.pool import QueuePool
 
 from connector.errors import ConfigurationError, DatabaseRefused, DatabaseUnreachable, StateDamaged
@@ -38,7 +37,7 @@ def filed(database: str) -> Iterator[None]:
         raise (DatabaseRefused if refused else DatabaseUnreachable)(
             f"The database {database} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
         ) from None
-    except NoneFree:
+    except exc.TimeoutError:
         raise DatabaseUnreachable(f"The database {database} has no free connection.") from None
 
 

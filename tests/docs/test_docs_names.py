@@ -121,6 +121,18 @@ def test_no_name_uses_a_term_that_was_replaced() -> None:
     assert not found, "\n".join(sorted(found))
 
 
+def test_nothing_is_imported_under_another_name() -> None:
+    found = {
+        f"{where}: {alias.name} as {alias.asname}"
+        for where, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    assert not found
+
+
 def test_each_exception_is_needed() -> None:
     held = [(name, where) for name, where in names() if replaced(name)]
     for what, at, reason in ALLOWED:

@@ -8,7 +8,7 @@ import pytest
 
 from connector.errors import Forbidden, StateDamaged
 from connector.reporting.health import HEALTH, health, problems
-from connector.reporting.status import Status, StreamStatus, status
+from connector.reporting.status import Status, StreamStatus, read_status
 from connector.reporting.status_json import as_dict
 from connector.reporting.status_text import Screen, lines
 from connector.state.connections import Identity
@@ -181,7 +181,7 @@ def test_a_refused_key_leaves_a_forbidden_stream_forbidden(sqlite_url: str) -> N
     assert rig.sync().error is None
     rig.sandbox.faults.script("beamer", [401] * 20)
     assert rig.sync().error is not None
-    found = status(rig.database, "default", rig.limits, "", rig.parts().policy, rig.clock.now())
+    found = read_status(rig.database, "default", rig.limits, "", rig.parts().policy, rig.clock.now())
     rig.close()
     (nps,) = [each for each in found.streams if each.name == "nps"]
     assert nps.trouble == "the key may not read it (403)"

@@ -7,9 +7,7 @@ from typing import Any
 from connector.domain.period import PERIOD_DAYS
 from connector.reporting.html.chart import Chart, Series, Value
 from connector.reporting.html.days import DAY, STREAMS, Days, Spending, span
-from connector.sync.report import DAY as A_DAY
-from connector.sync.report import HOUR as AN_HOUR
-from connector.sync.report import MINUTE as A_MINUTE
+from connector.sync import report
 
 # With the page's colours: blue, grey, ochre, red, violet, green.
 OUTCOMES = {
@@ -162,9 +160,9 @@ def lasting(seconds: float) -> str:
 
 
 def _unit(most: float) -> tuple[str, float]:
-    if most < 2 * AN_HOUR:
-        return "minutes", A_MINUTE
-    return ("hours", AN_HOUR) if most < 3 * A_DAY else ("days", A_DAY)
+    if most < 2 * report.HOUR:
+        return "minutes", report.MINUTE
+    return ("hours", report.HOUR) if most < 3 * report.DAY else ("days", report.DAY)
 
 
 def _by_day(
