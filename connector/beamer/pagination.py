@@ -132,8 +132,6 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-__all__ = ["Cursor", "Habits", "Order", "Seen", "Turn", "Way", "iso", "order_of", "params_of", "turn"]
-
 # Where rows are filtered after a page is cut, an empty page may stand in the middle of a list.
 EMPTY_PAGES_THAT_END = 3
 # So often a page may come again before the list counts as one that has no other.
@@ -141,7 +139,7 @@ MOST_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PageRows:
     """A page as paging sees it: one entry per raw row, usable or not."""
 
     ids: tuple[str, ...]
@@ -154,7 +152,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PageRules:
     """How to read on: `cap` rows a page; by date each page overlaps the one before by a known row."""
 
     cap: int
@@ -162,7 +160,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class NextPage:
     """What follows from a page: the next cursor, or None at the end of the list.
 
     `repeat` says that the page was the one before it once more and that its rows do not count.
@@ -173,23 +171,23 @@ class Turn:
     repeat: bool = False
 
 
-def turn(cursor: Cursor, page: Seen, habits: Habits, way: Way) -> Turn:
+def next_page(cursor: Cursor, page: PageRows, habits: Habits, rules: PageRules) -> NextPage:
     """Judge one page on its raw rows.
 
     Raises BadAnswer when the list keeps showing one page.
     """
     cursor = numbered(cursor, habits)
     if page.count and page.ids == cursor.last:
-        return Turn(habits, _past_repeat(cursor, page, habits, way), repeat=True)
-    learnt = _learnt(cursor, page, habits, way.cap)
-    if page.count >= learnt.full(way.cap):
-        return Turn(
-            learnt, _by_date(cursor, page, learnt) if way.by_date else _next_page(cursor, page, learnt)
+        return NextPage(habits, _past_repeat(cursor, page, habits, rules), repeat=True)
+    learnt = _learnt(cursor, page, habits, rules.cap)
+    if page.count >= learnt.full(rules.cap):
+        return NextPage(
+            learnt, _by_date(cursor, page, learnt) if rules.by_date else _next_number(cursor, page, learnt)
         )
     return _after_short(cursor, page, learnt)
 
 
-def _past_repeat(cursor: Cursor, page: Seen, habits: Habits, way: Way) -> Cursor:
+def _past_repeat(cursor: Cursor, page: PageRows, habits: Habits, rules: PageRules) -> Cursor:
     """Go past a page that comes twice: counting starts at 1, or a whole page of rows came in between.
 
     Which of the two, the first page tells when it is asked once more. It matters: a wrong 1 would skip
@@ -199,12 +197,12 @@ def _past_repeat(cursor: Cursor, page: Seen, habits: Habits, way: Way) -> Cursor
         return replace(cursor, page=2, again=2)
     if cursor.page == 0 or cursor.again >= MOST_REPEATS:
         raise BadAnswer("a page repeats the page before it")
-    if cursor.page == 1 and habits.first_page is None and page.count >= way.cap:
+    if cursor.page == 1 and habits.first_page is None and page.count >= rules.cap:
         return replace(cursor, page=0, again=1)
     return replace(cursor, page=cursor.page + 1, again=cursor.again + 1)
 
 
-def _learnt(cursor: Cursor, page: Seen, habits: Habits, cap: int) -> Habits:
+def _learnt(cursor: Cursor, page: PageRows, habits: Habits, cap: int) -> Habits:
     learnt = with_order(habits, page.order)
     behind = cursor.behind_short and page.count and not cursor.empty
     learnt = with_page_rows(learnt, page.count, len(cursor.last) if behind else None, cap)
@@ -217,19 +215,19 @@ def _learnt(cursor: Cursor, page: Seen, habits: Habits, cap: int) -> Habits:
     return learnt
 
 
-def _after_short(cursor: Cursor, page: Seen, habits: Habits) -> Turn:
+def _after_short(cursor: Cursor, page: PageRows, habits: Habits) -> NextPage:
     empty = cursor.empty + 1 if page.count == 0 else 0
     if habits.short_ends is True or empty >= EMPTY_PAGES_THAT_END:
-        return Turn(habits, None)
-    return Turn(habits, replace(_next_page(cursor, page, habits), behind_short=True, empty=empty))
+        return NextPage(habits, None)
+    return NextPage(habits, replace(_next_number(cursor, page, habits), behind_short=True, empty=empty))
 
 
-def _next_page(cursor: Cursor, page: Seen, habits: Habits) -> Cursor:
+def _next_number(cursor: Cursor, page: PageRows, habits: Habits) -> Cursor:
     number = cursor.page + 1 if cursor.page else habits.second_page
     return Cursor(cursor.since, cursor.until, number, page.ids)
 
 
-def _by_date(cursor: Cursor, page: Seen, habits: Habits) -> Cursor:
+def _by_date(cursor: Cursor, page: PageRows, habits: Habits) -> Cursor:
     """Go on by date, a second wider than the last row, as far as that gets anywhere.
 
     Deletions shift pages but not dates, so a row cannot slip past. Where a whole page shares a second, or
@@ -240,4 +238,4 @@ def _by_date(cursor: Cursor, page: Seen, habits: Habits) -> Cursor:
         return Cursor(cursor.since, bound, last=page.ids)
     if order is Order.OLDEST and (bound := page.dates[-1] - SECOND) > page.dates[0]:
         return Cursor(bound, cursor.until, last=page.ids)
-    return _next_page(cursor, page, habits)
+    return _next_number(cursor, page, habits)

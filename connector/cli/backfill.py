@@ -37,7 +37,7 @@ from connector.sync.backfill.estimate import Estimate
 from connector.sync.backfill.estimate_requests import requested_estimate
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.context import Parts
-from connector.sync.delivery import ThreadCourier
+from connector.sync.delivery import ThreadedDelivery
 from connector.sync.report import Report
 from connector.sync.run import Outcome
 
@@ -194,7 +194,7 @@ def _go(parts: Parts, order: BackfillOrder) -> tuple[Outcome, Backfill]:
                 trimmed = report.requests_spent
                 heap.give_back()
 
-        return BackfillRun(parts, order, courier=ThreadCourier, lanes=LANES, on_progress=on_progress).go()
+        return BackfillRun(parts, order, worker=ThreadedDelivery, lanes=LANES, on_progress=on_progress).go()
 
 
 def _range(parts: Parts, connection: Connection, options: BackfillOptions) -> Range:

@@ -21,7 +21,7 @@ from connector.reporting.health import KEYS
 from connector.reporting.status_text import finding_lines
 from connector.state import connections, suspensions
 from connector.state.connections import Identity
-from connector.state.credentials import OtherAccount, Verdict, said, way_out
+from connector.state.credentials import OtherAccount, Verdict, describe_change, todo_of
 from connector.state.engine import Database
 
 app = typer.Typer(rich_markup_mode=None)
@@ -93,7 +93,7 @@ def _examined(
         if finding.thing != KEYS or not (refused or (comparing and not offline)):
             yield finding
     if refused:
-        yield failed(KEYS, OtherAccount(said(change, connection.name), todo=way_out(change)))
+        yield failed(KEYS, OtherAccount(describe_change(change, connection.name), todo=todo_of(change)))
         return
     try:
         compose.refuse_other_name(database, connection)

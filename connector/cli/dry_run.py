@@ -17,7 +17,7 @@ from connector.state.ledger import Balance
 from connector.sync.dry_run import dry_run
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import NO_PARENT, Probe
-from connector.sync.planning.start import Rehearsal
+from connector.sync.planning.start import DryPlan
 
 
 def dry_runs(session: Session, chosen: Sequence[Connection], options: SyncOptions) -> Result:
@@ -74,7 +74,7 @@ def _of(probe: Probe) -> str | None:
     return None if probe.parent == NO_PARENT else probe.parent
 
 
-def _lines(name: str, plan: Rehearsal, balance: Balance) -> Iterator[str]:
+def _lines(name: str, plan: DryPlan, balance: Balance) -> Iterator[str]:
     rows = [(probe.stream.name, _of(probe), probe.reason) for probe in plan.probes]
     title = f"{name}: at least {len(rows)} requests"
     if rows:

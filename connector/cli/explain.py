@@ -7,7 +7,7 @@ import typer
 from connector.cli.context import open_readonly
 from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat
 from connector.cli.output import Output, Result, render
-from connector.reporting.row_history import never_seen, stories_of
+from connector.reporting.row_history import never_seen, row_histories
 from connector.terminal import one_line
 
 app = typer.Typer(rich_markup_mode=None)
@@ -27,7 +27,7 @@ def explain(
     """
     session = open_readonly(config, env_file)
     with session.existing() as database:
-        stories = stories_of(database, session.known(connection), row) if database else []
+        stories = row_histories(database, session.known(connection), row) if database else []
     text: list[str] = []
     for story in stories:
         first, *rest = map(one_line, story.sentences)

@@ -92,7 +92,7 @@ def _notices(database: Database, connection: str) -> Mapping[str, str]:
         notices["dead letters"] = (
             f"refused by Segment: {dead:,} messages – see `beamer-segment outbox list --dead`"
         )
-    for name, state in progress.peek(database, connection, lists=False).streams.items():
+    for name, state in progress.load_readonly(database, connection, lists=False).streams.items():
         if state.distrusted:
             notices[f"distrust {name}"] = f"{name}: counters are untrusted; its lists are read without them"
         if state.problem:

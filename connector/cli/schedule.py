@@ -26,8 +26,8 @@ from connector.cli.options import (
 from connector.cli.output import Output, Reporter, Result, render
 from connector.cli.report import html
 from connector.config import Connection
-from connector.daemon.http import Board, pages
-from connector.daemon.scheduler import BEAT_SECONDS, Ended, Kind, Pace, Scheduler
+from connector.daemon.http import StatusServer, pages
+from connector.daemon.scheduler import BEAT_SECONDS, Kind, Pace, RunResult, Scheduler
 from connector.errors import ConnectorError, Exit
 from connector.state.engine import Database
 from connector.state.ledger import Limits
@@ -136,7 +136,7 @@ def _serving(
     def report(name: str, links: Sequence[tuple[str, str]]) -> str:
         return html(session, database, [by_name[name]], links)
 
-    with closing(Board(bind, pages(scheduler, database, session.clock, limits, report))):
+    with closing(StatusServer(bind, pages(scheduler, database, session.clock, limits, report))):
         yield
 
 
@@ -148,7 +148,7 @@ class Worker:
         self._database = database
         self._connections = {connection.name: connection for connection in chosen}
 
-    def run(self, kind: Kind, name: str) -> Ended:
+    def run(self, kind: Kind, name: str) -> RunResult:
         result = self._attempted(kind, name)
         if result["exit"] in (Exit.REFUSED, Exit.CONFIGURATION) and self._has_new_keys(name):
             result = self._attempted(kind, name)
@@ -177,10 +177,10 @@ class Worker:
         return True
 
 
-def _ended(result: dict[str, Any], *, limited: bool) -> Ended:
+def _ended(result: dict[str, Any], *, limited: bool) -> RunResult:
     """Return what the scheduler needs of a run's summary."""
     again = result.get("next_try") or result.get("requests_again_at") if limited else None
-    return Ended(
+    return RunResult(
         exit=int(result["exit"]),
         run=result.get("run"),
         again=datetime.fromisoformat(again) if again else None,

@@ -200,7 +200,7 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-class Board:
+class StatusServer:
     """Serves pages in threads until closed. `bind` is HOST:PORT, port 0 any; `deadline` is in seconds."""
 
     def __init__(self, bind: str, pages: Pages, deadline: float = DEADLINE_SECONDS) -> None:
@@ -240,7 +240,7 @@ LINKS = (
 
 # The page with pictures of one connection, with links on it: pairs of words and an address.
 Report = Callable[[str, Sequence[tuple[str, str]]], str]
-Seen = TypeVar("Seen")
+Value = TypeVar("Value")
 
 
 def pages(
@@ -250,7 +250,7 @@ def pages(
 
     `/` shows the report of a connection that is alone, and of several the table that leads to each one's.
     """
-    kept = Kept(lambda: of_database(database, limits, clock.now()))
+    kept = Cached(lambda: of_database(database, limits, clock.now()))
     reports = {name: f"/report/{name}" for name in limits}
 
     def samples() -> list[Sample]:
@@ -260,7 +260,7 @@ def pages(
         return Page(page(samples(), clock.now(), reports).encode(), HTML)
 
     def of(name: str) -> Callable[[], Page]:
-        made = Kept(lambda: report(name, LINKS).encode(), REPORT_SECONDS)
+        made = Cached(lambda: report(name, LINKS).encode(), REPORT_SECONDS)
         return lambda: Page(made.seen(), HTML, policy=policy())
 
     found: dict[str, Callable[[], Page]] = {
@@ -276,16 +276,16 @@ def pages(
     return found
 
 
-class Kept(Generic[Seen]):
+class Cached(Generic[Value]):
     """What was read from the database, some seconds old at most: hundreds of accounts take a second."""
 
-    def __init__(self, read: Callable[[], Seen], seconds: float = KEPT_SECONDS) -> None:
+    def __init__(self, read: Callable[[], Value], seconds: float = KEPT_SECONDS) -> None:
         self._read = read
         self._seconds = seconds
         self._lock = Lock()
-        self._last: tuple[Seen, Callable[[], float]] | None = None
+        self._last: tuple[Value, Callable[[], float]] | None = None
 
-    def seen(self) -> Seen:
+    def seen(self) -> Value:
         # Whoever asks meanwhile waits for the one that looks, and shares what it saw.
         with self._lock:
             if self._last is None or self._last[1]() > self._seconds:

@@ -32,7 +32,7 @@ AUDIT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunResult:
     """How a run ended: its exit code, when a request is worth sending again, and what waits for Segment.
 
     `again` is None without a monthly limit. `run` is its number, if it had one. `stopped`: by a signal.
@@ -52,7 +52,7 @@ class Pace:
     least: timedelta
     most: timedelta
 
-    def after(self, ended: Ended, before: Due | None, now: datetime, chance: float) -> Due:
+    def after(self, ended: RunResult, before: Due | None, now: datetime, chance: float) -> Due:
         """When to sync next; `chance`, from 0 to 1, spreads those that ended together."""
         failures = before.failures if before else 0
         if ended.exit == Exit.BUSY:
@@ -80,7 +80,7 @@ log = structlog.get_logger()
 logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 Kind = Literal["sync", "deliver", "audit"]
-Work = Callable[[Kind, str], Ended]
+Work = Callable[[Kind, str], RunResult]
 
 # Two processes' clocks may differ: what is due within this is due.
 SLACK = timedelta(seconds=1)
@@ -287,7 +287,7 @@ class Scheduler:
             return now + AUDIT
         return now + (DELIVERY if ended.exit == Exit.BUSY else self._pace.most)
 
-    def _run(self, kind: Kind, name: str, late: float = 0.0) -> Ended:
+    def _run(self, kind: Kind, name: str, late: float = 0.0) -> RunResult:
         elapsed = timer()
         with self._state:
             self._began[kind, name] = self._elapsed()

@@ -21,7 +21,7 @@ from connector.errors import (
 from connector.reporting.spend_rate import HOUR
 from connector.reporting.status import Status
 from connector.state import credentials, suspensions
-from connector.state.credentials import CONFIRM, Verdict, way_out
+from connector.state.credentials import CONFIRM, Verdict, todo_of
 from connector.state.engine import Database
 from connector.state.suspensions import Api, Refusal, Secrets
 
@@ -62,8 +62,10 @@ def refuse_suspended(
     Without `now` no key is tried. `unproved`: a changed key may be of another account; nothing is written.
     """
     found = suspensions.current_refusal(database, connection, secrets, unproved=unproved)
-    if found and (now is None or found.rests(now)):
-        raise Suspended(f"{said(found)} Next try: {_when(found.again)}.", todo=way_out_of(found))
+    if found and (now is None or found.in_backoff(now)):
+        raise Suspended(
+            f"{describe_refusal(found)} Next try: {_when(found.again)}.", todo=todo_of_refusal(found)
+        )
     return found
 
 
@@ -79,22 +81,22 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
         now, key = parts.clock.now(), secrets["beamer"]
         what = error.what if isinstance(error, KeyRefused) else refusal.what
         suspensions.remember(parts.database, refusal.connection, "beamer", key, what, now)
-        what = f"{said(refusal)} The key was tried again with one request."
-        raise Suspended(what, todo=way_out_of(refusal)) from None
+        what = f"{describe_refusal(refusal)} The key was tried again with one request."
+        raise Suspended(what, todo=todo_of_refusal(refusal)) from None
     except Stopped:
         raise
     except ConnectorError as error:
-        what = f"{said(refusal)} The key could not be tried again: {error.what}"
-        raise Suspended(what, todo=way_out_of(refusal)) from None
+        what = f"{describe_refusal(refusal)} The key could not be tried again: {error.what}"
+        raise Suspended(what, todo=todo_of_refusal(refusal)) from None
     suspensions.accept(parts.database, refusal.connection, "beamer", secrets["beamer"], parts.clock.now())
 
 
-def said(refusal: Refusal) -> str:
+def describe_refusal(refusal: Refusal) -> str:
     """Return the refusal in a sentence."""
     return f"Connection '{refusal.connection}' is suspended since {_when(refusal.since)}: {refusal.what}"
 
 
-def way_out_of(refusal: Refusal) -> str:
+def todo_of_refusal(refusal: Refusal) -> str:
     return WAY_OUT[refusal.api]
 
 
@@ -206,21 +208,21 @@ def of_damage(error: StateDamaged) -> Problem:
 def _account(status: Status) -> Iterator[Problem]:
     change, name = status.change, status.name
     if change.verdict is Verdict.REFUSE:
-        yield Problem("mismatched", KEYS, credentials.said(change, name), way_out(change))
+        yield Problem("mismatched", KEYS, credentials.describe_change(change, name), todo_of(change))
     elif change.verdict is Verdict.COMPARE:
         yield Problem(
             "unconfirmed",
             KEYS,
             f"Connection '{name}' uses other credentials than in its last run: {change.named}.",
             "The next sync continues if Beamer shows known rows of the account; otherwise it exits with "
-            f"code 78. {way_out(change)}",
+            f"code 78. {todo_of(change)}",
         )
 
 
 def _key(status: Status) -> Iterator[Problem]:
     if status.suspended:
         again = f"The key is tried again from {_when(status.suspended.again)}."
-        found = f"{said(status.suspended)} {again}"
+        found = f"{describe_refusal(status.suspended)} {again}"
         yield Problem("suspended", "suspension", found, WAY_OUT[status.suspended.api])
     elif status.untried:
         yield Problem(

@@ -133,7 +133,9 @@ def _outlook(
 ) -> Outlook:
     every = min(filter(None, (between_runs(database, name) for name in policies)), default=None)
     pictures = [
-        Picture(CATALOGUE, policy, stored.readable(progress.peek(database, name), policy.start), None)
+        Picture(
+            CATALOGUE, policy, stored.readable(progress.load_readonly(database, name), policy.start), None
+        )
         for name, policy in policies.items()
     ]
     found, unread = activity(pictures, now), first_reads(pictures)

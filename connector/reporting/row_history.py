@@ -15,7 +15,7 @@ from connector.state import queries
 from connector.state.connections import known
 from connector.state.engine import Database
 from connector.state.outbox import DEAD, FLIGHT
-from connector.state.queries import Quarantined, Sighting
+from connector.state.queries import Quarantined, SeenRow
 
 KINDS = {stream.kind: stream.name for stream in CATALOGUE.values()}
 PLAIN_PARTS = 6
@@ -32,7 +32,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RowHistory:
     """One row's story, as sentences and as data."""
 
     sentences: tuple[str, ...]
@@ -47,7 +47,7 @@ def wanted(word: str) -> Wanted:
     return Wanted(parts[5], KINDS[parts[3]], parts[4], word)
 
 
-def stories_of(database: Database, connection: str | None, word: str) -> list[Story]:
+def row_histories(database: Database, connection: str | None, word: str) -> list[RowHistory]:
     """Return the history of every row that the word may mean."""
     query = wanted(word)
     seen = queries.sightings(database, connection, query.row, stream=query.stream, parent=query.parent)
@@ -61,7 +61,7 @@ def stories_of(database: Database, connection: str | None, word: str) -> list[St
     return found
 
 
-def _of_row(database: Database, seen: Sighting) -> Story:
+def _of_row(database: Database, seen: SeenRow) -> RowHistory:
     run = queries.run(database, seen.run)
     name, ident = _event(database, seen)
     sentences = [f"{seen.stream} {seen.id}{_under(seen.parent)}, connection '{seen.connection}'"]
@@ -82,11 +82,11 @@ def _of_row(database: Database, seen: Sighting) -> Story:
     }
     if seen.verdict is Verdict.EVENT:
         lines, more = _delivery(database, seen, name, ident)
-        return Story((*sentences, *lines), {**data, **more})
-    return Story((*sentences, *_why_not(database, seen)), {**data, "delivery": None})
+        return RowHistory((*sentences, *lines), {**data, **more})
+    return RowHistory((*sentences, *_why_not(database, seen)), {**data, "delivery": None})
 
 
-def _event(database: Database, seen: Sighting) -> tuple[str | None, str | None]:
+def _event(database: Database, seen: SeenRow) -> tuple[str | None, str | None]:
     identity, stream = known(database, seen.connection), CATALOGUE.get(seen.stream)
     if identity is None or stream is None or seen.verdict is not Verdict.EVENT:
         return None, None
@@ -96,7 +96,7 @@ def _event(database: Database, seen: Sighting) -> tuple[str | None, str | None]:
 
 
 def _delivery(
-    database: Database, seen: Sighting, name: str | None, ident: str | None
+    database: Database, seen: SeenRow, name: str | None, ident: str | None
 ) -> tuple[list[str], dict[str, Any]]:
     sentences = [f"verdict: send as event '{name}', messageId {ident}"]
     message = queries.message(database, ident) if ident else None
@@ -125,7 +125,7 @@ def _waiting(message: Mapping[str, Any]) -> tuple[list[str], str]:
     return [f"{since}{tried}; the next sync delivers it"], "waiting"
 
 
-def _why_not(database: Database, seen: Sighting) -> list[str]:
+def _why_not(database: Database, seen: SeenRow) -> list[str]:
     if seen.verdict is Verdict.QUARANTINED:
         here = queries.quarantined_rows(database, seen.connection, seen.id)
         reasons = {each.reason for each in here} or {"the reason was deleted after 30 days"}
@@ -136,7 +136,7 @@ def _why_not(database: Database, seen: Sighting) -> list[str]:
     return said
 
 
-def _of_quarantined(found: Quarantined) -> Story:
+def _of_quarantined(found: Quarantined) -> RowHistory:
     sentences = (
         f"{found.stream} {found.id}{_under(found.parent)}, connection '{found.connection}'",
         f"not sent: in quarantine since {_when(found.seen_at)} – {found.reason}",
@@ -150,10 +150,10 @@ def _of_quarantined(found: Quarantined) -> Story:
         "first_seen_at": found.seen_at.isoformat(),
         "delivery": None,
     }
-    return Story(sentences, data)
+    return RowHistory(sentences, data)
 
 
-def _of_message(message: Mapping[str, Any]) -> Story:
+def _of_message(message: Mapping[str, Any]) -> RowHistory:
     lines, state = _waiting(message)
     sentences = (f"{message['event']}, connection '{message['connection']}'", *lines)
     data = {
@@ -163,7 +163,7 @@ def _of_message(message: Mapping[str, Any]) -> Story:
         "message_id": message["message_id"],
         "delivery": state,
     }
-    return Story(sentences, data)
+    return RowHistory(sentences, data)
 
 
 def _under(parent: str) -> str:

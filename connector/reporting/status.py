@@ -18,7 +18,7 @@ from connector.state.credentials import Change
 from connector.state.engine import Database
 from connector.state.leases import this_process
 from connector.state.ledger import Balance, Ledger, Limits
-from connector.state.queries import Holder, Ran, Waiting
+from connector.state.queries import Holder, PastRun, Waiting
 from connector.state.suspensions import Refusal
 from connector.sync.fetch import stored
 from connector.sync.forecast import FirstReads, first_reads, read_by
@@ -80,7 +80,7 @@ class Status:
     read_by: datetime | None = None
     suspended: Refusal | None = None
     now: datetime = NEVER
-    runs: Sequence[Ran] = ()
+    runs: Sequence[PastRun] = ()
     succeeded: datetime | None = None
     every: timedelta | None = None
     waiting: Sequence[Waiting] = ()
@@ -162,14 +162,14 @@ def read_status(
     identity = known(database, name)
     if identity is None or policy is None:
         return Status(name, None, limit_text, now=now)
-    state = stored.readable(progress.peek(database, name), policy.start)
+    state = stored.readable(progress.load_readonly(database, name), policy.start)
     last = runs.recent(database, name, 1)
     balance = Ledger(database, identity.account, name, limits).balance(now)
     ran = queries.last_runs(database, name, LAST_RUNS)
     checked = any(state.checked_at for state in state.streams.values())
     tried = suspensions.tried(database, name)
     unread = first_reads([Picture(CATALOGUE, policy, state, None)])
-    seen = Seen(
+    seen = StoredState(
         state,
         unread,
         queries.sums(database, name),
@@ -200,7 +200,7 @@ def read_status(
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StoredState:
     """What the streams of a connection are told from."""
 
     progress: Progress
@@ -210,7 +210,7 @@ class Seen:
     newest: Mapping[str, tuple[datetime, float]]
 
 
-def _stream(state: StreamState, seen: Seen) -> StreamStatus:
+def _stream(state: StreamState, seen: StoredState) -> StreamStatus:
     lists = seen.progress.children.get(state.name, {}).values()
     marks = [child.watermark for child in lists if child.watermark]
     newest, delay = seen.newest.get(state.name, (None, None))

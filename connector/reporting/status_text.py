@@ -9,7 +9,7 @@ from connector.reporting.health import health, problems
 from connector.reporting.status import Status, StreamStatus
 from connector.reporting.summary import SEGMENTED, WHY_HELD
 from connector.state.ledger import Balance
-from connector.state.queries import Ran
+from connector.state.queries import PastRun
 from connector.sync.forecast import FirstReads
 from connector.terminal import Painted, one_line
 
@@ -55,7 +55,7 @@ OUTCOMES = {
 UNDER_WAY, KILLED = (">", "under way"), ("x", "killed")
 
 
-def sign_of(run: Ran, *, under_way: bool) -> tuple[str, str]:
+def sign_of(run: PastRun, *, under_way: bool) -> tuple[str, str]:
     """One letter for how a run ended, and what it means."""
     if run.finished_at is None:
         return UNDER_WAY if under_way else KILLED
@@ -67,7 +67,7 @@ def work_of(command: str) -> str:
     return "backfill" if command == "backfill" else "sync"
 
 
-def strip(runs: Sequence[Ran], under_way: Iterable[str]) -> tuple[str, str]:
+def strip(runs: Sequence[PastRun], under_way: Iterable[str]) -> tuple[str, str]:
     """Return the runs, given newest first, as one letter each, oldest first, and what the letters mean."""
     left, signs = set(under_way), []
     for run in runs:

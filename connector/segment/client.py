@@ -105,7 +105,7 @@ LEAST = {
 }
 
 
-def hush() -> None:
+def silence_library() -> None:
     """Keep the library and what it stands on from logging messages, keys and addresses.
 
     The library's own warnings and errors print values and answers; each of them comes back to us
@@ -121,7 +121,7 @@ def tracker() -> Callable[..., tuple[bool, dict[str, Any]]]:
     """The `track` of a client that builds messages and sends none."""
     from segment.analytics.client import Client
 
-    hush()
+    silence_library()
     track: Callable[..., tuple[bool, dict[str, Any]]] = Client("builds-only", send=False).track
     return track
 
@@ -136,7 +136,7 @@ def poster() -> Callable[..., Any]:
     """
     from segment.analytics import request
 
-    hush()
+    silence_library()
     request._session = Session()
     # It is kept open from batch to batch, and no run knows which one is the last.
     atexit.register(request._session.close)
@@ -254,7 +254,7 @@ class SegmentClient:
         from connector.http.exchange import Failed
 
         post = self._given or poster()
-        hush()
+        silence_library()
         try:
             response = post(
                 self._write_key,

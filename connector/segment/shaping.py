@@ -89,7 +89,7 @@ def _strings(value: Any) -> list[str] | None:
     return [text for element in values if (text := _string(element)) is not None] or None
 
 
-def tame(value: Any, depth: int = 0) -> Any:
+def json_safe(value: Any, depth: int = 0) -> Any:
     """A custom attribute as plain JSON: no NaN, nothing nested deeper than `DEEPEST`.
 
     A whole number that no warehouse column holds stays a number, but one with a decimal point.
@@ -101,9 +101,9 @@ def tame(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int):
         return _number(value)
     if depth < DEEPEST and isinstance(value, dict):
-        return {plain(str(key)): tame(element, depth + 1) for key, element in value.items()}
+        return {plain(str(key)): json_safe(element, depth + 1) for key, element in value.items()}
     if depth < DEEPEST and isinstance(value, list | tuple):
-        return [tame(element, depth + 1) for element in value]
+        return [json_safe(element, depth + 1) for element in value]
     return None
 
 
@@ -309,4 +309,4 @@ def _attributes(fact: Fact, privacy: Privacy) -> dict[str, Any]:
     given = fact.fields.get("attributes")
     if not isinstance(given, Mapping):
         return {}
-    return {plain(name): tame(given[name]) for name in privacy.trait_attributes if name in given}
+    return {plain(name): json_safe(given[name]) for name in privacy.trait_attributes if name in given}

@@ -173,10 +173,10 @@ def accounts_of(database: Database, given: Given) -> frozenset[str]:
 def refuse(change: Change, name: str) -> None:
     """Raise OtherAccount where the change says by itself that this may be another account."""
     if change.verdict is Verdict.REFUSE:
-        raise OtherAccount(said(change, name), todo=way_out(change))
+        raise OtherAccount(describe_change(change, name), todo=todo_of(change))
 
 
-def said(change: Change, name: str) -> str:
+def describe_change(change: Change, name: str) -> str:
     """The refusal of a change in a sentence."""
     if change.returned:
         which = listed(change.returned)
@@ -186,7 +186,7 @@ def said(change: Change, name: str) -> str:
     return f"{change.named[:1].upper()}{change.named[1:]} of connection '{name}' were changed together."
 
 
-def way_out(change: Change) -> str:
+def todo_of(change: Change) -> str:
     """What to do about it; a new Segment source needs no connection of its own."""
     if not change.changed <= SEGMENT:
         return OtherAccount.default_todo

@@ -169,7 +169,7 @@ class Outbox:
             values |= _NOT_SENT
         self._set(messages, now, values)
 
-    def bury(
+    def mark_dead(
         self, message: OutboxMessage, answer: str, now: datetime, latest: datetime, *, unsure: bool = False
     ) -> None:
         """Segment refused it for good: a dead letter, with the answer it got.

@@ -22,8 +22,8 @@ FUTURE = timedelta(days=2)
 
 
 def load(database: Database, connection: str, names: tuple[str, ...], *, lists: bool = True) -> Progress:
-    """Load a connection's progress (see `peek`); streams met for the first time get their row."""
-    progress = peek(database, connection, lists=lists)
+    """Load a connection's progress (see `load_readonly`); streams met for the first time get their row."""
+    progress = load_readonly(database, connection, lists=lists)
     missing = [name for name in names if name not in progress.streams]
     if not missing:
         return progress
@@ -31,7 +31,7 @@ def load(database: Database, connection: str, names: tuple[str, ...], *, lists: 
     with database.write() as db:
         _refuse_strays(db, connection, names)
         add(db, streams, [{**new, "name": name} for name in missing])
-    return peek(database, connection, lists=lists)
+    return load_readonly(database, connection, lists=lists)
 
 
 def _refuse_strays(db: Connection, connection: str, names: tuple[str, ...]) -> None:
@@ -57,7 +57,7 @@ def strays(db: Connection, names: Collection[str]) -> list[Unreadable]:
     ]
 
 
-def peek(database: Database, connection: str, *, lists: bool = True) -> Progress:
+def load_readonly(database: Database, connection: str, *, lists: bool = True) -> Progress:
     """Load a connection's progress and write nothing; without `lists`, the streams' own state only."""
     progress = Progress()
     with database.read() as db:

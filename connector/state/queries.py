@@ -29,7 +29,7 @@ from connector.state.upserts import IN_QUARANTINE
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class PastRun:
     """One run, in short; `finished_at` is None while it is under way, and for ever if it was killed."""
 
     id: int
@@ -61,12 +61,12 @@ class Holder:
     dead: bool
 
 
-def last_runs(database: Database, connection: str, most: int) -> Sequence[Ran]:
+def last_runs(database: Database, connection: str, most: int) -> Sequence[PastRun]:
     """The last runs, newest first, without what they did."""
     columns = (runs.c.id, runs.c.command, runs.c.started_at, runs.c.finished_at, runs.c.outcome, runs.c.exit)
     query = select(*columns).where(runs.c.connection == connection).order_by(runs.c.id.desc()).limit(most)
     with database.read() as db:
-        return [Ran(*row) for row in db.execute(query)]
+        return [PastRun(*row) for row in db.execute(query)]
 
 
 def last_success(database: Database, connection: str) -> datetime | None:
@@ -202,7 +202,7 @@ LATER_RUNS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class SeenRow:
     """A row that was judged: where it belongs, its verdict, and the run that saw it first."""
 
     connection: str
@@ -232,7 +232,7 @@ def sightings(
     *,
     stream: str | None = None,
     parent: str | None = None,
-) -> list[Sighting]:
+) -> list[SeenRow]:
     """Every row of this id; without its parent all ids are gone through, which takes a moment."""
     where = rows.c.id == row
     if connection:
@@ -245,7 +245,7 @@ def sightings(
     query = select(*columns).join(streams, streams.c.scope == rows.c.scope).where(where)
     with database.read() as db:
         found = db.execute(query.order_by(streams.c.connection, streams.c.name, rows.c.parent))
-        return [Sighting(*row[:4], Verdict(row[4]), row[5]) for row in found]
+        return [SeenRow(*row[:4], Verdict(row[4]), row[5]) for row in found]
 
 
 def quarantined_rows(database: Database, connection: str | None, row: str) -> list[Quarantined]:
@@ -306,7 +306,7 @@ _SPENDS = select(spends.c.day, spends.c.purpose, spends.c.requests).where(
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class RunSummary:
     """One run; `did` is its summary, empty while it is under way and where it was killed."""
 
     command: str
@@ -316,13 +316,15 @@ class Past:
     did: Mapping[str, Any]
 
 
-def runs_since(database: Database, connection: str, since: datetime, most: int = MOST_RUNS) -> Iterator[Past]:
+def runs_since(
+    database: Database, connection: str, since: datetime, most: int = MOST_RUNS
+) -> Iterator[RunSummary]:
     """The runs that began since, newest first; never all of them at once in memory."""
     with database.read() as db:
         wanted = {"whose": connection, "since": since, "most": most}
         found = db.execution_options(yield_per=CHUNK).execute(_RUNS, wanted)
         for command, started, finished, outcome, summary in found:
-            yield Past(command, started, finished, outcome, summary_of(summary) or {})
+            yield RunSummary(command, started, finished, outcome, summary_of(summary) or {})
 
 
 def spends_after(database: Database, account: str, after: int) -> list[tuple[int, str, int]]:

@@ -45,7 +45,7 @@ class Refusal:
         waits: timedelta = min(LONGEST_WAIT, FIRST_WAIT * 2**doubled)
         return (self.tried_at or self.since) + waits
 
-    def rests(self, now: datetime) -> bool:
+    def in_backoff(self, now: datetime) -> bool:
         """Whether the key is not to be tried yet; a clock that was set back must not make it longer."""
         return (self.tried_at or self.since) <= now < self.again
 

@@ -108,7 +108,7 @@ def compare_account(database: Database, identity: Identity, policy: Policy, chan
         raise OtherAccount(
             f"With {change.named} that connection '{identity.name}' uses now, Beamer shows none of its "
             f"known rows of {' and '.join(compared)}.",
-            todo=credentials.way_out(change),
+            todo=credentials.todo_of(change),
         )
 
 

@@ -16,7 +16,7 @@ from connector.state.credentials import Change, Given
 from connector.state.engine import Database
 from connector.state.ledger import Ledger
 from connector.state.page_writer import Intake
-from connector.sync.planning.arrival import Notebook
+from connector.sync.planning.arrival import Observations
 from connector.sync.planning.planner import Planner
 from connector.sync.planning.probes import Picture
 from connector.sync.planning.queue import ProbeQueue
@@ -89,7 +89,7 @@ class Work:
     per_day: float | None = None
     available: float | None = None
     queue: ProbeQueue = field(default_factory=ProbeQueue)
-    notebook: Notebook = field(default_factory=Notebook)
+    observations: Observations = field(default_factory=Observations)
     troubled: set[str] = field(default_factory=set)
     disagreed: int = 0
     filters_refused: bool = False

@@ -107,7 +107,7 @@ class Delivery:
     def _deliver(self, messages: Sequence[OutboxMessage]) -> None:
         unreadable = [message for message in messages if not _is_readable(message.text)]
         for message in unreadable:
-            self._bury(message, UNREADABLE)
+            self._mark_dead(message, UNREADABLE)
         if unreadable:
             messages = [message for message in messages if message not in unreadable]
         refused = self._try(into_batches(messages, lambda message: message.size))
@@ -117,7 +117,7 @@ class Delivery:
             doubtful = []
         for each in refused:
             if each not in doubtful:
-                self._bury(each.message, each.answer.what)
+                self._mark_dead(each.message, each.answer.what)
         if doubtful:
             self._put_back([each.message for each in doubtful])
             raise self._all_refused(doubtful[0].answer)
@@ -126,10 +126,10 @@ class Delivery:
         """Those of batches after which nothing was taken: it may be Segment that takes nothing any more."""
         return [each for each in refused if each.at > self._taken]
 
-    def _bury(self, message: OutboxMessage, what: str) -> None:
+    def _mark_dead(self, message: OutboxMessage, what: str) -> None:
         log.warning("message_refused", message_id=message.message_id, answer=str(what))
         now = self._clock.now()
-        self._outbox.bury(message, what, now, self._latest(now), unsure=message.id in self._unsure)
+        self._outbox.mark_dead(message, what, now, self._latest(now), unsure=message.id in self._unsure)
         self._report.refused += 1
 
     def _try(self, batches: Sequence[Sequence[OutboxMessage]]) -> list[RefusedMessage]:
@@ -241,7 +241,7 @@ def _left_alone(error: Transient) -> Unreachable:
     )
 
 
-class Courier(Protocol):
+class DeliveryWorker(Protocol):
     """Delivers what a run collects, while it collects."""
 
     @property
@@ -255,7 +255,7 @@ class Courier(Protocol):
         """Deliver what is left, and come to an end."""
 
 
-class InlineCourier:
+class InlineDelivery:
     """Delivers at once, in the thread that collects."""
 
     def __init__(self, delivery: Delivery) -> None:
@@ -278,11 +278,11 @@ class InlineCourier:
             self.error = error
 
 
-class ThreadCourier:
+class ThreadedDelivery:
     """Delivers in a thread of its own; it begins again whenever a batch is full."""
 
     def __init__(self, delivery: Delivery) -> None:
-        self._inline = InlineCourier(delivery)
+        self._inline = InlineDelivery(delivery)
         self._wanted = threading.Event()
         self._ending = False
         self._thread = threading.Thread(target=self._work, name="deliver", daemon=True)

@@ -14,7 +14,7 @@ from connector.state.ledger import Balance, Ledger, Limits
 from connector.sync.fetch import stored
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.probes import Picture
-from connector.sync.planning.start import Rehearsal, available, planner_for, queue_for, rehearse
+from connector.sync.planning.start import DryPlan, available, dry_plan, planner_for, queue_for
 from connector.sync.policy import Policy
 from connector.sync.run import left_to_others
 
@@ -26,7 +26,7 @@ UNTOUCHED = Balance(used=0, left=None, closed_until=None, refused=False, by_purp
 class DryRun:
     """What a run would request, and the budget that it would have."""
 
-    plan: Rehearsal
+    plan: DryPlan
     balance: Balance
 
 
@@ -42,7 +42,7 @@ def dry_run(
     now: datetime,
 ) -> DryRun:
     """Plan a run; `read_since` makes it an audit of what was not read whole since then."""
-    state = progress.peek(database, identity.name) if database else Progress()
+    state = progress.load_readonly(database, identity.name) if database else Progress()
     for name in catalogue:
         state.streams.setdefault(name, StreamState(0, name))
     progress.doubt_future(state, now)
@@ -56,7 +56,7 @@ def dry_run(
             reserved = left_to_others(database, identity.name, identity.account, last, now)
     before = last.started_at if last else None
     hand = 0.0 if balance.refusal else available(balance, max_requests)
-    plan = rehearse(
+    plan = dry_plan(
         AuditEverything(read_since) if read_since else planner_for(limited=limited),
         Picture(catalogue, policy, state, identity.first_page, balance.per_day, hand),
         queue_for(balance, now, before=before, reserved=reserved, most=max_requests),

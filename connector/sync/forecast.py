@@ -19,7 +19,7 @@ from connector.sync.lists.blocks import cut
 from connector.sync.planning import candidates
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.audit import AUDIT_AFTER, AUDITS
-from connector.sync.planning.estimates import Learnt, Rates
+from connector.sync.planning.estimates import LearnedRates, Rates
 from connector.sync.planning.planner import PROOF_LASTS_LIMITED, PROOF_SHARE
 from connector.sync.planning.probes import Picture, Turn
 from connector.sync.planning.queue import TURNS
@@ -70,7 +70,7 @@ def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | No
     """Return what is watched and how many rows come, by what is known of each connection."""
     found = Activity()
     for picture in map(with_every_stream, pictures):
-        rates = known_rates or Learnt(picture, now)
+        rates = known_rates or LearnedRates(picture, now)
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             if stream.parent is None:
                 found.expect(stream, rates.births(stream) * (stream.name in picture.policy.streams))

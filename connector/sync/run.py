@@ -249,7 +249,7 @@ class Run:
         if balance.refusal:
             self._report.saving = max(last.saving if last else 0.0, 1.0)
             self._report.stopped, self._report.next_try = balance.refusal, balance.again
-            return progress.peek(parts.database, parts.identity.name, lists=False)
+            return progress.load_readonly(parts.database, parts.identity.name, lists=False)
         state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue))
         progress.doubt_future(state, max(started, parts.ledger.beamer_now(started)))
         stored.readable(state, parts.policy.start)

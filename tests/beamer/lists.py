@@ -1,11 +1,11 @@
-"""A list as the API may page it, with every unknown as a switch, and a reader that follows `turn`."""
+"""A list as the API may page it, with every unknown as a switch, and a reader that follows `next_page`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from connector.beamer.pagination import Cursor, Habits, Seen, Way, params_of, turn
+from connector.beamer.pagination import Cursor, Habits, PageRows, PageRules, next_page, params_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MOST_REQUESTS = 500
@@ -34,12 +34,12 @@ class FakeList:
     between: Callable[["FakeList", int], None] = lambda _, __: None
     asked: list[dict[str, str]] = field(default_factory=list)
 
-    def answer(self, params: dict[str, str]) -> Seen:
+    def answer(self, params: dict[str, str]) -> PageRows:
         self.asked.append(params)
         rows = self._ordered([row for row in self.rows if self.dates == "ignored" or self._in(row, params)])
         page = [row for row in self._cut(rows, params) if row[0] not in self.hidden]
         self.between(self, len(self.asked))
-        return Seen(tuple(name for name, _ in page), tuple(date for _, date in page), len(page))
+        return PageRows(tuple(name for name, _ in page), tuple(date for _, date in page), len(page))
 
     def _in(self, row: Item, params: dict[str, str]) -> bool:
         since, until = (_date(params.get(name)) for name in ("dateFrom", "dateTo"))
@@ -78,7 +78,7 @@ class Reading:
             self.requests += 1
             assert self.requests < MOST_REQUESTS, "paging for ever"
             page = source.answer(params_of(going, self.habits, source.cap))
-            turned = turn(going, page, self.habits, Way(source.cap, by_date))
+            turned = next_page(going, page, self.habits, PageRules(source.cap, by_date))
             self.habits, going = turned.habits, turned.next
             self.found |= set(page.ids)
         return self

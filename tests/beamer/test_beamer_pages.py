@@ -1,4 +1,4 @@
-"""Following `turn` to the end reads every row, whatever the unknowns of the API turn out to be."""
+"""Following `next_page` to the end reads every row, whatever the unknowns of the API turn out to be."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.pagination import Cursor, Habits, Order, Seen, Way, iso, params_of, turn
+from connector.beamer.pagination import Cursor, Habits, Order, PageRows, PageRules, iso, next_page, params_of
 from connector.errors import BadAnswer
 from tests.beamer.lists import START, FakeList, Reading, items, names, read
 
@@ -183,8 +183,8 @@ def test_counting_from_zero_is_learnt_from_a_second_page_that_shows_other_rows()
 def test_a_second_page_that_shares_rows_with_the_first_teaches_nothing() -> None:
     first, moved = items(*range(10)), items(*range(1, 11))
     cursor = Cursor(page=1, last=tuple(name for name, _ in first))
-    page = Seen(tuple(name for name, _ in moved), tuple(date for _, date in moved), 10)
-    assert turn(cursor, page, Habits(), Way(10, by_date=False)).habits.first_page is None
+    page = PageRows(tuple(name for name, _ in moved), tuple(date for _, date in moved), 10)
+    assert next_page(cursor, page, Habits(), PageRules(10, by_date=False)).habits.first_page is None
 
 
 def test_a_wrong_zero_costs_a_request_and_no_row() -> None:
@@ -271,7 +271,9 @@ def test_a_row_behind_a_short_page_is_never_forgotten() -> None:
 
 def test_a_look_behind_a_page_that_was_thought_the_last_unlearns_it() -> None:
     cursor = Cursor(page=1, last=("a",), behind_short=True)
-    turned = turn(cursor, Seen(("b",), (START,), 1), Habits(short_ends=True), Way(10, by_date=True))
+    turned = next_page(
+        cursor, PageRows(("b",), (START,), 1), Habits(short_ends=True), PageRules(10, by_date=True)
+    )
     assert turned.habits.short_ends is False
     assert turned.next is not None
 
@@ -279,9 +281,9 @@ def test_a_look_behind_a_page_that_was_thought_the_last_unlearns_it() -> None:
 # --- order --------------------------------------------------------------------------------------------
 
 
-def _page(*seconds: int) -> Seen:
+def _page(*seconds: int) -> PageRows:
     rows = items(*seconds)
-    return Seen(tuple(name for name, _ in rows), tuple(date for _, date in rows), len(rows))
+    return PageRows(tuple(name for name, _ in rows), tuple(date for _, date in rows), len(rows))
 
 
 @pytest.mark.parametrize(
@@ -312,20 +314,20 @@ def test_the_order_of_a_page(seconds: list[int], order: Order) -> None:
 def test_one_page_out_of_order_outweighs_those_in_order(pages: list[list[int]], order: Order) -> None:
     habits = Habits()
     for seconds in pages:
-        habits = turn(Cursor(), _page(*seconds), habits, Way(10, by_date=True)).habits
+        habits = next_page(Cursor(), _page(*seconds), habits, PageRules(10, by_date=True)).habits
     assert habits.order is order
 
 
 def test_a_list_once_seen_without_order_is_not_paged_by_date() -> None:
     full = _page(*range(10, 0, -1))
-    turned = turn(Cursor(), full, Habits(order=Order.NONE), Way(10, by_date=True))
+    turned = next_page(Cursor(), full, Habits(order=Order.NONE), PageRules(10, by_date=True))
     assert turned.next == Cursor(page=1, last=full.ids)
 
 
 def test_by_date_each_page_overlaps_the_one_before_even_if_dates_are_exclusive() -> None:
     source = FakeList(items(*range(0, 30 * MINUTE, MINUTE)), to_inclusive=False)
     first = source.answer({})
-    turned = turn(Cursor(), first, Habits(), Way(10, by_date=True))
+    turned = next_page(Cursor(), first, Habits(), PageRules(10, by_date=True))
     assert turned.next is not None
     second = source.answer(params_of(turned.next, turned.habits, 10))
     assert second.ids[0] == first.ids[-1]
@@ -380,7 +382,7 @@ def test_no_page_is_too_odd_and_what_was_learnt_for_good_stays(
 ) -> None:
     page = replace(_page(*seconds), ids=tuple(ids), count=len(ids))
     try:
-        turned = turn(cursor, page, habits, Way(10, by_date))
+        turned = next_page(cursor, page, habits, PageRules(10, by_date))
     except BadAnswer:
         return
     assert habits.first_page in (None, turned.habits.first_page)

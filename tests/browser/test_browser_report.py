@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.daemon.http import HTML, Board, Page
+from connector.daemon.http import HTML, Page, StatusServer
 from connector.reporting.html.page import policy
 from tests.browser.chromium import Chromium, Tab
 from tests.browser.conftest import Written
@@ -135,7 +135,7 @@ def test_it_asks_the_network_for_nothing(tab: Tab, written: Written) -> None:
 
 def test_served_it_asks_for_nothing_more(browser: Chromium, written: Written) -> None:
     page = Page(written.file.read_bytes(), HTML, policy=policy())
-    with closing(Board("127.0.0.1:0", {"/": lambda: page})) as board:
+    with closing(StatusServer("127.0.0.1:0", {"/": lambda: page})) as board:
         tab = browser.page(f"http://127.0.0.1:{board.port}/")
         assert drawn(tab, "rows")["labels"]
         assert tab.complaints == []

@@ -16,10 +16,10 @@ from connector.daemon.http import (
     MOST_CONNECTIONS,
     SILENT_SECONDS,
     STUCK_SECONDS,
-    Board,
-    Kept,
+    Cached,
     Page,
     Pages,
+    StatusServer,
     healthz,
     page,
     readyz,
@@ -83,7 +83,7 @@ def test_not_ready_while_a_run_makes_no_progress(
 
 
 def served(pages: Pages, path: str, method: str = "GET") -> httpx.Response:
-    with closing(Board("127.0.0.1:0", pages)) as board:
+    with closing(StatusServer("127.0.0.1:0", pages)) as board:
         return httpx.request(method, f"http://127.0.0.1:{board.port}{path}", trust_env=False)
 
 
@@ -125,7 +125,7 @@ ELSEWHERE = [
 @pytest.mark.parametrize("host", [*LOCAL, *ELSEWHERE])
 def test_what_is_for_this_machine_is_not_shown_under_a_name_from_elsewhere(host: str) -> None:
     pages: Pages = {"/": lambda: Page(b"here\n")}
-    with closing(Board("127.0.0.1:0", pages)) as board:
+    with closing(StatusServer("127.0.0.1:0", pages)) as board:
         url = f"http://127.0.0.1:{board.port}/"
         found = httpx.get(url, headers={"Host": host}, trust_env=False)
     assert found.status_code == (200 if host in LOCAL else 421)
@@ -133,7 +133,7 @@ def test_what_is_for_this_machine_is_not_shown_under_a_name_from_elsewhere(host:
 
 
 def test_bound_to_all_addresses_any_name_will_do() -> None:
-    with closing(Board("0.0.0.0:0", {"/": lambda: Page(b"here\n")})) as board:
+    with closing(StatusServer("0.0.0.0:0", {"/": lambda: Page(b"here\n")})) as board:
         url = f"http://127.0.0.1:{board.port}/"
         assert httpx.get(url, headers={"Host": "beamer.svc"}, trust_env=False).text == "here\n"
 
@@ -146,7 +146,7 @@ def half_open(port: int, said: bytes) -> socket.socket:
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
 def test_any_number_of_viewers_who_say_nothing_leaves_probes_their_answer(said: bytes) -> None:
-    with closing(Board("127.0.0.1:0", {"/": lambda: Page(b"here\n")})) as board, ExitStack() as opened:
+    with closing(StatusServer("127.0.0.1:0", {"/": lambda: Page(b"here\n")})) as board, ExitStack() as opened:
         before = len([*Path("/proc/self/fd").iterdir()])
         for _ in range(300):
             opened.enter_context(half_open(board.port, said))
@@ -158,7 +158,10 @@ def test_any_number_of_viewers_who_say_nothing_leaves_probes_their_answer(said: 
 @pytest.mark.parametrize("said", [b"GET / HT", b"GET / HTTP/1.1\r\nX: y\r\n", b""])
 def test_a_viewer_who_never_ends_is_hung_up_on(said: bytes) -> None:
     """However often it sends another byte."""
-    with closing(Board("127.0.0.1:0", {}, deadline=0.3)) as board, half_open(board.port, said) as viewer:
+    with (
+        closing(StatusServer("127.0.0.1:0", {}, deadline=0.3)) as board,
+        half_open(board.port, said) as viewer,
+    ):
         began = timer()
         viewer.settimeout(0.1)
         while began() < 20:
@@ -182,7 +185,7 @@ def test_a_viewer_who_never_ends_is_hung_up_on(said: bytes) -> None:
     ],
 )
 def test_a_request_without_end_is_not_kept(said: bytes) -> None:
-    with closing(Board("127.0.0.1:0", {"/": lambda: Page(b"here\n")})) as board:
+    with closing(StatusServer("127.0.0.1:0", {"/": lambda: Page(b"here\n")})) as board:
         with half_open(board.port, b"") as viewer, suppress(OSError):
             viewer.sendall(said)
             assert b"here" not in viewer.recv(1000)
@@ -191,8 +194,8 @@ def test_a_request_without_end_is_not_kept(said: bytes) -> None:
 
 WITH_FEW_DESCRIPTORS = """
 import resource, sys
-from connector.daemon.http import Board, Page
-board = Board("127.0.0.1:0", {"/": lambda: Page(b"here\\n")})
+from connector.daemon.http import StatusServer, Page
+board = StatusServer("127.0.0.1:0", {"/": lambda: Page(b"here\\n")})
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
 print(board.port, flush=True)
 sys.stdin.read()
@@ -219,10 +222,10 @@ def test_out_of_descriptors_it_waits_and_goes_on() -> None:
 
 
 def test_an_address_that_cannot_be_served_is_a_matter_of_configuration() -> None:
-    with closing(Board("127.0.0.1:0", {})) as board, pytest.raises(ConfigurationError, match="served"):
-        Board(f"127.0.0.1:{board.port}", {})
+    with closing(StatusServer("127.0.0.1:0", {})) as board, pytest.raises(ConfigurationError, match="served"):
+        StatusServer(f"127.0.0.1:{board.port}", {})
     with pytest.raises(ConfigurationError):
-        Board("192.0.2.1:0", {})
+        StatusServer("192.0.2.1:0", {})
 
 
 def test_figures_are_kept_for_a_moment() -> None:
@@ -232,7 +235,7 @@ def test_figures_are_kept_for_a_moment() -> None:
         looks.append(1)
         return [Sample("suspended", ("a",), 0)]
 
-    kept = Kept(look)
+    kept = Cached(look)
     assert kept.seen() == kept.seen()
     assert looks == [1]
 

@@ -10,7 +10,7 @@ from threading import Event, Lock
 import pytest
 
 from connector.clock import SystemClock
-from connector.daemon.scheduler import Ended, Kind, Pace, Scheduler
+from connector.daemon.scheduler import Kind, Pace, RunResult, Scheduler
 from connector.errors import DatabaseUnreachable
 from connector.state import runs, schedule, schema
 from connector.state.engine import Database, open_database
@@ -35,14 +35,14 @@ def database(database_url: str) -> Iterator[Database]:
 class Jobs:
     """Work that only counts; `does` says how each ends."""
 
-    def __init__(self, does: Callable[[Kind, str], Ended] = lambda _kind, _name: Ended(0)) -> None:
+    def __init__(self, does: Callable[[Kind, str], RunResult] = lambda _kind, _name: RunResult(0)) -> None:
         self.done: Counter[tuple[str, str]] = Counter()
         self.at_once: Counter[str] = Counter()
         self.most = 0
         self._does = does
         self._lock = Lock()
 
-    def __call__(self, kind: Kind, name: str) -> Ended:
+    def __call__(self, kind: Kind, name: str) -> RunResult:
         with self._lock:
             self.at_once[name] += 1
             self.most = max(self.most, self.at_once.total())
@@ -85,10 +85,10 @@ def test_each_is_synced_at_its_pace(database: Database) -> None:
 
 
 def test_a_job_that_fails_or_breaks_goes_on_ever_later(database: Database) -> None:
-    def breaks(_kind: Kind, name: str) -> Ended:
+    def breaks(_kind: Kind, name: str) -> RunResult:
         if name == "breaks":
             raise DatabaseUnreachable("gone") if jobs.done["sync", name] % 2 else ValueError("odd")
-        return Ended(69)
+        return RunResult(69)
 
     jobs = Jobs(breaks)
     with going(database, jobs, ("fails", "breaks")) as scheduler:
@@ -102,9 +102,9 @@ def test_a_job_that_fails_or_breaks_goes_on_ever_later(database: Database) -> No
 def test_the_number_of_workers_is_kept(database: Database) -> None:
     free = Event()
 
-    def waits(_kind: Kind, _name: str) -> Ended:
+    def waits(_kind: Kind, _name: str) -> RunResult:
         free.wait(10)
-        return Ended(0)
+        return RunResult(0)
 
     jobs = Jobs(waits)
     with going(database, jobs, tuple("abcdef"), workers=2):
@@ -119,9 +119,9 @@ def test_two_share_the_work(database: Database) -> None:
     clock, names = FastClock(START, SPEED), tuple(f"c{number}" for number in range(12))
     begun: list[tuple[str, datetime]] = []
 
-    def noted(_kind: Kind, name: str) -> Ended:
+    def noted(_kind: Kind, name: str) -> RunResult:
         begun.append((name, clock.now()))
-        return Ended(0)
+        return RunResult(0)
 
     one, other = Jobs(noted), Jobs(noted)
     with going(database, one, names, clock=clock), going(database, other, names, clock=clock):
@@ -135,14 +135,14 @@ def test_two_share_the_work(database: Database) -> None:
 
 
 def test_what_waits_for_segment_is_delivered_between_syncs(database: Database) -> None:
-    ends = {"sync": Ended(69, waiting=7), "deliver": Ended(69, waiting=7)}
+    ends = {"sync": RunResult(69, waiting=7), "deliver": RunResult(69, waiting=7)}
     jobs = Jobs(lambda kind, _name: ends[kind])
     with going(database, jobs, least=30 * MINUTE):
         until(lambda: jobs.done["deliver", "a"] == 2)
         assert jobs.done["sync", "a"] == 1
-        ends["deliver"] = Ended(0)
+        ends["deliver"] = RunResult(0)
         until(lambda: jobs.done["deliver", "a"] == 3)
-        ends["sync"] = Ended(0)
+        ends["sync"] = RunResult(0)
         until(lambda: jobs.done["sync", "a"] == 3)
     assert jobs.done["deliver", "a"] == 3
 
@@ -160,7 +160,7 @@ def test_an_audit_once_a_week_where_it_was_wanted(database: Database) -> None:
 
 
 def test_what_was_stopped_is_due_at_the_next_start(database: Database) -> None:
-    stopped = Jobs(lambda _kind, _name: Ended(0, stopped=True))
+    stopped = Jobs(lambda _kind, _name: RunResult(0, stopped=True))
     clock = FastClock(START, SPEED)
     with going(database, stopped, clock=clock):
         until(lambda: bool(stopped.done))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector.reporting.status_text import FINE, PLAIN, bar, span, strip
-from connector.state.queries import Ran
+from connector.state.queries import PastRun
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -30,8 +30,8 @@ def test_a_bar(share: float, line: float | None, shown: str) -> None:
     assert len(bar(share, line, 10, FINE)) == 12
 
 
-def ran(number: int, outcome: str | None, command: str = "sync") -> Ran:
-    return Ran(number, command, NOW, NOW if outcome else None, outcome, 0)
+def ran(number: int, outcome: str | None, command: str = "sync") -> PastRun:
+    return PastRun(number, command, NOW, NOW if outcome else None, outcome, 0)
 
 
 def test_a_strip_reads_from_the_oldest_to_the_newest() -> None:

@@ -14,7 +14,7 @@ from connector.reporting.status_text import Screen, lines
 from connector.state.connections import Identity
 from connector.state.credentials import Change
 from connector.state.ledger import Balance
-from connector.state.queries import Holder, Ran, Waiting
+from connector.state.queries import Holder, PastRun, Waiting
 from connector.state.suspensions import Refusal
 from tests.harness import Rig, sandbox
 
@@ -29,7 +29,7 @@ WELL = Status(
     BALANCE,
     {},
     now=NOW,
-    runs=(Ran(1, "sync", NOW - HOUR, NOW - HOUR, "done", 0),),
+    runs=(PastRun(1, "sync", NOW - HOUR, NOW - HOUR, "done", 0),),
     succeeded=NOW - HOUR,
     every=HOUR,
 )
@@ -39,8 +39,8 @@ def stream(**changes: Any) -> tuple[StreamStatus, ...]:
     return (replace(WELL.streams[0], **changes),)
 
 
-def failed(outcome: str, code: int) -> tuple[Ran, ...]:
-    return (Ran(2, "sync", NOW, NOW, outcome, code), *WELL.runs)
+def failed(outcome: str, code: int) -> tuple[PastRun, ...]:
+    return (PastRun(2, "sync", NOW, NOW, outcome, code), *WELL.runs)
 
 
 AILING: dict[str, dict[str, Any]] = {
@@ -97,7 +97,7 @@ def test_a_word_for_each(word: str, changes: dict[str, Any]) -> None:
 def test_a_killed_run_does_not_show_the_code_of_the_one_before(
     killed: tuple[str, ...], holders: tuple[Holder, ...], said: str
 ) -> None:
-    cut = tuple(Ran(9 - place, command, NOW, None, None, None) for place, command in enumerate(killed))
+    cut = tuple(PastRun(9 - place, command, NOW, None, None, None) for place, command in enumerate(killed))
     found = replace(WELL, runs=(*cut, *failed("failed", 69)), holders=holders)
     assert said in next(each.found for each in problems(found))
     done = replace(WELL, runs=(*cut[:1], *WELL.runs), holders=holders)
@@ -118,9 +118,9 @@ def test_the_worst_word_wins(worse: int) -> None:
     assert health(replace(WELL, **changes))[0].word == words[worse]
 
 
-def cut_short(*outcomes: str | None) -> tuple[Ran, ...]:
+def cut_short(*outcomes: str | None) -> tuple[PastRun, ...]:
     """Runs that ended so, the newest first; None was killed."""
-    ran = (Ran(9, "sync", NOW, NOW if each else None, each, 130 if each else None) for each in outcomes)
+    ran = (PastRun(9, "sync", NOW, NOW if each else None, each, 130 if each else None) for each in outcomes)
     return (*ran, *WELL.runs)
 
 

@@ -24,7 +24,7 @@ from connector.reporting.html.report_data import Subject, report_data_of
 from connector.state import queries
 from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger, Limits
-from connector.state.queries import Past
+from connector.state.queries import RunSummary
 from tests.browser.planted import planted
 from tests.cli.process import Machine, made_up
 
@@ -117,8 +117,8 @@ def test_it_is_fast_with_ten_thousand_runs(sqlite_url: str) -> None:
 # --- added up ---------------------------------------------------------------------------------------------
 
 
-def ran(began: datetime, outcome: str | None = "done", command: str = "sync", **did: Any) -> Past:
-    return Past(command, began, began + HOUR if outcome else None, outcome, did)
+def ran(began: datetime, outcome: str | None = "done", command: str = "sync", **did: Any) -> RunSummary:
+    return RunSummary(command, began, began + HOUR if outcome else None, outcome, did)
 
 
 def test_runs_are_added_up_by_day() -> None:

@@ -95,7 +95,7 @@ MUTANTS = (
         (
             "sync/rows/pages.py",
             "        seen_of(parsed),\n",
-            "        Seen(seen_of(parsed).ids, seen_of(parsed).dates, len(row_verdicts)),\n",
+            "        PageRows(seen_of(parsed).ids, seen_of(parsed).dates, len(row_verdicts)),\n",
         ),
         (
             "beamer/pagination.py",
@@ -230,7 +230,8 @@ MUTANTS = (
         "what Segment refuses is dropped",
         (
             "sync/delivery.py",
-            "self._outbox.bury(message, what, now, self._latest(now), unsure=message.id in self._unsure)",
+            "self._outbox.mark_dead(message, what, now, self._latest(now), "
+            "unsure=message.id in self._unsure)",
             "self._outbox.confirm([message], now)",
         ),
     ),

@@ -17,7 +17,7 @@ from connector.state.connections import Identity
 from connector.state.engine import Database, open_database
 from connector.state.leases import this_process
 from connector.state.page_writer import Effects, Intake, Outgoing, Page, Rejected, RowVerdict
-from connector.state.progress import load, peek
+from connector.state.progress import load, load_readonly
 from connector.state.tables import children, outbox, parents, quarantine, rows, streams, tallies
 from tests.state.times import DAY, NOW
 
@@ -181,7 +181,7 @@ def test_progress_comes_back_as_it_was_written(
     child = ChildState(state.scope, "7", "1,2", "0,2", 0, NOW, "{}")
     effects = Effects(parents=[post], children=[child], stream=state, first_page=1)
     intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
-    found = peek(database, "default")
+    found = load_readonly(database, "default")
     assert found.streams["comments"] == state
     assert found.streams["posts"] == progress.streams["posts"]
     assert found.parents == {"posts": {"7": post}}
@@ -213,7 +213,7 @@ def test_dates_do_not_depend_on_the_server_s_zone(postgres_url: str, zone: str) 
     dates = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), NOW]
     effects = Effects(parents=[ParentState(str(number), date) for number, date in enumerate(dates)])
     intake.accept(Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
-    assert [each.date for each in peek(database, "default").parents["posts"].values()] == dates
+    assert [each.date for each in load_readonly(database, "default").parents["posts"].values()] == dates
     database.close()
 
 

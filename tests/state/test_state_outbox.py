@@ -108,7 +108,7 @@ def test_what_did_not_arrive_counts_as_not_sent(database: Database, outbox: Outb
 def test_putting_back_wakes_no_dead_letter(database: Database, outbox: Outbox) -> None:
     fill(database, 3)
     messages = outbox.claim(3, NOW)
-    outbox.bury(messages[0], "400 no", NOW, NOW)
+    outbox.mark_dead(messages[0], "400 no", NOW, NOW)
     outbox.confirm(messages[1:2], NOW)
     outbox.put_back(messages, NOW, not_arrived=False)
     assert [state for state, *_ in states(database)] == ["dead", "waiting"]
@@ -152,7 +152,7 @@ def test_a_run_that_lost_its_lease_changes_nothing(database: Database, outbox: O
         lambda: outbox.claim(1, NOW),
         lambda: outbox.confirm(messages, NOW),
         lambda: outbox.put_back(messages, NOW, not_arrived=True),
-        lambda: outbox.bury(messages[0], "no", NOW, NOW),
+        lambda: outbox.mark_dead(messages[0], "no", NOW, NOW),
     ):
         with pytest.raises(Busy):
             write()
@@ -167,7 +167,7 @@ def mixed(database: Database, outbox: Outbox) -> Outbox:
     """Dead: 0 and 1; in flight: 2; waiting: 3 and 4."""
     fill(database, 5)
     for message in (messages := outbox.claim(3, NOW))[:2]:
-        outbox.bury(message, f"400 \0 \ud800 {message.id}", NOW, NOW)
+        outbox.mark_dead(message, f"400 \0 \ud800 {message.id}", NOW, NOW)
     assert len(messages) == 3
     return outbox
 

@@ -86,7 +86,7 @@ def test_rows_that_cannot_be_used_are_not_missing_and_speak_against_no_counter(t
     box.advance(2 * HOUR)
     report = audit(connector).report
     assert (dict(report.quarantined), report.missing) == ({"comments": 6}, {})
-    state = progress.peek(connector.database, "default").streams["comments"]
+    state = progress.load_readonly(connector.database, "default").streams["comments"]
     assert (state.silent, state.distrusted) == (0.0, False)
     connector.close()
 

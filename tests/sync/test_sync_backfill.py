@@ -21,7 +21,7 @@ from connector.state.leases import this_process
 from connector.state.ledger import Limits
 from connector.state.outbox import Outbox
 from connector.sync.backfill.run import ENOUGH
-from connector.sync.delivery import Delivery, ThreadCourier
+from connector.sync.delivery import Delivery, ThreadedDelivery
 from connector.sync.report import Report
 from connector.sync.run import Run
 from tests.harness import ALL, EVENT, Rig, SerialPool, expected, hold_still, idle_cost, landed, sandbox
@@ -59,13 +59,13 @@ def test_all_of_history_arrives_once_and_syncs_go_on_beside_it(database_url: str
     hold_still(rig.sandbox)
     rig.sync()
     rig.check()
-    before = progress.peek(rig.database, "default")
+    before = progress.load_readonly(rig.database, "default")
     outcome, of = rig.backfill()
     assert outcome.exit == 0
     assert of.finished_at
     assert (of.requests, of.rows) == (outcome.report.requests_spent, outcome.report.new.total())
     whole(rig)
-    assert progress.peek(rig.database, "default") == before
+    assert progress.load_readonly(rig.database, "default") == before
     # What the sync had sent is not sent again, and the next sync has nothing to do.
     assert not rig.sandbox.segment.duplicates
     assert rig.sync().report.requests_spent <= idle_cost(rig.sandbox) + 1
@@ -204,13 +204,13 @@ def test_rows_that_a_counter_has_announced_may_come_by_a_backfill(tmp_path: Path
         box.world.add("comments", post, date=when, appears=when, userId="u-2")
     rig.backfill()
     whole(rig)
-    state = progress.peek(rig.database, "default").children["comments"][post]
+    state = progress.load_readonly(rig.database, "default").children["comments"][post]
     assert state.surplus == 3
     # The counters have moved for them: the list is asked once and nobody wonders.
     outcome = rig.sync()
     assert outcome.report.requests["comments"] == 1
     assert rig.sync().report.requests["comments"] == 0
-    assert not progress.peek(rig.database, "default").streams["comments"].distrusted
+    assert not progress.load_readonly(rig.database, "default").streams["comments"].distrusted
     whole(rig)
     rig.close()
 
@@ -617,7 +617,7 @@ def test_a_key_that_may_not_read_one_stream_is_not_refused_for_it(tmp_path: Path
     rig.close()
 
 
-class Dropping(ThreadCourier):
+class Dropping(ThreadedDelivery):
     """Somebody drops what waits as soon as delivery begins."""
 
     def __init__(self, delivery: Delivery, database: Database) -> None:
@@ -640,9 +640,9 @@ def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
         segment_now=parts.clock.now,
         latest=parts.ledger.latest,
     )
-    courier = Dropping(delivery, rig.database)
-    courier.go()
-    courier.finish()
+    worker = Dropping(delivery, rig.database)
+    worker.go()
+    worker.finish()
     assert delivered.backlog == 0
     rig.close()
 
@@ -674,7 +674,7 @@ def test_history_does_not_end_at_a_page_that_a_filter_made_short(tmp_path: Path)
         box.world.add("posts", None, date=date, appears=date)
     rig = Rig(box, url(tmp_path))
     rig.sync()
-    assert progress.peek(rig.database, "default").streams["posts"].short_ends is True
+    assert progress.load_readonly(rig.database, "default").streams["posts"].short_ends is True
     box.advance(timedelta(hours=1))
     box.world.add("posts", None, filter="segment")
     rig.backfill()

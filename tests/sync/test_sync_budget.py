@@ -98,7 +98,7 @@ def test_a_request_at_a_time_gets_there(tmp_path: Path, order: Any) -> None:
     for _ in range(6 * 30):
         rig.sandbox.advance(timedelta(minutes=48))
         rig.sync()
-    found = progress.peek(rig.database, "default")
+    found = progress.load_readonly(rig.database, "default")
     assert len(found.parents["posts"]) == 40
     assert found.streams["posts"].complete
     about = Counter(seen.path for seen in rig.sandbox.requests)

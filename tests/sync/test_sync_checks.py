@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector.beamer.pagination import Habits, Order, Seen
+from connector.beamer.pagination import Habits, Order, PageRows
 from connector.sync.lists import blocks
 from connector.sync.lists.blocks import Block, BlockCheck, CheckStep, cut
 
@@ -16,9 +16,9 @@ ENDS = Habits(order=Order.NEWEST, first_page=0, short_ends=True)
 OPEN = Habits(order=Order.NEWEST, first_page=0, short_ends=False)
 
 
-def page(*names: str, dates: dict[str, datetime] | None = None) -> Seen:
+def page(*names: str, dates: dict[str, datetime] | None = None) -> PageRows:
     at = KNOWN | (dates or {})
-    return Seen(tuple(names), tuple(at[name] for name in names), len(names))
+    return PageRows(tuple(names), tuple(at[name] for name in names), len(names))
 
 
 def block() -> Block:
@@ -27,7 +27,7 @@ def block() -> Block:
 
 
 def after(
-    seen: Seen, habits: Habits = ENDS, *, proving: bool = False, check: BlockCheck | None = None
+    seen: PageRows, habits: Habits = ENDS, *, proving: bool = False, check: BlockCheck | None = None
 ) -> CheckStep:
     return blocks.after_page(check or blocks.begin(block(), proving), seen, set(KNOWN), habits, 10)
 
@@ -58,7 +58,7 @@ def test_a_missing_parent_is_looked_for_behind_a_short_page_before_it_is_gone() 
     step = after(page(*NEWEST[:9]))
     assert step.next is not None
     assert step.next.cursor.page == 1
-    last = after(Seen((), (), 0), check=step.next)
+    last = after(PageRows((), (), 0), check=step.next)
     assert last.next is None
     assert last.missing == {NEWEST[9]}
 

@@ -15,7 +15,7 @@ from connector.beamer.streams import CATALOGUE, Stream
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
 from connector.segment.shaping import Naming
 from connector.state.ledger import Balance
-from connector.state.progress import peek
+from connector.state.progress import load_readonly
 from connector.sync.forecast import MONTH, Activity, activity, first_reads, forecast, read_by, share
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.estimates import Expected, steady
@@ -290,7 +290,7 @@ def test_the_forecast_is_near_the_mean_delay_of_the_planners_months(name: str, t
     month = Month(account, 1, lambda _: None, tmp_path, length=(14 if account.plan == "free" else 2) * DAY)
     month.go()
     parts, now = month.rig.parts(), month.sandbox.now()
-    found = Picture(CATALOGUE, parts.policy, peek(parts.database, parts.identity.name), None)
+    found = Picture(CATALOGUE, parts.policy, load_readonly(parts.database, parts.identity.name), None)
     month.close()
     assert account.limits.usable
     per_day, unread = account.limits.usable / 31, first_reads([found]).requests

@@ -89,13 +89,13 @@ def test_all_but_the_row_that_fails_its_page_arrive(
     live(rig, 6, add)
     missing = {row.id for row in box.world.rows(stream)} - {name for _, name in landed(box)}
     assert missing == {rows[count - 10].id}
-    state = progress.peek(rig.database, "default").streams[stream]
+    state = progress.load_readonly(rig.database, "default").streams[stream]
     assert state.complete_through is None
     assert "some rows are unread" in (state.problem or "")
     box.faults.clear()
     live(rig, 30, add)
     rig.check()
-    state = progress.peek(rig.database, "default").streams[stream]
+    state = progress.load_readonly(rig.database, "default").streams[stream]
     assert (state.trouble, box.now() - (state.complete_through or NOW) < HOUR) == (None, True)
     rig.close()
 
@@ -122,12 +122,12 @@ def test_a_page_of_parents_that_fails_leaves_the_others_and_what_is_below_them(
     assert missing == ({rows[bad].id} if from_the_first else set())
     hidden = {row.id for row in box.world.rows(below)} - {name for _, name in landed(box)}
     assert hidden <= {row.id for row in box.world.rows(below) if row.parent_id == rows[bad].id}
-    state = progress.peek(rig.database, "default").streams[stream]
+    state = progress.load_readonly(rig.database, "default").streams[stream]
     assert "some rows are unread" in (state.problem or "")
     box.faults.clear()
     live(rig, 30, add)
     rig.check()
-    state = progress.peek(rig.database, "default").streams[stream]
+    state = progress.load_readonly(rig.database, "default").streams[stream]
     assert (state.trouble, state.cursor) == (None, None)
     rig.close()
 

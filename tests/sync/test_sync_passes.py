@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector.beamer.pagination import Cursor, Habits, Order, Seen
+from connector.beamer.pagination import Cursor, Habits, Order, PageRows
 from connector.sync.lists import passes
 from connector.sync.lists.passes import ListPass, PassPage, PassStep
 
@@ -19,7 +19,7 @@ NONE = Habits(Order.NONE, 0, True)
 def page(*hours: int, fresh: int = 0, cap: int = 10) -> PassPage:
     assert len(hours) <= cap
     dates = tuple(BASE + timedelta(hours=hour) for hour in hours)
-    return PassPage(Seen(tuple(map(str, hours)), dates, len(hours)), fresh)
+    return PassPage(PageRows(tuple(map(str, hours)), dates, len(hours)), fresh)
 
 
 def child(counter: str, read_counter: str | None, habits: Habits = NEWEST, surplus: int = 0) -> ListPass:
@@ -50,7 +50,7 @@ def test_found_too_little_in_a_window_the_whole_list_is_read() -> None:
     assert pass_.cursor.since == LOW - timedelta(seconds=1)
     step = after(pass_, page(51, 52, fresh=1), OLDEST)
     assert not step.done
-    behind = after(step.list_pass, PassPage(Seen((), (), 0), 0), OLDEST)
+    behind = after(step.list_pass, PassPage(PageRows((), (), 0), 0), OLDEST)
     assert not behind.done
     assert behind.list_pass.cursor.since is None
     assert behind.list_pass.low is None
@@ -59,7 +59,7 @@ def test_found_too_little_in_a_window_the_whole_list_is_read() -> None:
 def test_a_counter_that_never_matches_ends_all_the_same() -> None:
     pass_ = child("40", "30", NONE)
     for asked in range(1, 12):
-        step = after(pass_, page(3, 1, 2) if asked % 2 else PassPage(Seen((), (), 0), 0), NONE)
+        step = after(pass_, page(3, 1, 2) if asked % 2 else PassPage(PageRows((), (), 0), 0), NONE)
         if step.done:
             break
         pass_ = step.list_pass
@@ -260,7 +260,7 @@ def test_a_page_with_a_row_that_is_known_or_older_ends_it_as_before() -> None:
     known = passes.begin_dated(LOW, NEWEST, first=False, bound=BASE)
     assert after(known, page(69, 68, 67, fresh=2)).done
     assert after(known, page(69, 68, 40, fresh=3)).done
-    assert after(known, PassPage(Seen((), (), 0), 0)).done
+    assert after(known, PassPage(PageRows((), (), 0), 0)).done
     assert after(passes.begin_dated(LOW, OLDEST, first=True), page(67, 68, 69, fresh=3), OLDEST).done
 
 

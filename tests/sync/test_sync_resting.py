@@ -77,13 +77,13 @@ def test_a_list_that_always_fails_leaves_the_others_their_requests(
     assert asked.total() > 120
     assert {said.split(":")[0] for said in troubles} == {stream}
     assert exits[Exit.UNREACHABLE] >= 3
-    states = progress.peek(rig.database, "default").streams
+    states = progress.load_readonly(rig.database, "default").streams
     for other in ("posts", "nps", "feature_requests"):
         through = states[other].complete_through
         assert other == stream or (through and box.now() - through < DAY), other
     box.faults.clear()
     live(rig, 1.5)
-    through = progress.peek(rig.database, "default").streams[stream].complete_through
+    through = progress.load_readonly(rig.database, "default").streams[stream].complete_through
     assert through
     assert box.now() - through < DAY
     rig.close()
@@ -97,11 +97,11 @@ def test_after_an_outage_nothing_rests_for_long(tmp_path: Path) -> None:
     _, exits, _ = live(rig, 1)
     assert exits[Exit.UNREACHABLE] > 12
     box.faults.clear()
-    state = progress.peek(rig.database, "default")
+    state = progress.load_readonly(rig.database, "default")
     now = rig.clock.now()
     lists = [child for each in state.children.values() for child in each.values()]
-    assert not any(backoff.rests(each, now + HOUR) for each in state.streams.values())
-    assert not any(backoff.rests(each, now + HOUR) for each in lists)
+    assert not any(backoff.in_backoff(each, now + HOUR) for each in state.streams.values())
+    assert not any(backoff.in_backoff(each, now + HOUR) for each in lists)
     rig.close()
 
 
@@ -125,7 +125,7 @@ def test_a_page_of_posts_that_always_fails_leaves_the_others_theirs(
     before = len(box.requests)
     live(rig, 3)
     assert sum(seen.status == 500 for seen in box.requests[before:]) <= 10
-    known = progress.peek(rig.database, "default").parents["posts"].values()
+    known = progress.load_readonly(rig.database, "default").parents["posts"].values()
     assert box.now() - max(parent.checked_at for parent in known if parent.checked_at) < DAY
     rig.close()
 
@@ -139,11 +139,14 @@ def test_after_a_long_outage_no_stream_rests_for_long(tmp_path: Path) -> None:
     box.faults.on(lambda _: True, [503] * 9_000)
     live(rig, 2)
     box.faults.clear()
-    lists = {name: [*each.values()] for name, each in progress.peek(rig.database, "default").children.items()}
+    lists = {
+        name: [*each.values()]
+        for name, each in progress.load_readonly(rig.database, "default").children.items()
+    }
     failing = [name for name in lists if sum(map(bool, (child.failures for child in lists[name]))) >= 3]
     assert failing
     now = rig.clock.now()
-    assert not [name for name in failing if backoff.stream_rests(lists[name], now + 2 * HOUR)]
+    assert not [name for name in failing if backoff.list_in_backoff(lists[name], now + 2 * HOUR)]
     rig.close()
 
 
@@ -220,11 +223,15 @@ def test_while_nothing_is_answered_the_wait_does_not_grow() -> None:
     state: StreamState = StreamState(1, "nps")
     for _ in range(9):
         state = backoff.failed(state, NOW, answered=False)
-    assert (state.failures, backoff.rests(state, NOW), backoff.rests(state, NOW + HOUR)) == (2, True, False)
+    assert (state.failures, backoff.in_backoff(state, NOW), backoff.in_backoff(state, NOW + HOUR)) == (
+        2,
+        True,
+        False,
+    )
     state = backoff.failed(state, NOW, answered=True)
-    assert backoff.rests(state, NOW + HOUR)
-    assert not backoff.rests(backoff.failed(state, NOW + DAY, answered=True), NOW)  # a clock set back
-    assert not backoff.rests(backoff.well(state), NOW)
+    assert backoff.in_backoff(state, NOW + HOUR)
+    assert not backoff.in_backoff(backoff.failed(state, NOW + DAY, answered=True), NOW)  # a clock set back
+    assert not backoff.in_backoff(backoff.recovered(state), NOW)
 
 
 def test_where_all_lists_of_a_stream_fail_the_stream_rests() -> None:
@@ -233,12 +240,12 @@ def test_where_all_lists_of_a_stream_fail_the_stream_rests() -> None:
         return ChildState(1, parent, "1", read_at=read_at, failures=failures, failed_at=failed_at)
 
     failing = [child(str(number), NOW, NOW - DAY) for number in range(3)]
-    assert backoff.stream_rests(failing, NOW + HOUR)
-    assert not backoff.stream_rests(failing, NOW + DAY)
-    assert not backoff.stream_rests(failing[:2], NOW + HOUR)
-    assert not backoff.stream_rests([*failing, child("9", None, NOW + HOUR / 2)], NOW + HOUR)
+    assert backoff.list_in_backoff(failing, NOW + HOUR)
+    assert not backoff.list_in_backoff(failing, NOW + DAY)
+    assert not backoff.list_in_backoff(failing[:2], NOW + HOUR)
+    assert not backoff.list_in_backoff([*failing, child("9", None, NOW + HOUR / 2)], NOW + HOUR)
     # While Beamer is away, each run fails at another list, and none of them often.
     many = [child(str(number), NOW, NOW - DAY, backoff.AT_MOST_WHILE_AWAY) for number in range(20)]
-    assert backoff.stream_rests(many, NOW + HOUR)
-    assert not backoff.stream_rests(many, NOW + 2 * HOUR)
-    assert backoff.stream_rests([*many, child("20", NOW, NOW - DAY, 5)], NOW + 7 * HOUR)
+    assert backoff.list_in_backoff(many, NOW + HOUR)
+    assert not backoff.list_in_backoff(many, NOW + 2 * HOUR)
+    assert backoff.list_in_backoff([*many, child("20", NOW, NOW - DAY, 5)], NOW + 7 * HOUR)

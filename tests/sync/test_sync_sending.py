@@ -52,7 +52,7 @@ def test_a_stream_that_is_off_teaches_nothing(tmp_path: Path) -> None:
         box.world.add("comments", box.world.add("posts"), **USER)
     rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", streams=frozenset({"comments"}))
     rig.sync()
-    assert estimates.sent_share(progress.peek(rig.database, "default").streams["posts"]) == 1.0
+    assert estimates.sent_share(progress.load_readonly(rig.database, "default").streams["posts"]) == 1.0
     rig.close()
 
 
@@ -68,12 +68,12 @@ def test_a_sync_learns_what_is_held_back(tmp_path: Path, privacy: Privacy, share
         box.world.add("comments", post, **USER)
     rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", privacy=privacy)
     rig.sync()
-    streams = progress.peek(rig.database, "default").streams
+    streams = progress.load_readonly(rig.database, "default").streams
     assert estimates.sent_share(streams["reactions"]) == pytest.approx(share, abs=0.03)
     assert estimates.sent_share(streams["comments"]) == estimates.sent_share(streams["posts"]) == 1.0
     # What is known already is not judged once more.
     box.world.add("reactions", post, **USER)
     rig.sync()
-    after = progress.peek(rig.database, "default").streams["reactions"]
+    after = progress.load_readonly(rig.database, "default").streams["reactions"]
     assert after.verdict_count == pytest.approx(streams["reactions"].verdict_count, abs=1)
     rig.close()

@@ -41,7 +41,7 @@ def test_each_of_two_connections_comes_to_see_everything(
     assert asked["second"] > asked.total() / 4
     assert asked["first"] > asked.total() / 4
     for name in asked:
-        states = progress.peek(first.database, name).streams
+        states = progress.load_readonly(first.database, name).streams
         assert all(states[stream].complete for stream in ("posts", "feature_requests", "nps")), name
     first.close()
     second.close()
@@ -66,7 +66,7 @@ def test_what_was_looked_at_in_the_future_is_looked_at_again(tmp_path: Path) -> 
     rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", limits=Limits(20_000, 0, 30))
     rig.sync()
     far = box.now() + timedelta(days=20_000)
-    state = progress.peek(rig.database, "default")
+    state = progress.load_readonly(rig.database, "default")
     for parent in state.parents["posts"].values():
         parent.checked_at = far
     progress.doubt_future(state, box.now())
@@ -84,7 +84,7 @@ def test_what_waits_under_a_connections_former_name_goes_out_under_the_new_one(d
     # One of them was refused, and a batch was on its way when the run died.
     lease = leases.acquire(before.database, "default", this_process(), box.now())
     first, *_ = (outbox := Outbox(before.database, lease, "dest")).claim(5, box.now())
-    outbox.bury(first, "no", box.now(), box.now())
+    outbox.mark_dead(first, "no", box.now(), box.now())
     outcome = after.sync()
     assert (outcome.exit, outcome.report.sent, outcome.report.waiting) == (0, made - 1, 0)
     assert queries.outbox_sizes(after.database, "acme") == {"dead": 1}

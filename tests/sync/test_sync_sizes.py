@@ -186,6 +186,6 @@ def test_a_large_account_on_a_small_quota_is_no_list_without_end(tmp_path: Path,
     for _ in range(4):
         assert rig.sync().report.troubles == []
         rig.sandbox.advance(HOUR)
-    assert progress.peek(rig.database, rig.name).streams[stream].complete
+    assert progress.load_readonly(rig.database, rig.name).streams[stream].complete
     rig.check()
     rig.close()

@@ -11,7 +11,7 @@ from connector.beamer.streams import CATALOGUE
 from connector.domain.verdicts import Verdict
 from connector.sandbox import Company
 from connector.segment.shaping import Privacy
-from connector.state.progress import peek
+from connector.state.progress import load_readonly
 from connector.state.tables import rows
 from connector.sync.planning import candidates
 from tests.harness import ALL, Rig, sandbox
@@ -91,7 +91,7 @@ def test_held_back_rows_stay_held_back_when_a_setting_changes(tmp_path: Path) ->
 def test_the_plan_of_a_dry_run(tmp_path: Path) -> None:
     rig = account(tmp_path)
     rig.sync()
-    progress, policy = peek(rig.database, "default"), rig.parts().policy
+    progress, policy = load_readonly(rig.database, "default"), rig.parts().policy
     probes = candidates.first_probes(rig.catalogue, policy, progress, None, rig.clock.now())
     assert candidates.cost(probes) == {"nps": 1, "posts": 1, "feature_requests": 1}
     assert candidates.waiting_children(rig.catalogue, policy, progress, None, rig.clock.now()) == []
@@ -102,7 +102,7 @@ def test_streams_say_how_far_they_are_complete(tmp_path: Path) -> None:
     rig = account(tmp_path)
     rig.sandbox.switches.may_read.discard("posts")
     rig.sync()
-    streams = peek(rig.database, "default").streams
+    streams = load_readonly(rig.database, "default").streams
     assert {name for name in ALL if streams[name].complete_through is None} == {
         "posts",
         "comments",
@@ -111,7 +111,7 @@ def test_streams_say_how_far_they_are_complete(tmp_path: Path) -> None:
     assert "403" in str(streams["posts"].trouble)
     rig.sandbox.switches.may_read.add("posts")
     rig.sync()
-    streams = peek(rig.database, "default").streams
+    streams = load_readonly(rig.database, "default").streams
     assert all(streams[name].complete_through and not streams[name].trouble for name in ALL)
     rig.close()
 
@@ -129,7 +129,7 @@ def test_a_run_for_one_stream_does_not_make_another_one_complete(tmp_path: Path)
     assert set(rig.sync().report.requests) == {"posts"}
     rig.catalogue = CATALOGUE
     rig.sync(most_requests=0)  # as what waits is delivered
-    through = peek(rig.database, rig.name).streams["reactions"].complete_through
+    through = load_readonly(rig.database, rig.name).streams["reactions"].complete_through
     assert through is not None
     assert through < came
     assert rig.sync().report.events == {"reactions": 1}
@@ -139,5 +139,5 @@ def test_a_run_for_one_stream_does_not_make_another_one_complete(tmp_path: Path)
 def test_after_a_refused_key_nothing_is_called_complete(tmp_path: Path) -> None:
     rig = account(tmp_path, streams=frozenset({"nps"}), api_key="wrong")
     assert rig.sync().exit == 77
-    assert peek(rig.database, "default").streams["nps"].complete_through is None
+    assert load_readonly(rig.database, "default").streams["nps"].complete_through is None
     rig.close()

@@ -14,7 +14,7 @@ from connector.clock import SystemClock, timer
 from connector.sandbox import Company, Served
 from connector.segment.client import SegmentClient
 from connector.state.ledger import Limits
-from connector.sync.delivery import ThreadCourier
+from connector.sync.delivery import ThreadedDelivery
 from connector.sync.run import Outcome, Run
 from connector.sync.threads import ThreadPool
 from tests.harness import Rig, sandbox
@@ -96,17 +96,17 @@ class Slow:
 
 def test_what_was_written_during_the_last_delivery_is_delivered_too() -> None:
     slow = Slow()
-    courier = ThreadCourier(slow)  # type: ignore[arg-type]
-    courier.go()
+    worker = ThreadedDelivery(slow)  # type: ignore[arg-type]
+    worker.go()
     assert slow.begun.wait(5)
     slow.written = 2
-    ending = Thread(target=courier.finish)
+    ending = Thread(target=worker.finish)
     ending.start()
-    assert courier._wanted.wait(5)
+    assert worker._wanted.wait(5)
     slow.free.set()
     ending.join(5)
     assert slow.found[-1] == 2
-    assert courier.error is None
+    assert worker.error is None
 
 
 def test_a_signal_that_wakes_nobody_ends_a_wait_soon() -> None:

@@ -252,7 +252,7 @@ def judged_by(rig: Rig) -> None:
         if message["event"] in ID:
             row = rows[message["event"], message["properties"][ID[message["event"]]]]
             assert datetime.fromisoformat(message["timestamp"]) == row.date, message["event"]
-    state = progress.peek(rig.database, rig.name)
+    state = progress.load_readonly(rig.database, rig.name)
     lists = [child for each in state.children.values() for child in each.values()]
     parents = [parent for each in state.parents.values() for parent in each.values()]
     moments = [

@@ -11,7 +11,7 @@ from connector.domain.period import EPOCH
 from connector.reporting.status_text import work_of
 from connector.reporting.summary import WHY_HELD
 from connector.state import outbox
-from connector.state.queries import Past
+from connector.state.queries import RunSummary
 from connector.sync.report import Lateness
 
 DAY = timedelta(days=1)
@@ -67,7 +67,7 @@ def span(first: date, last: date) -> list[date]:
 
 
 def added_up(
-    past: Iterable[Past], since: datetime, now: datetime, most: int, at_work: Iterable[str] = ()
+    past: Iterable[RunSummary], since: datetime, now: datetime, most: int, at_work: Iterable[str] = ()
 ) -> Days:
     """Add up runs, given newest first; with `most` runs the oldest day is incomplete and left out.
 
@@ -86,7 +86,7 @@ def added_up(
     return found
 
 
-def _add(found: Days, run: Past, outcome: str) -> None:
+def _add(found: Days, run: RunSummary, outcome: str) -> None:
     # A clock may have been set back since.
     day = min(run.started_at.date(), found.last)
     found.outcomes[outcome][day] += 1

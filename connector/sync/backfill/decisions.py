@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from connector.beamer.pagination import Cursor, Habits, Order, Seen
+from connector.beamer.pagination import Cursor, Habits, Order, PageRows
 from connector.beamer.streams import Stream, children
 from connector.clock import SECOND, within
 from connector.domain.changes import RowVerdict
@@ -322,7 +322,7 @@ def _child_readings(context: HistoryContext, probe: Probe, of: Reading, page: Pa
 
 
 def _parted(
-    of: Reading, pass_: ListPass, page: Seen, habits: Habits, cap: int
+    of: Reading, pass_: ListPass, page: PageRows, habits: Habits, cap: int
 ) -> tuple[Reading, Reading] | None:
     """The list in two parts, the one that is being read and an older one, where that is worth its cost.
 

@@ -16,7 +16,7 @@ from connector.sync.lists import counters
 
 def requested_estimate(parts: Parts, wanted: Range) -> Estimate:
     """Estimate from the counters that syncs have seen, and count the lists that no sync has seen."""
-    known = progress.peek(parts.database, parts.identity.name)
+    known = progress.load_readonly(parts.database, parts.identity.name)
     counted, failures, unanswered = {}, {}, False
     for stream, since, until in to_count(parts.catalogue, wanted, known):
         try:

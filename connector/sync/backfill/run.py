@@ -18,7 +18,7 @@ from connector.sync.backfill import decisions
 from connector.sync.backfill.handler import HistoryAnswers
 from connector.sync.backfill.verification import Verification
 from connector.sync.context import Parts, Work
-from connector.sync.delivery import Courier, Delivery, InlineCourier
+from connector.sync.delivery import Delivery, DeliveryWorker, InlineDelivery
 from connector.sync.fetch.loop import Fetching
 from connector.sync.policy import Policy
 from connector.sync.report import Report
@@ -62,13 +62,13 @@ class BackfillRun:
         parts: Parts,
         order: BackfillOrder,
         *,
-        courier: Callable[[Delivery], Courier] = InlineCourier,
+        worker: Callable[[Delivery], DeliveryWorker] = InlineDelivery,
         lanes: int = 1,
         on_progress: Callable[[Report, Backfill], None] = lambda *_: None,
     ) -> None:
         self._parts = parts
         self._order = order
-        self._courier_of = courier
+        self._worker_of = worker
         self._lanes = lanes
         self._on_progress = on_progress
         self._report = Report()
@@ -126,7 +126,7 @@ class BackfillRun:
         answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
         delivery = self._delivery(outbox, work)
         report.waiting = outbox.waiting()
-        courier = self._courier_of(delivery)
+        worker = self._worker_of(delivery)
         fetching = Fetching(
             work,
             answers,
@@ -137,10 +137,10 @@ class BackfillRun:
             allowance=ALLOWANCE,
             # A commit there costs the disk; on PostgreSQL several pages' locks might cross those of a sync.
             grouped=parts.database if parts.database.is_sqlite else None,
-            accepted=lambda _: self._accepted(work, lease, courier, of),
+            accepted=lambda _: self._accepted(work, lease, worker, of),
         )
         if report.waiting and self._order.deliver:
-            courier.go()
+            worker.go()
         error: ConnectorError | None = None
         try:
             if not of.finished_at:
@@ -161,12 +161,12 @@ class BackfillRun:
             error = stopped
         finally:
             if self._order.deliver:
-                courier.finish()
+                worker.finish()
         read = not answers.left and not answers.ended
         if not of.finished_at and not error and read and not report.stopped:
             backfills.finish(parts.database, lease, of.id, parts.clock.now())
         report.waiting = outbox.waiting()
-        return error or _raised(courier.error)
+        return error or _raised(worker.error)
 
     def _intake(self, lease: Lease, number: int, of: Backfill) -> HistoryIntake:
         parts = self._parts
@@ -204,7 +204,7 @@ class BackfillRun:
 
     def _dates(self) -> dict[str, dict[str, datetime]]:
         """The dates of the parents that syncs know."""
-        known = progress.peek(self._parts.database, self._parts.identity.name).parents
+        known = progress.load_readonly(self._parts.database, self._parts.identity.name).parents
         alive = {of: (each for each in parents.values() if not each.gone) for of, parents in known.items()}
         return {stream: {each.id: each.date for each in parents} for stream, parents in alive.items()}
 
@@ -237,7 +237,7 @@ class BackfillRun:
 
     def _moved(self, since: datetime) -> decisions.Redated:
         """The parents that syncs have seen before the date that they have now, which is later than that."""
-        known = progress.peek(self._parts.database, self._parts.identity.name).parents
+        known = progress.load_readonly(self._parts.database, self._parts.identity.name).parents
         return decisions.moved_to(known, since.replace(microsecond=0))
 
     @property
@@ -250,20 +250,20 @@ class BackfillRun:
         """How many messages are sent together while reading goes on."""
         return max(1, int(min(MOST_MESSAGES, self._most)))
 
-    def _accepted(self, work: Work, lease: Lease, courier: Courier, of: Backfill) -> None:
+    def _accepted(self, work: Work, lease: Lease, worker: DeliveryWorker, of: Backfill) -> None:
         """Deliver while reading; read no faster than that, nor much while Segment is away."""
         parts, most = self._parts, self._most
-        if self._order.deliver and not courier.error:
+        if self._order.deliver and not worker.error:
             if self._report.backlog >= self._full:
-                courier.go()
+                worker.go()
             renewed = parts.clock.now()
-            while self._report.backlog >= ENOUGH and not courier.error and not parts.clock.stopped:
+            while self._report.backlog >= ENOUGH and not worker.error and not parts.clock.stopped:
                 parts.clock.sleep(PAUSE)
                 if parts.clock.now() - renewed > RENEWED:
                     renewed = parts.clock.now()
                     leases.renew(parts.database, lease, renewed)
-        _raised(courier.error, only_busy=True)
-        if (courier.error or not self._order.deliver) and self._report.backlog >= most:
+        _raised(worker.error, only_busy=True)
+        if (worker.error or not self._order.deliver) and self._report.backlog >= most:
             work.stop(
                 f"{self._report.backlog:,} messages wait for Segment; the backfill continues after they "
                 "are sent"

@@ -51,7 +51,7 @@ def parent_after(
             row.id, row.date, status, metrics=_metrics(row), known_at=now, checked_at=now, proved_at=now
         )
         return after, []
-    after = replace(backoff.well(before), date=row.date, gone=False, checked_at=context.now)
+    after = replace(backoff.recovered(before), date=row.date, gone=False, checked_at=context.now)
     facts: list[Fact] = []
     sent = stream.name in context.policy.streams
     if status:
@@ -75,13 +75,13 @@ def parent_by_id(
     It keeps the date that it had, as long as its block shows it.
     """
     if before is not None and not before.gone:
-        return replace(backoff.well(before), checked_at=now)
+        return replace(backoff.recovered(before), checked_at=now)
     # On a page without a date, any in the block will do.
     until = check.block.until
     date = date or (min(now, until - SECOND) if until else now)
     if before is None:
         return ParentState(name, date, known_at=now, checked_at=now, proved_at=now)
-    return replace(backoff.well(before), date=date, gone=False, checked_at=now)
+    return replace(backoff.recovered(before), date=date, gone=False, checked_at=now)
 
 
 def _status(row: Any) -> str | None:
@@ -260,7 +260,7 @@ def decide_list(
 
 
 def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildState:
-    pass_, now, child = step.list_pass, context.now, backoff.well(child)
+    pass_, now, child = step.list_pass, context.now, backoff.recovered(child)
     if not step.done:
         return replace(child, cursor=passes.dump(pass_))
     left = passes.left_of(pass_, now)
@@ -293,7 +293,7 @@ def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildSt
 
 
 def _dated_after(state: StreamState, step: PassStep, context: Context) -> StreamState:
-    state = backoff.well(state)
+    state = backoff.recovered(state)
     if not step.done:
         return replace(state, cursor=passes.dump(step.list_pass))
     left = passes.left_of(step.list_pass, context.now)
@@ -342,7 +342,7 @@ def decide_block(
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
     if step.next is None and check.proving:
         effects.parents = proved(probe, known, effects.parents, context.now)
-    state = backoff.well(learnt(context.state, page, fresh, step.habits, probe.habits, effects))
+    state = backoff.recovered(learnt(context.state, page, fresh, step.habits, probe.habits, effects))
     state = replace(state, checked_at=context.now)
     if step.next is None and check.proving and check.block.since is None:
         state = replace(state, complete=True)

@@ -118,7 +118,7 @@ DOUBTED, DOUBTED_CODE = "Beamer answered 403, although the key could read it bef
 DOUBTED_IN_PART = "Beamer answered 403 to a part of it"
 
 
-class Troubles:
+class FailureHandler:
     """Counts what fails in one run. `refused`: 429 had closed the account, and nothing was answered since."""
 
     def __init__(self, work: Work, chance: Callable[[], float], *, refused: bool) -> None:
@@ -146,7 +146,7 @@ class Troubles:
             self._work.ledger.opened()
             self._refused = False
 
-    def went_well(self, probe: Probe) -> None:
+    def succeeded(self, probe: Probe) -> None:
         self._in_a_row.clear()
         self._of_stream.pop(probe.stream.name, None)
         self._read.add(probe.stream.name)

@@ -214,7 +214,7 @@ class Answers:
             for name, parent in before.items():
                 if (child := lists[stream.name].get(name)) and not parent.gone:
                     after = work.progress.children[stream.name][name]
-                    work.notebook.note(stream.name, parent, child, after, work.beamer_now)
+                    work.observations.note(stream.name, parent, child, after, work.beamer_now)
 
     def _write(
         self,

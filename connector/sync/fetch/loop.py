@@ -36,7 +36,7 @@ from connector.state.ledger import Charge
 from connector.state.page_writer import Intake
 from connector.sync.context import Parts, Work
 from connector.sync.fetch import completeness
-from connector.sync.fetch.failures import Troubles
+from connector.sync.fetch.failures import FailureHandler
 from connector.sync.fetch.handler import Answers
 from connector.sync.lists import passes
 from connector.sync.planning import candidates
@@ -100,18 +100,18 @@ class Fetching:
         return self._database.together() if self._database else nullcontext()
 
     def run(self, *, refused: bool) -> None:
-        """Ask until all is answered, the budget ends, or a stop is asked for; `refused`: see `Troubles`.
+        """Request until all is answered, the budget ends, or a stop comes; `refused`: see `FailureHandler`.
 
         Raises KeyRefused or Unreachable when it makes no sense to go on, Busy when the lease is lost.
         """
-        self._troubles = Troubles(self._work, self._chance, refused=refused)
+        self._failure_handler = FailureHandler(self._work, self._chance, refused=refused)
         try:
             while self._turn():
                 pass
         finally:
-            self._troubles.settle_doubts()
+            self._failure_handler.settle_doubts()
         if not self._work.report.interrupted:
-            self._troubles.cut_short()
+            self._failure_handler.cut_short()
 
     def check_permissions(self) -> None:
         """One forbidden collection is reported and the others go on; if all are, the key is refused.
@@ -240,32 +240,32 @@ class Fetching:
             return Answer([], None)
 
     def _settle(self, probe: Probe, flight: Future[Answer]) -> None:
-        troubles = self._troubles
+        failure_handler = self._failure_handler
         try:
             answer = self._result(probe, flight)
             if not self._work.note_beamer_time(answer.date):
                 self._work.queue.first(probe)
                 return
-            troubles.answered(probe)
+            failure_handler.answered(probe)
             self._answers.accept(probe, answer)
-            troubles.went_well(probe)
+            failure_handler.succeeded(probe)
         except Stopped:
             self._work.interrupt()
         except Gone:
-            troubles.answered(probe)
+            failure_handler.answered(probe)
             if not self._answers.skip(probe):
-                troubles.not_known(probe)
+                failure_handler.not_known(probe)
         except KeyRefused as error:
-            troubles.key_refused(probe, error)
+            failure_handler.key_refused(probe, error)
         except Forbidden:
-            troubles.answered(probe)
-            troubles.forbidden(probe)
+            failure_handler.answered(probe)
+            failure_handler.forbidden(probe)
         except TooMany as error:
-            troubles.too_many(probe, error)
+            failure_handler.too_many(probe, error)
         except Transient as error:
-            troubles.transient(probe, error)
+            failure_handler.transient(probe, error)
         except BadAnswer as error:
-            troubles.give_up(probe, error)
+            failure_handler.give_up(probe, error)
         else:
             self._work.report.pages += 1
 
@@ -346,7 +346,7 @@ class Collector:
             self._say_what_is_saved_for()
             ended = True
         finally:
-            work.notebook.learn(work.picture, work.beamer_now)
+            work.observations.learn(work.picture, work.beamer_now)
             completeness.write_down(work, ended=ended)
 
     # --- before and after ---

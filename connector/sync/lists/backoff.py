@@ -49,7 +49,7 @@ def wait_after(failures: int) -> timedelta:
     return min(LONGEST_WAIT, FIRST_WAIT * 2**doubled) if failures > FREE else timedelta(0)
 
 
-def rests(state: StreamState | ParentState | ChildState, now: datetime) -> bool:
+def in_backoff(state: StreamState | ParentState | ChildState, now: datetime) -> bool:
     """Whether it is left alone for now."""
     # A clock that was set back must not make anything rest for longer.
     return state.failed_at is not None and state.failed_at <= now < state.failed_at + wait_after(
@@ -62,17 +62,17 @@ def of_block(members: Iterable[ParentState]) -> ParentState | None:
     return min(members, key=lambda parent: parent.failures, default=None)
 
 
-def left_alone(progress: Progress, stream: Stream, now: datetime) -> bool:
+def is_skipped(progress: Progress, stream: Stream, now: datetime) -> bool:
     """Whether a stream may not be read, or always fails: then it is asked now and then only."""
     state = progress.streams[stream.name]
     if state.forbidden_since(now - RETRY_FORBIDDEN_AFTER):
         return True
     if stream.parent is None:
-        return rests(state, now)
-    return stream_rests(progress.children.get(stream.name, {}).values(), now)
+        return in_backoff(state, now)
+    return list_in_backoff(progress.children.get(stream.name, {}).values(), now)
 
 
-def stream_rests(lists: Iterable[ChildState], now: datetime) -> bool:
+def list_in_backoff(lists: Iterable[ChildState], now: datetime) -> bool:
     """Whether all lists of a stream are left alone for now: not one but all of them fail."""
     lists = list(lists)
     failing = [(child.failed_at, child.failures) for child in lists if child.failed_at]
@@ -95,12 +95,12 @@ def failed(state: State, now: datetime, *, answered: bool, at_least: int = 1) ->
     return replace(state, failures=failures, failed_at=now)
 
 
-def well(state: State) -> State:
+def recovered(state: State) -> State:
     """It was answered."""
     return replace(state, failures=0, failed_at=None) if state.failures else state
 
 
-def passed_over(progress: Progress, state: StreamState | ParentState | ChildState) -> bool:
+def comes_last(progress: Progress, state: StreamState | ParentState | ChildState) -> bool:
     """Whether all else comes first: it failed, and nothing was looked at since.
 
     Where a run has one request at hand, the one that fails must not be all that is ever asked.

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from connector.beamer.pagination import Cursor, Habits, Order, Seen, Way, turn
+from connector.beamer.pagination import Cursor, Habits, Order, PageRows, PageRules, next_page
 from connector.clock import SECOND, within
 
 # The first failure may be chance; from the second on, the part is cut in two by date.
@@ -221,7 +221,9 @@ def left_of(check: BlockCheck) -> Part:
     return Part(Cursor(since, until), failures=check.part.failures if check.part else 0, step=check.spans)
 
 
-def after_page(check: BlockCheck, page: Seen, known: Collection[str], habits: Habits, cap: int) -> CheckStep:
+def after_page(
+    check: BlockCheck, page: PageRows, known: Collection[str], habits: Habits, cap: int
+) -> CheckStep:
     """Judge a page of parents; `known` are all parents known before this page.
 
     A page with more behind it proves its window only newest first with every known id on it and no
@@ -229,7 +231,7 @@ def after_page(check: BlockCheck, page: Seen, known: Collection[str], habits: Ha
     such pages were seen to be the last, unless a known id is missing, or what is new may stand behind it:
     where rows are filtered after the page was cut, nine of ten known ones make a short page, too.
     """
-    turned = turn(check.cursor, page, habits, Way(cap, by_date=True))
+    turned = next_page(check.cursor, page, habits, PageRules(cap, by_date=True))
     cap = turned.habits.full(cap)
     if turned.next is not None and turned.repeat:
         return CheckStep(turned.habits, replace(check, cursor=turned.next))
@@ -257,7 +259,7 @@ def may_be_over(check: BlockCheck) -> bool:
     return check.found.issuperset(check.block.members)
 
 
-def _proves(page: Seen, known: Collection[str], habits: Habits, cap: int) -> bool:
+def _proves(page: PageRows, known: Collection[str], habits: Habits, cap: int) -> bool:
     alone = page.count < min(2, cap)
     ordered = page.order is Order.NEWEST or (alone and habits.order is Order.NEWEST)
     return ordered and all(found in known for found in page.ids)

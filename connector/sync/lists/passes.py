@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from json import dumps, loads
 from typing import Any
 
-from connector.beamer.pagination import Cursor, Habits, Order, Seen, Turn, Way, turn
+from connector.beamer.pagination import Cursor, Habits, NextPage, Order, PageRows, PageRules, next_page
 from connector.clock import SECOND
 from connector.sync.lists import blocks
 from connector.sync.lists.blocks import Part, edge
@@ -108,7 +108,7 @@ class PassPage:
     not.
     """
 
-    seen: Seen
+    seen: PageRows
     fresh: int
     waits: datetime | None = None
     quarantined: int = 0
@@ -219,7 +219,7 @@ def beside(pass_: ListPass, parts: tuple[Part, ...]) -> ListPass:
 
 
 def _after_page(pass_: ListPass, page: PassPage, habits: Habits, cap: int) -> PassStep:
-    turned = turn(pass_.cursor, page.seen, habits, Way(cap, pass_.by_date))
+    turned = next_page(pass_.cursor, page.seen, habits, PageRules(cap, pass_.by_date))
     if turned.repeat and turned.next is not None:
         return PassStep(turned.habits, replace(pass_, cursor=turned.next), done=False)
     grown = _grown(pass_, page)
@@ -285,12 +285,12 @@ def _grown(pass_: ListPass, page: PassPage) -> ListPass:
     )
 
 
-def _shown_again(pass_: ListPass, seen: Seen) -> int:
+def _shown_again(pass_: ListPass, seen: PageRows) -> int:
     """How many rows of a page stood on the one before it, too."""
     return len(set(seen.ids) & {*pass_.cursor.last, *pass_.read_before})
 
 
-def _onward(pass_: ListPass, page: PassPage, turned: Turn, cap: int) -> tuple[ListPass, bool]:
+def _onward(pass_: ListPass, page: PassPage, turned: NextPage, cap: int) -> tuple[ListPass, bool]:
     seen, habits, cursor = page.seen, turned.habits, turned.next or pass_.cursor
     ordered = seen.order is Order.NEWEST
     if pass_.thrifty and ordered and 0 < pass_.expected <= pass_.brought and page.brought < seen.count:

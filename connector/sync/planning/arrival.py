@@ -231,7 +231,7 @@ def steady_pace(recent: float, watched: float) -> float:
 REFITTED = timedelta(days=1)
 
 
-class Notebook:
+class Observations:
     """What the checks of one run showed: rows that came at a parent between two ages."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from connector.sync.lists import backoff, counter_trust, counters
 from connector.sync.lists.count_windows import restore, whole_days
 from connector.sync.planning import candidates
 from connector.sync.planning.arrival import HOUR
-from connector.sync.planning.estimates import Learnt, Rates
+from connector.sync.planning.estimates import LearnedRates, Rates
 from connector.sync.planning.probes import Picture, Probe, Turn
 
 # A list that was read so lately needs no audit; and so many are considered at a time.
@@ -26,7 +26,7 @@ DELETED_SHARE = 0.01
 def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
     """The lists that were read longest ago, though no counter has moved since."""
     due = nsmallest(AUDITS, _due(picture, now), key=_longest_ago)
-    guess = known_rates or (Learnt(picture, now) if due else None)
+    guess = known_rates or (LearnedRates(picture, now) if due else None)
     probes = _counts(picture, now)
     for stream, parent, child in due:
         probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
@@ -45,7 +45,7 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
     lately = now - AUDIT_AFTER
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         parents = picture.progress.parents.get(stream.parent or "", {})
-        if backoff.left_alone(picture.progress, stream, now):
+        if backoff.is_skipped(picture.progress, stream, now):
             continue
         for child in picture.progress.children.get(stream.name, {}).values():
             whole = child.whole_at
@@ -62,7 +62,7 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
             parent = parents.get(child.parent)
             if not parent or parent.gone or (whole or parent.known_at or BEFORE) >= lately:
                 continue
-            if counters.total(child.counter) and not backoff.rests(child, now):
+            if counters.total(child.counter) and not backoff.in_backoff(child, now):
                 yield stream, parent, child
 
 

@@ -147,7 +147,7 @@ class Shape(NamedTuple):
     ahead: float
 
 
-class Learnt:
+class LearnedRates:
     """Rates from what the database knows of the account."""
 
     def __init__(self, picture: Picture, now: datetime) -> None:

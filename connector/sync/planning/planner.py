@@ -20,7 +20,7 @@ from connector.sync.lists.blocks import SIZE, UNORDERED
 from connector.sync.planning import arrival, candidates, estimates
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.audit import audits
-from connector.sync.planning.estimates import NOTHING, Expected, Learnt, Rates
+from connector.sync.planning.estimates import NOTHING, Expected, LearnedRates, Rates
 from connector.sync.planning.probes import Picture, Probe, Turn
 from connector.sync.planning.queue import ANNOUNCED
 
@@ -96,7 +96,7 @@ class LimitedPlanner:
         self._known_since: Mapping[str, datetime]
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
-        self._rates = self._known_rates or Learnt(picture, now)
+        self._rates = self._known_rates or LearnedRates(picture, now)
         self._known_since = {
             name: min((parent.known_at for parent in known.values() if parent.known_at), default=now)
             for name, known in picture.progress.parents.items()
@@ -105,7 +105,7 @@ class LimitedPlanner:
         lists: list[tuple[Rank, Stream, ChildState]] = []
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             state = picture.progress.streams[stream.name]
-            if backoff.left_alone(picture.progress, stream, now):
+            if backoff.is_skipped(picture.progress, stream, now):
                 continue
             if stream.parent is not None:
                 lists += self._lists(picture, stream, state, now)
@@ -116,7 +116,7 @@ class LimitedPlanner:
                     if blocks
                     else [self._dated(picture, stream, state, now)]
                 )
-                last = backoff.passed_over(picture.progress, state)
+                last = backoff.comes_last(picture.progress, state)
                 probes += [
                     replace(probe, priority=0.0) if last or self._passed_over(picture, probe) else probe
                     for probe in own
@@ -131,9 +131,9 @@ class LimitedPlanner:
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
         child = picture.progress.children.get(stream.name, {}).get(parent)
-        if child is None or not candidates.due(child, now) or backoff.rests(child, now):
+        if child is None or not candidates.due(child, now) or backoff.in_backoff(child, now):
             return None
-        if backoff.left_alone(picture.progress, stream, now):
+        if backoff.is_skipped(picture.progress, stream, now):
             return None
         return self._rank(picture, stream, child, now).given(
             candidates.list_probe(picture, stream, child, now)
@@ -152,7 +152,7 @@ class LimitedPlanner:
             return False
         known = picture.progress.parents[probe.stream.name]
         block = backoff.of_block(known[name] for name in probe.check.block.members)
-        return block is not None and backoff.passed_over(picture.progress, block)
+        return block is not None and backoff.comes_last(picture.progress, block)
 
     def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterable[Probe]:
         known = picture.progress.parents.get(stream.name, {})
@@ -180,7 +180,7 @@ class LimitedPlanner:
                 _save_up(probe, to_the_end, to_the_end, most)
                 yield probe
                 continue
-            if (block := backoff.of_block(members)) and backoff.rests(block, now):
+            if (block := backoff.of_block(members)) and backoff.in_backoff(block, now):
                 continue
             # A list that was read to its end and is empty was looked at, too.
             check_dates = {parent.checked_at or parent.date for parent in members}
@@ -273,11 +273,11 @@ class LimitedPlanner:
         parents = picture.progress.parents.get(stream.parent or "", {})
         for child in picture.progress.children.get(stream.name, {}).values():
             # Of very many lists most stand still: that is asked first.
-            if not (state.distrusted or candidates.due(child, now)) or backoff.rests(child, now):
+            if not (state.distrusted or candidates.due(child, now)) or backoff.in_backoff(child, now):
                 continue
             parent = parents.get(child.parent)
             if parent and not parent.gone:
-                last = backoff.passed_over(picture.progress, child)
+                last = backoff.comes_last(picture.progress, child)
                 rank = Rank(0.0) if last else self._rank(picture, stream, child, now)
                 yield rank, stream, child
 

@@ -43,7 +43,7 @@ def queue_for(
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class DryPlan:
     """What a run would ask before it has seen a page, and how many probes it would leave for later.
 
     `saving`: how many requests are lacking for what is worth most, where the run would save up for it.
@@ -54,7 +54,7 @@ class Rehearsal:
     saving: float
 
 
-def rehearse(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetime) -> Rehearsal:
+def dry_plan(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetime) -> DryPlan:
     """Go through the beginning of a run without asking anybody."""
     for probe in planner.begin(picture, now):
         queue.add(probe)
@@ -68,7 +68,7 @@ def rehearse(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetim
     most = float("inf") if picture.available is None else picture.available
     while len(probes) + 1 <= most and (next_one := queue.next(lambda _: False)):
         probes.append(next_one)
-    return Rehearsal(probes, queue.ready, queue.saving)
+    return DryPlan(probes, queue.ready, queue.saving)
 
 
 # So much of what a run asks anyway may be added for audits.
@@ -110,7 +110,7 @@ class UnlimitedPlanner:
 
 
 def _passed_over(picture: Picture, probe: Probe) -> bool:
-    return backoff.passed_over(picture.progress, picture.progress.streams[probe.stream.name])
+    return backoff.comes_last(picture.progress, picture.progress.streams[probe.stream.name])
 
 
 def _checked_at(picture: Picture, probe: Probe) -> datetime | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from connector.beamer.pagination import Seen
+from connector.beamer.pagination import PageRows
 from connector.beamer.rows import InvalidRow, Row, date_of, parse
 from connector.beamer.streams import Stream
 from connector.domain.verdicts import Verdict
@@ -69,7 +69,7 @@ class PageVerdicts:
     for an id is enough to read the lists below them, with their own date or else that of a row beside them.
     """
 
-    seen: Seen
+    seen: PageRows
     rows: Mapping[str, tuple[Row, Any]]
     row_verdicts: Sequence[RowVerdict]
     rejected: Sequence[Rejected]
@@ -153,9 +153,9 @@ def _parents(
     return found
 
 
-def seen_of(parsed: Sequence[tuple[Row | InvalidRow, Any]]) -> Seen:
+def seen_of(parsed: Sequence[tuple[Row | InvalidRow, Any]]) -> PageRows:
     """The page as paging judges it: by its raw rows. Pinned ones come first and say nothing of the order."""
     ids = tuple(row.id or hashlib.sha256(body_of(raw).encode()).hexdigest() for row, raw in parsed)
     usable = [row for row, _ in parsed if isinstance(row, Row)]
     dates = tuple(row.date for row in usable if not row.fields.get("pinned"))
-    return Seen(ids, dates, len(parsed))
+    return PageRows(ids, dates, len(parsed))
