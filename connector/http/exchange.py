@@ -20,6 +20,7 @@ from typing import Any, cast
 import httpcore
 import httpx
 
+from connector import heap
 from connector.clock import GLANCE, GRACE, timer
 from connector.errors import ConfigurationError
 from connector.http.causes import cause
@@ -97,8 +98,13 @@ class Room:
 
     def take(self, left: Callable[[], float]) -> None:
         """Wait for the room, as long as `left` allows."""
-        while not self._held:
-            self._held = self._lock.acquire(timeout=min(left(), GLANCE))
+        if self._held:
+            return
+        while not self._lock.acquire(timeout=min(left(), GLANCE)):
+            pass
+        self._held = True
+        # What each thread's heap kept of large answers would add up.
+        heap.keep_small()
 
     def give_back(self) -> None:
         if self._held:
