@@ -116,11 +116,12 @@ def _hunted(mutant: Mutant, seeds: int, first: int) -> Caught:
 
 
 def copy(folder: Path) -> None:
-    """The connector, its migrations and this simulation, to be broken elsewhere."""
+    """The connector, its migrations and this simulation with its sandbox, to be broken elsewhere."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, folder / "connector", ignore=ignored)
     shutil.copytree(PACKAGE.parent / "migrations", folder / "migrations", ignore=ignored)
-    shutil.copytree(TESTS / "simulation", folder / "tests" / "simulation", ignore=ignored)
+    for part in ("simulation", "sandbox"):
+        shutil.copytree(TESTS / part, folder / "tests" / part, ignore=ignored)
     (folder / "tests" / "__init__.py").touch()
 
 
