@@ -100,7 +100,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(on_either: Machine) -> None:
     # These are lists of the account, of no post or request.
     assert {probe["parent"] for probe in quiet["probes"]} == {None}
     lines = map(str.split, on_either.run("sync", "--dry-run").out.splitlines())
-    assert ["nps", "is", "there", "anything", "new?"] in lines
+    assert ["nps", "look", "for", "new", "rows"] in lines
 
 
 def test_a_dry_run_plans_as_a_sync_does_under_a_monthly_limit(make: Make) -> None:
