@@ -241,7 +241,7 @@ def refuse_other_account(database: Database | None, connection: Connection) -> C
 def identity(database: Database, connection: Connection, now: datetime) -> Identity:
     """Return the connection's names, stored at the first sync, and its start date.
 
-    That is provisional until Beamer's first answer has told the time (see `Work.hear`). Raises as
+    That is provisional until Beamer's first answer has told the time (see `Work.note_beamer_time`). Raises as
     `refuse_other_account` does, with nothing written. A new name of the destination waits where a changed
     Beamer key is still to be compared.
     """

@@ -34,7 +34,7 @@ from connector.http.exchange import DEADLINE, Failed, Reply, Room, TooLarge, exc
 LARGEST_ANSWER = 16 * 1024 * 1024
 # Of a page: a hundred rows with 2,500 fields each.
 MOST_VALUES = 250_000
-# What an answer with more rows than were asked for may have of them, in pages: some servers take no notice.
+# Some servers ignore maxResults: an answer may have the rows of so many pages, or so many rows.
 MOST_PAGES, LEAST_ROWS = 4, 100
 # Of a number: one that is longer is no finite number in any language.
 MOST_DIGITS = 308
@@ -83,7 +83,7 @@ def _too_many_values(text: str) -> bool:
     return next(islice(signs, MOST_VALUES - 1, None), None) is not None
 
 
-def few(rows: Any, page: int) -> Any:
+def refuse_too_many_rows(rows: Any, page: int) -> Any:
     """An answer as it is, unless it is a list of many more rows than the page that was asked for."""
     if isinstance(rows, list) and len(rows) > max(LEAST_ROWS, MOST_PAGES * page):
         raise BadAnswer(f"Beamer answered {len(rows):,} rows to a request for {page:,}")
@@ -165,7 +165,7 @@ class BeamerClient:
         page = int(dict(request.params).get("maxResults", "1"))
         try:
             with _READING:
-                return Answer(few(_read(reply), page), _date(reply.headers))
+                return Answer(refuse_too_many_rows(_read(reply), page), _date(reply.headers))
         except ConnectorError as error:
             return error.with_traceback(None)
 
@@ -193,14 +193,14 @@ class BeamerClient:
 def _read(reply: Reply) -> Any:
     """What an answer holds; raises what its status means, or that it holds nothing of use."""
     body = unpacked(reply.body, reply.headers.get("Content-Encoding", ""))
-    judge(reply.status, reply.headers, body or b"")
+    raise_for_status(reply.status, reply.headers, body or b"")
     if reply.status == NO_CONTENT:
         # That is how some servers say an empty list.
         return []
     return parsed(body, reply.headers.get("Content-Type", ""))
 
 
-def judge(status: int, headers: httpx.Headers, body: bytes) -> None:
+def raise_for_status(status: int, headers: httpx.Headers, body: bytes) -> None:
     """Map a status to what to do next; the one place that does.
 
     Statuses are those of the API reference; 404 for a deleted parent and 403 for a missing permission

@@ -10,7 +10,7 @@ from connector.cli.output import Output, Result, render
 from connector.segment.shaping import user_id
 from connector.state import privacy
 from connector.state.engine import Database
-from connector.state.leases import still, this_process
+from connector.state.leases import holding_all, this_process
 from connector.state.privacy import Erased
 from connector.sync.rows.judging import user_of_raw
 
@@ -66,7 +66,7 @@ def _names(session: Session, database: Database, name: str | None) -> list[str]:
 
 
 def _erase(session: Session, database: Database, name: str, user: str) -> Erased:
-    with still(database, name, this_process(), session.clock) as (lease, _):
+    with holding_all(database, name, this_process(), session.clock) as (lease, _):
         return privacy.erase(database, lease, user, lambda raw: user_of_raw(raw) == user, session.clock.now())
 
 

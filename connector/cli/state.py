@@ -27,7 +27,7 @@ from connector.errors import ConfigurationError
 from connector.state import credentials, progress, schema, transfer
 from connector.state.connections import known
 from connector.state.engine import Database
-from connector.state.leases import still, this_process
+from connector.state.leases import holding_all, this_process
 
 app = typer.Typer(rich_markup_mode=None)
 db_app = typer.Typer(no_args_is_help=True, help="The database schema.")
@@ -104,7 +104,7 @@ def _exported(session: Session, database: Database | None, name: str, file: Path
             todo="Name a file that does not exist yet, in a folder that this user may write to.",
         ) from None
     with (
-        still(database, name, this_process(), session.clock),
+        holding_all(database, name, this_process(), session.clock),
         os.fdopen(number, "w", encoding="utf-8") as out,
     ):
         counted = transfer.export(database, name, out)
@@ -186,7 +186,7 @@ def reset(
             if not yes:
                 question = "Its rows since the start date will be sent again. Continue?"
                 typer.confirm(question, abort=True, err=True)
-            with still(database, name, this_process(), session.clock) as (lease, _):
+            with holding_all(database, name, this_process(), session.clock) as (lease, _):
                 progress.reset(database, lease, scope, session.clock.now())
     rows, events = counted.total(), counted["event"]
     would = "would be " if dry_run else ""
@@ -230,7 +230,7 @@ def accept(session: Session, database: Database | None, connection: Connection) 
     destination = connection.destination or identity.destination
     compose.secrets(connection)
     compose.refuse_other_name(database, connection)
-    with still(database, name, this_process(), session.clock) as (lease, _):
+    with holding_all(database, name, this_process(), session.clock) as (lease, _):
         change, messages = credentials.accept(
             database, lease, destination, compose.given(connection), session.clock.now()
         )

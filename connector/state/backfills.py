@@ -17,8 +17,8 @@ from connector.clock import within
 from connector.domain.changes import Effects, Page, Rejected, RowVerdict
 from connector.domain.verdicts import Verdict
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
-from connector.state.page_writer import Intake
+from connector.state.leases import Lease, check_lease
+from connector.state.page_writer import PageWriter
 from connector.state.tables import backfills, readings, rows
 
 
@@ -129,7 +129,7 @@ _COUNT = (
 _LISTS = select(readings).where(readings.c.backfill == bindparam("of")).order_by(readings.c.id)
 
 
-class HistoryIntake(Intake):
+class HistoryIntake(PageWriter):
     """Accepts pages of one backfill."""
 
     def __init__(
@@ -161,7 +161,7 @@ class HistoryIntake(Intake):
         `decide`, which must be pure, is told which ids are new, and the verdicts of those that are not.
         """
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             fresh = self._new_rows(db, page, row_verdicts)
             before = self._before(db, page, row_verdicts, fresh)
             quarantined = self._quarantine(db, page, rejected, now)
@@ -199,13 +199,13 @@ class HistoryIntake(Intake):
     def open(self, new: Sequence[Reading], now: datetime) -> list[Reading]:
         """Lists that no page has opened; gives them with their numbers."""
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             return _opened(db, self._backfill, new)
 
     def close(self, of: Reading, now: datetime) -> None:
         """Nothing more is to be read of a list: it was compared, or is gone with its parent."""
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             db.execute(_END, {"which": of.id})
             self._count_in(db)
         self.requests = 0
@@ -213,7 +213,7 @@ class HistoryIntake(Intake):
     def keep(self, of: Reading, now: datetime) -> None:
         """Write where a list stands outside of a page."""
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             db.execute(_GO_ON, _stands(of))
             self._count_in(db)
         self.requests = 0
@@ -301,7 +301,7 @@ def begin(
         "expected": expected,
     }
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         row = db.execute(insert(backfills).values(**values).returning(*backfills.c)).one()
         _opened(db, row.id, first)
     return _backfill(row)
@@ -318,7 +318,7 @@ def lists(database: Database, backfill: int) -> list[Reading]:
 def abandon(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
     """Forget a backfill of which a list cannot be told any more: asked for again, it begins anew."""
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         db.execute(delete(readings).where(readings.c.backfill == backfill))
         db.execute(delete(backfills).where(_MINE), {"mine": backfill})
 
@@ -326,7 +326,7 @@ def abandon(database: Database, lease: Lease, backfill: int, now: datetime) -> N
 def finish(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
     """Everything was read."""
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         db.execute(update(backfills).where(_MINE).values(finished_at=now), {"mine": backfill})
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, exists, select, update
 from connector.errors import Busy, ConfigurationError
 from connector.state import leases
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold, this_process
+from connector.state.leases import Lease, check_lease, this_process
 from connector.state.suspensions import Api
 from connector.state.tables import connections, credentials, outbox, parents, rows, streams
 from connector.state.upserts import put
@@ -214,7 +214,7 @@ def take_over(
     """
     name = lease.connection
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         db.execute(select(connections.c.name).where(connections.c.name == name).with_for_update())
         change = _compared(db, name, destination, given)
         refuse(change, name)
@@ -248,7 +248,7 @@ def accept(
     """
     name = lease.connection
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         change = _compared(db, name, destination, given)
         _save(db, name, destination, given, change, now)
         mine = (outbox.c.connection == name) & (outbox.c.destination == destination)

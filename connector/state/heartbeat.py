@@ -7,7 +7,7 @@ from sqlalchemy import func, or_, select, update
 
 from connector.domain.changes import Outgoing
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
+from connector.state.leases import Lease, check_lease
 from connector.state.outbox import enqueue
 from connector.state.tables import DEAD, connections, outbox
 
@@ -41,7 +41,7 @@ def enqueue_event(
     later = or_(sent_for.is_(None), sent_for < hour, sent_for > max(hour, now) + AMISS)
     mine = (connections.c.name == lease.connection) & later
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         if db.execute(update(connections).where(mine).values(heartbeat_hour=hour)).rowcount != 1:
             return False
         enqueue(db, lease, destination, [event], now, write_key=write_key)

@@ -1,4 +1,8 @@
-"""Leases: the right of one run to work on a connection, with a fencing token that every write checks."""
+"""Leases: the right of one run to work on a connection, with a fencing token.
+
+Every write of a run's rows, messages and progress checks it (`check_lease`). Refunds, the records of runs and
+refusals of keys are written without it.
+"""
 
 import os
 import socket
@@ -168,7 +172,7 @@ def others_at_work(db: Connection, lease: Lease, me: Owner, now: datetime) -> bo
     return any(_is_held(held, me, now) for held in db.execute(select(leases).where(others)).all())
 
 
-def hold(db: Connection, lease: Lease, now: datetime) -> None:
+def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
     """Renew the lease inside the caller's transaction; a run that has lost it writes nothing.
 
     Once is enough for each transaction: until its end nobody else can change the lease.
@@ -187,7 +191,7 @@ def hold(db: Connection, lease: Lease, now: datetime) -> None:
 def renew(database: Database, lease: Lease, now: datetime) -> None:
     """Renew the lease of a run that has nothing to write, but waits for what it goes on with."""
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
 
 
 def progressed(database: Database, names: Collection[str]) -> dict[str, datetime]:
@@ -217,7 +221,7 @@ def holding(
 
 
 @contextmanager
-def still(database: Database, connection: str, owner: Owner, clock: Clock) -> Iterator[list[Lease]]:
+def holding_all(database: Database, connection: str, owner: Owner, clock: Clock) -> Iterator[list[Lease]]:
     """Nobody works on the connection meanwhile, in no kind of work; raises Busy where somebody does."""
     held: list[Lease] = []
     try:

@@ -28,7 +28,7 @@ from connector.state.beamer_time import ANSWERS, NEAR, BeamerTime
 from connector.state.budget import Bucket, BudgetState, budget_state
 from connector.state.columns import Moment
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
+from connector.state.leases import Lease, check_lease
 from connector.state.spending import gap, pacing
 from connector.state.tables import accounts, spends
 from connector.state.upserts import add, add_up
@@ -160,7 +160,7 @@ class Ledger:
         """
         with self._database.write() as db:
             if lease:
-                hold(db, lease, now)
+                check_lease(db, lease, now)
             pause = gap(self.limits.per_second, shared=self._shared(now))
             # From here on the account's row is locked until the commit.
             values = {"who": self.account, "now": now, "at": micros(now), "gap": pause}
@@ -188,11 +188,10 @@ class Ledger:
 
     def _note_others(self, drawn: int, now: datetime) -> None:
         """See by the account's number of requests whether somebody else made one since."""
-        self._own += 1
-        others = drawn - self._own
-        if self._others is not None and others > self._others:
+        self._own, before = self._own + 1, self._others
+        self._others = drawn - self._own
+        if before is not None and self._others > before:
             self._others_at = now
-        self._others = others
 
     @property
     def ahead(self) -> timedelta:
@@ -239,7 +238,7 @@ class Ledger:
         mine = {"account": self.account, "connection": self._connection}
         with self._database.write() as db:
             if moved and self._lease:
-                hold(db, self._lease, now)
+                check_lease(db, self._lease, now)
             seconds = None if time.doubted is None else round(time.doubted.total_seconds())
             times = {"beamer": time.beamer, "here": time.local, "seconds": seconds}
             db.execute(_WRITE_TIME, {"who": self.account, **times})

@@ -26,7 +26,7 @@ from connector.state.columns import Moment
 from connector.state.credentials import write_keys
 from connector.state.damage import Unreadable
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
+from connector.state.leases import Lease, check_lease
 from connector.state.tables import LIVE, connections, outbox, tallies
 from connector.state.upserts import add_new, add_up
 
@@ -135,7 +135,7 @@ class Outbox:
         the same messageId may go again.
         """
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
         return sorted((_outbox_message(row, now) for row in found), key=lambda message: message.id)
 
@@ -145,7 +145,7 @@ class Outbox:
         `chance`, from 0 to 1, moves the places, so that another try finds others.
         """
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             waiting = db.execute(_IDS, self._mine).scalars().all()
             step = max(1, len(waiting) // (most - 1))
             positions = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
@@ -158,7 +158,7 @@ class Outbox:
         here = {"connection": self._lease.connection, "what": "sent"}
         counts = [{**here, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             db.execute(delete(outbox).where(_these(messages)))
             add_up(db, tallies, counts, "count")
 
@@ -204,7 +204,7 @@ class Outbox:
 
     def _set(self, messages: Sequence[OutboxMessage], now: datetime, values: Mapping[str, Any]) -> None:
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             db.execute(update(outbox).where(_these(messages) & (outbox.c.state == FLIGHT)).values(values))
 
 

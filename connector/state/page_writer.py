@@ -12,7 +12,7 @@ from connector.domain.changes import Effects, Outgoing, Page, Rejected, RowVerdi
 from connector.domain.state import ChildState, ParentState, StreamState
 from connector.domain.verdicts import Verdict
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
+from connector.state.leases import Lease, check_lease
 from connector.state.outbox import enqueue
 from connector.state.tables import (
     children,
@@ -26,7 +26,7 @@ from connector.state.tables import (
 )
 from connector.state.upserts import add_new, add_up, put
 
-__all__ = ["Effects", "Intake", "Outgoing", "Page", "Rejected", "RowVerdict"]
+__all__ = ["Effects", "Outgoing", "Page", "PageWriter", "Rejected", "RowVerdict"]
 
 _KEY = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"), rows.c.id == bindparam("row"))
 _AHEAD = (
@@ -65,7 +65,7 @@ _AMBIGUOUS = select(func.count() - func.count(rows.c.id.distinct())).where(
 _GIVE_UP = update(rows).where(*_KEY).values(verdict=int(Verdict.QUARANTINED))
 
 
-class Intake:
+class PageWriter:
     """Accepts pages for one run of one connection; `resend`: what Segment had refused waits once more.
 
     `write_key` is the digest of the key that the messages are made for.
@@ -102,7 +102,7 @@ class Intake:
         is told and gives the rest of what is written.
         """
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             fresh = self._new_rows(db, page, row_verdicts)
             quarantined = self._quarantine(db, page, rejected, now)
             effects = decide(fresh, quarantined)
@@ -112,7 +112,7 @@ class Intake:
     def moved(self, page: Page, ids: Collection[str], among: Collection[str] | None = None) -> set[str]:
         """Those of the ids that are new at this parent and were judged at another one: they were moved here.
 
-        None where an id was ever seen at two parents otherwise: then it says nothing about which row it is.
+        Empty if any id was ever seen at two parents without a move: ids then do not identify rows.
         `among`: the other parents that are looked at; else all of them.
         """
         if not ids or (among is not None and not among):
@@ -208,7 +208,7 @@ class Intake:
         `ignore_filters`: whether the key may, which is `doubted` after a first refusal.
         """
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             for state in states:
                 _update_stream(db, state)
             if ignore_filters is not None:
@@ -218,7 +218,7 @@ class Intake:
     def settle_start(self, start: datetime, now: datetime) -> None:
         """Write down from when on rows are sent: for good, since Beamer's clock has told the time."""
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             self._update_connection(db, start_date=start, provisional=False)
 
     def gone(self, scope: int) -> list[str]:
@@ -235,19 +235,19 @@ class Intake:
     def recount(self, scope: int, day: int, rows: int, now: datetime) -> None:
         """A day was read again: Beamer counts so many rows there, what was deleted is no more among them."""
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             put(db, days, [{"scope": scope, "day": day, "rows": rows}])
 
     def settle(self, child: ChildState, now: datetime) -> None:
         """Write a child list's state outside of a page, when it could not be read."""
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             _put_children(db, [child])
 
     def settle_block(self, scope: int, block: Iterable[ParentState], now: datetime) -> None:
         """Write parents' states outside of a page, when it could not be read."""
         with self._database.write() as db:
-            hold(db, self._lease, now)
+            check_lease(db, self._lease, now)
             put(db, parents, [{"scope": scope, **_values(parent)} for parent in block])
 
     def _update_connection(self, db: Connection, **values: Any) -> None:

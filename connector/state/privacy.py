@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select
 
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
+from connector.state.leases import Lease, check_lease
 from connector.state.tables import connections, forgotten, outbox, quarantine
 from connector.state.upserts import IN_QUARANTINE, add, digest, key, made
 
@@ -54,7 +54,7 @@ def erase(
     work, so that no run is under way that began before it could know of this.
     """
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         known_by = digest(made(db, KEY), user)
         add(db, forgotten, [{"connection": lease.connection, "digest": known_by, "since": now}])
         messages = _messages_of(db, lease.connection, user)

@@ -13,7 +13,7 @@ from connector.domain.verdicts import Verdict
 from connector.errors import ConfigurationError, StateDamaged
 from connector.state.damage import Unreadable
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
+from connector.state.leases import Lease, check_lease
 from connector.state.tables import children, connections, days, parents, rows, streams, tallies
 from connector.state.upserts import add
 
@@ -168,7 +168,7 @@ def reset(database: Database, lease: Lease, scope: int, now: datetime) -> None:
     fresh = StreamState(scope, "")
     values = {each.name: getattr(fresh, each.name) for each in fields(fresh) if each.name not in KEPT}
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         for table in SEEN:
             db.execute(delete(table).where(table.c.scope == scope))
         name = select(streams.c.name).where(streams.c.scope == scope).scalar_subquery()

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from connector.state.engine import Database
-from connector.state.leases import Lease, hold
+from connector.state.leases import Lease, check_lease
 from connector.state.tables import DEAD, connections, outbox, quarantine, runs
 from connector.state.upserts import EMPTIED, IN_QUARANTINE
 
@@ -163,7 +163,7 @@ def delete_old(database: Database, lease: Lease, now: datetime, old: datetime) -
     That is runs, the texts of quarantined rows, and the dead letters' messages.
     """
     with database.write() as db:
-        hold(db, lease, now)
+        check_lease(db, lease, now)
         for statement in _DELETE_OLD:
             db.execute(statement, {"old": old})
 

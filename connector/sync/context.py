@@ -15,7 +15,7 @@ from connector.state.connections import Identity
 from connector.state.credentials import Change, Given
 from connector.state.engine import Database
 from connector.state.ledger import Ledger
-from connector.state.page_writer import Intake
+from connector.state.page_writer import PageWriter
 from connector.sync.planning.arrival import Observations
 from connector.sync.planning.planner import Planner
 from connector.sync.planning.probes import Picture
@@ -80,7 +80,7 @@ class Work:
     policy: Policy
     progress: Progress
     ledger: Ledger
-    intake: Intake
+    intake: PageWriter
     clock: Clock
     report: Report
     first_page: int | None
@@ -95,7 +95,7 @@ class Work:
     filters_refused: bool = False
 
     @classmethod
-    def begun(cls, parts: Parts, progress: Progress, intake: Intake, report: Report) -> "Work":
+    def begun(cls, parts: Parts, progress: Progress, intake: PageWriter, report: Report) -> "Work":
         """A run's work at its beginning; what is told about the API outweighs what was seen of it."""
         identity, policy = parts.identity, parts.policy
         setting = policy.ignore_filters

@@ -16,7 +16,7 @@ from connector.state.engine import Database
 from connector.state.leases import SYNC, Lease, this_process
 from connector.state.ledger import Balance
 from connector.state.outbox import Outbox
-from connector.state.page_writer import Intake
+from connector.state.page_writer import PageWriter
 from connector.sync.account_check import prove_account
 from connector.sync.context import Parts
 from connector.sync.delivery import Delivery
@@ -199,7 +199,7 @@ class Run:
         collector = Collector(
             replace(parts, policy=policy),
             state,
-            Intake(parts.database, lease, parts.identity.destination, number, write_key=parts.write_key),
+            PageWriter(parts.database, lease, parts.identity.destination, number, write_key=parts.write_key),
             lease,
             self._report,
             most_requests=self._most,

@@ -70,13 +70,13 @@ MUTANTS = (
         "the ledger is charged after the request",
         (
             "sync/fetch/loop.py",
-            "            charge = self._taken(probe)\n",
+            "            charge = self._charge(probe)\n",
             '            charge = __import__("types").SimpleNamespace(at=work.clock.now())\n',
         ),
         (
             "sync/fetch/loop.py",
             "return placeholder, partial(self._beamer.get, request, due)",
-            "return standing_in, lambda: (self._beamer.get(request, due), self._taken(probe))[0]",
+            "return standing_in, lambda: (self._beamer.get(request, due), self._charge(probe))[0]",
         ),
     ),
     _mutant(
@@ -84,9 +84,9 @@ MUTANTS = (
         "another attempt is not charged",
         (
             "sync/fetch/loop.py",
-            "charge = self._taken(probe)",
+            "charge = self._charge(probe)",
             'charge = __import__("types").SimpleNamespace(at=work.clock.now()) if probe.failures '
-            "else self._taken(probe)",
+            "else self._charge(probe)",
         ),
     ),
     _mutant(

@@ -9,7 +9,7 @@ from connector.state import leases, runs, schema
 from connector.state.engine import Database, open_database
 from connector.state.leases import Lease, this_process
 from connector.state.outbox import Outbox
-from connector.state.page_writer import Intake
+from connector.state.page_writer import PageWriter
 from connector.state.progress import load
 from tests.state.times import NOW
 
@@ -43,8 +43,8 @@ def progress(database: Database) -> Progress:
 
 
 @pytest.fixture
-def intake(database: Database, lease: Lease) -> Intake:
-    return Intake(database, lease, "dest", runs.begin(database, "default", "sync", NOW))
+def intake(database: Database, lease: Lease) -> PageWriter:
+    return PageWriter(database, lease, "dest", runs.begin(database, "default", "sync", NOW))
 
 
 @pytest.fixture

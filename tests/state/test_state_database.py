@@ -25,7 +25,7 @@ from connector.state import schema
 from connector.state.engine import Database, driver, open_database
 from connector.state.leases import acquire, this_process
 from connector.state.outbox import Outbox
-from connector.state.page_writer import Effects, Intake, Outgoing, Page, RowVerdict
+from connector.state.page_writer import Effects, Outgoing, Page, PageWriter, RowVerdict
 from connector.state.tables import rows, runs, spends
 from tests.state.times import NOW
 
@@ -106,7 +106,7 @@ def _locked_elsewhere(path: Path | None) -> bool:
 
 def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Database, tmp_path: Path) -> None:
     lease = acquire(sqlite_store, "default", this_process(), NOW)
-    intake, outbox = Intake(sqlite_store, lease, "dest", 1), Outbox(sqlite_store, lease, "dest")
+    intake, outbox = PageWriter(sqlite_store, lease, "dest", 1), Outbox(sqlite_store, lease, "dest")
     for number in range(60):
         text = f"personal-{number}-" + "words " * (number * 30)
         effects = Effects(events=[Outgoing(f"id-{number}", "E", text, len(text))])

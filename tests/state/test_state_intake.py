@@ -16,7 +16,7 @@ from connector.state import connections, leases, schema
 from connector.state.connections import Identity
 from connector.state.engine import Database, open_database
 from connector.state.leases import this_process
-from connector.state.page_writer import Effects, Intake, Outgoing, Page, Rejected, RowVerdict
+from connector.state.page_writer import Effects, Outgoing, Page, PageWriter, Rejected, RowVerdict
 from connector.state.progress import load, load_readonly
 from connector.state.tables import children, outbox, parents, quarantine, rows, streams, tallies
 from tests.state.times import DAY, NOW
@@ -38,7 +38,7 @@ def all_of(database: Database, table: Table) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in db.execute(select(table).order_by(*table.primary_key))]
 
 
-def test_the_database_says_which_rows_are_new(database: Database, intake: Intake) -> None:
+def test_the_database_says_which_rows_are_new(database: Database, intake: PageWriter) -> None:
     told: list[tuple[set[str], int]] = []
 
     def decide(fresh: set[str], quarantined: int) -> Effects:
@@ -53,7 +53,7 @@ def test_the_database_says_which_rows_are_new(database: Database, intake: Intake
     assert told == [({"1", "2"}, 0), ({"3"}, 0), ({"1"}, 0), ({"1"}, 0), (set(), 0)]
 
 
-def test_a_verdict_stays_the_first(database: Database, intake: Intake) -> None:
+def test_a_verdict_stays_the_first(database: Database, intake: PageWriter) -> None:
     intake.accept(PAGE, row_verdicts("1", verdict=Verdict.NO_USER), [], lambda *_: Effects(), NOW)
     intake.accept(PAGE, row_verdicts("1"), [], lambda *_: Effects(), NOW)
     assert [row["verdict"] for row in all_of(database, rows)] == [Verdict.NO_USER]
@@ -69,7 +69,7 @@ def full(_: set[str], quarantined: int) -> Effects:
     )
 
 
-def test_everything_a_page_changes_is_written(database: Database, intake: Intake) -> None:
+def test_everything_a_page_changes_is_written(database: Database, intake: PageWriter) -> None:
     bad = [Rejected("date is not a date", "{}", "9"), Rejected("the row has no valid id", "[]")]
     intake.accept(PAGE, row_verdicts("1", "2"), bad, full, NOW)
     assert {row["id"]: row["verdict"] for row in all_of(database, rows)} == {
@@ -99,7 +99,7 @@ def test_everything_a_page_changes_is_written(database: Database, intake: Intake
     assert [(row["scope"], row["counter"]) for row in all_of(database, children)] == [(2, "1,2"), (3, "5")]
 
 
-def test_a_page_read_again_changes_only_sums(database: Database, intake: Intake) -> None:
+def test_a_page_read_again_changes_only_sums(database: Database, intake: PageWriter) -> None:
     bad = [Rejected("date is not a date", "{}", "9")]
     found: list[int] = []
 
@@ -115,7 +115,7 @@ def test_a_page_read_again_changes_only_sums(database: Database, intake: Intake)
     assert {row["what"]: row["count"] for row in all_of(database, tallies)}["rows"] == 4
 
 
-def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, intake: Intake) -> None:
+def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, intake: PageWriter) -> None:
     found: list[int] = []
 
     def decide(fresh: set[str], quarantined: int) -> Effects:
@@ -133,7 +133,7 @@ def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, intake
     assert found == [2, 1, 1, 1]
 
 
-def test_a_page_that_fails_leaves_nothing(database: Database, intake: Intake) -> None:
+def test_a_page_that_fails_leaves_nothing(database: Database, intake: PageWriter) -> None:
     def broken(fresh: set[str], quarantined: int) -> Effects:
         raise RuntimeError
 
@@ -151,7 +151,7 @@ def test_a_page_that_fails_leaves_nothing(database: Database, intake: Intake) ->
 
 
 def test_a_run_that_lost_its_lease_writes_nothing(
-    database: Database, intake: Intake, progress: Progress
+    database: Database, intake: PageWriter, progress: Progress
 ) -> None:
     leases.acquire(database, "default", this_process(), NOW + DAY)
     before = all_of(database, streams)
@@ -171,7 +171,7 @@ def test_a_run_that_lost_its_lease_writes_nothing(
 
 
 def test_progress_comes_back_as_it_was_written(
-    database: Database, intake: Intake, progress: Progress
+    database: Database, intake: PageWriter, progress: Progress
 ) -> None:
     state = replace(
         progress.streams["comments"], watermark=NOW, cursor="{}", short_ends=True, trouble="it's \0 \ud800 ‮"
@@ -208,7 +208,7 @@ def test_dates_do_not_depend_on_the_server_s_zone(postgres_url: str, zone: str) 
         admin.execute(f"ALTER DATABASE {name} SET timezone = '{zone}'".encode())
     database = open_database(postgres_url)
     schema.ready(database, NOW)
-    intake = Intake(database, leases.acquire(database, "default", this_process(), NOW), "dest", 1)
+    intake = PageWriter(database, leases.acquire(database, "default", this_process(), NOW), "dest", 1)
     scope = load(database, "default", ("posts",)).streams["posts"].scope
     dates = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), NOW]
     effects = Effects(parents=[ParentState(str(number), date) for number, date in enumerate(dates)])
@@ -217,7 +217,7 @@ def test_dates_do_not_depend_on_the_server_s_zone(postgres_url: str, zone: str) 
     database.close()
 
 
-def test_identity_is_fixed_at_first_sight(database: Database, intake: Intake) -> None:
+def test_identity_is_fixed_at_first_sight(database: Database, intake: PageWriter) -> None:
     first = Identity("default", "acct", "dest", NOW)
     assert connections.known(database, "default") is None
     assert connections.settle(database, first, NOW) == first
@@ -232,7 +232,7 @@ def test_identity_is_fixed_at_first_sight(database: Database, intake: Intake) ->
 # --- what it costs ------------------------------------------------------------------------------------
 
 
-def test_a_page_takes_as_many_statements_whatever_it_holds(database: Database, intake: Intake) -> None:
+def test_a_page_takes_as_many_statements_whatever_it_holds(database: Database, intake: PageWriter) -> None:
     counted: list[str] = []
     event.listen(database.engine, "before_cursor_execute", lambda _c, _u, text, *_: counted.append(text))
 
@@ -252,7 +252,7 @@ def test_a_page_takes_as_many_statements_whatever_it_holds(database: Database, i
     assert statements(1) == statements(10) == statements(100) <= 8
 
 
-def test_a_surplus_is_added_to_by_sync_and_backfill_alike(database: Database, intake: Intake) -> None:
+def test_a_surplus_is_added_to_by_sync_and_backfill_alike(database: Database, intake: PageWriter) -> None:
     """A sync that had the list in hand wrote its own figure over the one that a backfill had added to."""
 
     def page(child: ChildState | None, ahead: int) -> None:

@@ -24,7 +24,7 @@ ELSEWHERE = Owner("elsewhere", "m" * 32, "b" * 36, WHOLE_MACHINE, 4711, "99")
 
 def held(database: Database, lease: Lease, after: timedelta = SECOND) -> None:
     with database.write() as db:
-        leases.hold(db, lease, NOW + after)
+        leases.check_lease(db, lease, NOW + after)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_progress_renews_a_lease(database: Database) -> None:
 def test_what_is_taken_back_renews_nothing(database: Database) -> None:
     lease = leases.acquire(database, "default", ELSEWHERE, NOW)
     with suppress(RuntimeError), database.write() as db:
-        leases.hold(db, lease, NOW + DAY)
+        leases.check_lease(db, lease, NOW + DAY)
         raise RuntimeError
     leases.acquire(database, "default", ME, NOW + LASTS)
 

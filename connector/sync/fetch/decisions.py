@@ -154,8 +154,8 @@ def counter_after(
 def _waits_since(child: ChildState, counter: str, before: datetime, now: datetime) -> datetime | None:
     """The moment at which the first of the rows that wait appeared, about halfway between the two checks.
 
-    None where none waits: the counter only fell, or caught up with rows found since the check before. What
-    it had not caught up with by a check after they were found, it never will: then a row has come.
+    None where none waits: the counter only fell, or caught up with rows found since the check before. If it
+    still has not counted those rows one check later, it never will; a further rise then means a new row.
     """
     rise = counters.risen(counter, child.counter)
     caught_up = child.read_counter is not None and counters.risen(counter, child.read_counter) <= child.early

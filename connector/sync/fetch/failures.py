@@ -36,7 +36,7 @@ def most_pages(work: Work) -> int:
 
 
 def without(work: Work, probe: Probe, *, patient: bool) -> str:
-    """Return what is kept of a list whose next page is left for later; see `parts.failed` for `patient`."""
+    """Return what is kept of a list whose next page is left for later; see `blocks.failed` for `patient`."""
     pass_, start = probe.required_pass, work.policy.start
     probe.list_pass = passes.given_up(pass_, probe.habits, work.beamer_now, start, patient=patient)
     return passes.dump(probe.list_pass)

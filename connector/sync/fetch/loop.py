@@ -33,7 +33,7 @@ from connector.errors import (
 from connector.state.engine import Database
 from connector.state.leases import Lease
 from connector.state.ledger import Charge
-from connector.state.page_writer import Intake
+from connector.state.page_writer import PageWriter
 from connector.sync.context import Parts, Work
 from connector.sync.fetch import completeness
 from connector.sync.fetch.failures import FailureHandler
@@ -158,21 +158,21 @@ class Fetching:
 
     def _dispatch(self) -> None:
         """Send requests, once the database has that they are taken out of the budget."""
-        while self._may_send() and (taken := self._take()):
+        while self._may_send() and (taken := self._charge_batch()):
             for placeholder, fetch in taken:
                 self._work.queue.launched(placeholder, self._pool.submit(fetch))
 
-    def _take(self) -> list[tuple[Future[Answer], Callable[[], Answer]]]:
+    def _charge_batch(self) -> list[tuple[Future[Answer], Callable[[], Answer]]]:
         taken: list[tuple[Future[Answer], Callable[[], Answer]]] = []
         with self._together():
-            while self._may_send() and (ready := self._next()):
+            while self._may_send() and (ready := self._charge_next()):
                 taken.append(ready)
                 if not self._database:
                     break
         return taken
 
-    def _next(self) -> tuple[Future[Answer], Callable[[], Answer]] | None:
-        """Take the next request out of the budget, if there is one and the other."""
+    def _charge_next(self) -> tuple[Future[Answer], Callable[[], Answer]] | None:
+        """Charge the next request; None if no probe waits or no request is available."""
         work = self._work
         probe = work.queue.next(self._alone)
         if probe is None:
@@ -182,7 +182,7 @@ class Fetching:
         probe.ignore_filters = probe.stream.filtered and work.ignore_filters is not False
         request = request_for(probe, probe.habits, ignore_filters=probe.ignore_filters)
         try:
-            charge = self._taken(probe)
+            charge = self._charge(probe)
         except NoBudget as none:
             work.stop(none.what, none.until)
             return None
@@ -202,7 +202,7 @@ class Fetching:
         work.queue.fly(placeholder, probe)
         return placeholder, partial(self._beamer.get, request, due)
 
-    def _taken(self, probe: Probe) -> Charge:
+    def _charge(self, probe: Probe) -> Charge:
         """Take a request out of the budget."""
         ledger, now = self._work.ledger, self._work.clock.now()
         return ledger.take(self._allowance or probe.purpose, now, self._lease)
@@ -295,7 +295,7 @@ class Collector:
         self,
         parts: Parts,
         progress: Progress,
-        intake: Intake,
+        intake: PageWriter,
         lease: Lease,
         report: Report,
         *,

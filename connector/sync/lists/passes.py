@@ -14,67 +14,79 @@ from connector.sync.lists.counters import UNKNOWN, risen, total, waiting
 
 @dataclass(frozen=True, slots=True)
 class ListPass:
-    """Where a pass stands.
+    """One complete reading of a list, over one or several pages: its bounds, and how far it is.
 
-    `low`: rows older than this are not looked for (None: the whole list is read). `began`: the parent's
-    counter before the first page. `expected`: how many new rows it promised. `trusting`: the list is
-    taken to come newest first, and is asked from its newest row without a bound. `first`: the list was
-    never read. `reached`: the last page's last date. `resumed`: rows may have shifted between its pages.
-    `by_date`: each page overlaps the one before, which costs more pages and lets no row slip past.
-    `thrifty`: done as soon as all rows that the counter promised were found, newest first, and known ones
-    behind them. Should one of them have been another, the counter's next move shows it: sums do not forget.
-    `shallow`: it ended so before the whole lookback was read. `read_before`: what stood on the last page
-    that a run before has read, which may be shown again. `begun`: when its first page was read. `since` and
-    `until`: the bounds that were asked for then. `counted`: how many rows Beamer says that there are between
-    them. `doubtful`: a short page ends it only when it was looked behind. `opened`: in a list without order,
-    the parents whose lists a backfill has opened. `sure`: its counter is believed. `quarantined`: how many
-    rows were newly quarantined; they may be what its counter promised, and are never more than it said.
-    `invalid`: how many could not be used, newly quarantined or not.
-    `parts` are still to be read besides; of those that failed, the list counts as read without. A `hole`
-    is nothing but such parts. `failures`, `failed_at` and `step` are those of the part that is being read.
-    `front`: a list taken up again is asked from its newest row on, and that page was not read yet; `ahead`:
-    it was, and none of what had been left unread. `known`: the list was read before, so that a page with
-    nothing but new rows is not its last one, however short. `owed`: how many rows its counter has announced
-    to earlier readings that did not find them.
+    It is stored between two runs, by the names of its fields.
     """
 
+    # --- what is read ---
     cursor: Cursor
+    # Rows older than this are not looked for; None: the whole list is read.
     low: datetime | None
+    # The parent's counter before the first page, and how many new rows it promised.
     began: str = ""
     expected: int = 0
+    # How many rows earlier passes did not find, although the counter had announced them.
+    owed: int = 0
+    # The counter is believed.
+    sure: bool = False
+    # The list was never read before; or it was, so that a page of nothing but new rows is not its last.
+    first: bool = False
+    known: bool = False
+    # Taken to come newest first, and requested from its newest row without a bound.
     trusting: bool = False
+    # Each page overlaps the one before: more pages, but no row slips past.
+    by_date: bool = True
+    # Done as soon as all rows that the counter promised were found, newest first, with known ones behind
+    # them. If one of them was another row, the counter's next change shows it.
+    thrifty: bool = False
+    # How many rows Beamer counts between the bounds.
+    counted: int | None = None
+    # Of a list without order: the parents whose lists a backfill has opened.
+    opened: tuple[str, ...] = ()
+
+    # --- what was read ---
+    # New rows, all rows, and pages; and of new rows, those since the list was last read from its start.
     found: int = 0
     read: int = 0
     pages: int = 0
     fresh_in_pass: int = 0
+    # Rows newly in quarantine (the counter may have promised them), and all that are invalid, new or not.
+    quarantined: int = 0
+    invalid: int = 0
+    # The newest date, the oldest one that is not settled, and the last one of the last page.
     newest: datetime | None = None
     waits: datetime | None = None
-    again: int = 0
-    first: bool = False
     reached: datetime | None = None
-    resumed: bool = False
-    by_date: bool = True
-    thrifty: bool = False
-    shallow: bool = False
-    read_before: tuple[str, ...] = ()
+    # When the first page was read, and the bounds that were requested then.
     begun: datetime | None = None
     since: datetime | None = None
     until: datetime | None = None
-    counted: int | None = None
+    # How often it began again.
+    again: int = 0
+    # A short page ends it only when the page behind it was read.
     doubtful: bool = False
-    sure: bool = False
-    opened: tuple[str, ...] = ()
-    quarantined: int = 0
-    invalid: int = 0
+    # A thrifty pass that ended before the whole lookback was read.
+    shallow: bool = False
+
+    # --- in a later run ---
+    # Rows may have moved between its pages.
+    resumed: bool = False
+    # The ids of the last page of the run before, which may be shown again.
+    read_before: tuple[str, ...] = ()
+    # It is requested from its newest row on, and that page was not read yet; or it was, but nothing yet of
+    # the parts left unread.
+    front: bool = False
+    ahead: bool = False
+
+    # --- parts of the list ---
+    # Still to be read; of those that failed, the list counts as read without. A hole is nothing but those.
     parts: tuple[Part, ...] = ()
     hole: bool = False
+    # Of the part that is being read.
     failures: int = 0
     failed_at: datetime | None = None
     step: float | None = None
-    front: bool = False
-    ahead: bool = False
-    known: bool = False
-    owed: int = 0
 
     @property
     def brought(self) -> int:
@@ -417,8 +429,8 @@ def _whole(pass_: ListPass) -> bool:
 def watermark_after(pass_: ListPass, before: datetime | None, now: datetime) -> datetime | None:
     """The newest row's date, never past `now`, never past a row that is not settled, never back.
 
-    Nor past when a pass was begun that a later run took up again: what has come since may stand, in a list
-    without order, on a page that was read before.
+    If a later run resumed the pass, nor past the start of the pass: in an unordered list, newer rows may be
+    on a page that was already read.
     """
     begun = pass_.begun if pass_.resumed else None
     bounds = [moment for moment in (pass_.newest, pass_.waits, now, begun) if moment]
@@ -578,7 +590,7 @@ def left_of(pass_: ListPass, now: datetime) -> str | None:
 def given_up(pass_: ListPass, habits: Habits, now: datetime, floor: datetime, *, patient: bool) -> ListPass:
     """Return the pass after its next page failed for good: it goes on with other parts of the list.
 
-    `floor`: nothing older is of interest; `patient`: see `parts.failed`.
+    `floor`: nothing older is of interest; `patient`: see `blocks.failed`.
     """
     pass_ = resumed(pass_, habits)
     here, others = pass_.part, pass_.parts

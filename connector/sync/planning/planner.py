@@ -1,7 +1,7 @@
 """How a month's quota is spent: what is asked, and in which order; without I/O.
 
 The rule is one: the next request goes to the probe with the most row-hours per request. Where there is
-no monthly limit, everything is asked at every run (see everywhere.py).
+no monthly limit, every probe is sent at every run (`UnlimitedPlanner` in start.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
