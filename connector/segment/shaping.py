@@ -248,7 +248,7 @@ def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped
         "event": event.name,
         "properties": _properties(fact, event, naming, privacy),
         "context": _context(fact, identity, privacy),
-        "timestamp": (fact.date if fact.date <= now + INEXACT else now).astimezone(UTC),
+        "timestamp": (fact.date if fact.date - now <= INEXACT else now).astimezone(UTC),
         "integrations": dict(privacy.integrations or {}),
         "message_id": ident,
     }

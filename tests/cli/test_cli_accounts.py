@@ -496,7 +496,7 @@ def test_a_rotated_beamer_key_before_the_next_sync(machine: Machine) -> None:
     (status,) = machine.run("status", "--output", "json").json["connections"]
     assert (status["health"], status["grade"]) == ("unconfirmed", "warning")
     ended = machine.run("check")
-    assert (ended.code, "is of the same account" in ended.out) == (0, True), ended.out
+    assert (ended.code, "belongs to the same account" in ended.out) == (0, True), ended.out
     assert machine.run("sync").code == 0
     (status,) = machine.run("status", "--output", "json").json["connections"]
     assert status["health"] == "healthy"

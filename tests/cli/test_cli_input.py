@@ -72,7 +72,7 @@ def test_an_error_as_json_names_the_command_alone_and_what_to_do(
     [
         (["sync", "--nonsense"], "sync", "No such option"),
         (["sync", "--max-requests", "many"], "sync", "--max-requests"),
-        (["sync", "--all", "--connection", "default"], "sync", "exclude"),
+        (["sync", "--all", "--connection", "default"], "sync", "cannot be combined"),
         (["sync", "more"], "sync", "more"),
         (["backfill"], "backfill", "--since"),
         (["quota", "set-used"], "quota set-used", "total"),

@@ -45,7 +45,7 @@ def test_the_way_on_can_be_typed(started: str, on_path: str | None, call: str) -
 def test_the_demo_can_be_interrupted(machine: Machine) -> None:
     running = machine.begin("demo")
     assert running.process.stdout
-    assert "loopback" in running.process.stdout.readline()
+    assert "on this machine" in running.process.stdout.readline()
     running.signal(signal.SIGINT)
     ended = running.end(10)
     assert (ended.code, "Traceback" in ended.err) == (130, False)

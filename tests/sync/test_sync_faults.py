@@ -330,10 +330,14 @@ def test_odd_rows_are_quarantined_and_the_others_go_through(odd: Rig) -> None:
     odd.close()
 
 
-def test_ten_megabytes_are_shortened_and_more_are_refused(odd: Rig) -> None:
-    large = GOOD[0] | {"feedback": "é" * 5_000_000}
+@pytest.mark.parametrize(("characters", "sent"), [(2_500_000, 1), (5_000_000, 0)])
+def test_a_very_long_text_is_shortened_and_a_larger_answer_is_refused(
+    odd: Rig, characters: int, sent: int
+) -> None:
+    # Six bytes each, as JSON.
+    large = GOOD[0] | {"feedback": "é" * characters}
     odd.sandbox.faults.on(at("/nps"), [answer([large]), answer([])])
-    assert odd.sync().report.sent == 1
+    assert odd.sync().report.sent == sent
     odd.close()
 
 

@@ -100,7 +100,7 @@ def test_a_run_that_began_with_a_former_destination_spends_nothing(database_url:
     rig.sync()
     parts, spent = rig.parts(), rig.parts().ledger.balance(box.now()).used
     connections.set_destination(rig.database, rig.name, "new")
-    with pytest.raises(Busy, match="other names"):
+    with pytest.raises(Busy, match="changed the account or destination"):
         Run(parts).go()
     assert rig.parts().ledger.balance(box.now()).used == spent
     # Its lease was given back.
