@@ -203,9 +203,9 @@ def _read(reply: Reply) -> Any:
 def raise_for_status(status: int, headers: httpx.Headers, body: bytes) -> None:
     """Map a status to what to do next; the one place that does.
 
-    Statuses are those of the API reference; 404 for a deleted parent and 403 for a missing permission
-    are from observed-facts.md. Beamer's errors are bare JSON strings. What a gateway says instead, such as a
-    web page, says nothing of the key or of a parent, whatever its status is.
+    Statuses are those of the API reference; 404 for a deleted parent and 403 for a missing permission were
+    observed. Beamer's errors are bare JSON strings. What a gateway answers instead, such as a web page, says
+    nothing about the key or a parent, whatever its status is.
     """
     if 200 <= status < 300:
         return

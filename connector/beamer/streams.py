@@ -43,7 +43,7 @@ def languages(value: Any) -> list[str]:
 USER = {
     "user_id": Field(text, ("userId",)),
     "email": Field(text, ("userEmail",), optional=True),
-    # Feature requests spell it with a lower n (observed-facts.md).
+    # Feature requests spell it with a lower n.
     "first_name": Field(text, ("userFirstName", "userFirstname"), optional=True),
     "last_name": Field(text, ("userLastName", "userLastname"), optional=True),
     "attributes": Field(mapping, ("userCustomAttributes",), optional=True),

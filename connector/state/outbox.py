@@ -31,8 +31,8 @@ from connector.state.tables import LIVE, connections, outbox, tallies
 from connector.state.upserts import add_new, add_up
 
 WAITING, FLIGHT, DEAD = "waiting", "flight", "dead"
-# Segment forgets a messageId after about 24 hours (observed-facts.md): past this, an unconfirmed row
-# that is sent again may arrive twice, which is counted and said.
+# Segment forgets a messageId after about 24 hours: past this, an unconfirmed message that is sent again may
+# arrive twice. These are counted and reported.
 POSSIBLE_DOUBLE_AFTER = timedelta(hours=20)
 # No number of a row has as many, and the drivers take none that does.
 MOST_DIGITS = 18

@@ -92,7 +92,7 @@ def _make_private(path: Path) -> None:
 
 
 def _connected(connection: sqlite3.Connection, _entry: Any) -> None:
-    # The driver's own transactions begin too late and lose updates (observed-facts.md).
+    # The driver's own transactions begin too late and lose updates.
     connection.isolation_level = None
     _turn_to_wal(connection)
     # The ledger's promise holds through a power cut only if each commit has reached the disk.
