@@ -36,6 +36,8 @@ LARGEST_ANSWER = 16 * 1024 * 1024
 MOST_VALUES = 250_000
 # Some servers ignore maxResults: an answer may have the rows of so many pages, or so many rows.
 MOST_PAGES, LEAST_ROWS = 4, 100
+# Of a text, in characters: eight times what Segment takes of a whole message.
+LONGEST_TEXT = 256 * 1024
 # Of a number: one that is longer is no finite number in any language.
 MOST_DIGITS = 308
 
@@ -60,15 +62,27 @@ def parsed(body: bytes | None, content_type: str = "") -> Any:
     if _too_many_values(text):
         raise BadAnswer("Beamer's answer contains more values than a page of rows can")
     try:
-        return json.loads(
+        value = json.loads(
             text, parse_int=_integer, parse_float=_float, parse_constant=lambda _: None, strict=False
         )
+        # Answers wait for each other: of many threads each might keep a text of many megabytes.
+        return _with_shorter_texts(value) if len(text) > LONGEST_TEXT else value
     except RecursionError:
         failure: BadAnswer | Transient = BadAnswer("Beamer's answer is nested too deeply")
     except ValueError:
         failure = Transient("Beamer's answer was not JSON.")
     # Raised out here, for the parser's errors hold the body.
     raise failure
+
+
+def _with_shorter_texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:LONGEST_TEXT]
+    if isinstance(value, list):
+        return [_with_shorter_texts(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _with_shorter_texts(part) for name, part in value.items()}
+    return value
 
 
 def _too_many_values(text: str) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.beamer.client import LARGEST_ANSWER, TIMEOUT, BeamerClient, parsed
+from connector.beamer.client import LARGEST_ANSWER, LONGEST_TEXT, TIMEOUT, BeamerClient, parsed
 from connector.beamer.request import Answer, BeamerRequest
 from connector.errors import (
     BadAnswer,
@@ -441,8 +441,19 @@ def test_many_tiny_values_are_refused_before_they_are_made(text: bytes) -> None:
 @pytest.mark.parametrize("sign", [",", "{", "[", ":", '\\"', "\\\\", "\\u002c"])
 def test_signs_in_a_text_are_no_values(sign: str) -> None:
     """A long text is one value, whatever it is made of."""
-    text = f'[{{"text": "{sign * 300_000}", "next": "{sign}"}}]'
+    text = f'[{{"text": "{sign * 256_000}", "next": "{sign}"}}]'
     assert ask(answering(200, text.encode())).body == json.loads(text)
+
+
+@pytest.mark.parametrize("sign", ["x", "é", "\U0001f389"])
+def test_a_text_of_megabytes_is_cut_wherever_it_stands(sign: str) -> None:
+    long, short = sign * (LONGEST_TEXT + 1), sign * 1000
+    body = json.dumps([{"id": "1", "text": long, "in": [{"a": long}, short], "n": 7}, None]).encode()
+    cut = sign * LONGEST_TEXT
+    assert ask(answering(200, body)).body == [
+        {"id": "1", "text": cut, "in": [{"a": cut}, short], "n": 7},
+        None,
+    ]
 
 
 @pytest.mark.parametrize("text", [b'["' + b'","' * 3_000_000 + b'"]', b"[" + b"1," * 3_000_000 + b"1]"])
