@@ -55,6 +55,11 @@ class BeamerTime:
         """How far ahead of this machine's clock it may be at Beamer, by whatever the last answer showed."""
         return max(NONE, self.ahead, self.doubted or NONE)
 
+    @property
+    def earliest(self) -> timedelta:
+        """How far behind this machine's clock it may be at Beamer, by whatever the last answer showed."""
+        return min(NONE, self.ahead, self.doubted or NONE)
+
     def set_back(self, now: datetime) -> bool:
         """Whether this machine's clock shows what was over before the last answer: it is wrong for sure."""
         return self.beamer is not None and now < self.beamer - FRESH and not self._ran_on(now)

@@ -1,7 +1,7 @@
 """The heartbeat event `Beamer Sync Completed`: its figures, and that it is made once an hour."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, or_, select, update
 
@@ -10,9 +10,6 @@ from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
 from connector.state.outbox import enqueue
 from connector.state.tables import DEAD, connections, outbox
-
-# An hour that is so far ahead of both clocks was made by a wrong one, and does not count.
-AMISS = timedelta(days=1)
 
 
 def refused(database: Database, connection: str) -> Mapping[str, int]:
@@ -34,11 +31,10 @@ def enqueue_event(
 ) -> bool:
     """Put the event into the outbox, unless the connection has had one for this hour or a later one.
 
-    `now` is the time by this machine's clock. The clock that `hour` was taken from may have been set back: no
-    hour must come twice. Only an hour that is a day ahead of both clocks is overwritten.
+    The clock that `hour` was taken from may have been set back: no hour must come twice.
     """
     sent_for = connections.c.heartbeat_hour
-    later = or_(sent_for.is_(None), sent_for < hour, sent_for > max(hour, now) + AMISS)
+    later = or_(sent_for.is_(None), sent_for < hour)
     mine = (connections.c.name == lease.connection) & later
     with database.write() as db:
         check_lease(db, lease, now)

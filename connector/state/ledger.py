@@ -214,6 +214,14 @@ class Ledger:
         """The latest that it may be, whichever clock is behind: what is kept for days is kept since then."""
         return max(now, now + self.ahead, self.beamer_now(now))
 
+    def earliest(self, now: datetime) -> datetime | None:
+        """The earliest that it may be, whichever clock is ahead; None if Beamer told no time lately."""
+        if self._time and self._time.answered:
+            return now + self._time.earliest
+        with self._database.read() as db:
+            time = self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
+        return time.at(now) if time.beamer and time.sure(now) else None
+
     def note_beamer_time(self, date: datetime | None, now: datetime) -> None:
         """Take the time from the date of an answer to this account; None: it had none."""
         time = self._time

@@ -25,16 +25,17 @@ def enqueue_heartbeat(
     states: Mapping[str, StreamState],
     waiting: int,
     beamer_now: datetime,
+    earliest: datetime,
     now: datetime,
     *,
     write_key: str = "",
 ) -> bool:
     """Put the event into the outbox, at most once an hour; say whether it was.
 
-    The hour is that of the clock that is behind: one that is ahead would use up later hours.
+    The hour is that of `earliest`: by a clock that is ahead, no later one would be free.
     """
     fields: dict[str, Any] = {"waiting": waiting, **_figures(database, lease.connection, policy, states)}
-    hour = min(beamer_now, now).replace(minute=0, second=0, microsecond=0)
+    hour = earliest.replace(minute=0, second=0, microsecond=0)
     # The connection stands where a row's parent would: two may share account and destination.
     fact = Fact("sync", f"{hour:%Y%m%dT%H}", lease.connection, beamer_now, fields)
     made = outgoing(fact, policy, beamer_now)

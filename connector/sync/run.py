@@ -274,10 +274,10 @@ class Run:
         parts = self._parts
         if not policy.sync_event or not self._deliver or parts.clock.stopped:
             return False
-        waiting = self._report.waiting
-        here, key = parts.clock.now(), parts.write_key
-        return enqueue_heartbeat(
-            parts.database, lease, policy, state.streams, waiting, now, here, write_key=key
+        waiting, here = self._report.waiting, parts.clock.now()
+        earliest, key = parts.ledger.earliest(here), parts.write_key
+        return earliest is not None and enqueue_heartbeat(
+            parts.database, lease, policy, state.streams, waiting, now, earliest, here, write_key=key
         )
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:

@@ -86,7 +86,7 @@ def test_a_file_that_is_there_is_not_overwritten(unlimited: Machine, tmp_path: P
     file.write_text("precious")
     ended = unlimited.run("state", "export", str(file))
     assert (ended.code, file.read_text()) == (78, "precious")
-    assert "not there yet" in ended.err
+    assert "Name a file that does not exist yet" in ended.err
 
 
 def test_nobody_works_on_it_meanwhile(unlimited: Machine, sqlite_url: str, tmp_path: Path) -> None:

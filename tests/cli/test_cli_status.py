@@ -87,7 +87,7 @@ def test_nothing_is_wider_than_a_narrow_terminal(
     lines = [COLOUR.sub("", line) for line in shown(synced, *words, columns=columns)]
     assert max(map(len, lines)) <= columns, [line for line in lines if len(line) > columns]
     if words == ("status",):
-        assert any(line.startswith("  comments: looked") for line in lines)
+        assert any(line.startswith("  comments: checked") for line in lines)
 
 
 def test_without_a_terminal_each_thing_is_one_line(synced: Machine) -> None:
@@ -120,7 +120,7 @@ def test_more_spent_than_the_month_allows_is_set_against_what_it_allows(synced: 
     assert synced.run("quota", "set-used", "1900").code == 0
     found = synced.run("status", "--output", "json").connection
     assert (found["requests_used"], found["requests_left"], found["requests_usable"]) == (1900, 0, 950)
-    assert "1,900 of 950 used (200%)" in synced.run("status").out
+    assert "1,900 of 950 requests used (200%)" in synced.run("status").out
 
 
 def test_no_run_for_long_is_late(synced: Machine) -> None:

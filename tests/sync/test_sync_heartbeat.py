@@ -1,5 +1,6 @@
 """`Beamer Sync Completed`: with it, quiet can be told from broken."""
 
+import json
 import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,6 +121,28 @@ def test_it_is_off_by_default_and_goes_by_beamers_clock(rig: Rig) -> None:
     rig.sync()
     (message,) = told(rig)
     assert datetime.fromisoformat(message["timestamp"]) <= rig.sandbox.now().astimezone(UTC)
+    rig.close()
+
+
+@pytest.mark.parametrize(
+    "wrong", [timedelta(days=-3), timedelta(hours=-27), timedelta(hours=30), timedelta(days=400)]
+)
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_clock_that_is_wrong_every_other_run_makes_no_hour_twice(
+    rig: Rig, wrong: timedelta, answers: bool
+) -> None:
+    """Set back by 27 hours and right again, it made the same hour's event once more (seed 4000)."""
+    hours: list[str] = []
+    for number in range(12):
+        rig.clock = SandboxClock(rig.sandbox, wrong if number % 2 else timedelta(0))
+        rig.sync(most_requests=None if answers or not number % 2 else 0)
+        rig.sandbox.advance(timedelta(minutes=20))
+    hours = [message["messageId"] for message in told(rig)]
+    assert len(hours) == len(set(hours))
+    contents = {json.dumps(message, sort_keys=True) for message in rig.sandbox.segment.received}
+    assert len(contents) == len(rig.sandbox.segment.messages)
+    # The right clock's hours are all there.
+    assert len(hours) >= 4
     rig.close()
 
 
