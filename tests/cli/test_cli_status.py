@@ -102,7 +102,7 @@ def test_the_text_and_the_json_agree(synced: Machine) -> None:
     text = synced.run("status").out
     usable, used = found["requests_usable"], found["requests_used"]
     assert usable == 950
-    assert f"{used} of {usable} used" in text
+    assert f"{used} of {usable} requests used" in text
     assert 0 <= found["requests_even"] < 1
     assert found["newest"][:10] in text
     assert found["newest_stream"] in text
