@@ -35,7 +35,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureHandler:
+class Faults:
     """Shares from 0 to 1: of syncs, of requests, of the time between two syncs."""
 
     crashes: float
@@ -86,7 +86,7 @@ class Plan:
     """By how much that clock is set once, in the middle of its life."""
     wrong_clock: tuple[int, timedelta] | None
     """In every so-manieth sync that clock is off by so much besides, and right again behind it."""
-    troubles: FailureHandler
+    troubles: Faults
     strange: Strange = Strange()
     happenings: float = 0.3
     sure: tuple[int, int] | None = None
@@ -222,9 +222,9 @@ def _member(rng: Random, name: str, destination: str) -> Member:
     )
 
 
-def _troubles(rng: Random) -> FailureHandler:
+def _troubles(rng: Random) -> Faults:
     calm = rng.random() < 0.3
-    return FailureHandler(
+    return Faults(
         crashes=rng.choice((0.0, 0.1, 0.2, 0.3)),
         overlaps=rng.choice((0.0, 0.1, 0.15, 0.2)),
         beamer=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
