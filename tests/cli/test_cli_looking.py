@@ -148,7 +148,7 @@ def spent(machine: Machine) -> int:
 def test_check_asks_little_and_charges_it(machine: Machine) -> None:
     ended = machine.run("check", "--output", "json")
     assert (ended.code, ended.json["exit"]) == (0, 0), ended.err
-    assert "at most 4 times" in ended.err
+    assert "at most 4 requests" in ended.err
     assert machine.asked() == spent(machine) == 3
     assert {each["grade"] for each in ended.json["findings"]} == {"ok"}
     assert machine.run("status", "--output", "json").connection["account"] is None
