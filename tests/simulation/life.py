@@ -84,8 +84,6 @@ class Life:
         self.rng = self.universe.rng
         self.syncs = 0
         self._usual = 60
-        # How far this machine's clock is set back in the sync at hand.
-        self._clock_behind = timedelta(0)
         # From when until when which lists were half read.
         self._half_read: list[tuple[datetime, datetime, set[List]]] = []
         trace(repr(plan) if plan.seed >= 0 else "")
@@ -128,12 +126,10 @@ class Life:
             yield
             return
         self.universe.step(by)
-        self._clock_behind = max(timedelta(0), -by)
         try:
             yield
         finally:
             self.universe.step(-by)
-            self._clock_behind = timedelta(0)
 
     def _between(self) -> None:
         universe = self.universe
@@ -257,8 +253,10 @@ class Life:
         if self.plan.strange.dates:
             # By an answer's wrong date a score is not settled yet: it is sent by the next run.
             lag += 6 * HOUR
-        # Nor is it by a clock that was set back, until three answers have told the time.
-        lag += self._clock_behind
+        if self.plan.wrong_clock:
+            # Nor is it by a clock that is behind, until three answers have told the time: what was known of
+            # how far it is was lost when the clock was set.
+            lag += max(timedelta(0), -self.universe.ahead)
         found = missing(self.universe, self.judge.found, lag=lag, half_read=unfinished, sure=self._sure_now)
         mine = [each for each in found if each.startswith(f"{member.name}:")]
         if mine:
