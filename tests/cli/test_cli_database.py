@@ -278,7 +278,7 @@ HALF = "CREATE TABLE beamer_segment_account (name TEXT)"
     [
         ({"username": "nobody_here"}, {}, 78, "does not exist", "correct DATABASE_URL"),
         ({"database": "nothing_here"}, {}, 78, "does not exist", "correct DATABASE_URL"),
-        ({}, {"options": "-crole=pg_monitor"}, 78, "permission denied", "role to create tables: GRANT"),
+        ({}, {"options": "-crole=pg_monitor"}, 78, "permission denied", "GRANT USAGE, CREATE ON SCHEMA"),
         ({}, {}, 69, "already exists", "an empty database"),
     ],
 )

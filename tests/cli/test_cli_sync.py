@@ -33,6 +33,8 @@ def test_three_syncs(on_either: Machine) -> None:
     sent = len(on_either.sandbox.segment.messages)
     assert first.connection["sent"] == sent > 50
 
+    # At some hours of the day nothing else happens in the next twenty.
+    on_either.sandbox.world.add("posts")
     on_either.sandbox.advance(timedelta(hours=20))
     second = on_either.run("sync", "--output=json")
     on_either.all_there_once()
