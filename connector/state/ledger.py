@@ -144,9 +144,8 @@ class Ledger:
         # What was charged since the last answer, by day and purpose; and for whom.
         self._charged: Counter[tuple[int, str]] = Counter()
         self._lease: Lease | None = None
-        # What was drawn here and by others, and when others were last seen to draw.
-        self._own = 0
-        self._others: int | None = None
+        # The account's number of requests at the last one from here; when others were seen to make one.
+        self._drawn: int | None = None
         self._others_at: datetime | None = None
 
     def take(
@@ -188,10 +187,9 @@ class Ledger:
 
     def _note_others(self, drawn: int, now: datetime) -> None:
         """See by the account's number of requests whether somebody else made one since."""
-        self._own, before = self._own + 1, self._others
-        self._others = drawn - self._own
-        if before is not None and self._others > before:
+        if self._drawn is not None and drawn > self._drawn + 1:
             self._others_at = now
+        self._drawn = drawn
 
     @property
     def ahead(self) -> timedelta:
@@ -205,10 +203,7 @@ class Ledger:
 
     def beamer_now(self, now: datetime) -> datetime:
         """What time it is at Beamer when this machine's clock shows `now`."""
-        if self._time:
-            return self._time.at(now)
-        with self._database.read() as db:
-            return self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none()).at(now)
+        return self._known_time().at(now)
 
     def latest(self, now: datetime) -> datetime:
         """The latest that it may be, whichever clock is behind: what is kept for days is kept since then."""
@@ -216,18 +211,14 @@ class Ledger:
 
     def earliest(self, now: datetime) -> datetime | None:
         """The earliest that it may be, whichever clock is ahead; None if Beamer told no time lately."""
-        if self._time and self._time.answered:
-            return now + self._time.earliest
-        with self._database.read() as db:
-            time = self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
+        time = self._known_time()
+        if time.answered:
+            return now + time.earliest
         return time.at(now) if time.beamer and time.sure(now) else None
 
     def note_beamer_time(self, date: datetime | None, now: datetime) -> None:
         """Take the time from the date of an answer to this account; None: it had none."""
-        time = self._time
-        if time is None:
-            with self._database.read() as db:
-                time = self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
+        time = self._known_time()
         reckoned, doubted = time.at(now), time.doubted
         self._time = time
         answered = time.note(date, now)
@@ -256,6 +247,13 @@ class Ledger:
                 for on, count in ((was_on, -number), (day, number))
             ]
             add_up(db, spends, rows, "requests")
+
+    def _known_time(self) -> BeamerTime:
+        """Beamer's time as this process has it; before its first answer, as the database has it."""
+        if self._time:
+            return self._time
+        with self._database.read() as db:
+            return self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
 
     def _reckoned(self, account: Row[Any] | None) -> BeamerTime:
         """Beamer's time as this process heard it, or else as the database has it from another one."""
