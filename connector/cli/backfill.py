@@ -21,8 +21,8 @@ from connector.cli.options import (
     MostRequests,
     NewStore,
     OutputFormat,
+    StreamNames,
     parsed,
-    stream_names,
 )
 from connector.cli.output import Output, Reporter, Result, echo_err, progress_bar, render
 from connector.config import Connection, values
@@ -83,10 +83,7 @@ def backfill(
     config: ConfigFile = None,
     env_file: EnvFile = None,
     connection: ConnectionName = None,
-    stream: Annotated[
-        list[str] | None,
-        typer.Option("--stream", help="Only this stream; may be repeated.", autocompletion=stream_names),
-    ] = None,
+    stream: StreamNames = None,
     max_requests: MostRequests = None,
     share: Annotated[
         str | None,
