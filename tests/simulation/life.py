@@ -291,9 +291,12 @@ class Life:
 
         How many of the rows that its counter counts are older is not known: an audit finds it.
         """
-        if row.parent is None or row.parent.date > max(self.universe.starts.values()):
-            return False
-        return any(lie.endswith(path_of(row)) for lie in self.universe.network.lied)
+        lied = any(lie.endswith(path_of(row)) for lie in self.universe.network.lied)
+        return lied and self._read_in_part(row)
+
+    def _read_in_part(self, row: Row) -> bool:
+        """Whether its list began before the start date, so that not all that its counter counts is read."""
+        return row.parent is not None and row.parent.date <= max(self.universe.starts.values())
 
     def _came_behind(self, row: Row) -> bool:
         """Whether it came with an older date, where only an audit looks for it.
@@ -320,8 +323,7 @@ class Life:
 
         How many rows a counter has counted since then is not known before the second reading.
         """
-        start = max(self.universe.starts.values())
-        if not self.plan.strange.lists_lag or row.parent is None or row.parent.date > start:
+        if not self.plan.strange.lists_lag or not self._read_in_part(row):
             return False
         if len(self.plan.members) > 1:
             # Requests do not tell whose they are.
