@@ -17,7 +17,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo measure docs-check bench-start bench-quota bench-backfill bench-schedule bench-million soak kills simulate mutants test test-slow test-long test-all test-events test-airflow airflow check format setup wheel constraints clean
+.PHONY: help demo measure docs docs-check bench-start bench-quota bench-backfill bench-schedule bench-million soak kills simulate mutants test test-slow test-long test-all test-events test-airflow airflow check format setup wheel constraints clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,10 +36,13 @@ test-long: $(READY) ## Run the slow tests that take minutes each
 
 test-all: test test-slow test-long ## Run every test
 
+docs: $(READY) ## Build the documentation as a site into build/site, with MkDocs in its own venv under build/
+	@sh -ec "$$BUILD_DOCS"
+
 docs-check: $(READY) ## Compare README, docs/ and examples with the code (part of `make test`; UPDATE_DOCS=1 rewrites the generated parts)
 	@$(PYTEST) -q tests/docs
 
-test-events: $(READY) ## Check every kind of event with Segment's own validators (Node.js 18 or later)
+test-events: $(READY) ## Check events and the Public API with what Segment publishes (Node.js 18 or later)
 	@sh -ec "$$CHECK_EVENTS"
 
 test-airflow: airflow ## Run the DAGs in a real Airflow 3, which is installed under build/ once
@@ -90,7 +93,7 @@ setup: $(READY) ## Set up .venv (the other targets do this automatically)
 	@:
 
 wheel: $(READY) ## Build the wheel into dist/
-	@$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist . && ls dist/*.whl
+	@$(BIN)/python -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist . && sha256sum dist/*.whl
 
 constraints: $(READY) ## Resolve the newest versions and write constraints.txt
 	@sh -ec "$$RESOLVE"
@@ -119,6 +122,36 @@ $(AIRFLOW)/bin/python -m pip install -qq -c tests/airflow/constraints.txt apache
 echo "$$wanted" > $(AIRFLOW)/.set-up
 endef
 export SET_UP_AIRFLOW
+
+# --- documentation ------------------------------------------------------------------------------------
+
+DOCS := $(CURDIR)/build/docs-venv
+
+define BUILD_DOCS
+wanted=$$(pwd -P; $(BIN)/python --version; cat pyproject.toml constraints.txt | cksum)
+if [ "$$(cat $(DOCS)/.set-up 2>/dev/null)" != "$$wanted" ]; then
+    echo "make: setting up MkDocs in build/docs-venv, once; this takes a minute." >&2
+    $(BIN)/python -m venv --clear $(DOCS)
+    $(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+        print("\n".join(extras["optional-dependencies"]["docs"]))' > $(DOCS)/requirements.txt
+    $(DOCS)/bin/python -m pip install -qq -c constraints.txt -r $(DOCS)/requirements.txt || {
+        echo "make: MkDocs could not be installed; see pip's message above." >&2
+        exit 1
+    }
+    echo "$$wanted" > $(DOCS)/.set-up
+fi
+NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
+if grep -rlE '<(script|link|img)[^>]+(src|href)="?https?://' build/site --include=*.html; then
+    echo "make: these pages load something from another host." >&2
+    exit 1
+fi
+if grep -rl '```' build/site --include=*.html; then
+    echo "make: these pages show the marks of a code block; is it indented too far?" >&2
+    exit 1
+fi
+echo "The site is in build/site; open build/site/index.html."
+endef
+export BUILD_DOCS
 
 # --- setting up ---------------------------------------------------------------------------------------
 
@@ -210,6 +243,7 @@ npm ci --prefix tests/events/node --ignore-scripts --no-audit --no-fund --loglev
     say "npm could not install the validators; see its message above. npm must be able to reach a registry."
     exit 1
 }
+node tests/events/node/answers.mjs "$(EVENTS)"
 node tests/events/node/check.mjs "$(EVENTS)"
 endef
 export CHECK_EVENTS

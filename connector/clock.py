@@ -1,9 +1,9 @@
-"""The one place that reads the time; everything else is told what time it is."""
+"""The only place that reads the time; everywhere else, time is an argument."""
 
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 
@@ -18,14 +18,11 @@ class Clock(Protocol):
 
     @property
     def stopped(self) -> bool:
-        """Whether this process has been asked to come to an end."""
+        """Whether this process is to end."""
 
 
 class SystemClock:
-    """This machine's clock.
-
-    Waiting ends early when `stop` is called, so that a signal is not kept waiting by a back-off.
-    """
+    """This machine's clock; `stop` ends every wait early."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -39,7 +36,7 @@ class SystemClock:
             self._stopped.wait(min(left, LONGEST_WAIT))
 
     def on_the_wall(self, moment: datetime) -> datetime:
-        """When a timer goes off for a moment of this clock; another one may run faster than the wall's."""
+        """Return the wall's time of a moment; another clock may run faster."""
         return moment
 
     @property
@@ -52,27 +49,19 @@ class SystemClock:
 
 
 def timer() -> Callable[[], float]:
-    """Give a function that says how many seconds have passed since this call."""
+    """Return a function that returns the seconds since this call."""
     started = time.monotonic()
     return lambda: time.monotonic() - started
 
 
 def plain(value: Any) -> Any:
-    """A moment as JSON holds it; anything else as it is."""
+    """Return a moment as JSON holds it, and anything else as it is."""
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
-    """Whether a moment lies in a half-open range; None is open towards past or future."""
-    return (since is None or since <= moment) and (until is None or moment < until)
-
-
-SECOND = timedelta(seconds=1)
-
-# A signal that comes between Python's last look for one and the system call is only seen when the call
-# returns, which none therefore takes long to do.
+# In seconds. Python may notice a signal only when a system call returns, so no wait is longer.
 LONGEST_WAIT = 0.5
 
-# How often a stop is looked for, and how long an answer is waited for after one.
+# In seconds: how often to look for a stop, and how long to wait for an answer after one.
 GLANCE = 0.1
 GRACE = 1.5

@@ -1,12 +1,12 @@
 """The composition: settings in, everything that a run works with out."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import SecretStr
 from sqlalchemy import make_url
@@ -15,36 +15,30 @@ from connector.beamer.streams import CATALOGUE, Stream
 from connector.clock import Clock
 from connector.config import Connection, Settings, database_location, ephemeral_location, surroundings, values
 from connector.config.addresses import host_of
+from connector.domain.budget import Limits
 from connector.errors import ConfigurationError, ConnectorError, KeyRefused
 from connector.segment.shaping import Naming, Privacy
-from connector.state import connections, credentials, schema
-from connector.state.connections import AccountRenamed, Identity
-from connector.state.credentials import Change, Credential, Given, Verdict
+from connector.state import connections, schema
+from connector.state.connections import AccountRenamed, Credential, Given, Identity, KeyChange, KeyVerdict
 from connector.state.engine import Database, open_database
-from connector.state.ledger import Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.state.suspensions import Api, Secrets
 from connector.sync.policy import Policy
 
 if TYPE_CHECKING:
     from connector.beamer.client import BeamerClient
     from connector.segment.client import SegmentClient
+    from connector.segment.public_api import PublicApi
     from connector.sync.context import Parts
-    from connector.sync.threads import Pool
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
 
 
-def location(settings: Settings) -> str:
-    """The SQLAlchemy URL of the database."""
-    return database_location(surroundings(), settings.database_url)
-
-
 def open_ready(settings: Settings, clock: Clock, *, new: bool = False, workers: int = 1) -> Database:
-    """Open the database and bring it up to date, for so many runs side by side.
+    """Open the database and upgrade it, for so many runs side by side.
 
-    Where local disks do not outlive the process, a new database would lose everything each time: there it is
-    created only on request.
+    `new`: create it also where local disks do not outlive the process.
     """
     database = open_any(settings, new=new, workers=workers)
     try:
@@ -56,16 +50,16 @@ def open_ready(settings: Settings, clock: Clock, *, new: bool = False, workers: 
 
 
 def open_any(settings: Settings, *, new: bool = False, workers: int = 1) -> Database:
-    """Open the database as it is, whatever its schema."""
-    url = location(settings)
+    """Open the database, whatever its schema."""
+    url = database_location(surroundings(), settings.database_url)
     _refuse_ephemeral(url, new)
     _refuse_driverless(url)
     return open_database(url, workers=workers)
 
 
 def open_existing(settings: Settings) -> Database | None:
-    """Open the database if there is one, at whatever revision; nothing is made."""
-    url = location(settings)
+    """Open the database if there is one, whatever its schema; create nothing."""
+    url = database_location(surroundings(), settings.database_url)
     file = file_of(url)
     if file and not _is_there(file):
         return None
@@ -92,7 +86,7 @@ def _refuse_ephemeral(url: str, new: bool) -> None:
 
 
 def _refuse_driverless(url: str) -> None:
-    """PostgreSQL's driver is an extra: without it nothing is wrong with the URL."""
+    """Raise ConfigurationError if PostgreSQL's driver, which is an extra, is not installed."""
     if make_url(url).get_backend_name() != "postgresql":
         return
     try:
@@ -119,15 +113,15 @@ def _is_there(file: Path) -> bool:
 
 
 def digest(secret: str) -> str:
-    """A name for a key that tells nothing of it."""
+    """Return a name for a key that does not show it."""
     return hashlib.sha256(secret.encode()).hexdigest()[:8]
 
 
 def account_of(database: Database | None, connection: Connection) -> str | None:
-    """Return the name of the Beamer account on whose budget the connection draws.
+    """Return the name of the connection's Beamer account; None if it is unknown and there is no key.
 
     A stored name comes first: the connection's own, then that of another connection with the same key. A
-    new account is named by the settings, else by its key. None: there is no key either.
+    new account is named by the settings, else by its key.
     """
     names = (_stored_account(database, connection), connection.account, *dict(connection.same_key).values())
     key = connection.api_key
@@ -137,11 +131,11 @@ def account_of(database: Database | None, connection: Connection) -> str | None:
 def _stored_account(database: Database | None, connection: Connection) -> str | None:
     if database is None:
         return None
-    if found := connections.known(database, connection.name):
-        return found.account
+    if identity := connections.known(database, connection.name):
+        return identity.account
     others = (connections.known(database, name) for name, _ in connection.same_key)
     of_others = {other.account for other in others if other}
-    return min(credentials.accounts_of(database, given(connection)) | of_others, default=None)
+    return min(connections.accounts_of(database, given(connection)) | of_others, default=None)
 
 
 def refuse_other_name(database: Database | None, connection: Connection) -> None:
@@ -150,7 +144,7 @@ def refuse_other_name(database: Database | None, connection: Connection) -> None
     One key is one account: other connections with the same key count, too. Nothing is written.
     """
     account = account_of(database, connection)
-    of_key = credentials.accounts_of(database, given(connection)) if database else frozenset()
+    of_key = connections.accounts_of(database, given(connection)) if database else frozenset()
     if account and of_key and account not in of_key:
         raise AccountRenamed.by_key(connection.name, account, min(of_key))
     others = () if _stored_account(database, connection) else connection.same_key
@@ -160,9 +154,9 @@ def refuse_other_name(database: Database | None, connection: Connection) -> None
 
 
 def first_sight(database: Database | None, connection: Connection, now: datetime) -> Identity:
-    """The names and start date that a first sync would settle, from keys and settings.
+    """Return the names and the start date that a first sync would store, from keys and settings.
 
-    Raises ConfigurationError for a start date that nobody means: once settled it stays.
+    Raises ConfigurationError for a start date that is not plausible.
     """
     key, write_key = secrets(connection)
     try:
@@ -186,105 +180,119 @@ def first_sight(database: Database | None, connection: Connection, now: datetime
 def stored_or_new_identity(
     database: Database | None, connection: Connection, now: datetime
 ) -> tuple[Identity, bool]:
-    """The connection's identity and whether its start date is settled already; nothing is written.
+    """Return the connection's identity, and whether its start date is settled; write nothing.
 
-    It is not where it was counted from this machine's clock, before Beamer's told the time, or where it is
-    still to come: nothing was sent since then. It is found anew.
+    A start date is not settled if it lies in the future, or was counted from this machine's clock before
+    Beamer's first answer: nothing was sent since then, and it is determined again.
     """
-    found = connections.known(database, connection.name) if database else None
-    if found is None:
+    stored = connections.known(database, connection.name) if database else None
+    if stored is None:
         return first_sight(database, connection, now), False
-    named = replace(found, destination=connection.destination or found.destination)
-    counted = found.provisional and found.created_at == found.start_date + FIRST_DAYS
-    if not counted and not values.in_future(found.start_date, now):
+    named = replace(stored, destination=connection.destination or stored.destination)
+    counted = stored.provisional and stored.created_at == stored.start_date + FIRST_DAYS
+    if not counted and not values.in_future(stored.start_date, now):
         return named, True
-    sight = first_sight(database, connection, now)
-    start, days = sight.start_date, sight.first_days
-    return replace(named, start_date=start, first_days=days, provisional=True), False
+    first = first_sight(database, connection, now)
+    return replace(named, start_date=first.start_date, first_days=first.first_days, provisional=True), False
+
+
+def segment_address(connection: Connection) -> str:
+    """Return where the connection's events go."""
+    return host_of(connection.region, connection.segment_host)
 
 
 def given(connection: Connection) -> Given:
-    """The connection's keys, as digests, and their addresses; only of keys that are there."""
-    host = host_of(connection.region, connection.segment_host)
+    """Return digests of the keys that are set, with their addresses."""
     keys: tuple[tuple[Api, SecretStr | None, str], ...] = (
         ("beamer", connection.api_key, connection.base_url),
-        ("segment", connection.write_key, host),
+        ("segment", connection.write_key, segment_address(connection)),
     )
     return {
-        api: Credential(credentials.digest(key.get_secret_value()), address)
+        api: Credential(connections.key_digest(key.get_secret_value()), address)
         for api, key, address in keys
         if key
     }
 
 
-def change(database: Database | None, connection: Connection) -> Change:
-    """How the connection's keys and addresses differ from those of its last run."""
-    found = connections.known(database, connection.name) if database else None
-    if database is None or found is None:
-        return Change()
-    destination = connection.destination or found.destination
-    return credentials.compared(database, connection.name, destination, given(connection))
+def change(database: Database | None, connection: Connection) -> KeyChange:
+    """Return how the connection's keys and addresses differ from those of its last run."""
+    stored = connections.known(database, connection.name) if database else None
+    if database is None or stored is None:
+        return KeyChange()
+    destination = connection.destination or stored.destination
+    return connections.compare_keys(database, connection.name, destination, given(connection))
 
 
-def refuse_other_account(database: Database | None, connection: Connection) -> Change:
+def refuse_other_account(database: Database | None, connection: Connection) -> KeyChange:
     """Return how keys and addresses differ from those of the connection's last run.
 
-    Raises OtherAccount where they say by themselves that the state may be another account's, and
-    AccountRenamed where the account's name was changed.
+    Raises OtherAccount if that alone shows that the state may be another account's, and AccountRenamed if the
+    account's name was changed.
     """
-    found = change(database, connection)
-    credentials.refuse(found, connection.name)
+    difference = change(database, connection)
+    difference.refuse(connection.name)
     refuse_other_name(database, connection)
-    return found
+    return difference
 
 
 def identity(database: Database, connection: Connection, now: datetime) -> Identity:
-    """Return the connection's names, stored at the first sync, and its start date.
+    """Return the connection's names and its start date, which the first sync stores.
 
-    That is provisional until Beamer's first answer has told the time (see `Work.note_beamer_time`). Raises as
-    `refuse_other_account` does, with nothing written. A new name of the destination waits where a changed
-    Beamer key is still to be compared.
+    The date is provisional until Beamer's first answer (see `Work.note_beamer_time`). A new name of the
+    destination is not stored before a changed Beamer key is compared. Raises as `refuse_other_account` does,
+    with nothing written.
     """
     refuse_other_account(database, connection)
-    sight, _ = stored_or_new_identity(database, connection, now)
+    first, _ = stored_or_new_identity(database, connection, now)
     unnamed = digest(secrets(connection)[0])
-    found = connections.settle(database, sight, now, unnamed=unnamed, given=given(connection))
-    if found.account != sight.account:
+    stored = connections.settle(database, first, now, unnamed=unnamed, given=given(connection))
+    if stored.account != first.account:
         # Another process has stored the connection first, by other settings.
         refuse_other_name(database, connection)
     wanted, _ = stored_or_new_identity(database, connection, now)
-    if wanted.destination == found.destination:
+    if wanted.destination == stored.destination:
         return wanted
-    if change(database, connection).verdict is Verdict.COMPARE:
-        return replace(wanted, destination=found.destination)
+    if change(database, connection).verdict is KeyVerdict.COMPARE:
+        return replace(wanted, destination=stored.destination)
     connections.set_destination(database, connection.name, wanted.destination)
     return wanted
 
 
 def secrets(connection: Connection) -> tuple[str, str]:
-    """Both keys; loading has made sure that they are there."""
+    """Return both keys; loading the settings has made sure that they are set."""
     if connection.api_key is None or connection.write_key is None:
         raise ConfigurationError(f"Connection '{connection.name}' has no keys.")
     return connection.api_key.get_secret_value(), connection.write_key.get_secret_value()
 
 
 def keys_in_use(connection: Connection) -> Secrets:
-    """What a refusal is of: a key at the address that refused it."""
+    """Return by API what can be refused: a key at its address."""
     key, write_key = secrets(connection)
-    host = host_of(connection.region, connection.segment_host)
-    return {"beamer": f"{key} {connection.base_url}", "segment": f"{write_key} {host}"}
+    return {"beamer": f"{key} {connection.base_url}", "segment": f"{write_key} {segment_address(connection)}"}
 
 
 def of_connection(error: ConnectorError, connection: Connection) -> ConnectorError:
-    """The error, with what to do about a key said of the variable or file that this connection's stands in.
-
-    The clients know a key, but not whose it is.
-    """
+    """Return the error, naming the variable or file that holds this connection's key."""
     if isinstance(error, KeyRefused):
         for key in ("api_key", "write_key"):
             usual = Connection.settings()[key].environment
             error.todo = error.todo.replace(usual, connection.holder(key))
     return error
+
+
+def catalogue(connection: Connection, names: Collection[str] = ()) -> dict[str, Stream]:
+    """Return the streams of these names, and their parents; without names, all.
+
+    The policy stays as it is: with a narrower one, rows of the other streams would be excluded for good.
+    """
+    unknown = [name for name in names if name not in connection.streams]
+    if unknown:
+        raise ConfigurationError(
+            f"Connection '{connection.name}' has no stream {unknown[0]!r}.",
+            todo=f"Its streams are: {', '.join(connection.streams)}.",
+        )
+    wanted = {*names, *(CATALOGUE[name].parent for name in names)} if names else {*CATALOGUE}
+    return {name: stream for name, stream in CATALOGUE.items() if name in wanted}
 
 
 def limits(connection: Connection) -> Limits:
@@ -300,7 +308,7 @@ def limits(connection: Connection) -> Limits:
 
 
 def policy(connection: Connection, found: Identity, *, shared_key: bool = False) -> Policy:
-    """What the settings say about a connection's rows."""
+    """Return what the settings say about a connection's rows."""
     filters, first_page = connection.ignore_filters, connection.first_page
     return Policy(
         streams=frozenset(connection.streams),
@@ -313,9 +321,12 @@ def policy(connection: Connection, found: Identity, *, shared_key: bool = False)
             connection.ref_url,
             connection.integrations,
             connection.texts,
+            connection.group_attribute,
         ),
         lookback=connection.lookback,
         max_age=connection.max_age,
+        weights=connection.weights,
+        hint_share=connection.webhook_share,
         nps_settle=connection.nps_settle,
         team_comments=connection.team_comments,
         metrics=connection.metrics,
@@ -325,8 +336,7 @@ def policy(connection: Connection, found: Identity, *, shared_key: bool = False)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Clients:
+class Clients(NamedTuple):
     """The clients of both APIs."""
 
     beamer: "BeamerClient"
@@ -339,19 +349,25 @@ def clients(connection: Connection, clock: Clock) -> Clients:
     from connector.segment.client import SegmentClient, interruptible
 
     key, write_key = secrets(connection)
-    host = host_of(connection.region, connection.segment_host)
     return Clients(
         BeamerClient(key, connection.base_url, clock, per_second=connection.limit.requests_per_second),
-        SegmentClient(write_key, host, post=interruptible(clock)),
+        SegmentClient(write_key, segment_address(connection), post=interruptible(clock)),
     )
 
 
-def shares_key(settings: Settings, connection: Connection) -> bool:
-    """Whether another connection sends to the same source."""
-    return any(
-        other.name != connection.name and other.write_key == connection.write_key
-        for other in settings.connections
-    )
+@contextmanager
+def public_api(connection: Connection, clock: Clock) -> "Iterator[PublicApi | None]":
+    """Yield the client of Segment's Public API; None without a token."""
+    token = connection.public_api_token
+    if token is None:
+        yield None
+        return
+    # Here, as the clients: few commands ask it.
+    from connector.segment.public_api import ADDRESSES, PublicApi
+
+    address = connection.public_api_url or ADDRESSES[connection.region]
+    with closing(PublicApi(token.get_secret_value(), address, clock)) as api:
+        yield api
 
 
 @contextmanager
@@ -360,45 +376,32 @@ def working(
     connection: Connection,
     database: Database,
     clock: Clock,
-    catalogue: Mapping[str, Stream] = CATALOGUE,
+    streams: Mapping[str, Stream] = CATALOGUE,
 ) -> "Iterator[Parts]":
-    """The parts for as long as a run takes: afterwards neither sockets nor threads are left of them."""
-    from connector.sync.threads import ThreadPool
-
-    with closing(ThreadPool(THREADS, clock)) as pool:
-        found = parts(settings, connection, database, clock, catalogue, pool)
-        with closing(found.beamer):
-            yield found
-
-
-def parts(
-    settings: Settings,
-    connection: Connection,
-    database: Database,
-    clock: Clock,
-    catalogue: Mapping[str, Stream] = CATALOGUE,
-    pool: "Pool | None" = None,
-) -> "Parts":
-    """Everything that a run of one connection works with."""
-    # Here, as the clients: whoever looks at the database runs nothing.
+    """Yield all that a run of one connection works with; sockets and threads are closed afterwards."""
+    # Here, as the clients: commands that only look at the database run nothing.
     from connector.sync.context import Parts
     from connector.sync.threads import ThreadPool
 
-    found = identity(database, connection, clock.now())
+    names = identity(database, connection, clock.now())
+    others = (other for other in settings.connections if other.name != connection.name)
+    shared_key = any(other.write_key == connection.write_key for other in others)
     used = given(connection)
-    ways = clients(connection, clock)
-    return Parts(
-        catalogue=catalogue,
-        identity=found,
-        policy=policy(connection, found, shared_key=shares_key(settings, connection)),
-        database=database,
-        beamer=ways.beamer,
-        segment=ways.segment,
-        ledger=Ledger(database, found.account, found.name, limits(connection)),
-        clock=clock,
-        pool=pool or ThreadPool(THREADS, clock),
-        given=used,
-        change=credentials.compared(database, found.name, found.destination, used),
-        most_waiting=settings.max_waiting_rows,
-        most_bytes=int(settings.max_waiting_bytes),
-    )
+    beamer, segment = clients(connection, clock)
+    with closing(ThreadPool(THREADS, clock)) as pool, closing(beamer):
+        yield Parts(
+            catalogue=streams,
+            identity=names,
+            policy=policy(connection, names, shared_key=shared_key),
+            database=database,
+            beamer=beamer,
+            segment=segment,
+            ledger=Ledger(database, names.account, names.name, limits(connection)),
+            clock=clock,
+            pool=pool,
+            given=used,
+            change=connections.compare_keys(database, names.name, names.destination, used),
+            most_waiting=settings.max_waiting_rows,
+            most_bytes=int(settings.max_waiting_bytes),
+            events_per_second=None if settings.events_per_second == "none" else settings.events_per_second,
+        )

@@ -1,8 +1,7 @@
 """Errors, grouped by what to do next.
 
-Each has three sentences in a fixed order: what happened, what it means for the data, and what to do; and the
-exit code of a command that it ends. None of them ever contains a key, a URL with a key in it, or a row's
-text.
+Each says what happened, what it means for the data, and what to do, and has the exit code of a command that
+it ends. None contains a key, a URL with a key, or a row's text.
 """
 
 from datetime import datetime
@@ -30,6 +29,7 @@ class ConnectorError(Exception):
 
     code = "BS-001"
     exit = Exit.UNEXPECTED
+    default_means = default_todo = ""
 
     def __init__(self, what: str, *, means: str = "", todo: str = "") -> None:
         super().__init__(what)
@@ -37,18 +37,15 @@ class ConnectorError(Exception):
         self.means = means or self.default_means
         self.todo = todo or self.default_todo
 
-    default_means = ""
-    default_todo = ""
-
     def as_dict(self) -> dict[str, str]:
-        """The error as JSON holds it; `todo` only where there is something to do."""
+        """Return the error as JSON; `todo` only if there is something to do."""
         return {"code": self.code, "what": self.what, **({"todo": self.todo} if self.todo else {})}
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.means, self.todo) if part)
 
 
-# --- stop: the command line, the configuration or a key has to change first ----------------------------
+# --- stop: the command line, the configuration or a key has to change first ---
 
 
 class Misused(ConnectorError):
@@ -105,7 +102,7 @@ class WriteKeyRefused(KeyRefused):
     """Segment, or what stands before it, does not accept the write key."""
 
 
-# --- stop: somebody else holds what this run needs -----------------------------------------------------
+# --- stop: somebody else holds what this run needs ---
 
 
 class Busy(ConnectorError):
@@ -115,7 +112,7 @@ class Busy(ConnectorError):
     exit = Exit.BUSY
 
 
-# --- stop for now: try again later ----------------------------------------------------------------------
+# --- stop for now: try again later ---
 
 
 class Unreachable(ConnectorError):
@@ -131,6 +128,10 @@ class DatabaseUnreachable(Unreachable):
     """The database could not be opened or did not answer."""
 
     code = "BS-070"
+    default_todo = (
+        "Check that the database runs and that this machine reaches it, or correct DATABASE_URL. "
+        "The next run continues where this one stopped."
+    )
 
 
 class DatabaseRefused(DatabaseUnreachable):
@@ -141,7 +142,7 @@ class DatabaseRefused(DatabaseUnreachable):
     default_todo = "Correct DATABASE_URL, then run the command again."
 
 
-# --- skip: the rest goes on ------------------------------------------------------------------------------
+# --- skip: the rest goes on ---
 
 
 class Forbidden(ConnectorError):
@@ -168,7 +169,7 @@ class Declined(BadAnswer):
     """A 4xx that is not about the key or the rate, such as 400 to a page after the last one."""
 
 
-# --- stop nothing: the work goes on --------------------------------------------------------------------
+# --- stop nothing: the work goes on ---
 
 
 class OutputFailed(ConnectorError):
@@ -179,7 +180,7 @@ class OutputFailed(ConnectorError):
     default_todo = "Free disk space, or write the output to another place."
 
 
-# --- retry -------------------------------------------------------------------------------------------------
+# --- retry ---
 
 
 class Transient(ConnectorError):
@@ -193,16 +194,9 @@ class Transient(ConnectorError):
     exit = Exit.UNREACHABLE
 
     def __init__(
-        self,
-        what: str,
-        *,
-        after: float | None = None,
-        again: bool = True,
-        slow: bool = False,
-        means: str = "",
-        todo: str = "",
+        self, what: str, *, after: float | None = None, again: bool = True, slow: bool = False
     ) -> None:
-        super().__init__(what, means=means, todo=todo)
+        super().__init__(what)
         self.after = after
         self.again = again
         self.slow = slow
@@ -213,12 +207,12 @@ class NotSent(Transient):
 
 
 class TooMany(Transient):
-    """429: another tool uses the account, too, or the monthly limit is used up."""
+    """Too many requests (429): another tool uses the account, too, or the monthly limit is used up."""
 
     code = "BS-429"
 
 
-# --- asked to stop -------------------------------------------------------------------------------------
+# --- asked to stop ---
 
 
 class Stopped(ConnectorError):
@@ -228,7 +222,7 @@ class Stopped(ConnectorError):
     exit = Exit.INTERRUPTED
 
 
-# --- no budget ----------------------------------------------------------------------------------------------
+# --- no budget ---
 
 
 class NoBudget(ConnectorError):

@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
 from connector.config import surroundings
-from connector.terminal import one_line, write
+from connector.terminal import write
+from connector.text import one_line
 
 HIDDEN = "[redacted]"
 
 
 class Redaction:
-    """Takes known secrets out of whatever is about to be written."""
+    """A processor of structlog that replaces known secrets in each text of an event."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets: list[str] = []
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Keys that have come since."""
+        """Add secrets that were loaded later."""
         self._secrets = sorted({*self._secrets, *filter(None, secrets)}, key=len, reverse=True)
 
     def __call__(self, _logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -32,7 +33,7 @@ class Redaction:
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """A value with each text in it changed."""
+    """Return a value with each text in it changed."""
     match value:
         case str():
             return change(value)
@@ -45,29 +46,29 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _for_terminals(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Before the console's colours come: each text in one line, without what a terminal would obey."""
+    """Escape what a terminal would obey; each text becomes one line, to which the console adds colours."""
     return {one_line(key): _changed(value, one_line) for key, value in event.items()}
 
 
 class _Stderr:
-    """Standard error as it is at the moment: a progress line on a terminal takes its place for a while."""
+    """The present standard error, which a progress line on a terminal replaces for a while."""
 
     def write(self, text: str) -> None:
         write(sys.stderr, text)
 
     def flush(self) -> None:
-        """What was written is out already."""
+        """Do nothing: each write is flushed."""
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own loggers from telling of each request."""
+    """Prevent the libraries' loggers from logging each request."""
     for name in ("httpx", "httpcore", "segment", "urllib3", "alembic", "sqlalchemy", "apscheduler"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def set_up(level: str, form: str, redaction: Redaction) -> None:
-    """Configure what all rooms log with."""
-    # Here, since who only looks at the database logs nothing, and it takes a tenth of the time.
+    """Configure structlog for the whole program."""
+    # Here, since commands that only look at the database log nothing, and it takes a tenth of their time.
     import structlog
 
     quiet_libraries()

@@ -1,12 +1,7 @@
-"""Writing to a terminal: text without characters that move the cursor, hide text or reverse its direction.
+"""Writing to standard output and standard error: at once, together, or buffered."""
 
-Such characters come from anywhere: a row's text, an answer of Segment or a proxy, an argument. They are
-written as JSON escapes them, so that JSON stays JSON.
-"""
-
-import json
 import os
-import re
+import shutil
 import sys
 import threading
 from collections import deque
@@ -14,37 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-# Control characters (C0, DEL, C1), line and paragraph separators, and what has no width, among it all that
-# turns the direction; but not the first sixteen variation selectors, which emoji are made with.
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
-_SEPARATORS = r"\u2028\u2029"
-_WITHOUT_WIDTH = (
-    r"\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    r"\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-)
-_NO_CHARACTERS = r"\ud800-\udfff"
-_ALL = re.compile(f"[{_CONTROL}{_SEPARATORS}{_WITHOUT_WIDTH}{_NO_CHARACTERS}]")
-_BUT_LAYOUT = re.compile(f"(?![\\n\\t]){_ALL.pattern}")
 
-
-class Painted(str):
-    """A text that holds our own colours; what else is in it was made printable before."""
-
-    __slots__ = ()
-
-
-def printable(text: str) -> str:
-    """A text of one or more lines as a terminal may get it."""
-    return text if isinstance(text, Painted) else _BUT_LAYOUT.sub(_escaped, text)
-
-
-def one_line(text: str) -> str:
-    """The same for a part of a line, such as a table's cell: it cannot begin a line of its own."""
-    return text if isinstance(text, Painted) else _ALL.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+def terminal_width(stream: TextIO) -> int | None:
+    """Return how many columns a terminal has; None if the stream is no terminal."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def write(stream: TextIO, text: str) -> None:
@@ -53,7 +21,7 @@ def write(stream: TextIO, text: str) -> None:
         _buffers[-1].append((stream, text))
         return
     try:
-        if text:  # a full disk does not take nothing, either
+        if text:  # on a full disk, writing an empty text fails, too
             stream.write(text)
         stream.flush()
     except BrokenPipeError:
@@ -67,7 +35,7 @@ def write(stream: TextIO, text: str) -> None:
 def finish() -> str:
     """Flush what is left; return why standard output did not take all of it, or an empty text."""
     for stream in (sys.stdout, sys.stderr):
-        # The parser prints by itself, and Python would fail at its exit with what was not written.
+        # The parser prints without `write`, and Python would fail at its exit with what was not written.
         write(stream, "")
     return _failures[0] if _failures else ""
 
@@ -99,20 +67,15 @@ _failures: list[str] = []
 
 
 @contextmanager
-def buffered_output(wanted: bool = True) -> Iterator[Callable[[], None]]:
-    """Buffer all output; drop it at the end unless the yielded function was called or an error occurred."""
-    if not wanted:
-        yield lambda: None
-        return
+def buffered_output(is_dropped: Callable[[], bool]) -> Iterator[None]:
+    """Buffer all output; at the end drop it if `is_dropped` says so, unless an error occurred."""
     lines: deque[tuple[TextIO, str]] = deque(maxlen=MAX_BUFFERED_LINES)
-    released: list[bool] = []
+    drop = False
     _buffers.append(lines)
     try:
-        yield lambda: released.append(True)
-    except BaseException:
-        released.append(True)
-        raise
+        yield
+        drop = is_dropped()
     finally:
         _buffers.remove(lines)
-        for stream, text in lines if released else ():
+        for stream, text in () if drop else lines:
             write(stream, text)

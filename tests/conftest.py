@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from socket import AF_UNIX
@@ -13,6 +14,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 from sqlalchemy import URL, make_url
+
+from connector.state import schema
+from connector.state.engine import Database, open_database
 
 DEFAULT_SERVER = "postgresql+psycopg://{user}@127.0.0.1:5432/postgres"
 NO_SERVER = "no PostgreSQL server answers (set TEST_POSTGRES_URL, or start one on 127.0.0.1:5432)"
@@ -29,6 +33,15 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """An empty store, once as a SQLite file and once as a PostgreSQL database."""
     fixture = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     return str(request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database that is ready, once on each of them."""
+    made = open_database(database_url)
+    schema.ready(made, datetime(2026, 3, 1, 12, tzinfo=UTC))
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -89,11 +102,12 @@ def connect(url: URL) -> psycopg.Connection:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the settings of whoever runs the tests, and keep their default store out of reach."""
+    """Hide the settings of whoever runs the tests, and keep their store and env file out of reach."""
     for name in list(os.environ):
         if name.upper().startswith(PRIVATE_SETTINGS) or name.upper() in PLACE_SETTINGS:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config-home"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 
 from connector.beamer.client import BeamerClient
-from connector.beamer.request import Answer
+from connector.beamer.pagination import Answer
 from connector.beamer.streams import CATALOGUE, Stream
+from connector.domain.budget import Limits
 from connector.sandbox import Company
 from connector.segment.client import SegmentClient
 from connector.segment.shaping import Naming, Privacy
@@ -18,7 +19,7 @@ from connector.state import connections, schema
 from connector.state.backfills import Backfill, Range
 from connector.state.connections import Identity
 from connector.state.engine import Database, open_database
-from connector.state.ledger import Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.context import Parts
 from connector.sync.policy import Policy
@@ -82,6 +83,7 @@ class Rig:
     transport: httpx.BaseTransport | None = None
     most_waiting: int = 100_000
     most_bytes: int = 200_000_000
+    events_per_second: int | None = None
     database: Database = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class Rig:
             SerialPool(),
             self.most_waiting,
             self.most_bytes,
+            self.events_per_second,
         )
 
     def sync(self, **options: Any) -> Outcome:

@@ -40,7 +40,7 @@ PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_
 PASSED_PREFIXES = ("AIRFLOW_CTX_",)
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
-# The connector's exit codes (README, Exit codes). All others are retried.
+# The connector's exit codes (docs/reference/exit-codes.md). All others are retried.
 DONE, USAGE, SKIPPED, KEY_REFUSED, CONFIGURATION = 0, 2, 99, 77, 78
 HOPELESS = (USAGE, KEY_REFUSED, CONFIGURATION)
 

@@ -1,9 +1,11 @@
-"""The client of Beamer: one GET request, its answer read within bounds, its status an error of ours."""
+"""The client of Beamer: GET requests at the account's rate, bounded answers, statuses as errors."""
 
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -12,8 +14,7 @@ from typing import Any
 
 import httpx
 
-from connector.beamer.rate_limit import Pacer, Slot
-from connector.beamer.request import Answer, BeamerRequest
+from connector.beamer.pagination import Answer, BeamerRequest
 from connector.clock import Clock, timer
 from connector.errors import (
     BadAnswer,
@@ -28,50 +29,42 @@ from connector.errors import (
     Transient,
     Unreachable,
 )
-from connector.http import bodies
-from connector.http.exchange import DEADLINE, Failed, Reply, Room, TooLarge, exchange, open_client
+from connector.http.bounds import Failed, Room, TooLarge
+from connector.http.exchange import DEADLINE, Larger, Reply, exchange, open_client, text_of, unpacked
+from connector.text import counted
 
 LARGEST_ANSWER = 16 * 1024 * 1024
-# Of a page: a hundred rows with 2,500 fields each.
+# On one page: a hundred rows with 2,500 fields each.
 MOST_VALUES = 250_000
-# Some servers ignore maxResults: an answer may have the rows of so many pages, or so many rows.
+# Some servers ignore maxResults: an answer may have this many pages' rows, or at least this many rows.
 MOST_PAGES, LEAST_ROWS = 4, 100
-# Of a text, in characters: eight times what Segment takes of a whole message.
+# In characters: eight times what Segment accepts as a whole message.
 LONGEST_TEXT = 256 * 1024
-# Of a number: one that is longer is no finite number in any language.
+# A longer number is not finite in any language.
 MOST_DIGITS = 308
 
-# A text, or a sign behind which a value stands. Possessive: nothing is kept to go back to.
+# A text, or a sign that precedes a value. Possessive quantifiers, so that nothing is kept for backtracking.
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,:\[{]', re.DOTALL)
 
 
-def unpacked(body: bytes, encoding: str) -> bytes | None:
-    """The body without its packing, or None where it cannot be had."""
-    try:
-        return bodies.unpacked(body, encoding, LARGEST_ANSWER)
-    except bodies.Larger:
-        failure = BadAnswer("Beamer's answer is larger than a page of rows can be")
-    raise failure
-
-
 def parsed(body: bytes | None, content_type: str = "") -> Any:
-    """The JSON of a body; one byte or sign that is wrong in a text spoils no page."""
+    """Parse the JSON of an unpacked body; a wrong byte or sign in a text does not spoil the page."""
     if body is None:
         raise Transient("Beamer's answer could not be unpacked.")
-    text = bodies.text_of(body, content_type)
+    text = text_of(body, content_type)
     if _too_many_values(text):
         raise BadAnswer("Beamer's answer contains more values than a page of rows can")
     try:
         value = json.loads(
             text, parse_int=_integer, parse_float=_float, parse_constant=lambda _: None, strict=False
         )
-        # Answers wait for each other: of many threads each might keep a text of many megabytes.
+        # Many answers may wait at the same time, each with a text of many megabytes.
         return _with_shorter_texts(value) if len(text) > LONGEST_TEXT else value
     except RecursionError:
         failure: BadAnswer | Transient = BadAnswer("Beamer's answer is nested too deeply")
     except ValueError:
         failure = Transient("Beamer's answer was not JSON.")
-    # Raised out here, for the parser's errors hold the body.
+    # Raised out here: the parser's errors hold the body.
     raise failure
 
 
@@ -86,26 +79,19 @@ def _with_shorter_texts(value: Any) -> Any:
 
 
 def _too_many_values(text: str) -> bool:
-    """Whether a JSON text may hold too many values: each but the first stands behind one of a few signs.
+    """Return whether a JSON text may hold too many values: each but the first follows one of four signs.
 
-    A value takes a hundred times as much memory as the three bytes that can say it.
+    A value can take a hundred times as much memory as its text.
     """
     if 1 + sum(text.count(sign) for sign in ",:[{") <= MOST_VALUES:
         return False
-    # What people write holds commas, too. One by one: a list of all pieces would be as large as the values.
+    # Texts of users hold commas, too. One by one: a list of all tokens would be as large as the values.
     signs = (token for token in _TOKEN.finditer(text) if text[token.start()] != '"')
     return next(islice(signs, MOST_VALUES - 1, None), None) is not None
 
 
-def refuse_too_many_rows(rows: Any, page: int) -> Any:
-    """An answer as it is, unless it is a list of many more rows than the page that was asked for."""
-    if isinstance(rows, list) and len(rows) > max(LEAST_ROWS, MOST_PAGES * page):
-        raise BadAnswer(f"Beamer answered {len(rows):,} rows to a request for {page:,}")
-    return rows
-
-
 def _integer(digits: str) -> int | None:
-    """A number whatever its size, so that the values of one attribute keep one type."""
+    """Parse a whole number of any size, so that the values of one attribute keep one type."""
     return int(digits) if len(digits) <= MOST_DIGITS else None
 
 
@@ -114,6 +100,61 @@ def _float(digits: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+# --- the rate ---
+
+# A little more than a second, because the network delays some requests more than others.
+WINDOW = timedelta(seconds=1.02)
+# In seconds: how long to wait, each time, for a request that has its place but is not yet sent.
+SOON = 0.003
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One request's place in the window: when it was sent, None before."""
+
+    at: datetime | None = None
+
+
+class Pacer:
+    """A sliding window over the moments at which requests were really sent. Safe to use from threads."""
+
+    def __init__(self, per_second: float, clock: Clock) -> None:
+        self._clock = clock
+        self._slots: deque[Slot] = deque(maxlen=max(1, int(per_second)))
+        self._lock = Lock()
+
+    def wait(self, go_at: datetime) -> Slot:
+        """Wait until a request may be sent: not before `go_at`, nor while the window is full.
+
+        Pass its place to `sent` when the request is sent, or when it is certain that it never will be.
+        """
+        self._clock.sleep((go_at - self._clock.now()).total_seconds())
+        slot = Slot()
+        while (late := self._claim(slot)) > 0 and not self._clock.stopped:
+            self._clock.sleep(late)
+        return slot
+
+    def sent(self, slot: Slot) -> None:
+        """Count the window from now: requests take different times to be sent."""
+        slot.at = self._clock.now()
+
+    def _claim(self, slot: Slot) -> float:
+        """Take a place in the window, or return in how many seconds one may be free."""
+        with self._lock:
+            now = self._clock.now()
+            if len(self._slots) == self._slots.maxlen:
+                oldest = self._slots[0].at
+                if oldest is None:
+                    return SOON
+                # After a clock was set back, nobody waits until it has caught up.
+                if timedelta(0) <= now - oldest < WINDOW:
+                    return (oldest + WINDOW - now).total_seconds()
+            self._slots.append(slot)
+            return 0.0
+
+
+# --- the client ---
+
 # Connecting, shaking hands, writing and the first byte together take no longer than the deadline.
 TIMEOUT = httpx.Timeout(15.0, connect=5.0, write=5.0, pool=5.0)
 NO_CONTENT = 204
@@ -121,7 +162,7 @@ NOT_BEAMER = "A server that is not Beamer answered"
 BOM = b"\xef\xbb\xbf"
 NO_REDIRECTS = "Redirects are not followed, so that the key does not travel to another host."
 
-# One answer at a time is unpacked and read: of a large one, several copies are in memory until it is.
+# One answer at a time is unpacked and parsed: meanwhile several copies of it are in memory.
 _READING = Lock()
 
 
@@ -154,11 +195,11 @@ class BeamerClient:
         self._client.close()
 
     def get(self, request: BeamerRequest, go_at: datetime) -> Answer:
-        """Wait for `go_at`, send one request, and give what came back.
+        """Wait for `go_at`, send one request, and return its answer.
 
         Raises Stopped, KeyRefused, Forbidden, Gone, TooMany, Transient, Unreachable or BadAnswer, none of
-        which holds a URL, a key or a body. Stopped and NotSent, which is Transient, are those after which
-        Beamer cannot have received the request.
+        which holds a URL, a key or a body. After Stopped and NotSent (a Transient), Beamer cannot have
+        received the request.
         """
         slot, room = self._pacer.wait(go_at), Room()
         try:
@@ -174,12 +215,12 @@ class BeamerClient:
         return answer
 
     def _answer(self, request: BeamerRequest, slot: Slot, room: Room) -> Answer | ConnectorError:
-        """The answer, or what is wrong with it, which keeps nothing of the body: it is kept for a while."""
+        """Return the answer, or what is wrong with it, without the body: the error is kept for a while."""
         reply = self._send(request, slot, room)
         page = int(dict(request.params).get("maxResults", "1"))
         try:
             with _READING:
-                return Answer(refuse_too_many_rows(_read(reply), page), _date(reply.headers))
+                return Answer(_read(reply, page), _date(reply.headers))
         except ConnectorError as error:
             return error.with_traceback(None)
 
@@ -204,21 +245,35 @@ class BeamerClient:
         raise failure
 
 
-def _read(reply: Reply) -> Any:
-    """What an answer holds; raises what its status means, or that it holds nothing of use."""
-    body = unpacked(reply.body, reply.headers.get("Content-Encoding", ""))
+def _read(reply: Reply, page: int) -> Any:
+    """Return an answer's content; raise what its status means, or why the content is of no use.
+
+    `page` is the number of rows that were requested.
+    """
+    body = _unpacked(reply)
     raise_for_status(reply.status, reply.headers, body or b"")
     if reply.status == NO_CONTENT:
-        # That is how some servers say an empty list.
-        return []
-    return parsed(body, reply.headers.get("Content-Type", ""))
+        return []  # some servers answer an empty list so
+    rows = parsed(body, reply.headers.get("Content-Type", ""))
+    if isinstance(rows, list) and len(rows) > max(LEAST_ROWS, MOST_PAGES * page):
+        raise BadAnswer(f"Beamer answered {counted(len(rows), 'row')} to a request for {page:,}")
+    return rows
+
+
+def _unpacked(reply: Reply) -> bytes | None:
+    try:
+        return unpacked(reply.body, reply.headers.get("Content-Encoding", ""), LARGEST_ANSWER)
+    except Larger:
+        failure = BadAnswer("Beamer's answer is larger than a page of rows can be")
+    # Raised out here: the traceback of the other error holds the body.
+    raise failure
 
 
 def raise_for_status(status: int, headers: httpx.Headers, body: bytes) -> None:
-    """Map a status to what to do next; the one place that does.
+    """Raise the error that says what to do next after a status; the only place that does.
 
     Statuses are those of the API reference; 404 for a deleted parent and 403 for a missing permission were
-    observed. Beamer's errors are bare JSON strings. What a gateway answers instead, such as a web page, says
+    observed. Beamer's errors are bare JSON strings. The answer of a gateway, such as a web page, shows
     nothing about the key or a parent, whatever its status is.
     """
     if 200 <= status < 300:
@@ -249,18 +304,17 @@ def raise_for_status(status: int, headers: httpx.Headers, body: bytes) -> None:
 
 
 def _beamers(status: int, headers: httpx.Headers, body: bytes) -> bool:
-    """Whether an error may be Beamer's own answer; from an empty body or a bare text nobody can tell."""
-    said = body.removeprefix(BOM).strip()
+    """Return whether an error may be Beamer's own answer; an empty body or a bare text may be."""
+    text = body.removeprefix(BOM).strip()
     kind = headers.get("Content-Type", "").lower()
-    if said.startswith(b"<") or kind.startswith(("text/html", "application/xhtml")):
+    if text.startswith(b"<") or kind.startswith(("text/html", "application/xhtml")):
         return False
-    # On these two depends what the key counts for: an object or a list is a gateway's.
-    return status not in (401, 403) or not said.startswith((b"{", b"["))
+    # These two are about the key; an object or a list is a gateway's answer.
+    return status not in (401, 403) or not text.startswith((b"{", b"["))
 
 
 def _date(headers: httpx.Headers) -> datetime | None:
-    """When the answer was given: its date, and how long a cache has kept it since. None: not told."""
-    # Two that differ tell nothing.
+    """Return when the answer was made: its date, plus its time in a cache; None if unknown or ambiguous."""
     dates = {*headers.get_list("Date")}
     age = headers.get("Age", "")
     kept = int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0
@@ -273,6 +327,6 @@ def _date(headers: httpx.Headers) -> datetime | None:
 
 
 def _after(headers: httpx.Headers) -> float | None:
-    """`Retry-After` in seconds; Beamer was never seen to send one, a proxy may."""
+    """Return `Retry-After` in seconds; Beamer was never seen to send it, but a proxy may."""
     value = headers.get("Retry-After", "")
     return min(float(value), 300.0) if value.isascii() and value.isdigit() else None

@@ -2,30 +2,30 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-# An id becomes a part of a path, so it must not be able to lead out of its place there.
+# An id becomes a part of a path, so it must not contain characters that change the path.
 ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-# No store takes these in a text: NUL, and half a surrogate pair.
+# No database stores these in a text: NUL, and half a surrogate pair.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 MOST_DIGITS = 18
-# As JSON libraries of some languages write whole numbers.
+# Whole numbers, also as JSON libraries of some languages write them.
 WHOLE = re.compile(r"[+-]?\d{1,18}(\.0+)?", re.ASCII)
-# Above it, a floating-point number is no longer one whole number alone.
+# Above it, one floating-point number stands for several whole numbers.
 EXACT = 2**53
-# Within these years a date stays a date when it is moved by seconds or written with four digits.
+# Within these years, a date stays valid when seconds are added, and has a year of four digits.
 YEARS = range(1000, 9999)
 
 
 class Unreadable(ValueError):
-    """A value that is not what its field holds."""
+    """A value that does not fit its field."""
 
 
 def text(value: Any) -> str | None:
-    """A string that any store takes; numbers are taken as their digits."""
+    """Parse a text that any database stores; a number becomes its digits."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, float) and math.isfinite(value):
@@ -49,7 +49,7 @@ def _digits(value: int) -> str:
 
 
 def integer(value: Any) -> int | None:
-    """A whole number of at most 18 digits, native or in a string; a blank string is none."""
+    """Parse a whole number of at most 18 digits, native or in a string; a blank string is None."""
     if isinstance(value, str):
         stripped = value.strip()
         if not stripped:
@@ -67,7 +67,7 @@ def _short(value: Any) -> bool:
 
 
 def flag(value: Any) -> bool | None:
-    """True or false, native or in a string."""
+    """Parse true or false, native or in a string."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and not value.strip():
@@ -81,18 +81,18 @@ def flag(value: Any) -> bool | None:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """A JSON object."""
+    """Return a JSON object as it is."""
     if isinstance(value, dict):
         return value
     raise Unreadable("not an object")
 
 
 def moment(value: Any) -> datetime:
-    """An ISO-8601 date as aware UTC; one without a zone is taken as UTC (the examples end in Z)."""
+    """Parse an ISO 8601 date into aware UTC; without a zone it is UTC (the examples end in Z)."""
     if not isinstance(value, str):
         raise Unreadable("not a date")
     try:
-        # Its T and Z may be small letters.
+        # T and Z may be small letters.
         parsed = datetime.fromisoformat(value.strip().upper())
         moved = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -103,7 +103,7 @@ def moment(value: Any) -> datetime:
 
 
 def row_id(value: Any) -> str:
-    """An id: digits or hex in a string, or a whole number; 123.0 is 123, native or in a string."""
+    """Parse an id: letters and digits in a string, or a whole number; 123.0 is 123."""
     if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -117,15 +117,13 @@ def row_id(value: Any) -> str:
     raise Unreadable("not an id")
 
 
-__all__ = ["Field", "InvalidRow", "Row", "Unreadable", "flag", "integer", "mapping", "parse", "text"]
-
-# How deeply a row may be nested: far deeper than any was seen, far from where writing it down fails.
+# How deeply a row may be nested: much deeper than any seen row, and still safe to write as JSON.
 DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as the rest of the connector knows it: an id, a date, and named values."""
+    """One parsed row: an id, a date, and named values."""
 
     id: str
     date: datetime
@@ -134,7 +132,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be used, with a reason that quotes nothing of its content."""
+    """A row that cannot be used; the reason quotes none of its content."""
 
     reason: str
     id: str | None = None
@@ -146,9 +144,9 @@ Parser = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where a value stands in a raw row (the first name that is not blank), and how it is read.
+    """A value's names in a raw row (the first one that is not blank counts), and its parser.
 
-    An `optional` value that cannot be read becomes None; any other makes the row invalid.
+    An `optional` value that cannot be parsed becomes None; any other makes the row invalid.
     """
 
     parse: Parser
@@ -159,10 +157,10 @@ class Field:
         if len(self.names) == 1:
             value = raw.get(self.names[0])
             return None if value is None else self._value(self.names[0], value)
-        there = [name for name in self.names if raw.get(name) is not None]
-        if not there:
+        present = [name for name in self.names if raw.get(name) is not None]
+        if not present:
             return None
-        name = next((name for name in there if raw[name] != ""), there[0])
+        name = next((name for name in present if raw[name] != ""), present[0])
         return self._value(name, raw[name])
 
     def _value(self, name: str, value: Any) -> Any:
@@ -178,28 +176,28 @@ DATE = Field(moment, ("date",))
 
 
 def parse(raw: Any, fields: Mapping[str, Field]) -> Row | InvalidRow:
-    """Read one raw row; whatever it is, the result is a row or the reason why it is none."""
-    kept = raw if shallow(raw) else None
+    """Parse one raw row; return a row, or the reason why it cannot be used."""
+    kept = raw if _shallow(raw) else None
     if not isinstance(raw, dict):
         return InvalidRow("the row is not an object", None, kept)
     try:
-        found = row_id(raw.get("id"))
+        ident = row_id(raw.get("id"))
     except Unreadable:
         return InvalidRow("the row has no valid id", None, kept)
     if kept is None:
-        return InvalidRow("the row is nested too deeply", found)
+        return InvalidRow("the row is nested too deeply", ident)
     try:
         date = DATE.read(raw)
         if date is None:
             raise Unreadable("date is missing")
-        read = {name: each.read(raw) for name, each in fields.items()}
-        return Row(found, date.replace(microsecond=0), read)
+        values = {name: field.read(raw) for name, field in fields.items()}
+        return Row(ident, date.replace(microsecond=0), values)
     except Unreadable as error:
-        return InvalidRow(str(error), found, raw)
+        return InvalidRow(str(error), ident, raw)
 
 
 def date_of(raw: Any) -> datetime | None:
-    """The date of a row that may be invalid otherwise."""
+    """Return the date of a row that may otherwise be invalid."""
     try:
         date: datetime | None = DATE.read(raw) if isinstance(raw, dict) else None
     except Unreadable:
@@ -207,17 +205,12 @@ def date_of(raw: Any) -> datetime | None:
     return date.replace(microsecond=0) if date else None
 
 
-def shallow(raw: Any) -> bool:
-    """Whether everything in a row lies less than `DEEPEST` levels down."""
-    level = [raw]
+def _shallow(raw: Any) -> bool:
+    """Return whether a row is nested in fewer than `DEEPEST` levels."""
+    level = [raw] if isinstance(raw, dict | list) else []
     for _ in range(DEEPEST):
-        level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]
+        parts = (part for value in level for part in (value.values() if isinstance(value, dict) else value))
+        level = [part for part in parts if isinstance(part, dict | list)]
         if not level:
             return True
     return False
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

@@ -7,37 +7,31 @@ from typing import Any
 from connector.beamer.rows import Field, Unreadable, flag, integer, mapping, storable, text
 
 
-def _all(value: Any) -> list[Mapping[str, Any]]:
+def _translations(value: Any) -> list[Mapping[str, Any]]:
     # The reference's schema names one translation, its examples show a list of them.
     values = [value] if isinstance(value, dict) else value
     if not isinstance(values, list):
         raise Unreadable("not a list")
-    return [each for each in values if isinstance(each, dict)]
+    return [translation for translation in values if isinstance(translation, dict)]
 
 
-def _first(value: Any, name: str) -> str | None:
-    found = next(iter(_all(value)), {}).get(name)
-    if isinstance(found, list):
-        # Some of Beamer's clients read links as lists.
-        found = next((each for each in found if isinstance(each, str) and each), None)
-    return storable(found) if isinstance(found, str) and found else None
+def _first(name: str) -> Field:
+    """Return the field `name` of the first translation."""
+
+    def parse(value: Any) -> str | None:
+        text = next(iter(_translations(value)), {}).get(name)
+        if isinstance(text, list):
+            # Some of Beamer's clients read links as lists.
+            text = next((part for part in text if isinstance(part, str) and part), None)
+        return storable(text) if isinstance(text, str) and text else None
+
+    return Field(parse, ("translations",), optional=True)
 
 
-def title(value: Any) -> str | None:
-    return _first(value, "title")
-
-
-def link_url(value: Any) -> str | None:
-    return _first(value, "linkUrl")
-
-
-def permalink(value: Any) -> str | None:
-    return _first(value, "permalink")
-
-
-def languages(value: Any) -> list[str]:
-    """The language codes as Beamer writes them, in its order."""
-    return [storable(each["language"]) for each in _all(value) if isinstance(each.get("language"), str)]
+def _languages(value: Any) -> list[str]:
+    """Return the language codes as Beamer writes them, in its order."""
+    codes = (translation.get("language") for translation in _translations(value))
+    return [storable(code) for code in codes if isinstance(code, str)]
 
 
 USER = {
@@ -57,11 +51,11 @@ TEAM = {
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One collection of Beamer's.
+    """One list of Beamer's.
 
-    `cap` is the most rows a page holds; `counters` are the fields of the parent's row that count this
-    stream's rows; `params` go with every request; `settles` marks rows whose text may come later;
-    `filtered` lists hide segmented rows unless asked with `ignoreFilters`.
+    `cap`: the most rows of a page. `counters`: the fields of the parent's row that count this stream's rows.
+    `params`: parameters of every request. `settles`: a row's text may come later. `filtered`: posts with a
+    segmentation filter are hidden without `ignoreFilters`.
     """
 
     name: str
@@ -85,9 +79,9 @@ POSTS = Stream(
     "post",
     "/posts",
     {
-        "title": Field(title, ("translations",), optional=True),
-        "languages": Field(languages, ("translations",), optional=True),
-        "link_url": Field(link_url, ("translations",), optional=True),
+        "title": _first("title"),
+        "languages": Field(_languages, ("translations",), optional=True),
+        "link_url": _first("linkUrl"),
         "category": Field(text, ("category",), optional=True),
         "published": Field(flag, ("published",), optional=True),
         "pinned": Field(flag, ("pinned",), optional=True),
@@ -95,7 +89,7 @@ POSTS = Stream(
         "unique_views": Field(integer, ("uniqueViews",), optional=True),
         "clicks": Field(integer, ("clicks",), optional=True),
     },
-    # A listed post counts as viewed unless told otherwise, and by-id reads cannot be told (reference).
+    # Without these a listed post counts as viewed; reads by id have no such parameters (reference).
     params={"saveViews": "false", "ignoreRequestDetails": "true"},
     by_user=False,
     filtered=True,
@@ -134,8 +128,8 @@ FEATURE_REQUESTS = Stream(
     "request",
     "/requests",
     {
-        "title": Field(title, ("translations",), optional=True),
-        "permalink": Field(permalink, ("translations",), optional=True),
+        "title": _first("title"),
+        "permalink": _first("permalink"),
         "category": Field(text, ("category",), optional=True),
         "status": Field(text, ("status",), optional=True),
         **USER,
@@ -168,17 +162,12 @@ FEATURE_REQUEST_VOTES = Stream(
 CATALOGUE: Mapping[str, Stream] = {
     stream.name: stream
     for stream in (
-        POSTS,
-        COMMENTS,
-        REACTIONS,
-        NPS,
-        FEATURE_REQUESTS,
-        FEATURE_REQUEST_COMMENTS,
-        FEATURE_REQUEST_VOTES,
+        *(POSTS, COMMENTS, REACTIONS, NPS),
+        *(FEATURE_REQUESTS, FEATURE_REQUEST_COMMENTS, FEATURE_REQUEST_VOTES),
     )
 }
 
 
 def children(catalogue: Mapping[str, Stream], parent: str) -> tuple[Stream, ...]:
-    """The streams whose rows belong to rows of `parent`."""
+    """Return the streams whose rows belong to rows of `parent`."""
     return tuple(stream for stream in catalogue.values() if stream.parent == parent)

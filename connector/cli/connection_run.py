@@ -1,4 +1,4 @@
-"""One run of one connection, as `sync`, `audit` and `schedule` start it."""
+"""One run of one connection, as `sync`, `audit`, `schedule` and `backfill` start it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,28 +6,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from connector import compose
-from connector.beamer.streams import CATALOGUE, Stream
-from connector.cli.context import Session
-from connector.cli.exit_codes import unexpected, worst
-from connector.cli.output import Reporter
+from connector.cli.command import Session
+from connector.cli.output import Reporter, error_dict, exit_of
+from connector.cli.verify import proved
 from connector.config import Connection
-from connector.errors import ConfigurationError, ConnectorError, Exit
-from connector.reporting import health, summary
-from connector.reporting.health import UNTRIED
-from connector.state import connections, outbox, queries, suspensions
-from connector.state.connections import Identity
-from connector.state.credentials import CONFIRM, Verdict
+from connector.errors import ConnectorError, Exit
+from connector.reporting import checks
+from connector.reporting.health import WHY_EXCLUDED
+from connector.reporting.proof import is_same_source, unproven
+from connector.reporting.rendering import excluded_text, summary_dict, summary_lines
+from connector.state import connections, deliveries, outbox, progress, suspensions
+from connector.state.connections import CONFIRM, WRITE_KEY, KeyChange, KeyVerdict, OtherAccount
 from connector.state.engine import Database
-from connector.state.ledger import Balance
-from connector.state.progress import note_newest
-from connector.state.suspensions import Api
 from connector.sync.context import Parts
 from connector.sync.planning.audit import AuditEverything
-from connector.sync.report import Report
+from connector.sync.planning.start import HintedPlanner
 from connector.sync.run import Outcome, Run
+from connector.text import counted
+
+log = structlog.get_logger()
 
 # An audit cut short by the budget goes on the next time with what was not read in this time.
 READ_LATELY = timedelta(days=1)
@@ -37,7 +38,8 @@ READ_LATELY = timedelta(days=1)
 class SyncOptions:
     """What was asked for; `skip_exit` replaces 75, and 0 where no request could be sent.
 
-    `command` is the kind of the runs: an `audit` reads again what was not read whole within a day.
+    `command` is the kind of the runs: an `audit` reads again what was not read whole within a day, `hints`
+    what webhooks named.
     """
 
     streams: tuple[str, ...] = ()
@@ -46,53 +48,6 @@ class SyncOptions:
     strict: bool = False
     skip_exit: int | None = None
     command: str = "sync"
-
-    @property
-    def audit(self) -> bool:
-        return self.command == "audit"
-
-    def code(self, results: Sequence[Mapping[str, Any]]) -> int:
-        """Return the command's exit code: the worst connection's, or `skip_exit` where nothing was done."""
-        code = worst(result["exit"] for result in results)
-        if self.skip_exit is None:
-            return code
-        idle = bool(results) and self.max_requests != 0 and all(result["idle"] for result in results)
-        return self.skip_exit if code == Exit.BUSY or (code == Exit.DONE and idle) else code
-
-
-def narrowed(connection: Connection, streams: Sequence[str]) -> dict[str, Stream]:
-    """Return the catalogue with these streams only, and their parents.
-
-    The policy stays as it is: with a narrower one, rows of the other streams would be excluded for good.
-    """
-    unknown = [name for name in streams if name not in connection.streams]
-    if unknown:
-        raise ConfigurationError(
-            f"Connection '{connection.name}' has no stream {unknown[0]!r}.",
-            todo=f"Its streams are: {', '.join(connection.streams)}.",
-        )
-    wanted = {*streams, *(CATALOGUE[name].parent for name in streams)} if streams else {*CATALOGUE}
-    return {name: stream for name, stream in CATALOGUE.items() if name in wanted}
-
-
-def attempted(
-    session: Session,
-    database: Database,
-    connection: Connection,
-    options: SyncOptions,
-    on_progress: Callable[[str], None],
-    reporter: Reporter,
-) -> dict[str, Any]:
-    """Run a connection, and return the result, whatever it is."""
-    name = connection.name
-    try:
-        return _sync(session, database, connection, options, on_progress, reporter)
-    except ConnectorError as error:
-        reporter.error(error, name)
-        return _failed(name, error.exit, error.as_dict())
-    except Exception as error:
-        reporter.unexpected(error, name)
-        return _failed(name, Exit.UNEXPECTED, unexpected(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,154 +60,247 @@ class OpenRun:
 
     parts: Parts
     first: bool
-    suspended: Api | None
+    suspended: str | None
     unproved: bool
+    notices: tuple[str, ...] = ()
+
+    @property
+    def only_delivers(self) -> bool:
+        """Whether nothing is read: waiting messages try first whether Segment accepts its key again."""
+        if self.suspended != "segment":
+            return False
+        waiting = outbox.waiting(self.parts.database, self.parts.identity.name)
+        destination = self.parts.identity.destination
+        return any(message.destination == destination and not message.held for message in waiting)
 
 
-@contextmanager
-def open_run(
-    session: Session,
-    database: Database,
-    connection: Connection,
-    catalogue: Mapping[str, Stream] = CATALOGUE,
-    *,
-    tries: bool,
-) -> Iterator[OpenRun]:
-    """Put a run together; refuse it where its keys may be another account's, or were refused by the API.
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs connections for one command, and prints how each run ended."""
 
-    `tries`: a refused key may be tried again once it is time.
-    """
-    keys, change = compose.keys_in_use(connection), compose.refuse_other_account(database, connection)
-    unproved, now = change.verdict is Verdict.COMPARE, session.clock.now()
-    suspended = health.refuse_suspended(
-        database, connection.name, keys, now if tries else None, unproved=unproved
-    )
-    _, settled = compose.stored_or_new_identity(database, connection, now)
-    with compose.working(session.settings, connection, database, session.clock, catalogue) as parts:
-        if suspended and suspended.api == "beamer":
-            health.try_again(parts, suspended, keys)
-        yield OpenRun(parts, not settled, suspended.api if suspended else None, unproved)
+    session: Session
+    database: Database
+    reporter: Reporter
 
-
-def note_outcome(database: Database, connection: Connection, outcome: Outcome, now: datetime) -> None:
-    """Store whether the APIs took the keys: with a refused key the connection is suspended."""
-    health.note(
-        database,
-        connection.name,
-        compose.keys_in_use(connection),
-        outcome.error,
-        now,
-        answered=outcome.report.pages > 0,
-        delivered=outcome.report.sent > 0,
-    )
-
-
-def _sync(
-    session: Session,
-    database: Database,
-    connection: Connection,
-    options: SyncOptions,
-    on_progress: Callable[[str], None],
-    reporter: Reporter,
-) -> dict[str, Any]:
-    catalogue = narrowed(connection, options.streams)
-    with open_run(session, database, connection, catalogue, tries=options.max_requests != 0) as opened:
-        parts = opened.parts
-        if options.audit:
-            parts = replace(parts, planner=AuditEverything(session.clock.now() - READ_LATELY))
-        # With a suspended write key, waiting messages are sent first; nothing is read until one is accepted.
-        only_deliver = opened.suspended == "segment" and _has_waiting(parts)
-        run = Run(
-            parts,
-            command=options.command,
-            deliver=options.deliver,
-            most_requests=0 if only_deliver else options.max_requests,
-            on_progress=lambda report: _page_read(report, on_progress),
-        )
+    def attempt(
+        self,
+        connection: Connection,
+        options: SyncOptions,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Run a connection, and return the result, whatever it is."""
+        name = connection.name
         try:
-            outcome = run.go()
-        finally:
-            unbind_contextvars("requests")
-        balance = parts.ledger.balance(session.clock.now())
-    return _reported(session, database, connection, options, opened, outcome, balance, reporter)
+            return self._sync(connection, options, on_progress)
+        except Exception as error:
+            self.reporter.summary([], name, error)
+            return {"connection": name, "exit": exit_of(error), "idle": False, "error": error_dict(error)}
 
+    @contextmanager
+    def opened(
+        self, connection: Connection, streams: Sequence[str] = (), *, tries: bool
+    ) -> Iterator[OpenRun]:
+        """Put a run together; refuse it where its keys may be another account's, or were refused by the API.
 
-def _reported(
-    session: Session,
-    database: Database,
-    connection: Connection,
-    options: SyncOptions,
-    opened: OpenRun,
-    outcome: Outcome,
-    balance: Balance,
-    reporter: Reporter,
-) -> dict[str, Any]:
-    """Note what follows from a run, print its summary, and return it."""
-    name, now, report = connection.name, session.clock.now(), outcome.report
-    identity = connections.known(database, name) or opened.parts.identity
-    still_open = identity.provisional and opened.parts.identity.first_days
-    notices = [] if still_open else _start_date_lines(connection, identity, first=opened.first)
-    note_outcome(database, connection, outcome, now)
-    untried = opened.unproved or not suspensions.tried(database, name)
-    if not report.requests_spent and options.max_requests != 0 and untried:
-        notices.append(f"{name}: {UNTRIED}")
-    reporter.summary(notices)
-    note_newest(database, name, sorted(report.new), now)
-    lines = summary.lines(name, outcome, balance, connection.limit_text)
-    held = outbox.held(database, name, opened.parts.identity.destination, opened.parts.write_key)
-    if held:
-        lines.append(f"  {_for_former_key(held)}")
-    reporter.summary(lines, name, outcome.error and compose.of_connection(outcome.error, connection))
-    return {
-        **summary.as_dict(name, outcome, balance, connection.limit_text),
-        "exit": _exit_code(outcome, options),
-        "idle": report.requests_spent == 0 and bool(report.stopped),
-        "start_date": identity.start_date.isoformat(),
-        "waiting_for_former_key": held,
-        "notices": notices,
-    }
+        `tries`: a refused key may be tried again once it is time.
+        """
+        database, clock = self.database, self.session.clock
+        catalogue = compose.catalogue(connection, streams)
+        keys, change = compose.keys_in_use(connection), compose.refuse_other_account(database, connection)
+        unproved, now = change.verdict is KeyVerdict.COMPARE, clock.now()
+        suspended = checks.refuse_suspended(
+            database, connection.name, keys, now if tries else None, unproved=unproved
+        )
+        notices = self._compare_source(connection, change)
+        _, settled = compose.stored_or_new_identity(database, connection, now)
+        with compose.working(self.session.settings, connection, database, clock, catalogue) as parts:
+            if suspended and suspended.api == "beamer":
+                checks.try_again(parts, suspended, keys)
+            yield OpenRun(parts, not settled, suspended.api if suspended else None, unproved, notices)
 
+    def _compare_source(self, connection: Connection, change: KeyChange) -> tuple[str, ...]:
+        """Find out whether a new write key is of the same Segment source; return what a person should know.
 
-def _has_waiting(parts: Parts) -> bool:
-    """Whether messages wait for the connection's own source."""
-    name, destination = parts.identity.name, parts.identity.destination
-    waiting = queries.waiting(parts.database, name)
-    return any(message.destination == destination and not message.held for message in waiting)
+        Raises OtherAccount where it is of another one.
+        """
+        name, database = connection.name, self.database
+        identity = connections.known(database, name)
+        if identity is None or WRITE_KEY not in change.changed or change.moved or change.blank:
+            return ()
+        former = connections.current_write_key(database, name, identity.destination) or ""
+        _, write_key = compose.secrets(connection)
+        try:
+            with compose.public_api(connection, self.session.clock) as api:
+                same = is_same_source(database, api, name, write_key, former) if api else None
+        except OtherAccount:
+            raise
+        except ConnectorError as error:
+            log.warning("not_proven", connection=name, error=error.what)
+            same = None
+        if same:
+            key = connections.key_digest(write_key)
+            outbox.follow_key(database, name, identity.destination, former, key)
+            return (f"{name}: the new Segment write key belongs to the same source",)
+        return (
+            f"{name}: the Segment write key was changed, and whether it belongs to the same source is not "
+            "known. If not, give the new source another SEGMENT_DESTINATION: otherwise some events are in "
+            "one source and some in the other",
+        )
+
+    def note(self, connection: Connection, outcome: Outcome) -> None:
+        """Store whether the APIs took the keys: with a refused key the connection is suspended."""
+        checks.note(
+            self.database,
+            connection.name,
+            compose.keys_in_use(connection),
+            outcome.error,
+            self.session.clock.now(),
+            answered=outcome.report.pages > 0,
+            delivered=outcome.report.sent > 0,
+        )
+
+    def summarize(
+        self, parts: Parts, connection: Connection, outcome: Outcome, *lines: str
+    ) -> dict[str, Any]:
+        """Print a run's summary with these lines at its end, and return it."""
+        name, limit = connection.name, connection.limit_text
+        balance = parts.ledger.balance(self.session.clock.now())
+        error = outcome.error and compose.of_connection(outcome.error, connection)
+        self.reporter.summary([*summary_lines(name, outcome, balance, limit), *lines], name, error)
+        return summary_dict(name, outcome, balance, limit)
+
+    def _sync(
+        self, connection: Connection, options: SyncOptions, on_progress: Callable[[str], None]
+    ) -> dict[str, Any]:
+        with self.opened(connection, options.streams, tries=options.max_requests != 0) as opened:
+            parts = opened.parts
+            if options.command == "audit":
+                since = self.session.clock.now() - READ_LATELY
+                parts = replace(parts, planner=AuditEverything(since))
+            elif options.command == "hints" and parts.ledger.limits.usable is None:
+                # Under a limit the planner weighs hints with all else; without, the next sync asks the rest.
+                parts = replace(parts, planner=HintedPlanner())
+            run = Run(
+                parts,
+                command=options.command,
+                deliver=options.deliver,
+                most_requests=0 if opened.only_delivers else options.max_requests,
+                on_progress=lambda report: on_progress(
+                    _page_read(report.requests_spent, report.new.total(), report.sent)
+                ),
+            )
+            try:
+                outcome = run.go()
+            finally:
+                unbind_contextvars("requests")
+        return self._reported(connection, options, opened, outcome)
+
+    def _verify(self, connection: Connection) -> None:
+        """Compare what was sent with what Segment counts, at most once an hour; it never fails a run."""
+        now = self.session.clock.now()
+        if connection.public_api_token is None or self.session.clock.stopped:
+            return
+        if not deliveries.claim(self.database, connection.name, now):
+            return
+        try:
+            proved(self.database, connection, self.session.clock)
+        except ConnectorError as error:
+            log.warning("not_proven", connection=connection.name, error=error.what)
+            deliveries.save(self.database, connection.name, unproven(error), now)
+
+    def _reported(
+        self, connection: Connection, options: SyncOptions, opened: OpenRun, outcome: Outcome
+    ) -> dict[str, Any]:
+        """Note what follows from a run, print its summary, and return it."""
+        name, report, parts = connection.name, outcome.report, opened.parts
+        identity = connections.known(self.database, name) or parts.identity
+        self.note(connection, outcome)
+        if options.deliver:
+            self._verify(connection)
+        still_open = identity.provisional and parts.identity.first_days
+        notices = [*opened.notices]
+        if not still_open:
+            notices += _start_date_lines(connection, identity.start_date, first=opened.first)
+        untried = opened.unproved or not suspensions.tried(self.database, name)
+        if report.stopped and not report.requests_spent and options.max_requests != 0 and untried:
+            notices.append(f"{name}: {checks.UNTRIED}")
+        self.reporter.summary(notices)
+        progress.note_newest(self.database, name, sorted(report.new), self.session.clock.now())
+        held = outbox.held(self.database, name, parts.identity.destination, parts.write_key)
+        lines = [f"  {_for_former_key(held)}"] if held else []
+        return {
+            **self.summarize(parts, connection, outcome, *lines),
+            "exit": _exit_code(outcome, options),
+            "idle": report.requests_spent == 0 and bool(report.stopped),
+            "start_date": identity.start_date.isoformat(),
+            "waiting_for_former_key": held,
+            "notices": notices,
+        }
 
 
 def _for_former_key(messages: int) -> str:
     """Say how many messages wait for a former write key, and what to do."""
     return (
-        f"for a former write key: {messages:,} messages wait – `{CONFIRM}` sends them with the new key, "
+        f"for a former write key: {counted(messages, 'message')} – `{CONFIRM}` sends them with the new key, "
         "if it belongs to the same source; `beamer-segment outbox drop` deletes them"
     )
 
 
-def _page_read(report: Report, on_progress: Callable[[str], None]) -> None:
-    bind_contextvars(requests=report.requests_spent)
-    on_progress(f"{report.requests_spent} requests, {report.new.total()} new rows, {report.sent} sent")
+def _page_read(requests: int, rows: int, sent: int) -> str:
+    """Note the requests in what is logged from now on, and return how far the run is."""
+    bind_contextvars(requests=requests)
+    return f"{counted(requests, 'request')}, {counted(rows, 'new row')}, {sent:,} sent"
 
 
 def _exit_code(outcome: Outcome, options: SyncOptions) -> int:
-    """The run's own code, or 65 where `--strict` asks for it."""
+    """Return the run's own code, or 65 where `--strict` asks for it."""
     if outcome.exit is Exit.DONE and options.strict and outcome.report.quarantined:
         return int(Exit.QUARANTINED)
     return int(outcome.exit)
 
 
-def _failed(name: str, code: int, error: Mapping[str, str]) -> dict[str, Any]:
-    return {"connection": name, "exit": int(code), "idle": False, "error": error}
-
-
-def _start_date_lines(connection: Connection, identity: Identity, *, first: bool) -> list[str]:
+def _start_date_lines(connection: Connection, stored: datetime, *, first: bool) -> list[str]:
     """Say from which date rows are sent: at the first sync, and if the setting names an earlier one."""
-    date = f"{identity.start_date:%Y-%m-%d %H:%M:%S} UTC"
+    date, setting = f"{stored:%Y-%m-%d %H:%M:%S} UTC", connection.start_date
     if first:
         return [f"{connection.name}: sending rows dated {date} or later; this start date is stored"]
-    setting = connection.start_date
-    if setting and setting < identity.start_date:
+    if setting and setting < stored:
         return [
             f"{connection.name}: BEAMER_START_DATE is earlier than {date}, the start date that the first "
             f"sync stored; to send older rows: beamer-segment backfill --since {setting:%Y-%m-%d}"
         ]
     return []
+
+
+# --- what is printed once ---------------------------------------------------------------------------------
+
+
+def new_notices(database: Database, connection: str, now: datetime) -> list[str]:
+    """Return a sentence for each problem not mentioned before, and note that it is mentioned now."""
+    notices = _notices(database, connection)
+    fresh = suspensions.unmentioned(database, connection, notices.keys())
+    if fresh:
+        suspensions.mention(database, connection, fresh, now)
+    return [sentence for topic, sentence in notices.items() if topic in fresh]
+
+
+def _notices(database: Database, connection: str) -> Mapping[str, str]:
+    """Return what a person should read once, though the run itself ended well: sentences by topic."""
+    notices: dict[str, str] = {}
+    if bad := progress.quarantined(database, connection):
+        counts = ", ".join(f"{stream} {sum(reasons.values()):,}" for stream, reasons in bad.items())
+        notices["quarantine"] = f"rows in quarantine: {counts}; `beamer-segment status` shows them"
+    sums = progress.sums(database, connection).values()
+    for why in WHY_EXCLUDED:
+        if count := sum(tally.get(why, 0) for tally in sums):
+            notices[f"excluded {why}"] = excluded_text(why, count)
+    if dead := outbox.sizes(database, connection).get(outbox.DEAD, 0):
+        notices["dead letters"] = (
+            f"refused by Segment: {counted(dead, 'message')} – see `beamer-segment outbox list --dead`"
+        )
+    for name, state in progress.load_readonly(database, connection, lists=False).streams.items():
+        if state.distrusted:
+            notices[f"distrust {name}"] = f"{name}: counters are untrusted; its lists are read without them"
+        if state.problem:
+            notices[f"trouble {name}"] = f"not read: {name}: {state.problem}"
+    return notices

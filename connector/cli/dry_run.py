@@ -1,91 +1,195 @@
-"""`sync --dry-run` and `audit --dry-run`: what a run would request."""
+"""`--dry-run` of `sync` and `audit`: the requests of the next run, or a sample of its events."""
 
+import json
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from itertools import chain, islice, zip_longest
 from math import ceil
 from typing import Any
 
+from typer import BadParameter
+
 from connector import compose
-from connector.cli.connection_run import READ_LATELY, SyncOptions, narrowed
-from connector.cli.context import Session
+from connector.beamer.pagination import Answer, BeamerRequest
+from connector.cli.command import Session
+from connector.cli.connection_run import READ_LATELY, SyncOptions
+from connector.cli.exit_codes import worst
 from connector.cli.output import Result, table_lines
 from connector.config import Connection
-from connector.errors import ConfigurationError
-from connector.state import schema
+from connector.errors import ConfigurationError, KeyRefused, NoBudget
+from connector.reporting import checks
+from connector.reporting.rendering import excluded_text
+from connector.state import privacy, schema
+from connector.state.connections import KeyVerdict
 from connector.state.engine import Database
-from connector.state.ledger import Balance
-from connector.sync.dry_run import dry_run
+from connector.state.ledger import Ledger
+from connector.sync.dry_run import DryRun, dry_run
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import NO_PARENT, Probe
-from connector.sync.planning.start import DryPlan
+from connector.sync.planning.probes import NO_PARENT
+from connector.sync.sample import SampledPage, sample
+from connector.text import Verbatim, counted, one_line
+
+# --- the plan: no request is sent ---------------------------------------------------------------------
 
 
-def dry_runs(session: Session, chosen: Sequence[Connection], options: SyncOptions) -> Result:
+def plans(session: Session, chosen: Sequence[Connection], options: SyncOptions) -> Result:
     """Plan a sync from what the database holds; no request is sent, and nothing is written."""
     database = compose.open_existing(session.settings)
-    try:
+    with closing(database) if database else nullcontext():
         if database and (revision := schema.version(database)) != schema.HEAD:
             raise ConfigurationError(
                 f"The database is at revision {revision}; this version needs {schema.HEAD}.",
                 todo="A dry run changes nothing: run `beamer-segment db upgrade` first.",
             )
-        plans = [_dry_run(session, database, connection, options) for connection in chosen]
-    finally:
-        if database:
-            database.close()
-    data = {"dry_run": True, "connections": [plan for plan, _ in plans]}
-    return Result(data, chain.from_iterable(lines for _, lines in plans))
+        plans = [_plan(session, database, connection, options) for connection in chosen]
+    data = [_plan_dict(connection, plan) for connection, plan in zip(chosen, plans, strict=True)]
+    lines = chain.from_iterable(
+        _plan_lines(connection.name, plan) for connection, plan in zip(chosen, plans, strict=True)
+    )
+    return Result({"dry_run": True, "connections": data}, lines)
 
 
-def _dry_run(
+def _plan(
     session: Session, database: Database | None, connection: Connection, options: SyncOptions
-) -> tuple[dict[str, Any], Iterator[str]]:
-    catalogue, now = narrowed(connection, options.streams), session.clock.now()
+) -> DryRun:
+    catalogue, now = compose.catalogue(connection, options.streams), session.clock.now()
     compose.refuse_other_account(database, connection)
     identity, _ = compose.stored_or_new_identity(database, connection, now)
-    policy = compose.policy(connection, identity)
-    found = dry_run(
+    return dry_run(
         database,
         identity,
-        policy,
+        compose.policy(connection, identity),
         catalogue,
         compose.limits(connection),
-        read_since=now - READ_LATELY if options.audit else None,
+        read_since=now - READ_LATELY if options.command == "audit" else None,
         max_requests=options.max_requests,
         now=now,
     )
-    plan, balance = found.plan, found.balance
-    cost = candidates.cost(plan.probes)
-    data = {
+
+
+def _rows(plan: DryRun) -> list[tuple[str, str | None, str]]:
+    """Return each request's stream, the post or request whose list it asks for, and the reason."""
+    return [
+        (probe.stream.name, None if probe.parent == NO_PARENT else probe.parent, probe.reason)
+        for probe in plan.plan.probes
+    ]
+
+
+def _plan_dict(connection: Connection, plan: DryRun) -> dict[str, Any]:
+    cost, balance = candidates.cost(plan.plan.probes), plan.balance
+    return {
         "connection": connection.name,
         "requests_at_least": sum(cost.values()),
         "by_stream": cost,
-        "probes": [{"stream": p.stream.name, "parent": _of(p), "reason": p.reason} for p in plan.probes],
-        "later": plan.later,
+        "probes": [
+            {"stream": stream, "parent": parent, "reason": reason} for stream, parent, reason in _rows(plan)
+        ],
+        "later": plan.plan.later,
         "available": None if balance.level is None else int(balance.level),
         "stopped": balance.refusal,
         "limit": connection.limit_text,
     }
-    return data, _lines(connection.name, plan, balance)
 
 
-def _of(probe: Probe) -> str | None:
-    """The post or request whose list it asks for; None where the list is the account's."""
-    return None if probe.parent == NO_PARENT else probe.parent
-
-
-def _lines(name: str, plan: DryPlan, balance: Balance) -> Iterator[str]:
-    rows = [(probe.stream.name, _of(probe), probe.reason) for probe in plan.probes]
-    title = f"{name}: at least {len(rows)} requests"
-    if rows:
-        yield from table_lines(title, ("stream", "of", "why"), rows)
-    else:
-        yield title
+def _plan_lines(name: str, plan: DryRun) -> Iterator[str]:
+    rows, balance, saving = _rows(plan), plan.balance, plan.plan.saving
+    title = f"{name}: " + (
+        f"at least {counted(len(rows), 'request')}" if rows else "the next run would send no request"
+    )
+    yield from table_lines(title, ("stream", "of", "why"), rows) if rows else [title]
     if balance.refusal:
         yield balance.refusal
-    elif plan.saving:
-        yield f"The next check waits until {ceil(plan.saving)} more requests are available."
+    elif saving:
+        yield f"The next check waits for {counted(ceil(saving), 'more request')}."
     if balance.level is not None:
-        yield f"Available now: {int(balance.level)} requests. {plan.later} more are planned for later runs."
+        later = plan.plan.later
+        yield f"Available now: {counted(int(balance.level), 'request')}. Planned for later: {later:,} more."
     if rows:
         yield "More follow if counters have changed; a first sync reads every list that is not empty."
+
+
+# --- a sample: one page of each stream ------------------------------------------------------------------
+
+
+def samples(
+    session: Session,
+    chosen: Sequence[Connection],
+    options: SyncOptions,
+    number: int,
+    *,
+    dry_run: bool,
+    new: bool,
+) -> Result:
+    """Read one page of each stream, and return so many of the events that a sync would send of it.
+
+    Each request is charged. Nothing is sent to Segment, and no row and no position is stored.
+    """
+    if not dry_run:
+        raise BadParameter("Give --dry-run, too: a sample is not sent.", param_hint="--sample")
+    with session.database(new) as database:
+        pages = {connection.name: _sample(session, database, connection, options) for connection in chosen}
+    data = [
+        {
+            "connection": name,
+            "streams": [page.as_dict() for page in of],
+            "events": [json.loads(text) for text in _events(of, number)],
+        }
+        for name, of in pages.items()
+    ]
+    lines = chain.from_iterable(_sample_lines(name, of, number) for name, of in pages.items())
+    code = worst(int(page.exit) for of in pages.values() for page in of)
+    return Result({"dry_run": True, "connections": data}, lines, code)
+
+
+def _sample(
+    session: Session, database: Database, connection: Connection, options: SyncOptions
+) -> list[SampledPage]:
+    clock, name = session.clock, connection.name
+    change = compose.refuse_other_account(database, connection)
+    unproved = change.verdict is KeyVerdict.COMPARE
+    checks.refuse_suspended(database, name, compose.keys_in_use(connection), unproved=unproved)
+    identity, _ = compose.stored_or_new_identity(database, connection, clock.now())
+    policy = replace(compose.policy(connection, identity), forgotten=privacy.load(database, name))
+    ledger = Ledger(database, identity.account, name, compose.limits(connection))
+    clients, sent = compose.clients(connection, clock), 0
+
+    def get(purpose: str, request: BeamerRequest) -> Answer:
+        nonlocal sent
+        if options.max_requests is not None and sent >= options.max_requests:
+            raise NoBudget(f"The requests of --max-requests {sent} are used.")
+        try:
+            with ledger.taken(purpose, clock.now()) as at:
+                sent += 1
+                answer = clients.beamer.get(request, at)
+        except KeyRefused as error:
+            raise compose.of_connection(error, connection) from None
+        ledger.note_beamer_time(answer.date, clock.now())
+        return answer
+
+    with closing(clients.beamer):
+        return list(
+            sample(get, compose.catalogue(connection, options.streams), identity, policy, clock.now())
+        )
+
+
+def _events(pages: Sequence[SampledPage], number: int) -> list[str]:
+    """Return so many messages, in turn one of each stream."""
+    in_turn = chain.from_iterable(zip_longest(*(page.events for page in pages)))
+    return [event.text for event in islice(filter(None, in_turn), number)]
+
+
+def _sample_lines(name: str, pages: Sequence[SampledPage], number: int) -> Iterator[str]:
+    events = _events(pages, number)
+    yield f"{name}: a sample of {counted(len(events), 'event')}; nothing is sent to Segment or stored"
+    for page in pages:
+        of = f"{page.stream} of {page.parent}" if page.parent else page.stream
+        if page.error:
+            yield one_line(f"  {of}: not read: {page.error}")
+            continue
+        early = f", {page.early} too old or not ready" if page.early else ""
+        bad = f", {page.invalid} for the quarantine" if page.invalid else ""
+        yield f"  {of}: {counted(page.rows, 'row')} on the page, {len(page.events)} to send{early}{bad}"
+        yield from (f"    {excluded_text(why, rows)}" for why, rows in page.excluded.items())
+    yield from (Verbatim(json.dumps(json.loads(text), indent=2, ensure_ascii=False)) for text in events)
+    yield "Rows that were sent before are in the sample, too. Its requests count against the quota."

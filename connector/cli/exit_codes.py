@@ -4,7 +4,7 @@ import _thread
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from itertools import pairwise, takewhile
@@ -13,7 +13,7 @@ from typing import Any
 
 from typer import Abort, BadParameter
 
-from connector.cli.output import echo_err, echo_json, print_error, print_unexpected
+from connector.cli.output import document, echo_err, echo_json, error_dict, exit_of, print_error
 from connector.clock import SystemClock
 from connector.errors import ConnectorError, Exit, Misused, NotConfirmed, OutputFailed
 from connector.terminal import finish
@@ -24,6 +24,16 @@ WORST_FIRST = (78, 1, 69, 77, 65, 75)
 
 # What the parser raises. Newer versions of typer do not depend on click, so it cannot be imported.
 UsageError: Any = BadParameter.__base__
+
+# Why the parser refused a value, by pydantic's names. Older versions of typer do not use pydantic.
+REFUSED = {
+    "int_parsing": "is not a whole number",
+    "int_parsing_size": "is too long for a number",
+    "float_parsing": "is not a number",
+    "greater_than_equal": "is less than {ge:g}",
+    "less_than_equal": "is more than {le:g}",
+    "greater_than": "is not more than {gt:g}",
+}
 
 # Standard input, output and error are the files 0, 1 and 2.
 LAST_STANDARD = 2
@@ -91,34 +101,48 @@ def run(command: Callable[[], int | None], words: Sequence[str], groups: Collect
 def _run(command: Callable[[], int | None], words: Sequence[str], name: str) -> int:
     try:
         return command() or 0
-    except Signalled as signalled:
-        return _end_by(signalled, words, name)
-    except UsageError as error:
-        echo_err(_shown(error))
-        return _end(words, name, Exit.USAGE, Misused(error.format_message()).as_dict())
-    except Abort:
-        unanswered = NotConfirmed("The question was not answered with yes.")
-        if sys.stdin.isatty():
-            echo_err("Aborted!")
-        else:
-            echo_err("")  # the question is still on this line
-            print_error(unanswered)
-        return _end(words, name, unanswered.exit, unanswered.as_dict())
-    except ConnectorError as error:
+    except (Exception, Signalled) as error:
+        code, facts = _printed(error)
+    if "--output=json" in words or ("--output", "json") in pairwise(words):
+        echo_json(document(name, code, {"error": facts}))
+    return code
+
+
+def _printed(error: BaseException) -> tuple[int, dict[str, str] | None]:
+    """Print how a command ended; return its exit code, and the error as JSON."""
+    if isinstance(error, UsageError):
+        _say_plainly(error)
+        lines = StringIO()
+        error.show(lines)
+        echo_err(lines.getvalue().rstrip())
+        return int(Exit.USAGE), Misused(error.format_message()).as_dict()
+    if isinstance(error, Abort):
+        return _unanswered()
+    if not isinstance(error, ConnectorError) and (signalled := _signal_behind(error)):
+        echo_err("stopped by a signal")
+        return int(str(signalled.code)), None
+    print_error(error)
+    return exit_of(error), error_dict(error)
+
+
+def _say_plainly(error: Any) -> None:
+    """Put what is wrong with a value into our words, in place of the parser's."""
+    for refused in getattr(error.__cause__, "errors", list)()[:1]:
+        context = refused.get("ctx", {})
+        if why := REFUSED.get(refused["type"]):
+            error.message = f"{refused['input']!r} {why.format(**context)}."
+        elif "error" in context:
+            error.message = str(context["error"])
+
+
+def _unanswered() -> tuple[int, dict[str, str]]:
+    error = NotConfirmed("The question was not answered with yes.")
+    if sys.stdin.isatty():
+        echo_err("Aborted!")
+    else:
+        echo_err("")  # the question is still on this line
         print_error(error)
-        return _end(words, name, error.exit, error.as_dict())
-    except Exception as error:
-        if behind := _signal_behind(error):
-            return _end_by(behind, words, name)
-        print_unexpected(error)
-        return _end(words, name, Exit.UNEXPECTED, unexpected(error))
-
-
-def _shown(error: Any) -> str:
-    """Return what the parser would print: how the command is used, and what is wrong."""
-    lines = StringIO()
-    error.show(lines)
-    return lines.getvalue().rstrip()
+    return exit_of(error), error.as_dict()
 
 
 def _open_closed() -> None:
@@ -132,21 +156,11 @@ def _open_closed() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def unexpected(error: BaseException) -> dict[str, str]:
-    """Return an unexpected error as JSON, without its own text, which may hold a row or a key."""
-    return {"code": "BS-001", "what": f"unexpected {type(error).__name__}"}
-
-
 def _signal_behind(error: BaseException | None) -> Signalled | None:
     """Return the signal behind an error: Python wraps what is raised while a class is being created."""
     while error is not None and not isinstance(error, Signalled):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _end_by(signalled: Signalled, words: Sequence[str], name: str) -> int:
-    echo_err("stopped by a signal")
-    return _end(words, name, int(str(signalled.code)), None)
 
 
 def _name(words: Sequence[str], groups: Collection[str]) -> str:
@@ -157,9 +171,3 @@ def _name(words: Sequence[str], groups: Collection[str]) -> str:
 
 def _raise_signalled(number: int, _frame: Any) -> None:
     raise Signalled(128 + number)
-
-
-def _end(words: Sequence[str], name: str, code: int, error: Mapping[str, str] | None) -> int:
-    if "--output=json" in words or ("--output", "json") in pairwise(words):
-        echo_json({"command": name, "exit": int(code), "error": error})
-    return int(code)

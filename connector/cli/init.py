@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,26 +12,30 @@ from typing import Annotated, Any
 import typer
 from typer import BadParameter, confirm, prompt
 
-from connector.cli.check import examine, finding_text
-from connector.cli.context import Session, open_session
+from connector.cli.check import examine
+from connector.cli.command import NewStore, StreamNames, open_session, prints_result
 from connector.cli.exit_codes import worst
-from connector.cli.options import NewStore, OutputFormat
-from connector.cli.output import Output, Reporter, Result, echo_err, render
-from connector.cli.status import terminal_screen
+from connector.cli.output import Reporter, Result, echo_err, print_error
+from connector.cli.quota import enter_used
 from connector.clock import SystemClock
-from connector.config import STREAMS, known_settings, surroundings, values
-from connector.domain.plans import ASSUMED, PLANS
+from connector.config import (
+    STREAMS,
+    default_env_file,
+    env_file_in_use,
+    known_settings,
+    surroundings,
+    values,
+)
+from connector.domain.budget import ASSUMED, PLANS
 from connector.errors import ConfigurationError
 from connector.files import READABLE_BY_ONE, put
-from connector.reporting.checks import Finding
-from connector.reporting.status_text import fitted
+from connector.text import Verbatim
 
 app = typer.Typer(rich_markup_mode=None)
 
-DEFAULT_FILE = "beamer-segment.env"
 HEAD = """\
 # Settings of beamer-segment, written by `beamer-segment init`. Only you may read this file (chmod 600).
-# Every other setting: `beamer-segment config show`, or the README.
+# Every other setting: `beamer-segment config show`, or the page Settings of the documentation.
 """
 NOT_NOTICED = (
     "This program cannot detect a wrong write key: Segment answers 200 to any key, also to a key of "
@@ -43,14 +47,19 @@ NOT_NOTICED = (
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question for a setting; an empty answer means `default`, which is not written if `unset`."""
+    """One question for a setting; an empty answer means `default`, which is not written if `unset`.
+
+    `hint` is printed before it. `monthly`: it is of no concern to a plan without a monthly limit.
+    """
 
     variable: str
     words: str
     parse: Callable[[Any], Any]
     default: str | None = None
+    hint: tuple[str, ...] = ()
     hidden: bool = False
     unset: bool = False
+    monthly: bool = False
 
 
 def _region(text: str) -> str:
@@ -64,7 +73,23 @@ def _start_date(text: str) -> datetime:
     return values.believable(values.moment(text), SystemClock().now())
 
 
-QUESTIONS = (
+def _number(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise ValueError(f"{values.quoted(text)} is not a number from {least} to {most:,}")
+    return int(text)
+
+
+def _plan_hint() -> Iterator[str]:
+    yield "The plans of Beamer, with the requests of a month (compare them with your contract):"
+    for plan in PLANS.values():
+        beyond = "more are billed" if plan.overage_billed else "more are refused"
+        limit = f"{plan.monthly_requests:,} a month, {beyond}" if plan.monthly_requests else "no limit"
+        yield f"  {plan.name:14}{limit}"
+
+
+# The answer to the question for used requests; it goes into the database.
+USED = "requests used"
+KEYS = (
     Question("BEAMER_API_KEY", "Beamer's API key (Settings > API; not shown)", values.key, hidden=True),
     Question(
         "SEGMENT_WRITE_KEY",
@@ -72,18 +97,40 @@ QUESTIONS = (
         values.key,
         hidden=True,
     ),
+)
+QUESTIONS = (
     Question("SEGMENT_REGION", "The Segment workspace's region, us or eu", _region, "us"),
-    Question("BEAMER_PLAN", f"Beamer's plan ({', '.join(PLANS)})", values.plan, ASSUMED.name),
+    Question("BEAMER_PLAN", "Beamer's plan", values.plan, ASSUMED.name, tuple(_plan_hint())),
+    Question(
+        "BEAMER_PERIOD_DAY",
+        "The day on which Beamer's month begins, 1 to 31",
+        lambda text: _number(text, 1, 31),
+        "unknown",
+        unset=True,
+        monthly=True,
+    ),
+    Question(
+        USED,
+        "Requests used already this month, as Beamer's dashboard shows",
+        lambda text: _number(text, 0, 1_000_000_000),
+        "unknown",
+        unset=True,
+        monthly=True,
+    ),
     Question(
         "BEAMER_STREAMS",
-        f"Streams, a list of {', '.join(STREAMS)}; or all",
+        "Streams",
         values.streams,
         "all",
+        (
+            "Which streams? `all`; `nps` for only NPS, which costs about one request a sync; or a list of "
+            f"{', '.join(STREAMS)}.",
+        ),
         unset=True,
     ),
     Question(
         "BEAMER_START_DATE",
-        "Send rows from this date on, such as 2024-01-01 (UTC)",
+        "Send rows from this date on (UTC)",
         _start_date,
         "30 days before the first sync",
         unset=True,
@@ -91,58 +138,192 @@ QUESTIONS = (
 )
 
 
+Region = Annotated[
+    str | None, typer.Option("--region", help="The Segment workspace's region, us or eu.", show_default="us")
+]
+PlanName = Annotated[
+    str | None,
+    typer.Option("--plan", help=f"Beamer's plan: {', '.join(PLANS)}.", show_default=ASSUMED.name),
+]
+PeriodDay = Annotated[
+    str | None, typer.Option("--period-day", help="The day on which Beamer's month begins, 1 to 31.")
+]
+Used = Annotated[
+    str | None, typer.Option("--used", help="Requests used this month, as Beamer's dashboard shows them.")
+]
+StartDate = Annotated[
+    str | None, typer.Option("--start-date", help="Send rows from this date on, such as 2024-01-01 (UTC).")
+]
+
+
 @app.command()
+@prints_result
 def init(
+    reporter: Reporter,
     env_file: Annotated[
         Path | None,
-        typer.Option("--env-file", help="The file to write.", show_default="~/beamer-segment.env"),
+        typer.Option(
+            "--env-file",
+            help="The file to write.",
+            show_default="~/.config/beamer-segment/beamer-segment.env",
+        ),
     ] = None,
+    region: Region = None,
+    plan: PlanName = None,
+    period_day: PeriodDay = None,
+    used: Used = None,
+    stream: StreamNames = None,
+    start_date: StartDate = None,
+    send_test: Annotated[
+        bool | None,
+        typer.Option("--send-test/--no-send-test", help="Send one test event.", show_default=False),
+    ] = None,
+    non_interactive: Annotated[
+        bool,
+        typer.Option(
+            "--non-interactive",
+            help="Ask nothing: both keys come from the environment, the rest from options or defaults.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-    output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
-) -> None:
+) -> Result:
     """Ask for both keys and what to read, check them, write an env file, and print the crontab line.
 
-    Example: beamer-segment init --env-file ~/beamer-segment.env
+    Options answer questions beforehand. With --non-interactive, BEAMER_API_KEY and SEGMENT_WRITE_KEY (or
+    …_FILE, the path of a file with the key) must be set in the environment.
+
+    Example: beamer-segment init --plan starter --stream nps
     """
-    target = (env_file or Path.home() / DEFAULT_FILE).expanduser().absolute()
-    _refuse(target, force=force)
-    _paragraph(f"The answers go into {target}. Ctrl-C stops, and nothing is written.")
-    echo_err("")
-    answers = {
-        question.variable: answer for question in QUESTIONS if (answer := answer_to(question)) is not None
+    target, interactive = _target(env_file), not non_interactive
+    _refuse(target, force=force, interactive=interactive)
+    options = {
+        "SEGMENT_REGION": region,
+        "BEAMER_PLAN": plan,
+        "BEAMER_PERIOD_DAY": period_day,
+        USED: used,
+        "BEAMER_STREAMS": ",".join(stream) if stream else None,
+        "BEAMER_START_DATE": start_date,
     }
-    send_test = confirm("Send one test event, to look for in Segment?", default=True, err=True)
+    answers = _answers(_options(options), target, interactive=interactive)
+    if send_test is None:
+        send_test = interactive and confirm(
+            "Send one test event, to look for in Segment?", default=True, err=True
+        )
+    return _set_up(
+        target, answers, reporter, interactive=interactive, send_test=send_test, new_store=new_store
+    )
+
+
+def _set_up(
+    target: Path,
+    answers: dict[str, str],
+    reporter: Reporter,
+    *,
+    interactive: bool,
+    send_test: bool,
+    new_store: bool,
+) -> Result:
+    """Check the answers, and write them into the env file."""
     echo_err("")
-    session = open_session(None, None, overrides=answers)
-    code = _checked(session, Reporter(output), send_test=send_test, new_store=new_store)
+    used = answers.pop(USED, None)
+    # What this shell names must not stand beside what was typed.
+    unset = {"CONNECTOR_CONFIG": "", **{f"{question.variable}_FILE": "" for question in KEYS}}
+    session = open_session(None, None, overrides={**unset, **answers})
+    with session.database(new_store) as database:
+        connection = session.settings.connection()
+        try:
+            if used is not None:
+                enter_used(session, database, connection, int(used), None)
+        except ConfigurationError as error:
+            # The other answers are not lost.
+            print_error(error)
+        findings = examine(session, database, connection, reporter, send_test=send_test)
+    code = worst(finding.exit for finding in findings)
+    facts = [finding.as_dict() for finding in findings]
+    if code and not interactive:
+        return Result({"file": None, "findings": facts}, ["A check failed, so nothing was written."], code)
     if code and not confirm("\nA check failed. Write the file anyway?", default=False, err=True):
         raise typer.Abort
-    write(target, answers)
+    _write(target, answers)
     _explain(target, answers, send_test=send_test)
-    program, file = _program(), shlex.quote(str(target))
-    first_sync = f"{program} sync --env-file {file}"
-    # In a crontab a percent sign ends the command.
-    crontab = "17 * * * * " + f"{program} sync --quiet --env-file {file}".replace("%", r"\%")
-    data = {"file": str(target), "first_sync": first_sync, "crontab": crontab}
-    raise typer.Exit(render("init", Result(data, [first_sync, crontab], code), output))
+    program = _program()
+    first_sync = f"{program} sync{_file_option(target, surroundings())}"
+    # Cron sets HOME, and no other variable of this shell. In a crontab a percent sign ends the command.
+    of_cron = {"HOME": surroundings().get("HOME", "")}
+    crontab = f"17 * * * * {program} sync --quiet{_file_option(target, of_cron)}".replace("%", r"\%")
+    data = {"file": str(target), "findings": facts, "first_sync": first_sync, "crontab": crontab}
+    return Result(data, [Verbatim(first_sync), Verbatim(crontab)], code)
 
 
-def _refuse(target: Path, *, force: bool) -> None:
-    if not sys.stdin.isatty():
+def _target(env_file: Path | None) -> Path:
+    target = env_file or default_env_file(surroundings())
+    if target is None:
+        raise BadParameter("There is no home directory for the env file. Name one with --env-file.")
+    return target.expanduser().absolute()
+
+
+def _refuse(target: Path, *, force: bool, interactive: bool) -> None:
+    if interactive and not sys.stdin.isatty():
         raise BadParameter(
-            f"`init` asks questions, and there is no terminal. Write {target} yourself: the lines "
-            "BEAMER_API_KEY=… and SEGMENT_WRITE_KEY=…, and other settings that you need (`beamer-segment "
-            f"config show` lists them). Then run: chmod 600 {target}"
+            "`init` asks questions, and there is no terminal. Use --non-interactive, or write "
+            f"{target} yourself: the lines BEAMER_API_KEY=… and SEGMENT_WRITE_KEY=…, and other settings "
+            f"that you need (`beamer-segment config show` lists them). Then run: chmod 600 {target}"
         )
     if target.exists() and not force:
         raise BadParameter(f"{target} exists already. Name another file, or replace it with --force.")
-    if not target.parent.is_dir():
+    if target != default_env_file(surroundings()) and not target.parent.is_dir():
         raise BadParameter(f"There is no folder {target.parent}.")
 
 
-def answer_to(question: Question) -> str | None:
+# --- the answers ----------------------------------------------------------------------------------------
+
+
+def _options(options: Mapping[str, str | None]) -> dict[str, str]:
+    """Return what options answered; refuse what cannot be used."""
+    for question in QUESTIONS:
+        try:
+            if (text := options[question.variable]) is not None:
+                question.parse(text)
+        except ValueError as error:
+            raise BadParameter(f"{question.words}: {error}.") from None
+    return {variable: text for variable, text in options.items() if text is not None}
+
+
+def _answers(given: dict[str, str], target: Path, *, interactive: bool) -> dict[str, str]:
+    """Return the keys and all that was `given`, typed, or is the default."""
+    if interactive:
+        _paragraph(f"The answers go into {target}. Ctrl-C stops, and nothing is written.")
+        echo_err("")
+        answers = {question.variable: _answer(question) or "" for question in KEYS} | given
+    else:
+        answers = dict(map(_key_of_environment, KEYS)) | given
+    for question in QUESTIONS:
+        limited = values.plan(answers.get("BEAMER_PLAN", ASSUMED)).monthly_requests is not None
+        if question.variable not in given and (limited or not question.monthly):
+            answer = _answer(question) if interactive else (None if question.unset else question.default)
+            answers |= {} if answer is None else {question.variable: answer}
+    return answers
+
+
+def _key_of_environment(question: Question) -> tuple[str, str]:
+    """Return the variable with a key, or with the path of its file, and its value."""
+    name, environ = question.variable, surroundings()
+    if value := environ.get(name, "").strip():
+        return name, value
+    if file := environ.get(f"{name}_FILE", "").strip():
+        return f"{name}_FILE", str(Path(file).expanduser().absolute())
+    raise ConfigurationError(
+        f"{name} is not set, and --non-interactive asks for nothing.",
+        means="Nothing was written.",
+        todo=f"Set {name} in the environment, or {name}_FILE to the path of a file with the key.",
+    )
+
+
+def _answer(question: Question) -> str | None:
     """Ask until the answer can be used; None leaves the setting at its default."""
+    for line in question.hint:
+        echo_err(line)
     while True:
         text = prompt(question.words, default=question.default, hide_input=question.hidden, err=True)
         answer = str(text).strip()
@@ -160,20 +341,15 @@ def answer_to(question: Question) -> str | None:
             return answer
 
 
-def _checked(session: Session, reporter: Reporter, *, send_test: bool, new_store: bool) -> int:
-    findings: list[Finding] = []
-    with session.database(new_store) as database:
-        connection = session.settings.connection(None)
-        for finding in examine(session, database, connection, offline=False, send_test=send_test):
-            findings.append(finding)
-            reporter.summary(finding_text(finding))
-    return worst(finding.exit for finding in findings)
+# --- the file -------------------------------------------------------------------------------------------
 
 
-def write(target: Path, answers: Mapping[str, str]) -> None:
+def _write(target: Path, answers: Mapping[str, str]) -> None:
     """Write the env file, readable by this user alone, all of it or nothing."""
     lines = [f"{name}={answer}\n" for name, answer in answers.items()]
     try:
+        if target == default_env_file(surroundings()):
+            target.parent.mkdir(0o700, parents=True, exist_ok=True)
         put(target, (HEAD + "".join(lines)).encode(), READABLE_BY_ONE)
     except OSError as error:
         raise ConfigurationError(
@@ -181,16 +357,18 @@ def write(target: Path, answers: Mapping[str, str]) -> None:
         ) from None
 
 
+def _file_option(target: Path, environ: Mapping[str, str]) -> str:
+    """Return the option that names the file, where a command does not read it by default."""
+    return "" if env_file_in_use(environ) == target else f" --env-file {shlex.quote(str(target))}"
+
+
 def _explain(target: Path, answers: Mapping[str, str], *, send_test: bool) -> None:
     _paragraph(NOT_NOTICED)
     if not send_test:
-        _paragraph(
-            f"No test event was sent: `beamer-segment check --send-test --env-file {target}` sends one."
-        )
-    others = sorted(
-        variable for variable in _of_ours() if variable in surroundings() and variable not in answers
-    )
-    if others:
+        check = f"beamer-segment check --send-test{_file_option(target, surroundings())}"
+        _paragraph(f"No test event was sent: `{check}` sends one.")
+    known = {"XDG_STATE_HOME", *(setting.environment for setting in known_settings())}
+    if others := sorted(known & surroundings().keys() - answers.keys()):
         _paragraph(f"Set in this shell but not in the file, so cron will not use it: {', '.join(others)}")
     _paragraph(
         f"{target} is written. Run the first sync with the first line; put the second line into `crontab -e`:"
@@ -199,17 +377,10 @@ def _explain(target: Path, answers: Mapping[str, str], *, send_test: bool) -> No
 
 
 def _paragraph(text: str) -> None:
-    """A paragraph, as wide as the terminal allows."""
-    echo_err("")
-    for line in fitted(text, terminal_screen(), indent=0):
-        echo_err(line)
-
-
-def _of_ours() -> set[str]:
-    return {setting.environment for setting in known_settings()} | {"XDG_STATE_HOME"}
+    echo_err(f"\n{text}")
 
 
 def _program() -> str:
-    """By its absolute path: cron has a short PATH."""
+    """Return how to call this program, by its absolute path: cron has a short PATH."""
     path = shutil.which("beamer-segment")
     return shlex.quote(path) if path else f"{shlex.quote(sys.executable)} -m connector"

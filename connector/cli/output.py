@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from connector.clock import timer
-from connector.errors import ConnectorError
-from connector.terminal import Painted, one_line, printable, together, write
+from connector.errors import ConnectorError, Exit
+from connector.terminal import terminal_width, together, write
+from connector.text import Painted, Verbatim, counted, one_line, printable, table, wrapped
 
 if TYPE_CHECKING:
     from connector.sync.report import Report
 
-# Without a terminal a table is as wide as it needs to be.
-WIDE = 10_000
 # Without a terminal, the progress of long work is printed once in so many seconds.
 PROGRESS_SECONDS = 60.0
+# It rises when a key of a command's JSON is renamed or left out, or changes its meaning or type.
+SCHEMA_VERSION = 1
 
 
 class Output(StrEnum):
@@ -35,32 +35,47 @@ OnProgress = Callable[[int, int | None, "Report"], None]
 
 def echo(line: str = "") -> None:
     """Print a line on standard output, without characters that a terminal would obey."""
-    write(sys.stdout, f"{printable(line)}\n")
+    _print(sys.stdout, line)
 
 
 def echo_err(line: str) -> None:
     """Print a line on standard error, likewise."""
-    write(sys.stderr, f"{printable(line)}\n")
+    _print(sys.stderr, line)
+
+
+def document(command: str, code: int, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a command's output as one object, of the form that docs/reference/json describes."""
+    return {"command": command, "schema_version": SCHEMA_VERSION, "exit": code, **data}
 
 
 def echo_json(value: Mapping[str, Any]) -> None:
     """Print the JSON object that ends the output, on one line."""
-    echo(json.dumps(value, default=str))
+    echo(Verbatim(json.dumps(value, default=str)))
+
+
+def _print(stream: TextIO, text: str) -> None:
+    """Print a text, which a terminal's width wraps between words."""
+    lines = [text] if isinstance(text, Painted) else printable(text).split("\n")
+    width = None if isinstance(text, Verbatim) else terminal_width(stream)
+    write(stream, "".join(f"{part}\n" for line in lines for part in wrapped(line, width)))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command found or did: `data` for programs, `lines` for people, read only where wanted."""
+    """What a command found or did: `data` for programs, `lines` for people, read only where wanted.
 
-    data: Mapping[str, Any]
+    Without `data` no JSON is printed.
+    """
+
+    data: Mapping[str, Any] | None
     lines: Iterable[str] = ()
     exit: int = 0
 
 
 def render(command: str, result: Result, output: Output) -> int:
     """Print a command's result as text or as JSON; return its exit code."""
-    if output is Output.JSON:
-        echo_json({"command": command, "exit": result.exit, **result.data})
+    if output is Output.JSON and result.data is not None:
+        echo_json(document(command, result.exit, result.data))
     for line in result.lines if output is Output.TEXT else ():
         echo(line)
     return result.exit
@@ -68,68 +83,54 @@ def render(command: str, result: Result, output: Output) -> int:
 
 def table_lines(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """Yield the lines of a table, as wide as the terminal allows; without one, as wide as it needs."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # Into a string: rich itself ends the process when the reader of a pipe has gone away.
-    drawn, terminal = StringIO(), sys.stdout.isatty()
-    console = Console(file=drawn, force_terminal=terminal, width=None if terminal else WIDE)
-    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        grid.add_column(column, overflow="fold")
-    for row in rows:
-        # As Text: otherwise rich takes brackets for markup.
-        grid.add_row(*(Text("" if cell is None else one_line(str(cell))) for cell in row))
-    console.print(grid)
-    for line in drawn.getvalue().splitlines():
-        yield Painted(line.rstrip())
+    cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
+    yield from [title] if title else ()
+    yield from table(columns, cells, terminal_width(sys.stdout))
 
 
-def print_error(error: ConnectorError, connection: str = "") -> None:
-    """Print what happened (to which of several connections), what it means for the data, and what to do."""
-    echo_err(f"error {error.code}: {connection and f'{connection}: '}{error.what}")
-    for sentence in (error.means, error.todo):
-        if sentence:
+def print_error(error: BaseException, connection: str = "") -> None:
+    """Print what happened (to which of several connections), what it means for the data, and what to do.
+
+    Of an unexpected error, print where it was raised instead of its own text, which may hold a row or a key.
+    """
+    facts, whose = error_dict(error), connection and f"{connection}: "
+    echo_err(f"error {facts['code']}: {whose}{facts['what']}")
+    if isinstance(error, ConnectorError):
+        for sentence in filter(None, (error.means, error.todo)):
             echo_err(f"  {sentence}")
-
-
-def print_unexpected(error: BaseException, connection: str = "") -> None:
-    """Print where an unexpected error was raised, without its own text, which may hold a row or a key."""
-    echo_err(f"error BS-001: {connection and f'{connection}: '}unexpected {type(error).__name__}")
+        return
     echo_err("  Nothing is lost: accepted data is in the database, and the next run continues from there.")
     echo_err("  Please report it with the following lines; they contain no data:")
     for frame in traceback.extract_tb(error.__traceback__)[-12:]:
         echo_err(f"    {frame.filename}:{frame.lineno} in {frame.name}")
 
 
+def error_dict(error: BaseException) -> dict[str, str]:
+    """Return an error as JSON; of an unexpected one only its kind."""
+    if isinstance(error, ConnectorError):
+        return error.as_dict()
+    return {"code": ConnectorError.code, "what": f"unexpected {type(error).__name__}"}
+
+
+def exit_of(error: BaseException) -> int:
+    """Return the exit code of a command that ends with an error."""
+    return int(error.exit if isinstance(error, ConnectorError) else Exit.UNEXPECTED)
+
+
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Prints reports of one command's runs, but for JSON; `many`: an error names its connection."""
+    """Prints what a command finds while it works, but for JSON; `many`: an error names its connection."""
 
     output: Output
     many: bool = False
 
-    def summary(
-        self, lines: Sequence[str], connection: str = "", error: ConnectorError | None = None
-    ) -> None:
+    def summary(self, lines: Sequence[str], connection: str = "", error: Exception | None = None) -> None:
         """Print a summary, and the error that the connection's run ended with."""
         with together:
             for line in lines if self.output is Output.TEXT else ():
                 echo(line)
             if error:
-                print_error(error, self._named(connection))
-
-    def error(self, error: ConnectorError, connection: str) -> None:
-        with together:
-            print_error(error, self._named(connection))
-
-    def unexpected(self, error: Exception, connection: str) -> None:
-        with together:
-            print_unexpected(error, self._named(connection))
-
-    def _named(self, connection: str) -> str:
-        return connection if self.many else ""
+                print_error(error, connection if self.many else "")
 
 
 @contextmanager
@@ -165,8 +166,10 @@ def progress_bar(what: str) -> Iterator[OnProgress]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"))
+    # A column of its own lets the words wrap, where they would be cut.
+    columns = (BarColumn(bar_width=16), TextColumn("{task.fields[words]}", table_column=Column()))
     to_terminal = sys.stdout.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=to_terminal) as bar:
         task = bar.add_task(what, total=None, words="")
@@ -180,9 +183,9 @@ def progress_bar(what: str) -> Iterator[OnProgress]:
 
 def _progress(done: int, total: int | None, report: "Report", seconds: float) -> str:
     """Requests, rows, rate, and the time left; `seconds` since this run began."""
-    about = "" if total is None else f" of about {total:,}"
+    requests = counted(done, "request") if total is None else f"{done:,} of about {counted(total, 'request')}"
     rows, rate = report.new.total(), report.requests_spent / seconds if seconds else 0.0
-    words = f"{done:,}{about} requests, {rows:,} new rows, {report.sent:,} sent, {rate:.1f} requests/s"
+    words = f"{requests}, {counted(rows, 'new row')}, {report.sent:,} sent, {rate:.1f} requests/s"
     if total is None or total <= done or not rate:
         return words
     return f"{words}, {timedelta(seconds=round((total - done) / rate))} left"

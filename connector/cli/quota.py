@@ -10,60 +10,55 @@ from typing import Annotated
 import typer
 
 from connector import compose
-from connector.cli.context import Session, open_session
-from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat, parsed
-from connector.cli.output import Output, Result, echo_err, render, table_lines
+from connector.cli.command import ConnectionName, Files, Group, Session, open_session, parsed, prints_result
+from connector.cli.output import Output, Reporter, Result, echo_err, table_lines
 from connector.config import Connection, values
-from connector.domain.plans import PLANS
+from connector.domain.budget import PLANS, Balance, Limits
 from connector.errors import ConfigurationError
-from connector.reporting.quota import Offer, Outlook, Quota, quota
-from connector.reporting.status_text import spending_lines, unread_lines
+from connector.reporting.quota import Offer, Outlook, Quota, events_by_stream, quota
+from connector.reporting.rendering import spending_lines, unread_lines
 from connector.state import connections, runs
 from connector.state.engine import Database
-from connector.state.ledger import Balance, Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.sync.forecast import Forecast
 from connector.sync.policy import Policy
+from connector.text import counted
 
 app = typer.Typer(rich_markup_mode=None)
-quota_app = typer.Typer(invoke_without_command=True)
+quota_app = typer.Typer(cls=Group, invoke_without_command=True)
 app.add_typer(quota_app, name="quota")
 
 EVERY_PLAN = tuple(Connection(plan=plan) for plan in PLANS.values())
 
 
 @quota_app.callback()
+@prints_result
 def quota_command(
-    context: typer.Context,
-    config: ConfigFile = None,
-    env_file: EnvFile = None,
-    connection: ConnectionName = None,
-    output: OutputFormat = Output.TEXT,
-) -> None:
+    context: typer.Context, files: Files, reporter: Reporter, connection: ConnectionName = None
+) -> Result | None:
     """Show the requests used and left this month, and how late rows will be; sends no request."""
     if context.invoked_subcommand is None:
-        _show("quota", open_session(config, env_file, secrets=False), connection, output)
-    elif config or env_file or connection or output is not Output.TEXT:
+        return _quotas(open_session(*files, secrets=False), connection)
+    if any(files) or connection or reporter.output is not Output.TEXT:
         raise typer.BadParameter(f"Put options after {context.invoked_subcommand}.")
+    return None
 
 
 @quota_app.command("set-used")
+@prints_result
 def set_used(
+    files: Files,
     total: Annotated[
         int, typer.Argument(min=0, help="Requests used this month, as Beamer's dashboard shows them.")
     ],
     since: Annotated[
         str | None,
         typer.Option(
-            "--since",
-            help="The first day of Beamer's count (UTC).",
-            show_default="set by BEAMER_PERIOD_DAY",
+            "--since", help="The first day of Beamer's count (UTC).", show_default="set by BEAMER_PERIOD_DAY"
         ),
     ] = None,
-    config: ConfigFile = None,
-    env_file: EnvFile = None,
     connection: ConnectionName = None,
-    output: OutputFormat = Output.TEXT,
-) -> None:
+) -> Result:
     """Enter how many requests Beamer's dashboard shows as used this month.
 
     Beamer's number includes requests of other tools. If BEAMER_PERIOD_DAY is not set and this connector sent
@@ -71,17 +66,18 @@ def set_used(
 
     Example: beamer-segment quota set-used 420 --since 2024-03-15
     """
-    first = parsed(values.moment, since, "--since")
-    session = open_session(config, env_file, secrets=False)
+    first = parsed(values.moment, since, "--since", values.A_DATE)
+    session = open_session(*files, secrets=False)
     chosen = session.settings.connection(connection)
     with session.existing() as database:
-        _set_used(session, database, chosen, total, first)
-    _show("quota set-used", session, chosen.name, output)
+        enter_used(session, database, chosen, total, first)
+    return _quotas(session, chosen.name)
 
 
-def _set_used(
+def enter_used(
     session: Session, database: Database | None, connection: Connection, total: int, since: datetime | None
 ) -> None:
+    """Store how many requests of the account were used this month, as Beamer's dashboard shows them."""
     if database is None:
         raise ConfigurationError(
             "There is no database yet.",
@@ -100,13 +96,13 @@ def _set_used(
     if own > total:
         first = since or ledger.balance(now).since
         echo_err(
-            f"This connector alone sent {own:,} requests since {first:%Y-%m-%d}, which is more: these "
-            "count, and none of other tools."
+            f"This connector alone sent {counted(own, 'request')} since {first:%Y-%m-%d}, which is more: "
+            "these count, and none of other tools."
         )
 
 
-def _show(command: str, session: Session, name: str | None, output: Output) -> None:
-    """Print the quota of each account that the chosen connections draw on."""
+def _quotas(session: Session, name: str | None) -> Result:
+    """Return the quota of each account that the chosen connections draw on."""
     now = session.clock.now()
     names = {connection.name for connection in session.named(name)}
     with session.existing() as database:
@@ -116,7 +112,7 @@ def _show(command: str, session: Session, name: str | None, output: Output) -> N
             if names & {connection.name for connection in sharing}
         ]
     data = {"accounts": [account.as_dict() for account in quotas]}
-    render(command, Result(data, chain.from_iterable(map(_lines, quotas))), output)
+    return Result(data, chain.from_iterable(map(_lines, quotas)))
 
 
 # --- what is asked for ----------------------------------------------------------------------------------
@@ -134,9 +130,10 @@ def _accounts(database: Database | None, configured: Sequence[Connection]) -> li
 def _quota(database: Database | None, sharing: Sequence[Connection], now: datetime) -> Quota:
     first, limits = sharing[0], compose.limits(sharing[0])
     names = [connection.name for connection in sharing]
-    empty = Quota(compose.account_of(database, first), names, limits, first.limit_text)
+    empty = Quota(compose.account_of(database, first), names, limits, first.limit_source)
     if database is None:
         return empty
+    empty = replace(empty, events=events_by_stream(database, names, now))
     policies: dict[str, Policy] = {}
     for connection in sharing:
         identity = connections.known(database, connection.name)
@@ -162,7 +159,8 @@ def _offers(today: Limits) -> list[Offer]:
 def _lines(account: Quota) -> Iterator[str]:
     names = ", ".join(account.connections)
     yield f"Account {account.account or 'of an unused key'} (connection {names}) – {account.limit_text}"
-    for line in (*(_budget(account, account.balance) if account.balance else ()), *_outlook(account)):
+    budget = _budget(account, account.balance) if account.balance else ()
+    for line in (*budget, *_outlook(account), *_events(account)):
         yield f"  {line}"
     if account.outlook:
         yield "  expected mean delay of rows, if the account's activity stays the same:"
@@ -179,11 +177,15 @@ def _budget(account: Quota, balance: Balance) -> Iterator[str]:
     if balance.left is None:
         return
     limits = account.limits
-    yield f"reserve for people and other tools: {limits.reserve:,} of {limits.requests:,} requests"
+    whole = counted(limits.requests or 0, "request")
+    yield f"reserve for people and other tools: {limits.reserve:,} of {whole}"
     if balance.until:
         yield f"the month ends on {balance.until:%Y-%m-%d}"
     else:
         yield "BEAMER_PERIOD_DAY is not set: no 31 days in a row exceed the limit"
+    if account.pace is None:
+        yield "today's pace: known from the second day on"
+        return
     yield f"today's pace: {account.pace:,.1f} requests a day; " + (
         (f"the rest would be used up on {account.runs_out:%Y-%m-%d}, but syncs use only available requests")
         if account.runs_out
@@ -198,8 +200,8 @@ def _outlook(account: Quota) -> Iterator[str]:
         return
     yield from unread_lines(ahead.unread, ahead.read_by)
     yield (
-        f"checking everything takes {ahead.a_pass:,} requests; with reading the changed lists, once a "
-        f"day takes {ahead.daily:,.0f} requests a month, once an hour {ahead.hourly:,.0f}"
+        f"checking everything takes {counted(ahead.a_pass, 'request')}; with reading the changed lists, "
+        f"once a day takes {counted(round(ahead.daily), 'request')} a month, once an hour {ahead.hourly:,.0f}"
     )
     rows = ", ".join(f"{stream} {number:,.0f}" for stream, number in ahead.rows.items())
     yield f"expected rows a month: {sum(ahead.rows.values()):,.0f} ({rows})"
@@ -209,6 +211,14 @@ def _outlook(account: Quota) -> Iterator[str]:
         yield "too few syncs to know their interval: one hour is assumed"
     if account.limits.requests is None:
         yield "without a limit, rows wait for half of the time between syncs"
+
+
+def _events(account: Quota) -> Iterator[str]:
+    """Say what Segment's bill may count: events, or the different users of a month."""
+    if events := account.events:
+        streams = ", ".join(f"{stream} {number:,}" for stream, number in events.items())
+        total, users = counted(sum(events.values()), "event"), counted(account.most_users, "different user")
+        yield f"sent to Segment in the last 30 days: {total} ({streams}), of at most {users}"
 
 
 def _rows(ahead: Outlook) -> Iterator[list[str]]:

@@ -6,47 +6,44 @@ from typing import Annotated
 
 import typer
 
-from connector.cli.context import Session, open_session
-from connector.cli.options import ConfigFile, ConnectionName, EnvFile, OutputFormat
-from connector.cli.output import Output, Result, echo, render
+from connector.cli.command import ConnectionName, Files, Session, open_session, prints_result
+from connector.cli.output import Output, Reporter, Result
 from connector.cli.status import statuses
 from connector.config import Connection
 from connector.errors import OutputFailed
 from connector.files import READABLE_BY_ALL, put
-from connector.reporting.html.page import page
-from connector.reporting.html.report_data import report_data_of
-from connector.reporting.status_json import as_dict
+from connector.reporting.health import as_dict
+from connector.reporting.report_page import page, report_data_of
 from connector.state.engine import Database
-from connector.terminal import Painted
+from connector.text import Painted
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
+@prints_result
 def report(
+    files: Files,
+    reporter: Reporter,
     file: Annotated[Path, typer.Option("--html", metavar="FILE", help="The file to write; - prints it.")],
-    config: ConfigFile = None,
-    env_file: EnvFile = None,
     connection: ConnectionName = None,
-    output: OutputFormat = Output.TEXT,
-) -> None:
-    """Write an HTML report with charts: quota, rows, delays, runs, completeness; sends no request.
+) -> Result:
+    """Write an HTML report with charts: health, quota, rows, delays, runs, missing rows; sends no request.
 
-    It is one file that needs no network. `schedule` serves the same page.
+    It is one file that needs neither network nor scripts. `schedule` serves the same page.
 
     Example: beamer-segment report --html report.html
     """
-    session = open_session(config, env_file, secrets=False)
+    session = open_session(*files, secrets=False)
     to_stdout = str(file) == "-"
-    if to_stdout and output is Output.JSON:
+    if to_stdout and reporter.output is Output.JSON:
         raise typer.BadParameter("--html - and --output json cannot both use standard output.")
     chosen = session.named(connection)
     with session.existing() as database:
         text = html(session, database, chosen)
     if to_stdout:
-        # What is in it was made printable; its scripts are held by digests.
-        echo(Painted(text))
-        return
+        # What is in it was made printable.
+        return Result(None, [Painted(text)])
     content = text.encode()
     try:
         put(file, content, READABLE_BY_ALL)
@@ -58,7 +55,7 @@ def report(
         ) from None
     names = [connection.name for connection in chosen]
     data = {"file": str(file), "bytes": len(content), "connections": names}
-    render("report", Result(data, [f"Written to {file}: {len(content) / 1000:,.0f} kB."]), output)
+    return Result(data, [f"Written to {file}: {len(content) / 1000:,.0f} kB."])
 
 
 def html(

@@ -2,8 +2,8 @@
 
 import os
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
@@ -11,26 +11,26 @@ import structlog
 import typer
 
 from connector import compose, heap
-from connector.cli.connection_run import SyncOptions, attempted
-from connector.cli.context import Session, open_session
-from connector.cli.exit_codes import stopping
-from connector.cli.options import (
-    ConfigFile,
+from connector.cli.command import (
     ConnectionName,
-    EnvFile,
+    Files,
     NewStore,
     OneShard,
-    OutputFormat,
+    Session,
     Workers,
+    open_session,
+    prints_result,
 )
+from connector.cli.connection_run import Runner, SyncOptions
+from connector.cli.exit_codes import stopping
+from connector.cli.notify import alert
 from connector.cli.output import Output, Reporter, Result, render
 from connector.cli.report import html
 from connector.config import Connection
-from connector.daemon.http import StatusServer, pages
+from connector.daemon.http import Pages, StatusServer, pages
 from connector.daemon.scheduler import BEAT_SECONDS, Kind, Pace, RunResult, Scheduler
+from connector.daemon.webhooks import Receiver, Webhooks
 from connector.errors import ConnectorError, Exit
-from connector.state.engine import Database
-from connector.state.ledger import Limits
 
 app = typer.Typer(rich_markup_mode=None)
 log = structlog.get_logger()
@@ -45,40 +45,30 @@ OPTIONS = {
     # What waits is delivered first, and no request is sent to Beamer.
     "deliver": SyncOptions(max_requests=0, command="deliver"),
     "audit": SyncOptions(command="audit"),
+    "hints": SyncOptions(command="hints"),
 }
 
 
 @app.command()
+@prints_result
 def schedule(
-    config: ConfigFile = None,
-    env_file: EnvFile = None,
+    files: Files,
+    reporter: Reporter,
     connection: ConnectionName = None,
     shard: OneShard = None,
     workers: Workers = None,
     interval: Annotated[
-        str | None,
-        typer.Option(
-            "--interval", help="Shortest time between two syncs of a connection.", show_default=False
-        ),
+        str | None, typer.Option("--interval", help="Shortest time between two syncs of a connection.")
     ] = None,
     max_interval: Annotated[
-        str | None,
-        typer.Option(
-            "--max-interval", help="Longest time between two syncs of a connection.", show_default=False
-        ),
+        str | None, typer.Option("--max-interval", help="Longest time between two syncs of a connection.")
     ] = None,
     bind: Annotated[
         str | None,
-        typer.Option(
-            "--bind",
-            metavar="HOST:PORT",
-            help="Serve status, health and metrics here; or none.",
-            show_default=False,
-        ),
+        typer.Option("--bind", metavar="HOST:PORT", help="Serve status, health and metrics here; or none."),
     ] = None,
-    output: OutputFormat = Output.TEXT,
     new_store: NewStore = False,
-) -> None:
+) -> NoReturn:
     """Sync every connection repeatedly, as its request budget allows, until a signal stops it.
 
     Example: beamer-segment schedule --config /etc/beamer-segment
@@ -89,9 +79,9 @@ def schedule(
         "CONNECTOR_MAX_INTERVAL": max_interval,
         "CONNECTOR_BIND": bind,
     }
-    session = open_session(config, env_file, overrides=overrides)
+    session = open_session(*files, overrides=overrides)
     chosen = session.chosen(connection, every=connection is None, shard=shard)
-    run_daemon(session, chosen, output, new=new_store)
+    run_daemon(session, chosen, reporter.output, new=new_store)
 
 
 def run_daemon(
@@ -101,16 +91,29 @@ def run_daemon(
     clock, settings = session.clock, session.settings
     heap.keep_small()
     workers, pace = settings.workers, Pace(settings.interval, settings.max_interval)
+    by_name = {connection.name: connection for connection in chosen}
+    limits = {name: compose.limits(connection) for name, connection in by_name.items()}
+    unlimited = [name for name, limit in limits.items() if limit.usable is None]
     with session.database(new, workers + OTHERS) as database, stopping(clock, second_at_once=True):
-        limits = {connection.name: compose.limits(connection) for connection in chosen}
-        unlimited = [name for name, limit in limits.items() if limit.usable is None]
-        work = Worker(session, database, chosen)
-        scheduler = Scheduler(limits, unlimited, work.run, database, clock, pace, workers)
+        worker = Worker(Runner(session, database, LogReporter(Output.JSON)), chosen)
+        scheduler = Scheduler(limits, unlimited, worker.run, database, clock, pace, workers)
         scheduler.start()
-        with _serving(settings.bind, scheduler, database, session, chosen, limits):
+
+        def report(name: str, links: Sequence[tuple[str, str]]) -> str:
+            return html(session, database, [by_name[name]], links)
+
+        receivers = {each.name: Receiver(each.webhook_secrets, each.streams) for each in chosen}
+        webhooks = Webhooks(receivers, database, clock)
+        apart = settings.webhook_bind
+        served = pages(scheduler, database, clock, limits, report, webhooks)
+        with (
+            _serving(settings.bind, served, None if apart else webhooks),
+            _serving(apart if webhooks else None, {}, webhooks),
+        ):
             while not clock.stopped:
                 clock.sleep(BEAT_SECONDS)
                 scheduler.keep_time()
+                scheduler.check_for_hints()
             drained = scheduler.drain(DRAIN_SECONDS)
     log.info("schedule_ended", drained=drained)
     render("schedule", Result({"drained": drained}), output)
@@ -119,51 +122,35 @@ def run_daemon(
     os._exit(Exit.DONE)
 
 
-@contextmanager
-def _serving(
-    bind: str,
-    scheduler: Scheduler,
-    database: Database,
-    session: Session,
-    chosen: Sequence[Connection],
-    limits: Mapping[str, Limits],
-) -> Iterator[None]:
-    if bind == "none":
-        yield
-        return
-    by_name = {connection.name: connection for connection in chosen}
-
-    def report(name: str, links: Sequence[tuple[str, str]]) -> str:
-        return html(session, database, [by_name[name]], links)
-
-    with closing(StatusServer(bind, pages(scheduler, database, session.clock, limits, report))):
-        yield
+def _serving(bind: str | None, pages: Pages, webhooks: Webhooks | None) -> AbstractContextManager[object]:
+    if bind in (None, "none"):
+        return nullcontext()
+    return closing(StatusServer(bind, pages, webhooks=webhooks))
 
 
 class Worker:
     """Runs one connection for the scheduler, and reports how that ended."""
 
-    def __init__(self, session: Session, database: Database, chosen: Sequence[Connection]) -> None:
-        self._session = session
-        self._database = database
+    def __init__(self, runner: Runner, chosen: Sequence[Connection]) -> None:
+        self._runner = runner
         self._connections = {connection.name: connection for connection in chosen}
 
     def run(self, kind: Kind, name: str) -> RunResult:
-        result = self._attempted(kind, name)
+        result = self._runner.attempt(self._connections[name], OPTIONS[kind])
         if result["exit"] in (Exit.REFUSED, Exit.CONFIGURATION) and self._has_new_keys(name):
-            result = self._attempted(kind, name)
+            result = self._runner.attempt(self._connections[name], OPTIONS[kind])
+        session = self._runner.session
+        if (url := session.settings.alert_url) and not session.clock.stopped:
+            alert(url, self._runner.database, [self._connections[name]], session.clock)
         return _ended(result, limited=compose.limits(self._connections[name]).usable is not None)
-
-    def _attempted(self, kind: Kind, name: str) -> dict[str, Any]:
-        connection, reporter = self._connections[name], LogReporter(Output.JSON)
-        return attempted(self._session, self._database, connection, OPTIONS[kind], lambda _: None, reporter)
 
     def _has_new_keys(self, name: str) -> bool:
         """Load the settings again: a key in a file may have been replaced."""
-        if self._session.reload is None:
+        reload = self._runner.session.reload
+        if reload is None:
             return False
         try:
-            fresh = self._session.reload().connection(name)
+            fresh = reload().connection(name)
         except ConnectorError as error:
             log.warning("settings_not_reloaded", connection=name, code=error.code)
             return False
@@ -192,15 +179,11 @@ def _ended(result: dict[str, Any], *, limited: bool) -> RunResult:
 class LogReporter(Reporter):
     """Logs what went wrong in a run, and prints nothing: the scheduler logs how each run ended."""
 
-    def summary(self, _: Sequence[str], connection: str = "", error: ConnectorError | None = None) -> None:
-        if error:
-            self.error(error, connection)
-
-    def error(self, error: ConnectorError, connection: str) -> None:
-        log.warning("run_failed", connection=connection, code=error.code, error=error.what)
-
-    def unexpected(self, error: Exception, connection: str) -> None:
-        # Not the error's own text, which may hold a row or a key.
-        frames = traceback.extract_tb(error.__traceback__)[-6:]
-        where = [f"{frame.filename}:{frame.lineno}" for frame in frames]
-        log.error("run_crashed", connection=connection, error=type(error).__name__, where=where)
+    def summary(self, _: Sequence[str], connection: str = "", error: Exception | None = None) -> None:
+        if isinstance(error, ConnectorError):
+            log.warning("run_failed", connection=connection, code=error.code, error=error.what)
+        elif error:
+            # Not the error's own text, which may hold a row or a key.
+            frames = traceback.extract_tb(error.__traceback__)[-6:]
+            where = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+            log.error("run_crashed", connection=connection, error=type(error).__name__, where=where)

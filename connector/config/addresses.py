@@ -14,47 +14,27 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 REGIONS = {"us": "https://api.segment.io", "eu": "https://events.eu1.segmentapis.com"}
-
 _OWN_PATH = re.compile(r"(/v1(/batch)?)?/*$")
-_SAFE = re.compile(r"[!-~]+")
 
 
 def host_of(region: str, host: str | None) -> str:
-    """Return the address for the library: the configured host, or the region's, without `/v1`."""
-    if not host or not host.strip():
-        return _of_region(region)
-    host = host.strip()
-    parts = _split(host if "://" in host else f"https://{host}")
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise _wrong("is plain http, which would send the key and users' texts unencrypted")
-    path = _OWN_PATH.sub("", parts.path.rstrip("/"))
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    """Return Segment's address without `/v1`: that of a valid SEGMENT_HOST, or else the region's."""
+    if not host:
+        return REGIONS[region]
+    parts = urlsplit(host if "://" in host else f"https://{host}")
+    return f"{parts.scheme}://{parts.netloc}{_OWN_PATH.sub('', parts.path.rstrip('/'))}"
 
 
-def _of_region(region: str) -> str:
-    if region.lower() not in REGIONS:
-        raise ConfigurationError("SEGMENT_REGION is neither us nor eu.", todo="Set it to us or eu.")
-    return REGIONS[region.lower()]
-
-
-def _split(address: str) -> SplitResult:
-    parts = _parsed(address)
-    if parts is None or not parts.hostname or parts.scheme not in ("https", "http"):
-        raise _wrong("is not an address")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise _wrong("contains more than a host and a path")
-    return parts
-
-
-def _parsed(address: str) -> SplitResult | None:
-    if not _SAFE.fullmatch(address) or "\\" in address:
+def web_address(text: str) -> SplitResult | None:
+    """Parse a web address; None if it has strange characters or no host, or is neither http nor https."""
+    if not text.isascii() or not text.isprintable() or "\\" in text or " " in text:
         return None
     try:
-        parts = urlsplit(address)
-        _ = parts.port  # parsed, and found wrong, on access only
+        parts = urlsplit(text)
+        _ = parts.port  # only reading it shows that it is wrong
     except ValueError:
         return None
-    return parts
+    return parts if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 def is_loopback(name: str) -> bool:
@@ -63,18 +43,11 @@ def is_loopback(name: str) -> bool:
 
 
 def is_loopback_address(name: str) -> bool:
-    """Whether it is an address of this machine itself, and no name."""
+    """Return whether this is an address of this machine itself, not a name."""
     try:
         return ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def _wrong(how: str) -> ConfigurationError:
-    # Without the value: somebody may have put a key into it.
-    return ConfigurationError(
-        f"SEGMENT_HOST {how}.", todo="Remove it and set SEGMENT_REGION, or set an https:// address."
-    )
 
 
 _POSTGRES = {"postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
@@ -84,14 +57,14 @@ _FORM = "Set DATABASE_URL to postgresql://user:password@host/database or sqlite:
 
 
 def surroundings() -> Mapping[str, str]:
-    """The process's environment; nothing else reads it."""
+    """Return the process's environment; nothing else reads it."""
     return os.environ
 
 
 def database_location(environ: Mapping[str, str], database_url: str | None) -> str:
-    """The database's SQLAlchemy URL, password included.
+    """Return the database's SQLAlchemy URL, password included.
 
-    psycopg2's URLs are accepted because Airflow and many hosts hand them out, and mean the same database.
+    psycopg2's URLs are accepted because Airflow and many hosts give them, and mean the same database.
     """
     if not database_url:
         return _sqlite_url(_state_file(environ))
@@ -107,7 +80,7 @@ def database_location(environ: Mapping[str, str], database_url: str | None) -> s
 
 
 def ephemeral_location(environ: Mapping[str, str]) -> str | None:
-    """Return the kind of place, if its local disk is probably gone at the next run."""
+    """Return what this process runs in, if its local disk is probably gone at the next run."""
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return "a Kubernetes pod"
     if any(environ.get(name) for name in _AIRFLOW):
@@ -127,12 +100,22 @@ def _parsed_url(database_url: str) -> "URL":
     raise ConfigurationError("DATABASE_URL is not a database URL.", todo=_FORM)
 
 
+def default_env_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the env file that `init` writes and every command reads; None without a home directory."""
+    folder = _folder(environ, "XDG_CONFIG_HOME", ".config")
+    return folder and folder / "beamer-segment" / "beamer-segment.env"
+
+
+def _folder(environ: Mapping[str, str], variable: str, in_home: str) -> Path | None:
+    """Return a folder of the XDG specification, which says to ignore a relative path."""
+    home = Path(environ.get("HOME", "")) / in_home
+    folders = (Path(environ.get(variable, "")), home)
+    return next((folder for folder in folders if folder.is_absolute()), None)
+
+
 def _state_file(environ: Mapping[str, str]) -> Path:
-    """The XDG specification says to ignore a relative $XDG_STATE_HOME."""
-    state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
-    if not state.is_absolute():
-        state = home / ".local" / "state"
-    if not state.is_absolute():
+    state = _folder(environ, "XDG_STATE_HOME", ".local/state")
+    if state is None:
         raise ConfigurationError(
             "There is no place for the database: DATABASE_URL, XDG_STATE_HOME and HOME are not set.",
             todo=_FORM,

@@ -6,6 +6,9 @@ table's own key comes first, and variables are defaults for all tables; except B
 SEGMENT_WRITE_KEY, BEAMER_ACCOUNT and SEGMENT_DESTINATION, which say *which* connection it is and count
 only where a table names them (`api_key_env = "BEAMER_API_KEY"`). To share one write key, put
 `write_key_env` above the tables.
+
+Without --env-file, --config and CONNECTOR_CONFIG, and without any key in the environment, the env file is
+the one that `init` writes, if there is one. So the keys of two accounts are never mixed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +18,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from connector.config.connection import Connection
-from connector.config.setting import NAME_FORM, Configured, Setting
-from connector.config.settings import Settings
+from connector.config.settings import NAME_FORM, Configured, Connection, Setting, Settings
 from connector.config.sources import (
     CONFIG_VARIABLE,
     CONNECTION,
@@ -26,18 +27,22 @@ from connector.config.sources import (
     SECRET,
     Given,
     Layer,
+    Problems,
     SettingProblem,
+    env_file_in_use,
     env_file_variables,
     expanded,
     fetch,
     from_variables,
     judge_env_file_names,
     judge_environment_names,
+    searched_for_keys,
 )
 from connector.config.toml import Document, read_toml
 from connector.errors import ConfigurationError
+from connector.text import counted
 
-_IDENTITY = frozenset({"api_key", "write_key", "account", "destination"})
+_IDENTITY = frozenset({"api_key", "write_key", "account", "destination", "source_id"})
 _Model = TypeVar("_Model", bound=Configured)
 
 
@@ -49,7 +54,8 @@ def load(
     secrets_required: bool = True,
 ) -> Settings:
     """Return the settings, or raise one error with everything that is wrong."""
-    problems: list[SettingProblem] = []
+    problems, given = Problems(), env_file or config_file
+    env_file = env_file or env_file_in_use(environ, config_file)
     from_file = env_file_variables(env_file, problems)
     variables = {**_given(from_file, "env file"), **_given(environ, "environment")}
     document = read_toml(config_file or _config_file(variables), problems)
@@ -64,26 +70,28 @@ def load(
     layer |= from_variables(environ, "environment", problems)
     if document.tables:
         unused += _unused(layer, named)
-    build = _Build(variables, secrets_required, problems)
+    missing = searched_for_keys(environ, given, env_file) if secrets_required else ""
+    build = _Build(variables, missing, problems)
     connections = build.connections(layer, document)
     settings = build.model(Settings, _only({**document.common, **layer}, GLOBAL), GLOBAL)
     for connection in connections:
         connection.meet(connections)
     _judge_accounts(connections, problems)
-    _judge_doubles(connections, problems)
+    _judge_duplicates(connections, problems)
     if problems or settings is None:
         raise _error(problems, _secrets(variables, named))
-    return settings.model_copy(update={"connections": tuple(connections), "unused": tuple(unused)})
+    more = {"connections": tuple(connections), "unused": tuple(unused), "env_file": env_file}
+    return settings.model_copy(update=more)
 
 
 def _given(variables: Mapping[str, str], source: str) -> Layer:
-    """An empty variable counts as not set."""
+    # An empty variable counts as not set.
     return {name: Given(value, source, name) for name, value in variables.items() if value.strip()}
 
 
 def _config_file(variables: Layer) -> Path | None:
-    given = variables.get(CONFIG_VARIABLE)
-    return expanded(given.value.strip()) if given else None
+    path = variables.get(CONFIG_VARIABLE)
+    return expanded(path.value.strip()) if path else None
 
 
 def _only(layer: Layer, settings: Mapping[str, Setting]) -> Layer:
@@ -101,11 +109,12 @@ def _secrets(variables: Layer, named: Iterable[str]) -> list[str]:
 
 
 class _Build:
-    """Turns layers into models and collects their problems."""
+    """Turns layers into models, and collects their problems."""
 
-    def __init__(self, variables: Layer, secrets_required: bool, problems: list[SettingProblem]) -> None:
+    def __init__(self, variables: Layer, searched: str, problems: Problems) -> None:
         self.variables = variables
-        self.secrets_required = secrets_required
+        # Where keys were looked for, if they are required.
+        self.searched = searched
         self.problems = problems
 
     def connections(self, layer: Layer, document: Document) -> list[Connection]:
@@ -116,74 +125,72 @@ class _Build:
         built: list[Connection] = []
         for table in document.tables:
             built += self._connection({**shared, **table.keys}, table.where)
-        self._judge_names([connection.name for connection in built])
+        names = [connection.name for connection in built]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self.problems.add(f"Two connections are called '{name}'.", "Rename one of them.")
         return built
 
     def _connection(self, layer: Layer, where: str) -> list[Connection]:
-        """A list of one, or of none where something is wrong with it."""
-        if self.secrets_required:
-            missing = [key for key in ("api_key", "write_key") if key not in layer]
-            self.problems += [_missing(key, where) for key in missing]
+        """Return a list of one connection, or of none if something is wrong with it."""
+        missing = [key for key in ("api_key", "write_key") if key not in layer]
+        if self.searched and missing:
+            self._add_missing(missing, where)
         connection = self.model(Connection, layer, CONNECTION)
         return [connection] if connection else []
 
+    def _add_missing(self, keys: Sequence[str], where: str) -> None:
+        """Report missing keys: those of a table one by one, others together, because `init` asks for both."""
+        for key in keys if where else ():
+            todo = f'Add {key}_env = "NAME_OF_A_VARIABLE" or {key}_file.'
+            self.problems.add(f"{key}{where} is not set.", todo)
+        if not where:
+            names = [EVERY[key].environment for key in keys]
+            them = "it" if len(names) == 1 else "them"
+            files = " and ".join(f"{name}_FILE" for name in names)
+            self.problems.add(
+                f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set. {self.searched}",
+                f"Run `beamer-segment init`, which asks for them and writes an env file; or set {them}, or "
+                f"{files} to the path of a file with the key.",
+            )
+
     def model(self, kind: type[_Model], layer: Layer, settings: Mapping[str, Setting]) -> _Model | None:
-        fetched = {key: self._fetched(given) for key, given in layer.items()}
+        fetched = {
+            key: fetch(given, self.variables, bool(self.searched), self.problems)
+            for key, given in layer.items()
+        }
         ready = {key: given for key, given in fetched.items() if given is not None}
         try:
-            built = kind.model_validate({key: given.value for key, given in ready.items()})
+            model = kind.model_validate({key: given.value for key, given in ready.items()})
         except ValidationError as error:
             self.problems += _wrong(error, ready, settings)
             return None
-        built.remember(
+        model.remember(
             {key: given.source for key, given in ready.items()},
             {key: given.holder for key, given in ready.items() if given.holder},
         )
-        return built
-
-    def _fetched(self, given: Given) -> Given | None:
-        return fetch(given, self.variables, self.secrets_required, self.problems)
-
-    def _judge_names(self, names: Sequence[str]) -> None:
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self.problems.append(
-                SettingProblem(f"Two connections are called '{name}'.", "Rename one of them.")
-            )
-
-
-def _missing(key: str, where: str) -> SettingProblem:
-    name = EVERY[key].environment
-    if where:
-        return SettingProblem(
-            f"{key}{where} is not set.", f'Add {key}_env = "NAME_OF_A_VARIABLE" or {key}_file.'
-        )
-    return SettingProblem(
-        f"{name} is not set.", f"Set it, or {name}_FILE to the path of a file that holds it."
-    )
+        return model
 
 
 def _wrong(error: ValidationError, layer: Layer, settings: Mapping[str, Setting]) -> list[SettingProblem]:
     """Return pydantic's errors in this project's words, one per setting, without the values."""
-    found: dict[str, SettingProblem] = {}
+    problems: dict[str, SettingProblem] = {}
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         key = str(detail["loc"][0]) if detail["loc"] else ""
         ours = detail["msg"].removeprefix("Value error, ") if detail["type"] == "value_error" else ""
-        found.setdefault(key, _problem(layer.get(key), ours, settings.get(key)))
-    return list(found.values())
+        problems.setdefault(key, _problem(layer.get(key), ours, settings.get(key)))
+    return list(problems.values())
 
 
-def _problem(given: Given | None, said: str, setting: Setting | None) -> SettingProblem:
-    """Without `given` the models' own judgement on several settings together, a whole sentence."""
+def _problem(given: Given | None, text: str, setting: Setting | None) -> SettingProblem:
+    """Without `given`, `text` is a whole sentence of a model about several settings together."""
     if given is None:
-        return SettingProblem(said)
-    form = setting.form if setting else NAME_FORM
-    stop = "" if said.endswith("?") else "."
-    return SettingProblem(
-        f"{given.label}: {said or 'this does not have the expected form'}{stop}", f"Give {form}."
-    )
+        return SettingProblem(text)
+    stop = "" if text.endswith("?") else "."
+    what = f"{given.label}: {text or 'this does not have the expected form'}{stop}"
+    return SettingProblem(what, f"Give {setting.form if setting else NAME_FORM}.")
 
 
-def _judge_accounts(connections: Sequence[Connection], problems: list[SettingProblem]) -> None:
+def _judge_accounts(connections: Sequence[Connection], problems: Problems) -> None:
     """Require the same limits from all connections of an account, because the quota is the account's."""
     first: dict[str, Connection] = {}
     for connection in connections:
@@ -192,26 +199,22 @@ def _judge_accounts(connections: Sequence[Connection], problems: list[SettingPro
         theirs = _quota(other)
         differ = [what for what, value in _quota(connection).items() if value != theirs[what]]
         if differ:
-            problems.append(
-                SettingProblem(
-                    f"The connections '{other.name}' and '{connection.name}' share a Beamer account, "
-                    f"but differ in: {', '.join(differ)}.",
-                    "Give both the same: the quota belongs to the account.",
-                )
+            problems.add(
+                f"The connections '{other.name}' and '{connection.name}' share a Beamer account, "
+                f"but differ in: {', '.join(differ)}.",
+                "Give both the same: the quota belongs to the account.",
             )
 
 
-def _judge_doubles(connections: Sequence[Connection], problems: list[SettingProblem]) -> None:
+def _judge_duplicates(connections: Sequence[Connection], problems: Problems) -> None:
     """Refuse two connections that send the same rows: Segment drops repeats for a day only."""
     for one, other in combinations(connections, 2):
         same = _ends(one) == _ends(other) and None not in _ends(one)
         if same and set(one.streams) & set(other.streams):
-            problems.append(
-                SettingProblem(
-                    f"The connections '{one.name}' and '{other.name}' send the same streams of one Beamer "
-                    "account to one Segment source: everything would arrive twice.",
-                    "Give each its own streams, or its own write key.",
-                )
+            problems.add(
+                f"The connections '{one.name}' and '{other.name}' send the same streams of one Beamer "
+                "account to one Segment source: everything would arrive twice.",
+                "Give each its own streams, or its own write key.",
             )
 
 
@@ -220,8 +223,8 @@ def _ends(connection: Connection) -> tuple[object, object]:
 
 
 def _account(connection: Connection) -> str:
-    """What its account is known by: a name of its own, or of the first with the same key, or that key."""
-    names = (connection.account, *(given for _, given in connection.same_key))
+    """Return its account's name, or that of the first connection with the same key, or that key."""
+    names = (connection.account, *(account for _, account in connection.same_key))
     key = connection.api_key.get_secret_value() if connection.api_key else ""
     return next((name for name in names if name), f"{key} {connection.base_url}" if key else "")
 
@@ -243,10 +246,10 @@ def _error(problems: Sequence[SettingProblem], secrets: Sequence[str]) -> Config
         what, todo = problems[0].what, problems[0].todo
     else:
         lines = [f"- {problem.what} {problem.todo}".rstrip() for problem in dict.fromkeys(problems)]
-        what = "\n".join([f"The configuration has {len(lines)} problems:", *lines])
-        todo = ""
+        what = "\n".join([f"The configuration has {counted(len(lines), 'problem')}:", *lines])
+        todo = "Correct each; `beamer-segment check --offline` shows whether all are right."
     for secret in secrets:
         # A key may have been put into a second place, where its text is shown.
         if len(secret) >= 6:
             what, todo = what.replace(secret, "…"), todo.replace(secret, "…")
-    return ConfigurationError(what, todo=todo or "Correct it; the README lists every setting.")
+    return ConfigurationError(what, todo=todo or "Correct it; the documentation lists every setting.")

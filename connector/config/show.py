@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
-from connector.config.connection import Connection
-from connector.config.setting import Setting
-from connector.config.settings import Settings
+from connector.config.settings import Connection, Settings
 from connector.config.sources import CONFIG_VARIABLE
-from connector.domain.plans import Plan
+from connector.domain.budget import Plan
 
 
 class Shown(NamedTuple):
@@ -20,7 +18,6 @@ class Shown(NamedTuple):
     name: str
     value: str
     source: str
-    description: str
 
 
 class Known(NamedTuple):
@@ -38,31 +35,24 @@ def redacted(settings: Settings) -> list[Shown]:
 
     The names are the environment's; with several connections, `connection.key`.
     """
-    return [*_shown(settings, ""), *_connections(settings)]
-
-
-def _connections(settings: Settings) -> Iterator[Shown]:
     alone = len(settings.connections) == 1 and settings.connections[0].name == "default"
+    shown = list(_shown(settings, ""))
     for connection in settings.connections:
-        yield from _shown(connection, "" if alone else connection.name)
+        shown += _shown(connection, "" if alone else connection.name)
+    return shown
 
 
 def _shown(model: Connection | Settings, prefix: str) -> Iterator[Shown]:
     for key, setting in model.settings().items():
         name = f"{prefix}.{key}" if prefix else setting.environment
-        yield Shown(name, _value(model, key, setting), model.source(key), setting.description)
-
-
-def _value(model: BaseModel, key: str, setting: Setting) -> str:
-    """A SQLite URL has no password, and people look for where their state lies."""
-    value = getattr(model, key)
-    if not setting.secret or value is None or str(value).startswith("sqlite:"):
-        return text(value)
-    return "set"
+        value = text(getattr(model, key))
+        # A SQLite URL has no password, and people look for where their state lies.
+        hidden = setting.secret and value != "not set" and not value.startswith("sqlite:")
+        yield Shown(name, "set" if hidden else value, model.source(key))
 
 
 def known_settings() -> list[Known]:
-    """Return every setting, for the README's tables and the tests."""
+    """Return every setting, for the tables of the documentation and the tests."""
     config = Known(
         CONFIG_VARIABLE, "", "a path", "not set", "A TOML file, or a directory of them (also --config)."
     )
@@ -77,7 +67,7 @@ def _known(model: type[Connection] | type[Settings]) -> Iterator[Known]:
 
 
 def text(value: Any) -> str:
-    """A value as it could be written in the environment."""
+    """Return a value as it could be written in the environment."""
     match value:
         case None:
             return "not set"
@@ -93,6 +83,8 @@ def text(value: Any) -> str:
             return value.name
         case tuple():
             return ",".join(value) or "not set"
+        case dict() if all(isinstance(part, float) for part in value.values()):
+            return ", ".join(f"{name}={number:g}" for name, number in value.items()) or "not set"
         case dict():
             return json.dumps(value, ensure_ascii=False)
         case SecretStr():

@@ -13,8 +13,8 @@ from connector.config.sources import (
     SECRET,
     Given,
     Layer,
+    Problems,
     SecretAt,
-    SettingProblem,
     did_you_mean,
     file_at,
     reason,
@@ -24,7 +24,7 @@ from connector.config.values import quoted
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One of `[[connections]]`, and where it stands, for errors."""
+    """One of `[[connections]]`, and where it is, for errors."""
 
     keys: Layer
     where: str
@@ -32,134 +32,109 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A TOML file, or a directory of them taken together."""
+    """A TOML file, or all files of a directory as one."""
 
     common: Layer = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
 
     def named_variables(self) -> set[str]:
-        """The environment variables that hold secrets by its wish."""
+        """Return the environment variables that it names as holders of secrets."""
         layers = [self.common, *(table.keys for table in self.tables)]
-        given = [given.value for layer in layers for given in layer.values()]
-        return {value.where for value in given if isinstance(value, SecretAt) and value.kind == "variable"}
+        values = [given.value for layer in layers for given in layer.values()]
+        return {value.where for value in values if isinstance(value, SecretAt) and value.kind == "variable"}
 
 
-def read_toml(path: Path | None, problems: list[SettingProblem]) -> Document:
-    """The keys of a file, or of every *.toml of a directory, which then are one configuration."""
+def read_toml(path: Path | None, problems: Problems) -> Document:
+    """Return the keys of a file, or of every *.toml of a directory, which together are one configuration."""
     document = Document()
     for file in _files(path, problems) if path else []:
-        _add_file(document, file, _toml(file, problems), problems)
+        _add_file(document, file, _content(file, problems), problems)
     return document
 
 
-def _files(path: Path, problems: list[SettingProblem]) -> list[Path]:
-    """`is_dir` may raise, for a name too long as well as for a parent that may not be entered."""
+def _files(path: Path, problems: Problems) -> list[Path]:
     try:
         files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
-    except OSError as error:
-        problems.append(_unreadable(path, error))
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        _add_unreadable(path, error, problems)
         return []
     if not files:
-        problems.append(SettingProblem(f"The directory {path} has no *.toml file in it.", fatal=True))
+        problems.add(f"The directory {path} has no *.toml file in it.", fatal=True)
     return files
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> SettingProblem:
-    return SettingProblem(f"The configuration file {path} cannot be read: {reason(error)}.", fatal=True)
+def _add_unreadable(path: Path, error: OSError | ValueError, problems: Problems) -> None:
+    problems.add(f"The configuration file {path} cannot be read: {reason(error)}.", fatal=True)
 
 
-def _toml(file: Path, problems: list[SettingProblem]) -> dict[str, Any]:
+def _content(file: Path, problems: Problems) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
-        problems.append(SettingProblem(f"{file} is not valid TOML: {_toml_reason(error)}.", fatal=True))
+        # Line and column only: newer Pythons may quote the line, which may hold a key.
+        position = re.search(r"at (line \d+, column \d+|end of document)", str(error))
+        where = f"look at {position[1]}" if position else "its syntax"
+        problems.add(f"{file} is not valid TOML: {where}.", fatal=True)
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(_unreadable(file, error))
+        _add_unreadable(file, error, problems)
     return {}
 
 
-def _toml_reason(error: tomllib.TOMLDecodeError) -> str:
-    """Line and column only: newer Pythons may quote the line, which may hold a key."""
-    position = re.search(r"at (line \d+, column \d+|end of document)", str(error))
-    return f"look at {position[1]}" if position else "its syntax"
-
-
-def _add_file(
-    document: Document, file: Path, content: dict[str, Any], problems: list[SettingProblem]
-) -> None:
+def _add_file(document: Document, file: Path, content: dict[str, Any], problems: Problems) -> None:
     tables = content.pop("connections", [])
     common = _layer(content, file, "", EVERY, problems)
     for key in common.keys() & document.common.keys():
         first = document.common[key].source
-        problems.append(SettingProblem(f"{common[key].label} is also set in {first}.", "Keep one of them."))
+        problems.add(f"{common[key].label} is also set in {first}.", "Keep one of them.")
     document.common.update(common)
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append(
-            SettingProblem(f"{file}: connections is not a list of tables.", "Write [[connections]].")
-        )
+        problems.add(f"{file}: connections is not a list of tables.", "Write [[connections]].")
         return
     for number, table in enumerate(tables, start=1):
-        document.tables.append(_connection(table, number, file, problems))
-
-
-def _connection(table: dict[str, Any], number: int, file: Path, problems: list[SettingProblem]) -> Table:
-    name = table.get("name")
-    where = f" of [[connections]] number {number}" + (f" ({quoted(name)})" if isinstance(name, str) else "")
-    if name is None:
-        problems.append(
-            SettingProblem(f"{file}: [[connections]] number {number} has no name.", 'Add name = "…".')
-        )
-    keys = _layer(table, file, where, {**CONNECTION, "name": None}, problems)
-    return Table(keys, f"{where} in {file}")
+        name, where = table.get("name"), f"[[connections]] number {number}"
+        if name is None:
+            problems.add(f"{file}: {where} has no name.", 'Add name = "…".')
+        where = f" of {where}" + (f" ({quoted(name)})" if isinstance(name, str) else "")
+        keys = _layer(table, file, where, {**CONNECTION, "name": None}, problems)
+        document.tables.append(Table(keys, f"{where} in {file}"))
 
 
 def _layer(
-    table: dict[str, Any], file: Path, where: str, known: Mapping[str, object], problems: list[SettingProblem]
+    table: dict[str, Any], file: Path, where: str, known: Mapping[str, object], problems: Problems
 ) -> Layer:
-    """The keys of one table; `api_key_env` and `api_key_file` become the `api_key` that they point at."""
-    found: Layer = {}
+    """Return the keys of one table; `api_key_env` and `api_key_file` become the `api_key` that they name."""
+    layer: Layer = {}
     pointers = {f"{key}_{end}" for key in SECRET if key in known for end in ("env", "file")}
     for key, value in table.items():
         label = f"{key}{where} in {file}"
-        plain, secret = key, value
+        field_name, content = key, value
         if key in pointers:
-            plain, _, kind = key.rpartition("_")
-            secret = _pointer(kind, value, file)
+            field_name, _, kind = key.rpartition("_")
+            text = str(value)
+            content = SecretAt("variable", text) if kind == "env" else file_at(text, file.parent)
         elif key not in known:
-            problems.append(_unknown(key, where, file, {*known, *pointers}))
+            _add_unknown(key, where, file, {*known, *pointers}, problems)
             continue
         elif key in SECRET and not _harmless(key, value):
-            problems.append(_inline(label, key))
-            secret = None
-        if plain in found:
-            problems.append(SettingProblem(f"{label}: {plain} is set twice.", "Keep one of them."))
-        found[plain] = Given(secret, str(file), label)
-    return found
+            what = f"{label}: a secret must not be in this file, which may be copied, shared and committed."
+            variable = f'{key}_env = "{SECRET[key].environment}"'
+            problems.add(what, f'Name a variable instead: {variable}; or a file: {key}_file = "/path".')
+            content = None
+        if field_name in layer:
+            problems.add(f"{label}: {field_name} is set twice.", "Keep one of them.")
+        layer[field_name] = Given(content, str(file), label)
+    return layer
 
 
-def _unknown(key: str, where: str, file: Path, known: set[str]) -> SettingProblem:
+def _add_unknown(key: str, where: str, file: Path, known: set[str], problems: Problems) -> None:
     if key in EVERY:
-        return SettingProblem(
-            f"{file}: {key}{where} does not belong to a connection.", "Put it above the tables."
-        )
-    todo = did_you_mean(key, known) or "`beamer-segment config show` lists the settings."
-    return SettingProblem(f"{file}: {quoted(key)}{where} is not a setting.", todo)
-
-
-def _pointer(kind: str, value: object, file: Path) -> SecretAt:
-    if kind == "env":
-        return SecretAt("variable", str(value))
-    return file_at(str(value), file.parent)
+        problems.add(f"{file}: {key}{where} does not belong to a connection.", "Put it above the tables.")
+    else:
+        todo = did_you_mean(key, known) or "`beamer-segment config show` lists the settings."
+        problems.add(f"{file}: {quoted(key)}{where} is not a setting.", todo)
 
 
 def _harmless(key: str, value: object) -> bool:
-    """A database URL may stand in the file as long as no password is in it."""
+    """Return whether this is a database URL without a password, which may be in the file."""
     text = str(value).lower()
     return key == "database_url" and "@" not in text and "password" not in text
-
-
-def _inline(label: str, key: str) -> SettingProblem:
-    return SettingProblem(
-        f"{label}: a secret must not be in this file, which may be copied, shared and committed.",
-        f'Name a variable instead: {key}_env = "{SECRET[key].environment}"; or a file: {key}_file = "/path".',
-    )

@@ -1,4 +1,4 @@
-"""What a setting's text may say.
+"""The forms of settings' values.
 
 Each function takes what the environment (text) or a TOML file (text, number, date, list) gave and
 returns the value, or raises ValueError with what is wrong; the setting's name is put before it.
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
-from connector.config.addresses import is_loopback
-from connector.domain.plans import PLANS, Plan
+from connector.config.addresses import is_loopback, web_address
+from connector.domain.budget import PLANS, Plan
+from connector.text import counted
 
 STREAMS = (
     "posts",
@@ -30,13 +30,14 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+|\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST = timedelta(days=3_660)
-# No account of Beamer's is as old.
+# Beamer has no older account.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-# What zones and clocks may differ by.
+# By how much zones and clocks may differ.
 _AHEAD = timedelta(days=1)
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,40}")
 _SHOWABLE = 24
 _LONGEST_JSON = 4_000
+_SHORTEST_SECRET = 8
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -47,7 +48,7 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 def quoted(value: object) -> str:
     """Return a value for an error, but only its length if it may be a key in the wrong place."""
     text = str(value)
-    return repr(text) if len(text) <= _SHOWABLE else f"a value of {len(text)} characters"
+    return repr(text) if len(text) <= _SHOWABLE else f"a value of {counted(len(text), 'character')}"
 
 
 def unknown(word: str, known: Iterable[str], kind: str) -> str:
@@ -65,7 +66,7 @@ def uppered(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """Keep TOML's `true` from counting as 1; pydantic does the rest."""
+    """Refuse TOML's `true`, which would count as 1; pydantic does the rest."""
     if isinstance(value, bool):
         raise ValueError("this is true or false, not a number")
     return value.replace(",", "").replace("_", "") if isinstance(value, str) else value
@@ -76,10 +77,16 @@ def number_or_none(value: Any) -> Any:
 
 
 def name(value: Any) -> str:
-    """A hyphen is refused because messageIds are joined with hyphens."""
+    """Refuse a hyphen, among others, because messageIds are joined with hyphens."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError(f"{quoted(value)} is not a valid name")
     return value
+
+
+def source_id(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value.strip()):
+        raise ValueError(f"{quoted(value)} is not the id of a source")
+    return value.strip()
 
 
 def plan(value: Any) -> Plan:
@@ -92,7 +99,7 @@ def plan(value: Any) -> Plan:
 
 
 def words(value: Any) -> tuple[str, ...]:
-    """`a, b` or a list."""
+    """Split `a, b`, or take a list."""
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
@@ -100,18 +107,38 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in value if word.strip()))
 
 
+def word(value: Any) -> str:
+    """Take one name, as Beamer has it."""
+    if not isinstance(value, str) or not value.strip() or "," in value:
+        raise ValueError("this is not a name")
+    return value.strip()
+
+
 def streams(value: Any) -> tuple[str, ...]:
-    wanted = words(value)
-    strange = [word for word in wanted if word not in STREAMS]
-    if strange:
-        raise ValueError("; ".join(unknown(word, STREAMS, "stream") for word in strange))
-    if not wanted:
+    names = words(value)
+    if wrong := [unknown(name, STREAMS, "stream") for name in names if name not in STREAMS]:
+        raise ValueError("; ".join(wrong))
+    if not names:
         raise ValueError("this names no stream, so nothing would be read")
-    return tuple(stream for stream in STREAMS if stream in wanted)
+    return tuple(stream for stream in STREAMS if stream in names)
+
+
+def weights(value: Any) -> dict[str, float]:
+    """Parse `nps=5, reactions=0.2`, or take a table; a stream that is not named has the weight 1."""
+    pairs = value.items() if isinstance(value, dict) else (word.partition("=")[::2] for word in words(value))
+    found = {str(name).strip(): str(number).strip() for name, number in pairs}
+    if wrong := [unknown(name, STREAMS, "stream") for name in found if name not in STREAMS]:
+        raise ValueError("; ".join(wrong))
+    for name, number in found.items():
+        if not re.fullmatch(r"\d{1,4}(\.\d{1,4})?", number, re.ASCII) or not float(number):
+            raise ValueError(
+                f"the weight of {name} is {quoted(number)}, not a number above 0 and below 10000"
+            )
+    return {name: float(number) for name, number in found.items()}
 
 
 def duration(value: Any) -> Any:
-    """`15m`, `1h30m`, plain seconds; ISO 8601 is left to pydantic."""
+    """Parse `15m`, `1h30m` or plain seconds; pydantic parses ISO 8601."""
     if isinstance(value, timedelta):
         return value
     text = str(value).strip()
@@ -119,8 +146,7 @@ def duration(value: Any) -> Any:
         return text.upper()
     if isinstance(value, bool) or not _DURATION.fullmatch(text.lower()):
         raise ValueError(f"{quoted(value)} is not a duration")
-    parts = _DURATION_PART.findall(text.lower())
-    seconds = sum(float(figure) * _UNITS[unit] for figure, unit in parts)
+    seconds = sum(float(size) * _UNITS[unit] for size, unit in _DURATION_PART.findall(text.lower()))
     return timedelta(seconds=min(seconds, _LONGEST.total_seconds() + 1))
 
 
@@ -143,7 +169,7 @@ def a_minute_or_more(value: timedelta) -> timedelta:
 
 
 def address(value: Any) -> str:
-    """`host:port`, an IPv6 host in brackets, or `none`."""
+    """Check `host:port` (an IPv6 host in brackets), or `none`."""
     text = str(value).strip().lower()
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host
@@ -154,8 +180,11 @@ def address(value: Any) -> str:
     return text
 
 
+A_DATE = "a date such as 2024-01-01, or with a time and zone 2024-01-01T09:00+01:00"
+
+
 def moment(value: Any) -> datetime:
-    """A date or a date with a time, as aware UTC; without a zone it is taken as UTC."""
+    """Parse a date or a date with a time into aware UTC; without a zone it is UTC."""
     try:
         when = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
         if isinstance(when, date) and not isinstance(when, datetime):
@@ -181,43 +210,39 @@ def in_future(when: datetime, now: datetime) -> bool:
 
 
 def url(value: Any) -> str:
-    """A base URL without user, query or final slash; plain http only to this machine."""
+    """Check a base URL without user, query or final slash; plain http only to this machine."""
     text = str(value).strip().rstrip("/")
-    parts = _split(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("this is not a web address")
-    _decent(parts)
+    _check_address(text, "this is not a web address")
     return text
 
 
 def secret_url(value: Any) -> Any:
-    """A URL that was fetched from somewhere; None where that went wrong, which was said already."""
+    """Check a URL from a file or variable; None if it could not be read, which is reported already."""
     return None if value is None else url(value)
 
 
-def host(value: Any) -> str:
-    """A host as it was given, with or without scheme, path and final slash."""
-    text = str(value).strip().rstrip("/")
-    parts = _split(text if "://" in text else f"https://{text}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("this is not a host")
-    _decent(parts)
+def webhook(value: Any) -> Any:
+    """Check a secret URL that may have a query."""
+    if value is None:
+        return None
+    text = str(value).strip()
+    _check_address(text.partition("?")[0], "this is not a web address")
+    if web_address(text) is None or "#" in text:
+        raise ValueError("this is not a web address")
     return text
 
 
-def _split(text: str) -> SplitResult:
-    try:
-        if not text.isascii() or not text.isprintable() or "\\" in text or " " in text:
-            raise ValueError
-        parts = urlsplit(text)
-        _ = parts.port
-        return parts
-    except ValueError:
-        pass
-    raise ValueError("this is not a web address")
+def host(value: Any) -> str:
+    """Check a host, with or without scheme, path and final slash."""
+    text = str(value).strip()
+    _check_address(text if "://" in text else f"https://{text}", "this is not a host")
+    return text.rstrip("/")
 
 
-def _decent(parts: SplitResult) -> None:
+def _check_address(text: str, otherwise: str) -> None:
+    parts = web_address(text)
+    if parts is None:
+        raise ValueError(otherwise)
     if "@" in parts.netloc:
         raise ValueError("this contains a user name or a password, which must not be in it")
     if parts.query or parts.fragment:
@@ -227,7 +252,7 @@ def _decent(parts: SplitResult) -> None:
 
 
 def key(value: Any) -> Any:
-    """A key goes into a header: nothing but printable ASCII, and not the quotes around it."""
+    """Check that a key fits into a header: printable ASCII only, without quotes around it."""
     if not isinstance(value, str):
         return value
     if not value.isascii() or not value.isprintable() or " " in value:
@@ -237,6 +262,16 @@ def key(value: Any) -> Any:
     if value[:1] in "'\"":
         raise ValueError("the quotes became part of the key; remove them")
     return value
+
+
+def webhook_secrets(value: Any) -> Any:
+    """Check one or several secrets, separated by commas or spaces: each of Beamer's webhooks has its own."""
+    if not isinstance(value, str):
+        return value
+    words = value.replace(",", " ").split()
+    if not words or any(len(key(word)) < _SHORTEST_SECRET for word in words):
+        raise ValueError(f"a secret has fewer than {counted(_SHORTEST_SECRET, 'character')}")
+    return " ".join(words)
 
 
 def json_object(value: Any) -> dict[str, Any]:
@@ -249,7 +284,9 @@ def json_object(value: Any) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ValueError("this is not a JSON object")
     if size > _LONGEST_JSON:
-        raise ValueError(f"this is longer than {_LONGEST_JSON:,} characters, and it goes into every message")
+        raise ValueError(
+            f"this is longer than {counted(_LONGEST_JSON, 'character')}, and it goes into every message"
+        )
     return parsed
 
 
@@ -290,10 +327,9 @@ def reserve(value: Any) -> Reserve:
 
 
 def share(value: Any) -> float:
-    """`20%` or 0.2; a bare 20 is neither."""
-    text = str(value).strip()
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text, re.ASCII)
-    found = float(match[1]) / (100 if match[2] else 1) if match else -1.0
-    if isinstance(value, bool) or not 0 <= found <= 1:
+    """Parse `20%` or 0.2; a bare 20 is neither."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(value).strip(), re.ASCII)
+    part = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if isinstance(value, bool) or not 0 <= part <= 1:
         raise ValueError(f"{quoted(value)} is not a share from 0% to 100%")
-    return found
+    return part

@@ -8,47 +8,44 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from threading import Event, Lock, Thread
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
-from connector import __version__
 from connector.clock import Clock, timer
 from connector.config.addresses import is_loopback_address
-from connector.daemon.metrics import Sample, of_database, rendered
 from connector.daemon.scheduler import BEAT_SECONDS, Scheduler
+from connector.daemon.webhooks import PATH, Webhooks
+from connector.domain.budget import Limits
 from connector.errors import ConfigurationError, ConnectorError
-from connector.reporting.html.page import policy
+from connector.reporting.metrics import Sample, of_database, rendered
+from connector.reporting.report_page import aged, document, number, overview, policy
 from connector.state import leases, schema, suspensions
 from connector.state.engine import Database
-from connector.state.ledger import Limits
-from connector.terminal import one_line
+from connector.text import one_line
 
 log = structlog.get_logger()
 
 TEXT, HTML = "text/plain; charset=utf-8", "text/html; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-# Nobody can do more with a page than read it, unless it says so.
-READ_ONLY = "default-src 'none'; style-src 'unsafe-inline'"
+# What is open in a browser shows the present, in seconds.
+REFRESH = {"Refresh": "60"}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer; `policy` is what a browser may do with it."""
+    """An answer, as text for probes and as HTML for people."""
 
     body: bytes
     kind: str = TEXT
     status: int = 200
-    policy: str = READ_ONLY
 
 
-# Probes and viewers are few; each connection takes a descriptor and a thread, which the syncs need, too.
+# Probes and viewers are few; each connection needs a descriptor and a thread, like the syncs.
 MOST_CONNECTIONS = 64
 # From the connection to the answer's last byte.
 DEADLINE_SECONDS = 30.0
@@ -60,16 +57,17 @@ ELSEWHERE = b"Served on this machine only. Ask for http://127.0.0.1 or localhost
 
 Connection = socket.socket
 Pages = Mapping[str, Callable[[], Page]]
+# What a refused request may still send, so that its sender sees the answer.
+MOST_UNREAD = 65_536
 
 
 def text_page(lines: list[str], *, well: bool) -> Page:
-    """A page for probes: 200, or 503 with what is wrong."""
-    # Somebody will look at it in a terminal.
+    """Return a page for probes: 200, or 503 with what is wrong."""
     return Page("".join(f"{one_line(line)}\n" for line in lines).encode(), TEXT, 200 if well else 503)
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether HOST or HOST:PORT names this machine, whatever a name server says."""
+    """Return whether HOST or HOST:PORT names this machine, without asking a name server."""
     name = re.sub(r":\d*$", "", host).strip("[]").rstrip(".").lower()
     return name == "localhost" or is_loopback_address(name)
 
@@ -78,8 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "beamer-segment", ""
     timeout = 10
 
-    def __init__(self, pages: Pages, is_local: bool, *args: Any) -> None:
+    def __init__(self, pages: Pages, webhooks: Webhooks | None, is_local: bool, *args: Any) -> None:
         self._pages = pages
+        self._webhooks = webhooks
         self._is_local = is_local
         super().__init__(*args)
 
@@ -88,13 +87,50 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = cast(Any, _Bounded(self.rfile))
 
     def do_GET(self) -> None:
-        # A page of another site, whose name leads here for a moment, must not read what is for this machine.
+        if self._is_webhook:
+            self._take_hints()
+            return
+        # A page of another site, whose name leads here for a moment (DNS rebinding), must not read them.
         if self._is_local and not is_this_machine(self.headers.get("Host", "localhost")):
             self._give(Page(ELSEWHERE, status=421))
         else:
             self._give(self._page())
 
-    do_HEAD = do_GET  # noqa: N815 - as the base class wants it
+    do_HEAD = do_GET  # noqa: N815 - the base class's name
+
+    def do_POST(self) -> None:
+        if self._is_webhook:
+            self._take_hints()
+        else:
+            self.send_error(501)
+
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST  # noqa: N815
+
+    @property
+    def _is_webhook(self) -> bool:
+        return self._webhooks is not None and self.path.startswith(PATH)
+
+    def _take_hints(self) -> None:
+        """Answer with a status alone; what a sender may know, and what it did wrong, it knows itself."""
+        stream = cast(_Bounded, self.rfile)
+        status = 500
+        try:
+            status = cast(Webhooks, self._webhooks).answer(
+                self.command, self.path.partition("?")[0], cast(Any, self.headers), stream.read
+            )
+        except OSError:
+            raise
+        except Exception as error:
+            log.error("page_failed", path=PATH, error=type(error).__name__)
+        if status != 202:
+            stream.skip(self.headers.get("Content-Length") or "")
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        if status == 405:
+            self.send_header("Allow", "POST")
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _page(self) -> Page:
         make = self._pages.get(self.path.partition("?")[0])
@@ -113,8 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {
             "Content-Type": page.kind,
             "Content-Length": str(len(page.body)),
-            "Content-Security-Policy": f"{page.policy}; frame-ancestors 'none'",
+            "Content-Security-Policy": f"{policy()}; frame-ancestors 'none'",
             **HEADERS,
+            **(REFRESH if page.kind == HTML else {}),
         }.items():
             self.send_header(name, value)
         self.end_headers()
@@ -122,15 +159,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(page.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: probes come every few seconds."""
+        """Log nothing: probes come every few seconds."""
 
 
 class _Bounded:
-    """What a viewer sends, up to MOST_BYTES; raises ConnectionError for more."""
+    """A request, up to MOST_BYTES; raises ConnectionError for more."""
 
     def __init__(self, stream: BufferedIOBase) -> None:
         self._stream = stream
         self._left = MOST_BYTES
+        self._unread = True
+
+    def read(self, size: int) -> bytes:
+        """Read the body, whose size the caller bounds."""
+        self._unread = False
+        return self._stream.read(size)
+
+    def skip(self, length: str) -> None:
+        """Read the beginning of a body that was not read: closed before, its sender may see no answer."""
+        if self._unread and length.isascii() and length.isdecimal() and len(length) < 8:
+            self._stream.read(min(int(length), MOST_UNREAD))
 
     def readline(self, limit: int) -> bytes:
         line = self._stream.readline(min(limit, self._left + 1))
@@ -144,7 +192,7 @@ class _Bounded:
 
 
 class _Server(ThreadingHTTPServer):
-    """A thread for each connection, but not for any number of them, nor for any time."""
+    """A thread for each connection, for a bounded number of connections and a bounded time."""
 
     daemon_threads = True
     block_on_close = False
@@ -161,14 +209,14 @@ class _Server(ThreadingHTTPServer):
             return super().get_request()
         except OSError as error:
             if error.errno in OUT_OF_RESOURCES:
-                # The same connection is offered again at once, for as long as there is no descriptor for it.
+                # The same connection is offered again at once while there is no descriptor for it.
                 log.warning("no_descriptor", error=error.strerror)
                 Event().wait(PAUSE_SECONDS)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
-            # In their order of coming: probes are answered at once, so the oldest is one that says nothing.
+            # Probes are answered at once, so the oldest connection is a silent one.
             if len(self._open) >= MOST_CONNECTIONS:
                 _hang_up(self._open, next(iter(self._open)))
             self._open[request] = timer()
@@ -180,17 +228,17 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Hang up where one request has taken too long, whoever was slow."""
+        """Close connections whose request takes too long."""
         with self._lock:
-            for each in [each for each, age in self._open.items() if age() > self._deadline]:
-                _hang_up(self._open, each)
+            for connection in [late for late, age in self._open.items() if age() > self._deadline]:
+                _hang_up(self._open, connection)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that closed their connection."""
 
 
 def _hang_up(connections: dict[Connection, Callable[[], float]], connection: Connection) -> None:
-    """Wake the thread that reads from a connection or writes to it; that thread closes it."""
+    """Wake the thread that reads from or writes to a connection; that thread closes it."""
     del connections[connection]
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
@@ -201,14 +249,24 @@ class _Server6(_Server):
 
 
 class StatusServer:
-    """Serves pages in threads until closed. `bind` is HOST:PORT, port 0 any; `deadline` is in seconds."""
+    """Serves pages, and takes webhooks, in threads until closed.
 
-    def __init__(self, bind: str, pages: Pages, deadline: float = DEADLINE_SECONDS) -> None:
+    `bind` is HOST:PORT, port 0 any; `deadline` is in seconds.
+    """
+
+    def __init__(
+        self,
+        bind: str,
+        pages: Pages,
+        deadline: float = DEADLINE_SECONDS,
+        webhooks: Webhooks | None = None,
+    ) -> None:
         host, _, port = bind.rpartition(":")
         host = host.strip("[]")
         kind = _Server6 if ":" in host else _Server
         try:
-            self._server = kind(deadline, (host, int(port)), partial(_Handler, pages, is_this_machine(bind)))
+            handler = partial(_Handler, pages, webhooks or None, is_this_machine(bind))
+            self._server = kind(deadline, (host, int(port)), handler)
         except OSError as error:
             raise ConfigurationError(
                 f"The address {bind} cannot be served: {error.strerror}.",
@@ -225,11 +283,11 @@ class StatusServer:
 
 # The loop shows itself every few seconds, also while all workers are busy.
 SILENT_SECONDS = 6 * BEAT_SECONDS
-# No exchange takes longer than 30 seconds, it is tried four times, and a server's wish to wait is heeded for
-# five minutes: a run that has written nothing for so long is stuck.
+# An exchange takes at most 30 seconds and is tried four times, and a server's Retry-After is respected up to
+# five minutes: a run that writes nothing for longer is stuck.
 STUCK_SECONDS = 600.0
 KEPT_SECONDS = 5.0
-# A month of runs takes a moment to add up, and pictures of days do not change by the second.
+# Adding up a month of runs takes a moment, and charts of days do not change by the second.
 REPORT_SECONDS = 20.0
 LINKS = (
     ("connections", "/connections"),
@@ -238,46 +296,51 @@ LINKS = (
     ("ready?", "/readyz"),
 )
 
-# The page with pictures of one connection, with links on it: pairs of words and an address.
+# Makes the page with charts of one connection, with links: pairs of a text and an address.
 Report = Callable[[str, Sequence[tuple[str, str]]], str]
 Value = TypeVar("Value")
 
 
 def pages(
-    scheduler: Scheduler, database: Database, clock: Clock, limits: Mapping[str, Limits], report: Report
+    scheduler: Scheduler,
+    database: Database,
+    clock: Clock,
+    limits: Mapping[str, Limits],
+    report: Report,
+    webhooks: Webhooks | None = None,
 ) -> Pages:
-    """What is served where; `limits` are those of the connections served here.
+    """Return the pages by address; `limits` are those of the connections served here.
 
-    `/` shows the report of a connection that is alone, and of several the table that leads to each one's.
+    `/` is the report of a single connection, or the table with links to the reports of several.
     """
-    kept = Cached(lambda: of_database(database, limits, clock.now()))
+    cached = Cached(lambda: of_database(database, limits, clock.now()))
     reports = {name: f"/report/{name}" for name in limits}
 
     def samples() -> list[Sample]:
-        return [*kept.seen(), *scheduler.samples()]
+        return [*cached.value(), *scheduler.samples(), *(webhooks.samples() if webhooks else ())]
 
     def table() -> Page:
         return Page(page(samples(), clock.now(), reports).encode(), HTML)
 
-    def of(name: str) -> Callable[[], Page]:
-        made = Cached(lambda: report(name, LINKS).encode(), REPORT_SECONDS)
-        return lambda: Page(made.seen(), HTML, policy=policy())
+    def report_of(name: str) -> Callable[[], Page]:
+        html = Cached(lambda: report(name, LINKS).encode(), REPORT_SECONDS)
+        return lambda: Page(html.value(), HTML)
 
-    found: dict[str, Callable[[], Page]] = {
+    by_address: dict[str, Callable[[], Page]] = {
         "/healthz": lambda: healthz(scheduler.silence),
         "/readyz": lambda: readyz(
             database, limits, draining=clock.stopped, stuck=stuck(database, scheduler.under_way, clock.now())
         ),
         "/metrics": lambda: Page(rendered(samples()), METRICS),
         "/connections": table,
-        **{address: of(name) for name, address in reports.items()},
+        **{address: report_of(name) for name, address in reports.items()},
     }
-    found["/"] = found[next(iter(reports.values()))] if len(reports) == 1 else table
-    return found
+    by_address["/"] = by_address[next(iter(reports.values()))] if len(reports) == 1 else table
+    return by_address
 
 
 class Cached(Generic[Value]):
-    """What was read from the database, some seconds old at most: hundreds of accounts take a second."""
+    """A value read from the database, at most some seconds old: hundreds of accounts take a second."""
 
     def __init__(self, read: Callable[[], Value], seconds: float = KEPT_SECONDS) -> None:
         self._read = read
@@ -285,8 +348,8 @@ class Cached(Generic[Value]):
         self._lock = Lock()
         self._last: tuple[Value, Callable[[], float]] | None = None
 
-    def seen(self) -> Value:
-        # Whoever asks meanwhile waits for the one that looks, and shares what it saw.
+    def value(self) -> Value:
+        # Other threads wait for the one that reads, and share its value.
         with self._lock:
             if self._last is None or self._last[1]() > self._seconds:
                 self._last = (self._read(), timer())
@@ -305,7 +368,7 @@ def stuck(database: Database, under_way: Mapping[str, float], now: datetime) -> 
     if not long:
         return []
     last = leases.progressed(database, long)
-    # A clock that was set makes nobody look stuck who has only just begun.
+    # After a change of the clock, a run that has just begun is not stuck.
     idle = {
         name: min(seconds, (now - last[name]).total_seconds()) if name in last else seconds
         for name, seconds in long.items()
@@ -320,61 +383,40 @@ def stuck(database: Database, under_way: Mapping[str, float], now: datetime) -> 
 def readyz(
     database: Database, names: Mapping[str, object], *, draining: bool, stuck: Sequence[str] = ()
 ) -> Page:
-    """Whether it can work: database reached and at this version's schema, no key refused, no run stuck."""
+    """Return 200 if it can work: database reached and at this schema, no key refused, no run stuck."""
     wrong = [*(["draining"] if draining else []), *stuck]
-    # Raises where the database is not reached, which is an answer of its own kind.
-    found = schema.version(database)
-    if found != schema.HEAD:
-        wrong.append(f"the database is at revision {found}; this version needs {schema.HEAD}")
+    revision = schema.version(database)  # raises if the database is not reached, which is an answer, too
+    if revision != schema.HEAD:
+        wrong.append(f"the database is at revision {revision}; this version needs {schema.HEAD}")
     else:
         suspended = [name for name in suspensions.listed(database) if name in names]
         wrong += [f"a key was refused; suspended: {name}" for name in sorted(suspended)]
     return text_page(wrong or ["ok"], well=not wrong)
 
 
-HEAD = ("connection", "last success", "last exit", "suspended", "waiting", "refused", "next sync")
-NONE: Mapping[str, str] = MappingProxyType({})
-STYLE = (
-    ":root{color-scheme:light dark}body{font-family:sans-serif}td,th{padding:.2em 1em;text-align:left}"
-    "tr.bad{background:#fdd;color:#000}tr.bad a{color:#00c}"
-)
+COLUMNS = ("last success", "next sync", "waiting", "refused")
 
 
-def page(samples: Iterable[Sample], now: datetime, reports: Mapping[str, str] = NONE) -> str:
-    """HTML for a person; `reports` are the addresses of the connections' own pages."""
-    by_name: dict[str, dict[str, float]] = {}
+def page(samples: Iterable[Sample], now: datetime, reports: Mapping[str, str]) -> str:
+    """Return the HTML overview of the connections; `reports` are the addresses of their reports."""
+    by_name: dict[str, dict[str, float]] = {name: {} for name in sorted(reports)}
     for sample in samples:
-        if sample.labels:
-            by_name.setdefault(sample.name, {})[sample.labels[0]] = sample.value
-    names = sorted(by_name.get("suspended", {}))
-    rows = "".join(_row(name, by_name, reports.get(name)) for name in names)
-    head = "".join(f"<th>{each}</th>" for each in HEAD)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>beamer-segment</title>'
-        f"<style>{STYLE}</style><h1>beamer-segment {escape(__version__)}</h1>"
-        f"<p>{len(names)} connection{'' if len(names) == 1 else 's'} at {now:%Y-%m-%d %H:%M:%S} UTC. "
-        '<a href="/metrics">metrics</a> <a href="/healthz">alive?</a> <a href="/readyz">ready?</a></p>'
-        f"<table><tr>{head}</tr>{rows}</table></html>\n"
+        if sample.labels and sample.labels[0] in by_name:
+            by_name[sample.labels[0]][sample.name] = sample.value
+    lines = [_line(name, reports[name], values, now) for name, values in by_name.items()]
+    return document("connections", "", overview(COLUMNS, lines), now, LINKS)
+
+
+def _line(name: str, address: str, values: Mapping[str, float], now: datetime) -> tuple[str, ...]:
+    exit_code = values.get("last_run_exit_code")
+    state, grade = "never run" if exit_code is None else "last run succeeded", "ok"
+    if exit_code:
+        state, grade = f"last run exited with code {exit_code:.0f}", "error"
+    if values.get("suspended"):
+        state, grade = "suspended: a key was refused", "error"
+    success, due = (
+        datetime.fromtimestamp(seconds, UTC) if seconds else None
+        for seconds in map(values.get, ("last_success_timestamp_seconds", "schedule_due_timestamp_seconds"))
     )
-
-
-def _row(name: str, by_name: dict[str, dict[str, float]], report: str | None) -> str:
-    def of(metric: str) -> float | None:
-        return by_name.get(metric, {}).get(name)
-
-    exit_code, suspended = of("last_run_exit_code"), of("suspended")
-    cells = (
-        _when(of("last_success_timestamp_seconds")),
-        "" if exit_code is None else f"{exit_code:.0f}",
-        "yes: a key was refused" if suspended else "",
-        f"{of('outbox_messages') or 0:,.0f}",
-        f"{of('dead_letters') or 0:,.0f}",
-        _when(of("schedule_due_timestamp_seconds")),
-    )
-    bad = ' class="bad"' if suspended or exit_code else ""
-    who = f'<a href="{escape(report)}">{escape(name)}</a>' if report else escape(name)
-    return f"<tr{bad}><td>{who}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-
-
-def _when(seconds: float | None) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}" if seconds else "never"
+    counts = (number(int(values.get(metric, 0))) for metric in ("outbox_messages", "dead_letters"))
+    return name, address, state, grade, aged(success, now), aged(due, now), *counts

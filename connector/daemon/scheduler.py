@@ -19,23 +19,25 @@ from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import
 from structlog.contextvars import bound_contextvars
 
 from connector.clock import SystemClock, timer
-from connector.daemon.metrics import Sample
 from connector.errors import ConnectorError, Exit
-from connector.state import runs, schedule
+from connector.reporting.metrics import Sample
+from connector.state import hints, runs
 from connector.state.engine import Database
-from connector.state.schedule import Due
+from connector.state.runs import Due
 
 JITTER = 0.1
-# Messages that wait for a Segment that is away: tried again soon, then ever later.
+# Waiting messages are tried again soon, then ever later.
 DELIVERY, MOST_DELIVERY = timedelta(minutes=1), timedelta(minutes=15)
 AUDIT = timedelta(days=7)
+# Hints are collected for so long before their connection is synced, and so often at the most.
+COLLECTED, BETWEEN_HINTED = timedelta(seconds=5), timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended: its exit code, when a request is worth sending again, and what waits for Segment.
+    """The result of a run: its exit code and number, and how many messages wait for Segment.
 
-    `again` is None without a monthly limit. `run` is its number, if it had one. `stopped`: by a signal.
+    `again`: when a request is worth sending again; None without a monthly limit. `stopped`: by a signal.
     """
 
     exit: int
@@ -53,47 +55,46 @@ class Pace:
     most: timedelta
 
     def after(self, ended: RunResult, before: Due | None, now: datetime, chance: float) -> Due:
-        """When to sync next; `chance`, from 0 to 1, spreads those that ended together."""
+        """Return when to sync next; `chance`, from 0 to 1, spreads connections whose runs ended together."""
         failures = before.failures if before else 0
         if ended.exit == Exit.BUSY:
             return Due(now + self._spread(self.least, chance), failures)
         if ended.exit in (Exit.DONE, Exit.QUARANTINED):
-            wanted = ended.again - now if ended.again else self.least
-            return Due(now + self._spread(wanted, chance))
-        # Doubled at each failure; not a power that outgrows a timedelta.
+            return Due(now + self._spread(ended.again - now if ended.again else self.least, chance))
+        # Doubled at each failure; bounded, because a timedelta cannot hold any power.
         return Due(now + self._spread(self.least * (1 << min(failures, 20)), chance), failures + 1)
 
-    def _spread(self, wanted: timedelta, chance: float) -> timedelta:
-        wanted = max(self.least, wanted)
-        if wanted * (1 + JITTER * chance) <= self.most:
-            return wanted * (1 + JITTER * chance)
+    def _spread(self, pause: timedelta, chance: float) -> timedelta:
+        later = max(self.least, pause) * (1 + JITTER * chance)
+        if later <= self.most:
+            return later
         return max(self.least, self.most * (1 - JITTER * chance))
 
 
 def delivery_after(tries: int) -> timedelta:
-    """How long to wait before waiting messages are tried again."""
+    """Return how long to wait before waiting messages are tried again."""
     return min(MOST_DELIVERY, DELIVERY * (1 << min(tries, 10)))
 
 
 log = structlog.get_logger()
-# What it says of jobs is said here, with their connection.
+# This module logs the jobs itself, with their connection.
 logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
-Kind = Literal["sync", "deliver", "audit"]
+Kind = Literal["sync", "deliver", "audit", "hints"]
 Work = Callable[[Kind, str], RunResult]
 
-# Two processes' clocks may differ: what is due within this is due.
+# The clocks of two processes may differ: a sync due within this time is due.
 SLACK = timedelta(seconds=1)
 BEAT_SECONDS = 5
-# A late job is run once, whenever its turn comes, and never beside itself.
+# A late job runs once, and never twice at the same time.
 DEFAULTS = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
 
 
 class Scheduler:
     """Runs `work` for each connection when it is due; no error in it stops the loop.
 
-    `audited` are the connections that get a weekly audit: those without a monthly limit, whose planner
-    has no share of it to audit with.
+    `audited` are the connections with a weekly audit: those without a monthly limit, whose planner does not
+    plan audits.
     """
 
     def __init__(
@@ -125,12 +126,12 @@ class Scheduler:
         self._runs: Counter[tuple[str, str]] = Counter()
         self._due: dict[str, datetime] = {}
         self._tries: Counter[str] = Counter()
-
-    # --- its life ---
+        # The last hint of each connection for which a sync was set.
+        self._hints_at: dict[str, datetime] = {}
 
     def start(self) -> None:
-        """Set every timer; connections that are overdue begin at once, as far as there are workers."""
-        now, known = self._clock.now(), schedule.load(self._database)
+        """Set every timer; overdue connections begin at once, as workers are free."""
+        now, known = self._clock.now(), runs.load_dues(self._database)
         for name in self.names:
             at = known[name].at if name in known else now
             self._set("sync", name, min(at, now + self._pace.most))
@@ -148,10 +149,30 @@ class Scheduler:
         with self._state:
             return self._state.wait_for(lambda: not self._running, seconds)
 
-    def keep_time(self) -> None:
-        """Timers go by the wall's clock: where that was set back, move them, or none went off for so long.
+    def check_for_hints(self) -> None:
+        """Sync connections for which hints have come since their last run, whoever stored them.
 
-        To be called every few seconds, by a thread that does not wait for a timer itself.
+        Call it every few seconds, like `keep_time`.
+        """
+        try:
+            newest = hints.newest(self._database)
+        except ConnectorError as error:
+            log.warning("job_failed", code=error.code, error=error.what)
+            return
+        for name in self.names:
+            at = newest.get(name)
+            if at and at != self._hints_at.get(name):
+                self._hints_at[name] = at
+                last = runs.last_begun(self._database, name)
+                now = self._clock.now()
+                # A clock that was set back delays nothing for long.
+                due = max(now, at + COLLECTED, (last or at) + BETWEEN_HINTED if last else now)
+                self._set("hints", name, min(due, now + BETWEEN_HINTED))
+
+    def keep_time(self) -> None:
+        """Move all timers if the wall clock was set back, because they would not go off for so long.
+
+        Call it every few seconds, from a thread that does not wait for a timer.
         """
         (before, was), elapsed, wall = self._wall_was, self._elapsed(), self._wall
         self._wall_was = elapsed, wall
@@ -160,7 +181,7 @@ class Scheduler:
             return
         log.warning("clock_set_back", seconds=round(back.total_seconds()))
         for job in self._timers.get_jobs():
-            # One that has just been done may be gone.
+            # A job that has just run may be gone.
             with suppress(JobLookupError):
                 self._timers.modify_job(job.id, next_run_time=job.next_run_time - back)
 
@@ -180,7 +201,7 @@ class Scheduler:
             return {name: self._elapsed() - began for (_, name), began in self._began.items()}
 
     def samples(self) -> list[Sample]:
-        """Its own figures, for /metrics."""
+        """Return the scheduler's own metrics."""
         with self._state:
             running, runs, due = self._running, dict(self._runs), dict(self._due)
         return [
@@ -196,10 +217,8 @@ class Scheduler:
     def _beat(self) -> None:
         self._beat_at = self._elapsed()
 
-    # --- timers ---
-
     def _set(self, kind: Kind, name: str, at: datetime) -> None:
-        """(Re)set a timer. Should a run ever end without doing so, a sync comes round all the same."""
+        """Set a timer again; a sync's timer repeats, in case a run ends without setting it."""
         if self._clock.stopped:
             return
         if kind == "sync":
@@ -226,7 +245,7 @@ class Scheduler:
             try:
                 at = TURNS[kind](self, name)
             except ConnectorError as error:
-                # The database itself, for a run's own errors end in its exit code.
+                # An error of the database; a run's own errors end in its exit code.
                 log.warning("job_failed", connection=name, code=error.code, error=error.what)
                 at = self._clock.now() + self._pace.least
             except Exception as error:
@@ -246,29 +265,42 @@ class Scheduler:
                 self._running -= 1
                 self._state.notify_all()
 
-    # --- what is done ---
-
     def _sync(self, name: str) -> datetime | None:
-        now, due = self._clock.now(), schedule.of(self._database, name)
+        now, due = self._clock.now(), runs.load_dues(self._database).get(name)
         if due and now + SLACK < due.at <= now + self._pace.most:
             return due.at  # another process has synced it meanwhile
         last = runs.last_of(self._database, name, "sync")
         if last and now - self._pace.least < last <= now and (due is None or due.at > last):
-            # Somebody has synced it by hand, or from cron.
+            # It was synced by hand, or from cron.
             return last + self._pace.least
-        if not schedule.claim(self._database, name, due, now + self._pace.least):
+        if not runs.claim_due(self._database, name, due, now + self._pace.least):
             return now + SLACK
         late = (now - due.at).total_seconds() if due else 0.0
         ended = self._run("sync", name, late)
         if ended.stopped:
-            # What was due still is, for whoever starts next.
-            schedule.save(self._database, name, due or Due(now))
+            # It is still due, for the process that starts next.
+            runs.save_due(self._database, name, due or Due(now))
             return None
         following = self._pace.after(ended, due, self._clock.now(), self._chance())
-        schedule.save(self._database, name, following)
+        runs.save_due(self._database, name, following)
+        self._deliver_soon(name, ended)
+        return following.at
+
+    def _hints(self, name: str) -> datetime | None:
+        """Sync for the sake of hints: no later sync is put off or brought forward by it."""
+        at, last = hints.newest(self._database).get(name), runs.last_begun(self._database, name)
+        now = self._clock.now()
+        if at is None or (last and at < last <= now):
+            return None  # a run has seen them meanwhile
+        if last and last <= now < last + BETWEEN_HINTED:
+            return last + BETWEEN_HINTED  # for what has come since
+        ended = self._run("hints", name)
+        self._deliver_soon(name, ended)
+        return self._clock.now() + BETWEEN_HINTED if ended.exit == Exit.BUSY else None
+
+    def _deliver_soon(self, name: str, ended: RunResult) -> None:
         if ended.waiting:
             self._set("deliver", name, self._clock.now() + delivery_after(self._tries[name]))
-        return following.at
 
     def _deliver(self, name: str) -> datetime | None:
         self._tries[name] += 1
@@ -293,11 +325,11 @@ class Scheduler:
             self._began[kind, name] = self._elapsed()
         try:
             ended = self._work(kind, name)
+            with self._state:
+                self._runs[name, str(ended.exit)] += 1
         finally:
             with self._state:
                 self._began.pop((kind, name), None)
-        with self._state:
-            self._runs[name, str(ended.exit)] += 1
         log.info(
             "job_ended",
             connection=name,
@@ -313,4 +345,5 @@ TURNS: Mapping[Kind, Callable[[Scheduler, str], datetime | None]] = {
     "sync": Scheduler._sync,
     "deliver": Scheduler._deliver,
     "audit": Scheduler._audit,
+    "hints": Scheduler._hints,
 }

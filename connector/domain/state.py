@@ -1,8 +1,16 @@
-"""What is known of an account: its streams, its posts and requests, the lists below them."""
+"""The state of an account, and what one page changes in it: decided first, then written at once.
 
+An account has streams; some list parents (posts and feature requests), whose children are in child lists.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntEnum
 
+from connector.domain.hints import ReadHint
 from connector.errors import Forbidden
 
 
@@ -10,13 +18,17 @@ from connector.errors import Forbidden
 class StreamState:
     """One stream: `complete` once its list was read to the far end.
 
-    `windows` is what the audit of a list without counters has still to do (see sync/lists/count_windows.py).
-    `recent` counts the rows found lately, as of `checked_at`; `curve` is how rows come at a parent as it
-    grows older, fitted at `fitted_at`. `verdict_count` counts the latest rows, and `to_send_count` those of
-    them that were to be sent. `announced` and `silent` count rows that came with and without a
-    word of the counters; too many silent ones, and the counters are `distrusted`. `failures` in a row, the
-    last one at `failed_at`, make it rest. `late_share`: of the rows that a list did not show though its
-    counter had announced them, the share that came when it was read again (see sync/lists/counter_trust.py).
+    `page_rows` is how many rows a page holds, if that was seen to be fewer than the reference says. At
+    `audited_at` its counts were last compared with what is stored; `windows` is what the audit of a list
+    without counters has still to do (see sync/lists/count_windows.py). `recent` counts the rows found lately,
+    as of `checked_at`; `curve` is how rows arrive at a parent as it grows older, fitted at `fitted_at`.
+    `verdict_count` counts the latest rows, and `to_send_count` those of them that were to be sent.
+    `announced` and `silent` count rows that the counters had shown and had not shown; with too many silent
+    ones, the counters are `distrusted`. After `failures` in a row, the last one at `failed_at`, it is not
+    requested for a while. `late_share`: of the rows that a list did not show though its counter counted them,
+    the share that came when it was read again (see sync/lists/counter_trust.py). `hint_share`: of the latest
+    rows, the share that hints had announced. `trouble` is what could not be read lately, with its code if
+    later runs decide by it.
     """
 
     scope: int
@@ -46,15 +58,16 @@ class StreamState:
     failures: int = 0
     failed_at: datetime | None = None
     late_share: float = 0.5
+    hint_share: float = 0.0
 
     def forbidden_since(self, moment: datetime) -> bool:
-        """Whether Beamer has said since then that the key may not read it."""
+        """Return whether Beamer has answered since then that the key may not read it."""
         at = self.trouble_at
         return self.trouble_code == Forbidden.trouble_code and at is not None and at > moment
 
     @property
     def problem(self) -> str | None:
-        """What could not be read, with the dates of the rows that are still unread."""
+        """Return what could not be read, with the dates of the rows that are still unread."""
         what = (self.trouble or "a page failed").rstrip(".")
         return f"{what}; some rows are unread, dated {self.unread}" if self.unread else self.trouble
 
@@ -64,10 +77,10 @@ class ParentState:
     """A post or a feature request, as last seen on a page.
 
     `status` is the one that is believed; `other_status` another one that was shown, `other_shown` times (see
-    sync/rows/judging.py).
-    `known_at` and `checked_at` say when that was first and last; `proved_at`, when a reading to its
-    window's end last made sure that nothing hides there. `failures` in a row of the block that it is in,
-    the last one at `failed_at`, make that rest.
+    sync/rows/judging.py). `metrics` are views, unique views and clicks as last sent, on the UTC day
+    `metrics_day`. It was first seen at `known_at`, last at `checked_at`; at `proved_at` a reading to its
+    window's end last made sure that nothing hides there. After `failures` in a row of its block, the last one
+    at `failed_at`, the block is not requested for a while. `title`: its digest, for webhooks.
     """
 
     id: str
@@ -84,19 +97,22 @@ class ParentState:
     failed_at: datetime | None = None
     other_status: str | None = None
     other_shown: int = 0
+    title: str | None = None
 
 
 @dataclass(slots=True)
 class ChildState:
     """A child list; counters are written as their parts joined by commas.
 
+    `counter` is as last seen, `read_counter` as it was when the last whole pass began.
+
     `surplus` is how many rows were found beyond what the counter had shown: a lagging counter will
-    still move for them; `early` are those of the last reading. Below zero, it is how many rows the counter
-    had announced that were not found, since `short_since`. `read_at`: when that was; `fell`: the
-    counter has fallen since, and `read_counter` with it, so that what comes next shows. `deep_at` and
-    `whole_at`: when it was last read over the whole lookback, and as a whole. `waits_since`: the moment at
-    which the first of the rows that wait appeared; `recent` counts its latest rows, as of `recent_at`.
-    `failures` in a row, the last one at `failed_at`, make it rest.
+    still move for them; `early` are those of the last reading, at `read_at`. Below zero, it is how many rows
+    the counter had shown that were not found, since `short_since`. `fell`: the counter has fallen since, and
+    `read_counter` with it, so that what comes next shows. `deep_at` and `whole_at`: when it was last read
+    over the whole lookback, and as a whole. `waits_since`: when the first of the waiting rows appeared;
+    `recent` counts its latest rows, as of `recent_at`. After `failures` in a row, the last one at
+    `failed_at`, it is not requested for a while.
     """
 
     scope: int
@@ -121,8 +137,122 @@ class ChildState:
 
 @dataclass(slots=True)
 class Progress:
-    """All of it for one connection."""
+    """The state of a connection: by stream, and parents and child lists by stream and parent id."""
 
     streams: dict[str, StreamState] = field(default_factory=dict)
     parents: dict[str, dict[str, ParentState]] = field(default_factory=dict)
     children: dict[str, dict[str, ChildState]] = field(default_factory=dict)
+
+    def child(self, stream: str, parent: str) -> ChildState | None:
+        """Return what is known of a child list; None of a list without a parent."""
+        return self.children.get(stream, {}).get(parent)
+
+
+# --- what one page changes ------------------------------------------------------------------------------
+
+
+class Verdict(IntEnum):
+    """What was decided about a row, as it is stored.
+
+    EVENT: its event went into the outbox. FORGOTTEN: of a person whose rows are not to be sent. MOVED: it was
+    judged before under another parent. QUARANTINED: it cannot be used. A setting excluded the others.
+    """
+
+    EVENT = 1
+    NO_USER = 2
+    TEAM = 3
+    STREAM_OFF = 4
+    QUARANTINED = 5
+    FORGOTTEN = 6
+    MOVED = 7
+
+    @property
+    def excluded(self) -> bool:
+        return self in (Verdict.NO_USER, Verdict.TEAM, Verdict.STREAM_OFF)
+
+    @property
+    def revivable(self) -> bool:
+        """Return whether a backfill under other settings may send it after all."""
+        return self.excluded or self is Verdict.QUARANTINED
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """A row's id with its verdict, before the database has said whether it is new."""
+
+    id: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """What of a page the database did not know: ids of rows, and how many rows are new in quarantine."""
+
+    ids: Set[str]
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A finished message on its way into the outbox; `size` in bytes as sent."""
+
+    message_id: str
+    event: str
+    text: str
+    size: int
+    stream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that could not be used: why, and the row itself as JSON text."""
+
+    reason: str
+    body: str = field(repr=False)
+    id: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Return what it is recognised by: its id and what is wrong with it, without an id all of it.
+
+        The views of a post change from check to check, and it would be new in quarantine each time.
+        """
+        known = f"{self.id} {self.reason}" if self.id else self.body
+        return hashlib.sha256(known.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a page changes beside its rows' ids; `days` counts new rows by UTC day, where that is kept.
+
+    A backfill writes no state of a list or a stream, because a sync may work on it: `habits` are the order
+    and the short pages that it saw. `ahead` is how many more rows (or fewer) the counter of the page's list
+    will still announce; it is added, since both may do so at once. `caught_up` are lists whose counters have
+    announced so many of those, by scope and parent. `hints` were read with this page.
+    """
+
+    events: list[Outgoing] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    parents: list[ParentState] = field(default_factory=list)
+    children: list[ChildState] = field(default_factory=list)
+    stream: StreamState | None = None
+    first_page: int | None = None
+    ahead: int = 0
+    habits: tuple[str, bool | None] | None = None
+    tally: Counter[str] = field(default_factory=Counter)
+    days: Counter[int] = field(default_factory=Counter)
+    caught_up: list[tuple[int, str, int]] = field(default_factory=list)
+    hints: list[ReadHint] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a page's rows belong."""
+
+    stream: str
+    scope: int
+    parent: str

@@ -1,48 +1,30 @@
-"""One request and its answer, whoever answers: bounded as a whole, and every failure told in plain words.
+"""One request and its whole answer: the client, its proxy, and the answer's body, unpacked and as text."""
 
-A time-out of the library bounds one wait for the next byte. Here one deadline and one number of bytes bound
-the whole exchange: the look-up of the name, the connection, the handshakes, a proxy's answer, informational
-answers without end, headers, body and trailers. They hold for each read and write on the connection,
-because only there is everything seen that arrives.
-"""
-
+import codecs
+import json
 import logging
 import os
+import re
 import ssl
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-import httpcore
 import httpx
 
-from connector import heap
-from connector.clock import GLANCE, GRACE, timer
+from connector.clock import timer
 from connector.errors import ConfigurationError
-from connector.http.causes import cause
-from connector.http.proxies import proxy_for
+from connector.http.bounds import Backend, Bounds, Interrupted, Late, Room, TooMuch, current
 
 DEADLINE = 30.0
-# A packed page, its headers and all that comes before and behind them.
+# Of a packed page, its headers, and all that comes before and after them.
 MOST_BYTES = 16 * 1024 * 1024
-# What one answer may take in memory beside others: of larger ones there is one at a time.
-LARGE = 1024 * 1024
-# Written at a time, so that a slow receiver is seen.
-PIECE = 64 * 1024
-
-# Of httpcore's trace: a connection is being opened, a proxy has made a tunnel, a request is about to be
-# written, and is on its way.
-CONNECTING = "connect_tcp.started"
-TUNNELLED = ("proxy.start_tls.started", "socks.start_tls.started")
-WRITING = "http11.send_request_headers.started"
-SENT = "http11.send_request_headers.complete"
-# Raised only before a request is written.
-UNOPENED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
-
 SSL_TODO = "Set SSL_CERT_FILE to a file of certificates in PEM format, or SSL_CERT_DIR to a folder of them."
 
 # httpx logs whole URLs at INFO.
@@ -50,301 +32,13 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
-class Failed(Exception):
-    """An exchange without a whole answer.
-
-    `sent`: whether a byte of the request may have left. `endless`: it was cut off at the deadline or the
-    number of bytes. `slow`: it took a whole time-out. Its text has a place for the neighbour's name.
-    """
-
-    def __init__(self, text: str, *, sent: bool = True, endless: bool = False, slow: bool = False) -> None:
-        super().__init__(text)
-        self._text = text
-        self.sent = sent
-        self.endless = endless
-        self.slow = slow
-
-    def describe(self, neighbour: str) -> str:
-        """What happened, as a sentence with the neighbour's name."""
-        return self._text.format(name=neighbour)
-
-
-class TooLarge(Failed):
-    """More bytes than any answer holds."""
-
-
-class _Late(Exception):
-    """The whole took too long."""
-
-
-class _TooMuch(Exception):
-    """More bytes came than may."""
-
-
-class _Stopped(Exception):
-    """This process was asked to stop."""
-
-
-class Room:
-    """The room in memory for a large answer, from its first megabyte on until nobody holds it any more.
-
-    There is one in this process: many answers that are each within bounds are together as well.
-    """
-
-    _lock = threading.Lock()
-
-    def __init__(self) -> None:
-        self._held = False
-
-    def take(self, left: Callable[[], float]) -> None:
-        """Wait for the room, as long as `left` allows."""
-        if self._held:
-            return
-        while not self._lock.acquire(timeout=min(left(), GLANCE)):
-            pass
-        self._held = True
-        # What each thread's heap kept of large answers would add up.
-        heap.keep_small()
-
-    def give_back(self) -> None:
-        if self._held:
-            self._held = False
-            self._lock.release()
-
-
-class Exchange:
-    """The bounds of one exchange, and what is known of how far it came."""
-
-    def __init__(
-        self,
-        url: httpx.URL,
-        *,
-        seconds: float,
-        most: int,
-        elapsed: Callable[[], float],
-        stopped: Callable[[], bool],
-        on_sent: Callable[[], None],
-        room: Room | None = None,
-    ) -> None:
-        self._room = room
-        self._target = (url.raw_host.decode(), url.port or (443 if url.scheme == "https" else 80))
-        self._seconds = seconds
-        self.most = most
-        self._elapsed = elapsed
-        self._stopped = stopped
-        self._stop_seen: float | None = None
-        self._on_sent = on_sent
-        self._read = 0
-        # With whom a connection is being opened, a proxy first; whether anything was told of it; and the
-        # methods of what was written.
-        self._opening = self._target
-        self._traced = False
-        self._written: list[bytes] = []
-
-    # --- bounds ---
-
-    def left(self, timeout: float | None = None) -> float:
-        """How many seconds one wait may take."""
-        left = self._seconds - self._elapsed()
-        if left <= 0:
-            raise _Late
-        return left if timeout is None else min(left, timeout)
-
-    def glance(self) -> None:
-        """Look whether to go on: not long after a stop was asked for."""
-        if not self._stopped():
-            return
-        now = self._elapsed()
-        self._stop_seen = now if self._stop_seen is None else self._stop_seen
-        if now - self._stop_seen >= GRACE:
-            raise _Stopped
-
-    def count(self, arrived: int) -> None:
-        self._read += arrived
-        if self._read > self.most:
-            raise _TooMuch
-        if self._read > LARGE and self._room:
-            self._room.take(self.left)
-        self.left()
-
-    # --- how far it came ---
-
-    def trace(self, event: str, about: Mapping[str, Any]) -> None:
-        """Take note of what httpcore says it does."""
-        self._traced = True
-        if event.endswith(CONNECTING):
-            self._opening = (str(about["host"]), int(about["port"]))
-        elif event in TUNNELLED:
-            self._opening = self._target
-        elif event == WRITING:
-            self._written.append(about["request"].method)
-        elif event == SENT:
-            # The last time counts: a proxy is asked for a tunnel first.
-            self._on_sent()
-
-    def failed(self, error: Exception) -> Failed:
-        """What an exception of the exchange means."""
-        if isinstance(error, _TooMuch):
-            return TooLarge("{name}'s answer is larger than the permitted maximum.", endless=True)
-        late = isinstance(error, _Late)
-        if not self._may_have_left(error):
-            why = "timed out while connecting" if late else cause(error)
-            return Failed(f"No connection to {self._where}: {why}.", sent=False, endless=late)
-        if late:
-            what = f"{{name}}'s answer was not complete after {self._seconds:.0f} s."
-            return Failed(what, endless=True, slow=True)
-        where = f"{{name}} ({_named(*self._target)})"
-        if isinstance(error, httpx.TimeoutException):
-            return Failed(f"{where} did not answer in time.", slow=True)
-        return Failed(f"The connection to {where} failed: {cause(error)}.")
-
-    def _may_have_left(self, error: Exception) -> bool:
-        """Whether a byte of the request may have left; asking a proxy for a tunnel is none."""
-        if any(method != b"CONNECT" for method in self._written):
-            return True
-        # A transport without connections, as in tests, says nothing of what it did.
-        cut_off = self._traced and isinstance(error, _Late | _Stopped)
-        return not (self._written or cut_off or isinstance(error, UNOPENED))
-
-    @property
-    def _where(self) -> str:
-        """With whom no connection came about."""
-        named = _named(*self._opening)
-        return named if self._opening == self._target else f"the proxy at {named}"
-
-
-def _named(host: str, port: int) -> str:
-    """A host and port, without what `format` would take for a place to fill."""
-    shown = host.replace("{", "").replace("}", "")
-    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-
-
-# --- on the connection --------------------------------------------------------------------------------
-
-
-class _Current(threading.local):
-    """What this thread exchanges now: the library reads and writes in the thread that asks."""
-
-    exchange: Exchange | None = None
-
-
-_current = _Current()
-
-
-class Backend(httpcore.NetworkBackend):
-    """Opens connections on which the bounds of the exchange hold."""
-
-    def __init__(self) -> None:
-        self._plain = httpcore.SyncBackend()
-
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> "Stream":  # type: ignore[override]
-        def connect() -> httpcore.NetworkStream:
-            return self._plain.connect_tcp(host, port, timeout, **options)
-
-        # Looking a name up takes as long as it likes, and each of its addresses as long as the time-out.
-        return Stream(_patiently(connect, timeout))
-
-    def sleep(self, seconds: float) -> None:
-        self._plain.sleep(seconds)
-
-
-class Stream(httpcore.NetworkStream):
-    """A connection whose every read and write is bounded."""
-
-    def __init__(self, plain: httpcore.NetworkStream) -> None:
-        self._plain = plain
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        exchange = _current.exchange
-        if exchange is None:
-            return self._plain.read(max_bytes, timeout)
-        waited = timer()
-        while True:
-            exchange.glance()
-            rest = None if timeout is None else timeout - waited()
-            if rest is not None and rest <= 0:
-                # With no time left the socket would not wait at all, which is another error.
-                raise httpcore.ReadTimeout("timed out")
-            try:
-                data = self._plain.read(max_bytes, min(exchange.left(rest), GLANCE))
-            except httpcore.ReadTimeout:
-                continue
-            else:
-                exchange.count(len(data))
-                return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        exchange = _current.exchange
-        for start in range(0, len(buffer), PIECE):
-            limit = exchange.left(timeout) if exchange else timeout
-            self._plain.write(buffer[start : start + PIECE], limit)
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> "Stream":
-        def shake_hands() -> httpcore.NetworkStream:
-            return self._plain.start_tls(ssl_context, server_hostname, timeout)
-
-        try:
-            return Stream(_patiently(shake_hands, timeout))
-        except (_Late, _Stopped, httpcore.ConnectTimeout):
-            self.close()
-            raise
-
-    def close(self) -> None:
-        self._plain.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._plain.get_extra_info(info)
-
-
-def _patiently(work: Callable[[], httpcore.NetworkStream], timeout: float | None) -> httpcore.NetworkStream:
-    """Do what cannot be bounded from outside in a thread of its own, and wait no longer than may be."""
-    exchange = _current.exchange
-    if exchange is None:
-        return work()
-    done: Future[httpcore.NetworkStream] = Future()
-    waited = timer()
-    try:
-        # A daemon: what hangs must not keep the process.
-        threading.Thread(target=_fulfil, args=(done, work), name="connect", daemon=True).start()
-    except RuntimeError:  # no memory for another thread
-        return work()
-    try:
-        while not wait([done], GLANCE).done:
-            exchange.glance()
-            exchange.left()
-            if timeout is not None and waited() >= timeout:
-                raise httpcore.ConnectTimeout("timed out")
-    except BaseException:
-        done.add_done_callback(_close_late)
-        raise
-    return done.result()
-
-
-def _fulfil(done: Future[httpcore.NetworkStream], work: Callable[[], httpcore.NetworkStream]) -> None:
-    try:
-        done.set_result(work())
-    except BaseException as error:
-        done.set_exception(error)
-
-
-def _close_late(done: Future[httpcore.NetworkStream]) -> None:
-    """Nobody waits for it any more."""
-    if not done.exception():
-        done.result().close()
-
-
-# --- the client and its one call ----------------------------------------------------------------------
-
-
 def open_client(url: str, *, certificates_of: Sequence[str] = (), **options: Any) -> httpx.Client:
-    """A client for the host of a URL, by the environment's proxy and certificates.
+    """Return a client for the host of a URL, with the environment's proxy and certificates.
 
-    No redirect is followed and no cookie kept. `certificates_of` are variables that name certificates to
-    trust, and go before SSL_CERT_FILE. Raises ConfigurationError where proxy or certificates cannot work.
+    It follows no redirect and keeps no cookie. `certificates_of` are variables that name certificates to
+    trust; they come before SSL_CERT_FILE. Raises ConfigurationError if proxy or certificates cannot work.
     """
-    # Plain http goes to loopback only, and by no proxy: keys would leave the machine unencrypted.
+    # Plain http goes to loopback only, without a proxy: otherwise keys would leave the machine unencrypted.
     encrypted = not url.lower().startswith("http:")
     variable = next((name for name in certificates_of if os.environ.get(name)), None)
     try:
@@ -354,7 +48,7 @@ def open_client(url: str, *, certificates_of: Sequence[str] = (), **options: Any
         client = httpx.Client(
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            # Reading the certificates takes a tenth of a second, and plain http has no use for them.
+            # Reading the certificates takes a tenth of a second, and plain http needs none.
             verify=_trusting(variable) if encrypted else False,
             proxy=proxy,
             trust_env=False,
@@ -368,17 +62,20 @@ def open_client(url: str, *, certificates_of: Sequence[str] = (), **options: Any
         todo = "Correct or unset HTTPS_PROXY, HTTP_PROXY or ALL_PROXY."
     except OSError:
         wrong = "The trusted certificates cannot be read."
-        named = f"Set {variable} to a file or folder of certificates in PEM format."
-        todo = named if variable else SSL_TODO
+        todo = f"Set {variable} to a file or folder of certificates in PEM format." if variable else SSL_TODO
     else:
-        _bound(client)
+        for transport in (client._transport, *client._mounts.values()):
+            if isinstance(transport, httpx.HTTPTransport):
+                # httpx offers no way to set it, but httpcore's pools ask it for each connection. tests/http/
+                # notices if that changes.
+                transport._pool._network_backend = Backend()
         return client
-    # Raised out here: their own errors quote addresses, and so a proxy's password.
+    # Raised out here: the library's errors quote addresses, which may contain a proxy's password.
     raise ConfigurationError(wrong, todo=todo)
 
 
 def _trusting(variable: str | None) -> ssl.SSLContext:
-    """What trusts the certificates in the file or folder that a variable names, or else the usual ones."""
+    """Return what trusts the certificates in the file or folder that a variable names, or the usual ones."""
     path = os.environ.get(variable or "")
     if not path:
         return httpx.create_ssl_context()
@@ -387,15 +84,63 @@ def _trusting(variable: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=path)
 
 
-def _bound(client: httpx.Client) -> None:
-    """Let all of a client's connections go by the bounds.
+# --- the proxy ---
 
-    httpx makes its pools itself and passes no backend on; httpcore's pools take one as an argument and ask it
-    for each connection. tests/http/ notices if that changes.
+# httpx makes a pattern of every entry of NO_PROXY, and fails on one that it cannot read, such as [::1]. Only
+# one host matters here, so each entry is compared with it.
+_WITH_PORT = re.compile(r"(\[.*\]|[^:]*):(\d+)")
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy for a URL, from HTTPS_PROXY or ALL_PROXY; None if NO_PROXY excludes its host."""
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or _is_excluded(parts.hostname or "", parts.port or 443, proxies.get("no", "")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_excluded(host: str, port: int, no_proxy: str) -> bool:
+    """Return whether NO_PROXY names a host; an entry that cannot be read names none.
+
+    Entries are separated by commas or blanks: `*`, a domain with or without `.` or `*.` before it, an
+    address with or without brackets, or a network (10.0.0.0/8); each may have a port.
     """
-    for transport in (client._transport, *client._mounts.values()):
-        if isinstance(transport, httpx.HTTPTransport):
-            transport._pool._network_backend = Backend()
+    host, entries = host.lower().rstrip("."), re.split(r"[\s,;]+", no_proxy.lower())
+    return any(_names(entry, host, port) for entry in entries)
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    entry = entry.rpartition("://")[2]
+    if with_port := _WITH_PORT.fullmatch(entry):
+        entry = with_port[1]
+        if with_port[2] != str(port):
+            return False
+    if entry == "*":
+        return True
+    # In a network, brackets are around the address only: [fd00::]/8.
+    entry = entry.replace("[", "").replace("]", "")
+    if address := _address(host):
+        return _holds(entry, address)
+    domain = entry.removeprefix("*").strip(".")
+    return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+
+
+def _holds(entry: str, address: IPv4Address | IPv6Address) -> bool:
+    try:
+        return address in ip_network(entry, strict=False)
+    except ValueError:
+        return False
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+# --- the call ---
 
 
 @dataclass(frozen=True)
@@ -421,12 +166,12 @@ def exchange(
     room: Room | None = None,
     **options: Any,
 ) -> Reply:
-    """Send one request and read its answer whole; raises Failed, which holds no key, URL or body.
+    """Send one request and read its whole answer; raise Failed, which contains no key, URL or body.
 
-    A large answer waits for the `room`, which the caller gives back when it has made something of it.
+    A large answer waits for the `room`; the caller gives it back when it no longer needs the body.
     """
     request = client.build_request(method, url, **options)
-    bounds = Exchange(
+    bounds = Bounds(
         request.url,
         seconds=seconds,
         most=most,
@@ -436,27 +181,132 @@ def exchange(
         room=room,
     )
     request.extensions["trace"] = bounds.trace
-    _current.exchange = bounds
+    current.bounds = bounds
     try:
         return _exchange(client, request, bounds)
-    except (httpx.TransportError, httpx.DecodingError, UnicodeError, _Late, _TooMuch, _Stopped) as error:
+    except (httpx.TransportError, httpx.DecodingError, UnicodeError, Late, TooMuch, Interrupted) as error:
         failure = bounds.failed(error)
     finally:
-        _current.exchange = None
-    # Raised out here, for httpx's errors hold the request, which holds the key.
+        current.bounds = None
+    # Raised out here: httpx's errors hold the request, which holds the key.
     raise failure
 
 
-def _exchange(client: httpx.Client, request: httpx.Request, bounds: Exchange) -> Reply:
+def _exchange(client: httpx.Client, request: httpx.Request, bounds: Bounds) -> Reply:
     response = client.send(request, stream=True)
     try:
         body = bytearray()
-        # Packed as it came: unpacked by httpx, a body without content would escape the bounds.
+        # Still packed: if httpx unpacked it, a body without content would escape the bounds.
         for chunk in cast(Iterable[bytes], response.stream):
             body += chunk
             bounds.left()
             if len(body) > bounds.most:
-                raise _TooMuch
+                raise TooMuch
     finally:
         response.close()
     return Reply(response.status_code, response.reason_phrase, response.headers, bytes(body))
+
+
+# --- the body: as lenient as costs nothing, and bounded in size ---
+
+GZIP, ZLIB, RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
+GZIP_BEGINS = b"\x1f\x8b"
+GZIP_NAMES = ("gzip", "x-gzip")
+# Right and wrong names of codings that change nothing; the name of a charset is another.
+NO_CODINGS = frozenset(("", "identity", "none", "null", "binary", "text", "plain", "7bit", "8bit", "chunked"))
+# In bytes, unpacked at a time: what follows a member of gzip is copied once for each.
+WINDOW = 4096
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
+# Servers declare these by default, also for UTF-8.
+BY_DEFAULT = frozenset(("iso8859-1", "ascii", "cp1252"))
+# Codecs that are no charsets.
+NO_CHARSETS = frozenset(("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"))
+
+
+class Larger(Exception):
+    """A body is larger than permitted after unpacking."""
+
+
+def unpacked(body: bytes, encoding: str, most: int) -> bytes | None:
+    """Return a body without its coding, None if that is unknown or wrong; raise Larger above `most` bytes."""
+    named = (coding.strip() for coding in encoding.lower().split(","))
+    codings = [coding for coding in named if coding not in NO_CODINGS and not _charset(coding)]
+    if not codings or _not_packed(body, codings[0]):
+        if len(body) > most:
+            raise Larger
+        return body
+    # No server packs twice.
+    return _without(body, codings[0], most) if len(codings) == 1 else None
+
+
+def _not_packed(body: bytes, coding: str) -> bool:
+    """Return whether a body is not packed although its headers say so, as after a proxy has unpacked it.
+
+    Gzip always begins with the same bytes. In other codings, no packed JSON begins like a list or an object,
+    but for a few bodies in codings that cannot be read here anyway.
+    """
+    if coding in GZIP_NAMES:
+        return not body.startswith(GZIP_BEGINS)
+    return body.lstrip()[:1] in (b"[", b"{")
+
+
+def _without(body: bytes, coding: str, most: int) -> bytes | None:
+    if coding in GZIP_NAMES:
+        return _inflated(body, GZIP, most)
+    if coding != "deflate":
+        return None
+    # Some servers leave out zlib's header.
+    plain = _inflated(body, ZLIB, most)
+    return _inflated(body, RAW, most) if plain is None else plain
+
+
+def _inflated(body: bytes, kind: int, most: int) -> bytes | None:
+    """Return the content of one stream, or with gzip of several in a row; None if it is damaged."""
+    plain, at = bytearray(), 0
+    while True:
+        stream = zlib.decompressobj(kind)
+        while not stream.eof:
+            piece = body[at : at + WINDOW]
+            at += len(piece)
+            try:
+                plain += stream.decompress(piece, most + 1 - len(plain))
+            except zlib.error:
+                return None
+            if len(plain) > most or stream.unconsumed_tail:
+                raise Larger
+            if not piece and not stream.eof:
+                return None
+        at -= len(stream.unused_data)
+        # Anything but a further member is padding.
+        if kind != GZIP or body[at : at + 2] != GZIP_BEGINS:
+            return bytes(plain)
+
+
+def text_of(body: bytes, content_type: str = "") -> str:
+    """Return a JSON body as text; a wrong byte does not spoil the page.
+
+    By its standard, JSON is UTF-8 whatever is declared. But a body is decoded as something else if its bytes
+    show that, or if that is declared and the body is no UTF-8.
+    """
+    shown = json.detect_encoding(body)
+    declared = _CHARSET.search(content_type)
+    charset = _charset(declared[1]) if declared else None
+    if charset is None or shown != "utf-8":
+        return body.decode(shown, "replace")
+    if charset in BY_DEFAULT:
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            pass
+    return body.decode(charset, "replace")
+
+
+def _charset(name: str) -> str | None:
+    """Return the codec of a charset's name; None if it is unknown."""
+    try:
+        codec = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return None
+    known = codec._is_text_encoding and codec.name.replace("_", "-") not in NO_CHARSETS
+    return codec.name if known else None

@@ -1,34 +1,21 @@
-"""The health of a connection in one word, and its problems, each with what to do."""
+"""The health of a connection in one word, its problems, each with what to do, and its status as JSON."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import Any
 
-from connector.beamer.pagination import Cursor, Habits, params_of
-from connector.beamer.request import BeamerRequest
-from connector.beamer.streams import Stream
-from connector.errors import (
-    ConnectorError,
-    Forbidden,
-    KeyRefused,
-    NothingAllowed,
-    StateDamaged,
-    Stopped,
-    WriteKeyRefused,
-)
-from connector.reporting.spend_rate import HOUR
-from connector.reporting.status import Status
-from connector.state import credentials, suspensions
-from connector.state.credentials import CONFIRM, Verdict, todo_of
-from connector.state.engine import Database
-from connector.state.suspensions import Api, Refusal, Secrets
+from connector.clock import plain
+from connector.domain.state import Verdict
+from connector.errors import Exit, Forbidden, StateDamaged
+from connector.reporting.status import HOUR, Status, StreamStatus
+from connector.state.backfills import Backfill
+from connector.state.connections import CONFIRM, KeyVerdict
+from connector.state.suspensions import Refusal
+from connector.text import counted
 
-if TYPE_CHECKING:
-    from connector.sync.context import Parts
-
-# How to come out of it, by the API that refused.
+# What ends a suspension, by the API that refused the key.
 WAY_OUT = {
     "beamer": "Replace the Beamer key. The same key is tried again automatically; `beamer-segment check` "
     "tries it at once, and ends the suspension if it works.",
@@ -37,132 +24,70 @@ WAY_OUT = {
 }
 
 
-UNTRIED = (
-    "the Beamer key was never used, because no request was available: it is unknown whether it is right "
-    "(`beamer-segment check` tries it with a request that is left this month)"
-)
-
-
-class Suspended(KeyRefused):
-    """The key was refused in an earlier run and is still the same."""
-
-    default_means = "Nothing was read or sent: each try with a refused key may cost a request."
-
-
-def refuse_suspended(
-    database: Database,
-    connection: str,
-    secrets: Secrets,
-    now: datetime | None = None,
-    *,
-    unproved: bool = False,
-) -> Refusal | None:
-    """Raise Suspended if a key in use was refused before; return the refusal if the key is to be tried again.
-
-    Without `now` no key is tried. `unproved`: a changed key may be of another account; nothing is written.
-    """
-    found = suspensions.current_refusal(database, connection, secrets, unproved=unproved)
-    if found and (now is None or found.in_backoff(now)):
-        raise Suspended(
-            f"{describe_refusal(found)} Next try: {_when(found.again)}.", todo=todo_of_refusal(found)
-        )
-    return found
-
-
-def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
-    """Ask Beamer once with a suspended key, another list each time; a refusal raises Suspended."""
-    roots: Sequence[Stream] = [stream for stream in parts.catalogue.values() if stream.parent is None]
-    stream = roots[refusal.refused % len(roots)]
-    params = {**stream.params, **params_of(Cursor(), Habits(), 1)}
-    try:
-        with parts.ledger.taken(stream.name, parts.clock.now()) as at:
-            parts.beamer.get(BeamerRequest(stream.path, tuple(params.items())), at)
-    except (KeyRefused, Forbidden) as error:
-        now, key = parts.clock.now(), secrets["beamer"]
-        what = error.what if isinstance(error, KeyRefused) else refusal.what
-        suspensions.remember(parts.database, refusal.connection, "beamer", key, what, now)
-        what = f"{describe_refusal(refusal)} The key was tried again with one request."
-        raise Suspended(what, todo=todo_of_refusal(refusal)) from None
-    except Stopped:
-        raise
-    except ConnectorError as error:
-        what = f"{describe_refusal(refusal)} The key could not be tried again: {error.what}"
-        raise Suspended(what, todo=todo_of_refusal(refusal)) from None
-    suspensions.accept(parts.database, refusal.connection, "beamer", secrets["beamer"], parts.clock.now())
-
-
 def describe_refusal(refusal: Refusal) -> str:
-    """Return the refusal in a sentence."""
-    return f"Connection '{refusal.connection}' is suspended since {_when(refusal.since)}: {refusal.what}"
+    """Return a refusal in a sentence."""
+    return f"Connection '{refusal.connection}' is suspended since {utc_text(refusal.since)}: {refusal.what}"
 
 
-def todo_of_refusal(refusal: Refusal) -> str:
-    return WAY_OUT[refusal.api]
-
-
-def note(
-    database: Database,
-    connection: str,
-    secrets: Secrets,
-    error: ConnectorError | None,
-    now: datetime,
-    *,
-    answered: bool = False,
-    delivered: bool = False,
-) -> None:
-    """Store what a run showed of the keys: Beamer `answered`, Segment accepted what was `delivered`."""
-    refused: Api | None = None
-    if isinstance(error, KeyRefused) and not isinstance(error, Suspended):
-        refused = "segment" if isinstance(error, WriteKeyRefused) else "beamer"
-    proved: dict[Api, bool] = {"beamer": answered, "segment": delivered}
-    for api, taken in proved.items():
-        if error and api == refused:
-            sure = isinstance(error, NothingAllowed)
-            key = secrets[api]
-            suspensions.remember(database, connection, api, key, error.what, now, answered=taken, sure=sure)
-        elif taken:
-            suspensions.accept(database, connection, api, secrets[api], now)
-
-
-def _when(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-# A sync tries at once what it finds; what has waited longer has been tried in vain, or nobody tries.
+# --- health and problems ---
+
+# A sync sends messages at once; after this time it was tried without success, or no sync runs.
 STUCK_AFTER = HOUR
-# One run may be cut short by a new version or a machine that goes down; of more, nothing may come any more.
+# A new version or a restart of the machine may interrupt one run; more in a row are a problem.
 CUT_SHORT_IN_VAIN = 2
-# What speaks of the keys, and of their addresses.
+# The `thing` of problems with the keys and their addresses.
 KEYS = "key"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A word for a connection; `grade` is how bad it is: ok, warning or error."""
+    """A word for a connection; `grade`: ok, warning or error; `exit`: the exit code of `status --fail`."""
 
     word: str
     grade: str
     means: str
+    exit: Exit = Exit.DONE
 
 
-# The worst first: of several the first one counts.
+# The worst first; the first that applies counts.
 HEALTH = (
-    Health("damaged", "error", "the database contains values that cannot be read; nothing is read or sent"),
+    Health(
+        "damaged",
+        "error",
+        "the database contains values that cannot be read; nothing is read or sent",
+        Exit.CONFIGURATION,
+    ),
     Health(
         "mismatched",
         "error",
         "the keys may belong to another account; nothing is read or sent",
+        Exit.CONFIGURATION,
     ),
-    Health("suspended", "error", "a key was refused; nothing is read or sent until it changes"),
-    Health("stuck", "error", "messages wait for Segment and are not delivered"),
-    Health("failing", "error", "the last run ended with an error"),
-    Health("closed", "error", "Beamer answers 429; requests are paused for a while"),
-    Health("exhausted", "error", "the monthly limit is used up"),
-    Health("late", "warning", "no run has succeeded for much longer than usual"),
+    Health("suspended", "error", "a key was refused; nothing is read or sent until it changes", Exit.REFUSED),
+    Health("stuck", "error", "messages wait for Segment and are not delivered", Exit.UNREACHABLE),
+    Health("failing", "error", "the last run ended with an error", Exit.UNREACHABLE),
+    Health("closed", "error", "Beamer answers 429; requests are paused for a while", Exit.UNREACHABLE),
+    Health("exhausted", "error", "the monthly limit is used up", Exit.UNREACHABLE),
     Health(
-        "unconfirmed", "warning", "the Beamer key or address was changed; the next sync compares the account"
+        "missing",
+        "warning",
+        "Segment does not have all messages that it confirmed",
+        Exit.UNREACHABLE,
     ),
-    Health("partial", "warning", "a stream is not read completely, or Segment refused messages"),
+    Health("late", "warning", "no run has succeeded for much longer than usual", Exit.UNREACHABLE),
+    Health(
+        "unconfirmed",
+        "warning",
+        "the Beamer key or address was changed; the next sync compares the account",
+        Exit.CONFIGURATION,
+    ),
+    Health(
+        "partial", "warning", "a stream is not read completely, or Segment refused messages", Exit.UNREACHABLE
+    ),
     Health("doubtful", "warning", "counters are untrusted; rows may be later than usual"),
     Health("saving", "ok", "known rows wait until requests are available"),
     Health("never run", "ok", "no sync has run yet"),
@@ -183,11 +108,17 @@ class Problem:
 
 
 def health(status: Status) -> tuple[Health, Problem | None]:
-    """The worst word that applies, and why."""
+    """Return the worst word that applies, and why."""
     if status.identity is None and status.damaged is None:
         return OF_WORD["never run"], None
-    worst = next((each for each in problems(status) if each.word), None)
+    worst = next((problem for problem in problems(status) if problem.word), None)
     return OF_WORD[(worst and worst.word) or "healthy"], worst
+
+
+def worst(statuses: Iterable[Status]) -> Health:
+    """Return the worst of the connections' words."""
+    words = [health(status)[0] for status in statuses]
+    return min(words, key=HEALTH.index, default=OF_WORD["healthy"])
 
 
 def problems(status: Status) -> list[Problem]:
@@ -196,8 +127,8 @@ def problems(status: Status) -> list[Problem]:
         return [of_damage(status.damaged)]
     if status.identity is None:
         return []
-    found = [each for check in _CHECKS for each in check(status)]
-    return sorted(found, key=lambda each: _SEVERITY[each.word] if each.word else len(HEALTH))
+    unsorted = [problem for check in _CHECKS for problem in check(status)]
+    return sorted(unsorted, key=lambda problem: _SEVERITY.get(problem.word or "", len(HEALTH)))
 
 
 def of_damage(error: StateDamaged) -> Problem:
@@ -207,29 +138,28 @@ def of_damage(error: StateDamaged) -> Problem:
 
 def _account(status: Status) -> Iterator[Problem]:
     change, name = status.change, status.name
-    if change.verdict is Verdict.REFUSE:
-        yield Problem("mismatched", KEYS, credentials.describe_change(change, name), todo_of(change))
-    elif change.verdict is Verdict.COMPARE:
+    if change.verdict is KeyVerdict.REFUSE:
+        yield Problem("mismatched", KEYS, change.describe(name), change.todo)
+    elif change.verdict is KeyVerdict.COMPARE:
         yield Problem(
             "unconfirmed",
             KEYS,
             f"Connection '{name}' uses other credentials than in its last run: {change.named}.",
             "The next sync continues if Beamer shows known rows of the account; otherwise it exits with "
-            f"code 78. {todo_of(change)}",
+            f"code 78. {change.todo}",
         )
 
 
 def _key(status: Status) -> Iterator[Problem]:
     if status.suspended:
-        again = f"The key is tried again from {_when(status.suspended.again)}."
-        found = f"{describe_refusal(status.suspended)} {again}"
-        yield Problem("suspended", "suspension", found, WAY_OUT[status.suspended.api])
+        again = f"The key is tried again from {utc_text(status.suspended.again)}."
+        text = f"{describe_refusal(status.suspended)} {again}"
+        yield Problem("suspended", "suspension", text, WAY_OUT[status.suspended.api])
     elif status.untried:
         yield Problem(
             "partial",
             KEYS,
-            "The Beamer key was never used, because no request was available: it is unknown whether it "
-            "is right.",
+            "The Beamer key is new and was not used yet: it is unknown whether it is right.",
             "`beamer-segment check` tries it with a request that is left this month; otherwise the next "
             "sync with an available request does.",
         )
@@ -237,35 +167,36 @@ def _key(status: Status) -> Iterator[Problem]:
 
 def _outbox(status: Status) -> Iterator[Problem]:
     own = status.identity.destination if status.identity else ""
-    for each in status.waiting:
-        since = f"the oldest since {_when(each.oldest)}"
-        if each.held:
-            yield Problem(
-                "stuck",
-                "outbox",
-                f"{each.messages:,} messages wait for a former write key of destination "
-                f"'{each.destination}', {since}; the present key may belong to another Segment source.",
+    drop = "`beamer-segment outbox drop` takes the numbers that `outbox list` shows."
+    for waiting in status.waiting:
+        since, messages = f"waiting since {utc_text(waiting.oldest)}", counted(waiting.messages, "message")
+        if waiting.held:
+            text = (
+                f"{messages} for a former write key of destination '{waiting.destination}', {since}; the "
+                "present key may belong to another Segment source."
+            )
+            todo = (
                 f"If it belongs to the same source, `{CONFIRM}` sends them with it. If not, delete them: "
-                "`beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
+                f"{drop}"
             )
-            continue
-        if each.destination != own:
-            yield Problem(
-                "stuck",
-                "outbox",
-                f"{each.messages:,} messages wait for destination '{each.destination}', which this "
-                f"connection no longer sends to, {since}.",
-                f"Set SEGMENT_DESTINATION={each.destination} and its write key to send them, or delete "
-                "them: `beamer-segment outbox drop` takes the numbers that `outbox list` shows.",
+        elif waiting.destination != own:
+            text = (
+                f"{messages} for destination '{waiting.destination}', which this connection no longer sends "
+                f"to, {since}."
             )
-        elif status.now - each.oldest > STUCK_AFTER:
-            yield Problem(
-                "stuck",
-                "outbox",
-                f"The outbox is stuck: {each.messages:,} messages wait for Segment, {since}.",
+            todo = (
+                f"Set SEGMENT_DESTINATION={waiting.destination} and its write key to send them, or delete "
+                f"them: {drop}"
+            )
+        elif status.now - waiting.oldest > STUCK_AFTER:
+            text = f"The outbox is stuck: {messages} for Segment, {since}."
+            todo = (
                 "Check the connection to Segment: `beamer-segment check --send-test`. Then run a sync: "
-                "it sends the messages and prints Segment's answer.",
+                "it sends the messages and prints Segment's answer."
             )
+        else:
+            continue
+        yield Problem("stuck", "outbox", text, todo)
 
 
 def _runs(status: Status) -> Iterator[Problem]:
@@ -278,26 +209,27 @@ def _runs(status: Status) -> Iterator[Problem]:
         yield Problem(
             "failing",
             "runs",
-            f"The last {len(cut)} runs were killed or interrupted, the newest started at "
-            f"{_when(cut[0].started_at)}.",
+            f"The last {counted(len(cut), 'run')} were killed or interrupted, the newest started at "
+            f"{utc_text(cut[0].started_at)}.",
             "Find what stops them: memory limits, deadlines, time-outs around the command. Each run "
             "continues where the run before it stopped.",
         )
     elif ended and ended.outcome == "failed":
         why = ((status.last_run or {}).get("summary") or {}).get("error") if ended is status.runs[0] else None
-        which = f"The last run ({_when(cut[0].started_at)}) was killed; the run before it" if cut else ""
-        when = _when(ended.finished_at or ended.started_at)
-        found = f"{which or 'The last run'} exited with code {ended.exit} at {when}"
+        which = f"The last run ({utc_text(cut[0].started_at)}) was killed; the run before it" if cut else ""
+        when = utc_text(ended.finished_at or ended.started_at)
+        text = f"{which or 'The last run'} exited with code {ended.exit} at {when}"
         yield Problem(
             "failing",
             "last run",
-            f"{found}: {why}" if why else f"{found}.",
-            "The next run continues where it stopped. If runs keep failing, see `beamer-segment runs`.",
+            f"{text}: {why}" if why else f"{text}.",
+            "The next run continues where it stopped. If runs keep failing: `beamer-segment runs` shows "
+            "since when, and `beamer-segment check --send-test` tries Beamer and Segment.",
         )
     elif not status.under_way and status.runs:
         since = status.succeeded or status.runs[-1].started_at
         if status.now - since > status.patience:
-            last = f"since {_when(since)}" if status.succeeded else "yet"
+            last = f"since {utc_text(since)}" if status.succeeded else "yet"
             yield Problem(
                 "late",
                 "runs",
@@ -310,13 +242,13 @@ def _budget(status: Status) -> Iterator[Problem]:
     balance = status.balance
     if balance is None:
         return
-    again = _when(balance.again) if balance.again else None
+    again = utc_text(balance.again) if balance.again else None
     if balance.closed_until or balance.refused:
         until = balance.closed_until
         yield Problem(
             "closed",
             "account",
-            f"Requests of the account are paused until {_when(until)} after repeated 429 answers."
+            f"Requests of the account are paused until {utc_text(until)} after repeated 429 answers."
             if until
             else "Beamer's last answer was 429: the next sync tries one request.",
             "Nothing at first: syncs try again automatically. If 429 continues, other tools use the "
@@ -331,12 +263,13 @@ def _budget(status: Status) -> Iterator[Problem]:
             "Wait, or correct the limit (BEAMER_PLAN, BEAMER_MONTHLY_REQUESTS), the day on which the month "
             "begins (BEAMER_PERIOD_DAY), or the requests of others (`beamer-segment quota set-used`).",
         )
-    elif balance.level is not None and balance.level < 1 and (lists := status.lists_waiting):
+    elif balance.level is not None and (lists := status.lists_waiting):
+        none = f"no request is available now{f', the next at {again}' if again else ''}"
+        kept = "the available requests are kept for rows that wait longer, or for more rows in one list"
         yield Problem(
             "saving",
             "budget",
-            f"{lists:,} lists have new rows; no request is available "
-            f"now{f', the next at {again}' if again else ''}.",
+            f"New rows wait in {counted(lists, 'list')}; {none if balance.level < 1 else kept}.",
             "Nothing: the monthly limit is spread evenly over the month. `beamer-segment quota` shows "
             "the delay on other plans.",
         )
@@ -348,7 +281,7 @@ def _start(status: Status) -> Iterator[Problem]:
         yield Problem(
             "partial",
             "start date",
-            f"The start date is in the future ({_when(start)}): no row is sent until then.",
+            f"The start date is in the future ({utc_text(start)}): no row is sent until then.",
             "Check this machine's clock and BEAMER_START_DATE. If the date is more than a day ahead, the "
             "next sync sets it again; `beamer-segment backfill` sends older rows.",
         )
@@ -383,7 +316,7 @@ def _dead_letters(status: Status) -> Iterator[Problem]:
         yield Problem(
             "partial",
             "dead letters",
-            f"Segment refused {dead:,} messages; they are kept for 30 days.",
+            f"Segment refused {counted(dead, 'message')}; refused messages are kept for 30 days.",
             "`beamer-segment outbox list --dead` shows why. Then use `outbox retry` or `outbox drop`.",
         )
     if bad := sum(sum(stream.quarantined.values()) for stream in status.streams):
@@ -391,7 +324,7 @@ def _dead_letters(status: Status) -> Iterator[Problem]:
         yield Problem(
             None,
             "quarantine",
-            f"{bad:,} invalid rows are in quarantine ({'; '.join(sorted(reasons)[:3])}); they are kept "
+            f"In quarantine: {counted(bad, 'invalid row')} ({'; '.join(sorted(reasons)[:3])}), kept "
             "for 30 days.",
             "Nothing, or report it: the streams continue without these rows.",
         )
@@ -411,14 +344,27 @@ def _database(status: Status) -> Iterator[Problem]:
 def _backfills(status: Status) -> Iterator[Problem]:
     if status.at_work("backfill"):
         return
-    for each in status.backfills:
-        since = f"{each.wanted.since:%Y-%m-%d}"
+    for backfill in status.backfills:
+        since = f"{backfill.wanted.since:%Y-%m-%d}"
+        expected = f" of about {backfill.expected:,}" if backfill.expected else ""
         yield Problem(
             None,
             "backfill",
-            f"The backfill since {since} is not finished: {each.rows:,} rows read, {each.requests:,} "
-            f"requests{f' of about {each.expected:,}' if each.expected else ''}.",
+            f"The backfill since {since} is not finished: {counted(backfill.rows, 'row')} read, "
+            f"{counted(backfill.requests, 'request')}{expected}.",
             f"Continue it: `beamer-segment backfill --since {since}` with its other options.",
+        )
+
+
+def _proof(status: Status) -> Iterator[Problem]:
+    for found, todo in status.proof.problems:
+        yield Problem("missing", "proof", found, todo)
+    if status.proof.unproven:
+        yield Problem(
+            None,
+            "proof",
+            f"What Segment counts is not known: {status.proof.unproven}",
+            "Nothing at first: it is asked again every hour. `beamer-segment check` tries the token.",
         )
 
 
@@ -433,4 +379,118 @@ _CHECKS: tuple[Callable[[Status], Iterator[Problem]], ...] = (
     _dead_letters,
     _database,
     _backfills,
+    _proof,
 )
+
+
+# --- the status as JSON ---
+
+# Why rows are excluded, and which setting sends them.
+WHY_EXCLUDED = {
+    Verdict.NO_USER.label: "no user id; BEAMER_ANONYMOUS=send sends them",
+    Verdict.TEAM.label: "the team's own comments; BEAMER_TEAM_COMMENTS=true sends them",
+    Verdict.STREAM_OFF.label: "their stream is not listed in BEAMER_STREAMS",
+    Verdict.MOVED.label: "sent before, under another post or request",
+    Verdict.FORGOTTEN.label: "the person was forgotten (forget --user-id)",
+}
+
+
+def excluded(status: Status) -> dict[str, int]:
+    """Return how many rows are excluded, by reason."""
+    totals = {why: sum(stream.counts.get(why, 0) for stream in status.streams) for why in WHY_EXCLUDED}
+    return {why: total for why, total in totals.items() if total}
+
+
+def as_dict(status: Status) -> dict[str, Any]:
+    """Return the status as JSON; what is unknown is null."""
+    balance, identity, newest = status.balance, status.identity, status.newest
+    word, why = health(status)
+    return {
+        "connection": status.name,
+        **verdict(word, why),
+        "problems": [asdict(problem) for problem in problems(status)],
+        "account": identity and identity.account,
+        "destination": identity and identity.destination,
+        "start_date": plain(identity and identity.start_date),
+        "limit": status.limit_text,
+        "requests_used": balance and balance.used,
+        "requests_left": balance and balance.left,
+        "requests_available": balance and balance.level,
+        "requests_per_day": balance and balance.per_day,
+        "requests_usable": status.usable,
+        "requests_even": None if status.even is None else status.even * (status.usable or 0),
+        "requests_since": plain(balance and balance.since),
+        "requests_until": plain(balance and balance.until),
+        "requests_again_at": plain(balance and balance.again),
+        "closed_until": plain(balance and balance.closed_until),
+        "suspended": _refusal_dict(status.suspended),
+        "lists_never_read": sum(status.unread.lists.values()) if status.unread else None,
+        "read_by": plain(status.read_by),
+        "excluded": excluded(status),
+        "outbox": dict(status.outbox or {}),
+        "waiting": [_row(asdict(waiting)) for waiting in status.waiting],
+        "segmented_posts_hidden": bool(identity and identity.ignore_filters is False),
+        "newest_stream": newest and newest.name,
+        "newest": plain(newest and newest.newest),
+        "newest_delay_seconds": newest and newest.delay,
+        "streams": [_stream_dict(stream) for stream in status.streams],
+        "last_run": _row(status.last_run) if status.last_run else None,
+        "last_success": plain(status.succeeded),
+        "seconds_between_syncs": status.every.total_seconds() if status.every else None,
+        "runs": [_row(asdict(run)) for run in status.runs],
+        "at_work": [_row(asdict(holder)) for holder in status.holders],
+        "hints": {stream: _row(asdict(hints)) for stream, hints in status.hints.items()},
+        "backfills": [backfill_dict(backfill) for backfill in status.backfills],
+    }
+
+
+def verdict(word: Health, why: Problem | None) -> dict[str, Any]:
+    """Return a connection's health and its worst problem."""
+    return {"health": word.word, "grade": word.grade, "why": why and why.found, "todo": why and why.todo}
+
+
+def _stream_dict(stream: StreamStatus) -> dict[str, Any]:
+    return {
+        "stream": stream.name,
+        "listed": stream.listed,
+        "checked_at": plain(stream.checked_at),
+        "complete_through": plain(stream.complete_through),
+        "newest": plain(stream.newest),
+        "newest_delay_seconds": stream.delay,
+        "counts": dict(stream.counts),
+        "lists_waiting": stream.lists_waiting,
+        "lists_never_read": stream.lists_unread,
+        "still_discovering": stream.discovering,
+        "counters_trusted": stream.counters_trusted,
+        "quarantined": dict(stream.quarantined),
+        "trouble": stream.trouble,
+        "trouble_at": plain(stream.trouble_at),
+    }
+
+
+def _refusal_dict(refusal: Refusal | None) -> dict[str, Any] | None:
+    if refusal is None:
+        return None
+    return {"api": refusal.api, "since": plain(refusal.since), "what": refusal.what}
+
+
+def backfill_dict(backfill: Backfill) -> dict[str, Any]:
+    """Return a backfill as JSON."""
+    return {
+        "id": backfill.id,
+        "since": plain(backfill.wanted.since),
+        "until": plain(backfill.wanted.until),
+        "streams": list(backfill.wanted.streams),
+        "resend": backfill.wanted.resend,
+        "integrations": backfill.integrations,
+        "began_at": plain(backfill.began_at),
+        "finished_at": plain(backfill.finished_at),
+        "requests": backfill.requests,
+        "requests_expected": backfill.expected,
+        "rows": backfill.rows,
+        "events": backfill.events,
+    }
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in row.items()}

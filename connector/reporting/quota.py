@@ -1,21 +1,28 @@
 """The quota: the requests used and left in a month, and how late rows will be."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from connector.beamer.streams import CATALOGUE
 from connector.clock import plain
-from connector.domain.period import PERIOD_DAYS
-from connector.reporting.spend_rate import DAY, HOUR, between_runs, pace, runs_out
-from connector.state import progress
+from connector.domain.budget import Balance, Limits
+from connector.domain.period import EPOCH, PERIOD_DAYS, day_of
+from connector.reporting.status import DAY, HOUR, between_runs
+from connector.segment.events import EVENTS
+from connector.state import deliveries, progress, spending
 from connector.state.engine import Database
-from connector.state.ledger import Balance, Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.sync.fetch import stored
 from connector.sync.forecast import MONTH, FirstReads, Forecast, activity, first_reads, forecast, read_by
 from connector.sync.planning.probes import Picture
 from connector.sync.policy import Policy
+
+# Today's pace is that of so many days, without the account's first one: its first sync reads everything.
+PACE_DAYS = 7
+EVENTS_SINCE = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +67,33 @@ class Outlook:
             "audit_round_days": self.today.audit_round and self.today.audit_round * HOUR / DAY,
             "today": _forecast_dict(self.today),
             "plans": [
-                {
-                    "plans": list(offer.plans),
-                    "monthly_requests": offer.monthly,
-                    **_forecast_dict(found),
-                }
-                for offer, found in self.offers
+                {"plans": list(offer.plans), "monthly_requests": offer.monthly, **_forecast_dict(at_budget)}
+                for offer, at_budget in self.offers
             ],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One Beamer account; `outlook` is None before its first run; `pace`: requests a day."""
+    """One Beamer account; `outlook` is None before its first run; `pace`: requests a day, if known.
+
+    `events`: what was sent to Segment in the last 30 days, by stream.
+    """
 
     account: str | None
     connections: Sequence[str]
     limits: Limits
     limit_text: str
     balance: Balance | None = None
-    pace: float = 0.0
+    pace: float | None = None
     runs_out: datetime | None = None
     outlook: Outlook | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def most_users(self) -> int:
+        """Return how many different users these events can have at the most."""
+        return sum(count for stream, count in self.events.items() if CATALOGUE[stream].by_user)
 
     def as_dict(self) -> dict[str, Any]:
         balance = self.balance
@@ -101,25 +113,37 @@ class Quota:
             "available": balance and balance.level,
             "per_day": balance and balance.per_day,
             "closed_until": plain(balance.closed_until if balance else None),
-            "pace_per_day": balance and self.pace,
+            "pace_per_day": self.pace,
             "runs_out": plain(self.runs_out),
             "outlook": self.outlook and self.outlook.as_dict(),
+            "segment_events": dict(self.events),
+            "segment_most_users": self.most_users,
         }
 
 
+def events_by_stream(database: Database, connections: Sequence[str], now: datetime) -> dict[str, int]:
+    """Return how many events of each stream's rows went to Segment in the last 30 days."""
+    found: Counter[str] = Counter()
+    stream_of = {event.name: event.stream for event in EVENTS.values()}
+    for event, count in deliveries.by_event(database, connections, now - EVENTS_SINCE).items():
+        if (stream := stream_of.get(event)) in CATALOGUE:
+            found[str(stream)] += count
+    return {stream: found[stream] for stream in CATALOGUE if found[stream]}
+
+
 def quota(
-    database: Database, of: Quota, policies: Mapping[str, Policy], offers: Iterable[Offer], now: datetime
+    database: Database, account: Quota, policies: Mapping[str, Policy], offers: Iterable[Offer], now: datetime
 ) -> Quota:
-    """Look an account up; `policies` are those of its connections that have run."""
-    if of.account is None:
-        return of
-    balance = Ledger(database, of.account, of.connections[0], of.limits).balance(now)
-    per_day = pace(database, of.account, balance, now)
+    """Return an account with its figures; `policies` are those of its connections that have run."""
+    if account.account is None:
+        return account
+    balance = Ledger(database, account.account, account.connections[0], account.limits).balance(now)
+    per_day = pace(database, account.account, balance, now)
     return replace(
-        of,
+        account,
         balance=balance,
         pace=per_day,
-        runs_out=runs_out(of.limits, balance, per_day, now),
+        runs_out=runs_out(account.limits, balance, per_day, now),
         outlook=_outlook(database, policies, balance, offers, now) if policies else None,
     )
 
@@ -132,34 +156,65 @@ def _outlook(
     now: datetime,
 ) -> Outlook:
     every = min(filter(None, (between_runs(database, name) for name in policies)), default=None)
-    pictures = [
-        Picture(
-            CATALOGUE, policy, stored.readable(progress.load_readonly(database, name), policy.start), None
-        )
-        for name, policy in policies.items()
-    ]
-    found, unread = activity(pictures, now), first_reads(pictures)
+    pictures = []
+    for name, policy in policies.items():
+        state = stored.readable(progress.load_readonly(database, name), policy.start)
+        pictures.append(Picture(CATALOGUE, policy, state, None))
+    expected, unread = activity(pictures, now), first_reads(pictures)
     shortest = (every or HOUR) / HOUR
     days = (balance.until - balance.since) / DAY if balance.until else PERIOD_DAYS
+
+    def at_budget(per_day: float | None) -> Forecast:
+        return forecast(expected, shortest, per_day, unread.requests)
+
     return Outlook(
         every,
-        found.rows,
-        found.checks,
-        found.requests(24) * MONTH,
-        found.requests(1) * MONTH,
+        expected.rows,
+        expected.checks.total(),
+        expected.requests(24) * MONTH,
+        expected.requests(1) * MONTH,
         unread,
         read_by(unread, now, balance),
-        forecast(found, shortest, balance.per_day, unread.requests),
-        [
-            (offer, forecast(found, shortest, offer.usable and offer.usable / days, unread.requests))
-            for offer in offers
-        ],
+        at_budget(balance.per_day),
+        [(offer, at_budget(offer.usable and offer.usable / days)) for offer in offers],
     )
 
 
-def _forecast_dict(found: Forecast) -> dict[str, Any]:
+def _forecast_dict(at_budget: Forecast) -> dict[str, Any]:
     return {
-        "requests_per_day": found.per_day,
-        "keeps_up": found.keeps_up,
-        "mean_delay_hours": found.mean,
+        "requests_per_day": at_budget.per_day,
+        "keeps_up": at_budget.keeps_up,
+        "mean_delay_hours": at_budget.mean,
     }
+
+
+def pace(database: Database, account: str, balance: Balance, now: datetime) -> float | None:
+    """Return requests a day: the connector's in the last days, and those entered for others in this month.
+
+    None on the account's first day.
+    """
+    elsewhere = balance.by_purpose.get(spending.ELSEWHERE, 0)
+    first, today = day_of(now) - PACE_DAYS + 1, day_of(now)
+    with database.read() as db:
+        if not spending.spent(db, account, 0, first - 1).requests:
+            # The account began in these days.
+            days = range(first, today)
+            began = next((day for day in days if spending.spent(db, account, day - 1, day).requests), today)
+            first = began + 1
+        if first > today:
+            return None
+        spent = spending.spent(db, account, first - 1)
+    own, days_spent = spent.requests - (spent.elsewhere or 0), (now - EPOCH) / DAY - first
+    return own / max(1.0, days_spent) + elsewhere / max(1.0, (now - balance.since) / DAY)
+
+
+def runs_out(limits: Limits, balance: Balance, per_day: float | None, now: datetime) -> datetime | None:
+    """Return when the rest is used up at a pace; None if not before the month ends."""
+    if balance.left is None or not per_day:
+        return None
+    # Without a period day, any 31 days are a period: a pace that they permit can continue for ever.
+    if balance.until is None and per_day * PERIOD_DAYS <= (limits.usable or 0):
+        return None
+    lasts = balance.left / per_day
+    ends = balance.until or now + PERIOD_DAYS * DAY
+    return now + lasts * DAY if lasts < (ends - now) / DAY else None

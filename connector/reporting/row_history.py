@@ -1,4 +1,4 @@
-"""The history of one row: seen, judged, sent, refused or excluded, and why."""
+"""The history of one row: seen, judged, sent, refused or excluded, and why; what is held of a user."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,83 +7,128 @@ from typing import Any
 
 from connector.beamer.streams import CATALOGUE
 from connector.domain.period import EPOCH
-from connector.domain.verdicts import Verdict
-from connector.reporting.summary import WHY_HELD
+from connector.domain.state import Verdict
+from connector.reporting.health import WHY_EXCLUDED
 from connector.segment.events import EVENTS
-from connector.segment.shaping import PREFIX, Fact, Naming, message_id
-from connector.state import queries
+from connector.segment.shaping import PREFIX, Fact, Naming, message_id, user_id
+from connector.state import outbox, privacy, progress, runs
 from connector.state.connections import known
 from connector.state.engine import Database
 from connector.state.outbox import DEAD, FLIGHT
-from connector.state.queries import Quarantined, SeenRow
+from connector.state.privacy import Traces
+from connector.state.progress import Quarantined, SeenRow
+from connector.sync.rows.judging import user_of_raw
+from connector.text import counted
 
 KINDS = {stream.kind: stream.name for stream in CATALOGUE.values()}
 PLAIN_PARTS = 6
+DELIVERED = (
+    "Of a user's delivered messages nothing is kept: find one in Segment by its userId, and explain its "
+    "messageId."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was query for; of a messageId in words, also where its row belongs."""
+class Query:
+    """A row's id; of a readable messageId also the row's stream and parent."""
 
     row: str
     stream: str | None = None
     parent: str | None = None
     message_id: str | None = None
 
+    @classmethod
+    def parse(cls, word: str) -> "Query":
+        """Parse a row's id or a messageId; a messageId that is a digest names no row."""
+        parts = word.split("-")
+        if parts[0] != PREFIX or len(parts) < PLAIN_PARTS or parts[3] not in KINDS:
+            return cls(word, message_id=word if parts[0] == PREFIX else None)
+        return cls(parts[5], KINDS[parts[3]], parts[4], word)
+
 
 @dataclass(frozen=True, slots=True)
 class RowHistory:
-    """One row's story, as sentences and as data."""
+    """One row's history, as sentences and as data."""
 
     sentences: tuple[str, ...]
     data: Mapping[str, Any]
 
 
-def wanted(word: str) -> Wanted:
-    """Parse a row's id or a messageId; a messageId that is a digest names no row."""
-    parts = word.split("-")
-    if parts[0] != PREFIX or len(parts) < PLAIN_PARTS or parts[3] not in KINDS:
-        return Wanted(word, message_id=word if parts[0] == PREFIX else None)
-    return Wanted(parts[5], KINDS[parts[3]], parts[4], word)
-
-
 def row_histories(database: Database, connection: str | None, word: str) -> list[RowHistory]:
     """Return the history of every row that the word may mean."""
-    query = wanted(word)
-    seen = queries.sightings(database, connection, query.row, stream=query.stream, parent=query.parent)
-    found = [_of_row(database, each) for each in seen]
-    known_already = {(each.connection, each.stream, each.parent) for each in seen}
-    for each in queries.quarantined_rows(database, connection, query.row):
-        if (each.connection, each.stream, each.parent) not in known_already:
-            found.append(_of_quarantined(each))
-    if not found and query.message_id and (message := queries.message(database, query.message_id)):
-        found.append(_of_message(message))
-    return found
+    query = Query.parse(word)
+    rows = progress.sightings(database, connection, query.row, stream=query.stream, parent=query.parent)
+    histories = [_of_row(database, row) for row in rows]
+    known_rows = {(row.connection, row.stream, row.parent) for row in rows}
+    for row in progress.quarantined_rows(database, connection, query.row):
+        if (row.connection, row.stream, row.parent) not in known_rows:
+            histories.append(_of_quarantined(row))
+    if not histories and query.message_id and (message := outbox.message(database, query.message_id)):
+        histories.append(_of_message(message))
+    return histories
+
+
+def user_histories(database: Database, connection: str | None, word: str) -> list[RowHistory]:
+    """Return what each connection still holds of a user; after delivery it is nothing."""
+    user = user_id(word)
+    if user is None:
+        return []
+    names = [connection] if connection else privacy.names(database)
+    held = {
+        name: privacy.traces(database, name, user, lambda raw: user_of_raw(raw) == user) for name in names
+    }
+    return [_of_user(name, user, traces) for name, traces in held.items() if traces]
+
+
+def _of_user(connection: str, user: str, traces: Traces) -> RowHistory:
+    lines = [f"user {user}, connection '{connection}'"]
+    for what, events in (("waiting for Segment", traces.waiting), ("refused by Segment", traces.refused)):
+        if events:
+            lines.append(f"{what}: {', '.join(f'{event} {n:,}' for event, n in sorted(events.items()))}")
+    if traces.quarantined:
+        lines.append(f"in quarantine: {counted(traces.quarantined, 'row')}")
+    if traces.forgotten:
+        lines.append("forgotten: no row of this user is sent (forget --user-id)")
+    data = {
+        "connection": connection,
+        "waiting": dict(traces.waiting),
+        "refused": dict(traces.refused),
+        "quarantined": traces.quarantined,
+        "forgotten": traces.forgotten,
+    }
+    return RowHistory((*lines, DELIVERED), data)
+
+
+def _row_data(row: SeenRow | Quarantined, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "connection": row.connection,
+        "stream": row.stream,
+        "parent": None if row.parent == "0" else row.parent,
+        "row": row.id,
+        "verdict": verdict.label,
+    }
+
+
+def _title(row: SeenRow | Quarantined) -> str:
+    of_parent = "" if row.parent == "0" else f" of {row.parent}"
+    return f"{row.stream} {row.id}{of_parent}, connection '{row.connection}'"
 
 
 def _of_row(database: Database, seen: SeenRow) -> RowHistory:
-    run = queries.run(database, seen.run)
+    run = runs.run(database, seen.run)
     name, ident = _event(database, seen)
-    sentences = [f"{seen.stream} {seen.id}{_under(seen.parent)}, connection '{seen.connection}'"]
-    first = f"first seen by run {seen.run}"
-    sentences.append(
-        f"{first}, {run['command']} of {_when(run['started_at'])}" if run else f"{first}, long ago"
-    )
+    when = f"{run['command']} of {_when(run['started_at'])}" if run else "long ago"
     data = {
-        "connection": seen.connection,
-        "stream": seen.stream,
-        "parent": None if seen.parent == "0" else seen.parent,
-        "row": seen.id,
-        "verdict": seen.verdict.label,
+        **_row_data(seen, seen.verdict),
         "first_seen_in_run": seen.run,
         "first_seen_at": run["started_at"].isoformat() if run else None,
         "event": name,
         "message_id": ident,
     }
+    lines, more = _why_not(database, seen), {"delivery": None}
     if seen.verdict is Verdict.EVENT:
         lines, more = _delivery(database, seen, name, ident)
-        return RowHistory((*sentences, *lines), {**data, **more})
-    return RowHistory((*sentences, *_why_not(database, seen)), {**data, "delivery": None})
+    return RowHistory((_title(seen), f"first seen by run {seen.run}, {when}", *lines), {**data, **more})
 
 
 def _event(database: Database, seen: SeenRow) -> tuple[str | None, str | None]:
@@ -99,14 +144,14 @@ def _delivery(
     database: Database, seen: SeenRow, name: str | None, ident: str | None
 ) -> tuple[list[str], dict[str, Any]]:
     sentences = [f"verdict: send as event '{name}', messageId {ident}"]
-    message = queries.message(database, ident) if ident else None
+    message = outbox.message(database, ident) if ident else None
     if message:
         lines, state = _waiting(message)
         return [*sentences, *lines], {"delivery": state}
-    by = queries.emptied(database, seen.connection, seen.run)
+    by = runs.emptied(database, seen.connection, seen.run)
     when = f", at the latest by run {by['run']} ({_when(by['finished_at'])})" if by else ""
     sentences.append(f"delivered: Segment has confirmed it{when}")
-    # Of a message that has left the outbox nothing is kept, whichever way it went.
+    # Nothing is kept of a message that has left the outbox, whichever way it left.
     sentences.append("unless it was deleted with `outbox drop`, or refused more than 30 days ago")
     at = by["finished_at"].isoformat() if by else None
     return sentences, {"delivery": "confirmed", "delivered_by": at}
@@ -121,36 +166,29 @@ def _waiting(message: Mapping[str, Any]) -> tuple[list[str], str]:
     since = f"waiting for Segment since {_when(message['made_at'])}"
     if message["state"] == FLIGHT:
         return [f"{since}; being sent now, or left by a run that was killed: it is sent again"], "waiting"
-    tried = f", tried {message['tries']} times" if message["tries"] else ""
+    tried = f", tried {counted(message['tries'], 'time')}" if message["tries"] else ""
     return [f"{since}{tried}; the next sync delivers it"], "waiting"
 
 
 def _why_not(database: Database, seen: SeenRow) -> list[str]:
+    if seen.verdict is Verdict.EVENT:
+        return []
     if seen.verdict is Verdict.QUARANTINED:
-        here = queries.quarantined_rows(database, seen.connection, seen.id)
-        reasons = {each.reason for each in here} or {"the reason was deleted after 30 days"}
+        rows = progress.quarantined_rows(database, seen.connection, seen.id)
+        reasons = {row.reason for row in rows} or {"the reason was deleted after 30 days"}
         return [f"not sent: in quarantine – {reason}" for reason in sorted(reasons)]
-    said = [f"not sent: excluded – {WHY_HELD[seen.verdict.label]}"]
-    if seen.verdict.held:
-        said.append("to send it, change that setting and run `beamer-segment backfill` over its date")
-    return said
+    lines = [f"not sent: excluded: {WHY_EXCLUDED[seen.verdict.label]}"]
+    if seen.verdict.excluded:
+        lines.append("to send it now, change that setting and run `beamer-segment backfill` over its date")
+    return lines
 
 
-def _of_quarantined(found: Quarantined) -> RowHistory:
-    sentences = (
-        f"{found.stream} {found.id}{_under(found.parent)}, connection '{found.connection}'",
-        f"not sent: in quarantine since {_when(found.seen_at)} – {found.reason}",
+def _of_quarantined(row: Quarantined) -> RowHistory:
+    since = f"not sent: in quarantine since {_when(row.seen_at)} – {row.reason}"
+    data = _row_data(row, Verdict.QUARANTINED)
+    return RowHistory(
+        (_title(row), since), {**data, "first_seen_at": row.seen_at.isoformat(), "delivery": None}
     )
-    data = {
-        "connection": found.connection,
-        "stream": found.stream,
-        "parent": None if found.parent == "0" else found.parent,
-        "row": found.id,
-        "verdict": Verdict.QUARANTINED.label,
-        "first_seen_at": found.seen_at.isoformat(),
-        "delivery": None,
-    }
-    return RowHistory(sentences, data)
 
 
 def _of_message(message: Mapping[str, Any]) -> RowHistory:
@@ -166,10 +204,6 @@ def _of_message(message: Mapping[str, Any]) -> RowHistory:
     return RowHistory(sentences, data)
 
 
-def _under(parent: str) -> str:
-    return "" if parent == "0" else f" of {parent}"
-
-
 def _when(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "never"
 
@@ -177,8 +211,9 @@ def _when(moment: datetime | None) -> str:
 def never_seen(word: str) -> tuple[str, ...]:
     """Return the text for a row that no sync has seen."""
     return (
-        f"no sync has seen a row with the id {word}",
+        f"no sync has seen a row with the id {word}, and no message of a user with this id is held",
         "It may be older than the start date (`backfill` sends it), too new (an NPS response without "
         "text waits 15 minutes, a scheduled post until its day), in a list that was not read yet "
         "(`status`), or not visible to the key.",
+        DELIVERED,
     )

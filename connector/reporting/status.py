@@ -1,24 +1,27 @@
-"""The status of each connection, read from the database only: it sends no request."""
+"""The status of each connection, read from the database only; it sends no request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from connector.beamer.streams import CATALOGUE
+from connector.domain.budget import Balance, Limits
 from connector.domain.period import PERIOD_DAYS
 from connector.domain.state import Progress, StreamState
 from connector.errors import StateDamaged
-from connector.reporting.spend_rate import DAY, HOUR, between_runs
-from connector.reporting.summary import WHY_HELD
-from connector.state import backfills, outbox, progress, queries, runs, suspensions
+from connector.state import backfills, deliveries, outbox, progress, runs, spending, suspensions
 from connector.state.backfills import Backfill
-from connector.state.connections import Identity, known
-from connector.state.credentials import Change
+from connector.state.connections import Identity, KeyChange, known
+from connector.state.deliveries import LastProof
 from connector.state.engine import Database
-from connector.state.leases import this_process
-from connector.state.ledger import Balance, Ledger, Limits
-from connector.state.queries import Holder, PastRun, Waiting
+from connector.state.hints import Sums, sums
+from connector.state.leases import Holder, holders, this_process
+from connector.state.ledger import Ledger
+from connector.state.outbox import Waiting
+from connector.state.runs import PastRun
 from connector.state.suspensions import Refusal
 from connector.sync.fetch import stored
 from connector.sync.forecast import FirstReads, first_reads, read_by
@@ -26,20 +29,22 @@ from connector.sync.lists.counters import moved
 from connector.sync.planning.probes import Picture
 from connector.sync.policy import Policy
 
-# What the strip shows.
-LAST_RUNS = 40
-# Late is what took so many times as long as usual; where nothing is usual yet, more than a day.
+# How many runs the strip of letters shows, and from how many the time between runs is known.
+LAST_RUNS, RUNS = 40, 50
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+# Late is this many times the usual time; if no time is usual yet, more than a day.
 LATE_TIMES, LATE_AT_FIRST = 3, timedelta(hours=25)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream: how far it is complete, what came of its rows, and what waits to be read.
+    """One stream: how far it is complete, what became of its rows, and what waits to be read.
 
-    `lists_unread` of its lists hold rows and were never read; `discovering`: its own list was not yet read
-    to the far end. `counters_trusted` is None where no counter speaks for it. `checked_at` is when Beamer
-    was last asked about it, be it by its counters; `delay`, in seconds, how late its newest row was read.
+    `lists_unread`: how many of its lists have rows and were never read. `discovering`: its own list was not
+    yet read to its end. `counters_trusted` is None without counters. `checked_at`: when Beamer last answered
+    about it, also by its counters. `delay`: how late its newest row was read, in seconds. `listed`: whether
+    its rows are sent (BEAMER_STREAMS).
     """
 
     name: str
@@ -57,16 +62,19 @@ class StreamStatus:
     trouble_at: datetime | None = None
     trouble_code: str | None = None
     in_part: bool = False
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """One connection; `identity` is None before its first run.
 
-    `read_by` says when the lists never read will have been; None where there are none, or no telling.
-    `runs` are the last ones, newest first; `every` lies between two syncs as a rule. `began` is when the
-    account was first charged. `untried`: no request was made yet with the Beamer key. `change`: how the keys
-    and addresses of the settings differ from those of the last run.
+    `read_by`: when all lists will have been read once; None if there are none to read, or if it is unknown.
+    `runs`: the last ones, newest first. `every`: the usual time between two syncs. `began`: when the account
+    was first charged. `untried`: the Beamer key was never used. `change`: how the keys and addresses of the
+    settings differ from those of the last run. `damaged`: why nothing can be read. `unreadable`: where the
+    database contains values that cannot be read, but are created again. `proof`: what was found when Segment
+    was last asked what it counts.
     """
 
     name: str
@@ -88,29 +96,25 @@ class Status:
     holders: Sequence[Holder] = ()
     began: datetime | None = None
     untried: bool = False
-    change: Change = field(default_factory=Change)
-    # Why nothing can be told; and where the database holds what cannot be read, but is made anew.
+    change: KeyChange = field(default_factory=KeyChange)
     damaged: StateDamaged | None = None
     unreadable: Sequence[str] = ()
-
-    @property
-    def held(self) -> Mapping[str, int]:
-        """Return how many rows are excluded, by reason."""
-        return {why: total for why in WHY_HELD if (total := sum(s.counts.get(why, 0) for s in self.streams))}
+    proof: LastProof = field(default_factory=LastProof)
+    hints: Mapping[str, Sums] = field(default_factory=dict)
 
     @property
     def newest(self) -> StreamStatus | None:
-        """The stream with the newest row of all."""
+        """The stream with the newest row."""
         dated = [stream for stream in self.streams if stream.newest]
         return max(dated, key=lambda stream: stream.newest or NEVER, default=None)
 
     @property
     def messages_waiting(self) -> int:
-        return sum(each.messages for each in self.waiting)
+        return sum(waiting.messages for waiting in self.waiting)
 
     @property
     def dead(self) -> int:
-        """How many messages Segment refused."""
+        """The number of messages that Segment refused."""
         return (self.outbox or {}).get(outbox.DEAD, 0)
 
     @property
@@ -120,7 +124,7 @@ class Status:
 
     @property
     def under_way(self) -> Sequence[str]:
-        """The kinds of work that are being done."""
+        """The kinds of work in progress."""
         return [holder.work for holder in self.holders if not holder.dead]
 
     def at_work(self, work: str) -> bool:
@@ -141,10 +145,9 @@ class Status:
 
     @property
     def even(self) -> float | None:
-        """The share of the month that has gone by: where spending evenly would stand; None without a limit.
+        """The part of the month that has passed, which is the even pace of spending; None without a limit.
 
-        Until the month's first day is told it is one of the 31 days before, or of those since the account
-        began.
+        If the month's first day is unknown, the part of 31 days; they begin with the account at the earliest.
         """
         if self.balance is None or self.balance.left is None:
             return None
@@ -158,86 +161,88 @@ class Status:
 def read_status(
     database: Database, name: str, limits: Limits, limit_text: str, policy: Policy | None, now: datetime
 ) -> Status:
-    """Look a connection up; it has a policy once it has run."""
+    """Read a connection's status; it has a policy after its first run."""
     identity = known(database, name)
     if identity is None or policy is None:
         return Status(name, None, limit_text, now=now)
     state = stored.readable(progress.load_readonly(database, name), policy.start)
     last = runs.recent(database, name, 1)
     balance = Ledger(database, identity.account, name, limits).balance(now)
-    ran = queries.last_runs(database, name, LAST_RUNS)
-    checked = any(state.checked_at for state in state.streams.values())
+    past = runs.last_runs(database, name, LAST_RUNS)
+    checked = any(stream.checked_at for stream in state.streams.values())
     tried = suspensions.tried(database, name)
     unread = first_reads([Picture(CATALOGUE, policy, state, None)])
-    seen = StoredState(
-        state,
-        unread,
-        queries.sums(database, name),
-        queries.quarantined(database, name),
-        queries.newest(database, name),
-    )
     return Status(
         name,
         identity,
         limit_text,
-        tuple(_stream(state.streams[each], seen) for each in CATALOGUE if each in state.streams),
+        tuple(_streams(database, name, state, unread, policy)),
         balance,
-        queries.outbox_sizes(database, name),
+        outbox.sizes(database, name),
         last[0] if last else None,
         unread,
         read_by(unread, now, balance) if unread.lists else None,
         suspensions.listed(database).get(name),
         now,
-        ran,
-        queries.last_success(database, name),
+        past,
+        runs.last_success(database, name),
         between_runs(database, name),
-        queries.waiting(database, name),
+        outbox.waiting(database, name),
         backfills.unfinished(database, name),
-        queries.holders(database, name, this_process(), now),
-        queries.account_began(database, identity.account),
-        tried is False or (tried is None and not checked and any(run.finished_at for run in ran)),
+        holders(database, name, this_process(), now),
+        spending.account_began(database, identity.account),
+        tried is False or (tried is None and not checked and any(run.finished_at for run in past)),
+        proof=deliveries.last(database, name, now),
+        hints=sums(database, name),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredState:
-    """What the streams of a connection are told from."""
-
-    progress: Progress
-    unread: FirstReads
-    counts: Mapping[str, Mapping[str, int]]
-    bad: Mapping[str, Mapping[str, int]]
-    newest: Mapping[str, tuple[datetime, float]]
+def between_runs(database: Database, name: str) -> timedelta | None:
+    """Return the usual time between two syncs; None after too few."""
+    starts = [run["started_at"] for run in runs.recent(database, name, RUNS) if run["command"] == "sync"]
+    gaps = [(later - earlier) / HOUR for later, earlier in pairwise(starts)]
+    return max(median(gaps) * HOUR, MINUTE) if gaps else None
 
 
-def _stream(state: StreamState, seen: StoredState) -> StreamStatus:
-    lists = seen.progress.children.get(state.name, {}).values()
-    marks = [child.watermark for child in lists if child.watermark]
-    newest, delay = seen.newest.get(state.name, (None, None))
-    return StreamStatus(
-        state.name,
-        state.complete_through,
-        max(filter(None, (newest, state.watermark or max(marks, default=None))), default=None),
-        seen.counts.get(state.name, {}),
-        sum(moved(child.counter, child.read_counter) for child in lists),
-        seen.bad.get(state.name, {}),
-        state.problem,
-        seen.unread.lists.get(state.name, 0),
-        state.name in seen.unread.discovering,
-        not state.distrusted if CATALOGUE[state.name].counters else None,
-        _checked_at(state, seen.progress),
-        delay,
-        state.trouble_at,
-        state.trouble_code,
-        state.unread is not None,
-    )
+def _streams(
+    database: Database, name: str, state: Progress, unread: FirstReads, policy: Policy
+) -> Iterator[StreamStatus]:
+    """Yield the streams that are read, and those whose rows were counted before they were switched off."""
+    read = policy.streams | {CATALOGUE[stream_name].parent for stream_name in policy.streams}
+    counts, quarantined = progress.sums(database, name), progress.quarantined(database, name)
+    newest_rows = progress.newest(database, name)
+    for stream in (state.streams[stream_name] for stream_name in CATALOGUE if stream_name in state.streams):
+        if stream.name not in read and not counts.get(stream.name):
+            continue
+        lists = state.children.get(stream.name, {}).values()
+        marks = [child.watermark for child in lists if child.watermark]
+        newest, delay = newest_rows.get(stream.name, (None, None))
+        yield StreamStatus(
+            stream.name,
+            stream.complete_through,
+            max(filter(None, (newest, stream.watermark or max(marks, default=None))), default=None),
+            counts.get(stream.name, {}),
+            sum(moved(child.counter, child.read_counter) for child in lists),
+            quarantined.get(stream.name, {}),
+            stream.problem,
+            unread.lists.get(stream.name, 0),
+            stream.name in unread.discovering,
+            not stream.distrusted if CATALOGUE[stream.name].counters else None,
+            _checked_at(stream, state),
+            delay,
+            stream.trouble_at,
+            stream.trouble_code,
+            stream.unread is not None,
+            stream.name in policy.streams,
+        )
 
 
-def _checked_at(state: StreamState, of: Progress) -> datetime | None:
-    """When Beamer was last asked: by its own list, by its parents' counters, or list by list."""
-    above = CATALOGUE[state.name].parent
-    moments = [state.checked_at]
-    moments += [child.read_at for child in of.children.get(state.name, {}).values()]
-    if above is None or not state.distrusted:
-        moments += [parent.checked_at for parent in of.parents.get(above or state.name, {}).values()]
+def _checked_at(stream: StreamState, progress: Progress) -> datetime | None:
+    """Return when Beamer last answered about it: by its own list, its parents' counters, or list by list."""
+    parent_stream = CATALOGUE[stream.name].parent
+    moments = [stream.checked_at]
+    moments += [child.read_at for child in progress.children.get(stream.name, {}).values()]
+    if parent_stream is None or not stream.distrusted:
+        parents = progress.parents.get(parent_stream or stream.name, {})
+        moments += [parent.checked_at for parent in parents.values()]
     return max(filter(None, moments), default=None)

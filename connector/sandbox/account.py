@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from connector.sandbox.row import STREAMS, moment
+from connector.sandbox.rows import STREAMS, moment
 from connector.sandbox.server import Answer, RateLimiter, Request
 
 MONTHLY: dict[str, int | None] = {

@@ -9,7 +9,7 @@ from re import Pattern
 from typing import Any, Literal
 
 from connector.sandbox.account import JSON_TYPE, Switches, includes, text_answer
-from connector.sandbox.row import DAY, Fields, Row, iso, seconds
+from connector.sandbox.rows import DAY, Fields, Row, iso, seconds
 from connector.sandbox.server import Answer, Request
 from connector.sandbox.world import World
 

@@ -5,8 +5,7 @@ from math import exp, expm1, inf, log, log1p
 from random import Random
 from typing import Literal, NamedTuple
 
-from connector.sandbox.content import SEGMENTS, People, Writer
-from connector.sandbox.row import DAY, HOUR, Fields, Row
+from connector.sandbox.rows import DAY, HOUR, SEGMENTS, Fields, People, Row, Writer
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,27 @@ class Company:
     """The share of comments and reactions that no list shows."""
     visitors: float = 0.0
     """The share of reactions by visitors who are not logged in, as on a public site."""
+    popularity: float = 0.6
+    """How much posts and requests differ: sigma of a log-normal factor, whose mean stays the same."""
+    ageing: float = 1.0
+    """How many times as long as usual rows come at a new post; their number stays the same."""
+    tail: float = 1.0
+    """How many times as many rows as usual come at old posts and requests."""
+    office_hours: float = 1.0
+    """How many times as much happens from 8 to 18 h UTC, Monday to Friday, as at other hours."""
 
     @property
     def still(self) -> bool:
         """Whether nothing new happens by itself after the start."""
         return self.quiet or self.activity == 0
+
+    @property
+    def curves(self) -> dict[str, "Curve"]:
+        """Return how many rows come at a parent of this company by its age, by stream."""
+        return {
+            stream: Curve(curve.peak / self.ageing, curve.half * self.ageing, curve.floor * self.tail)
+            for stream, curve in CURVES.items()
+        }
 
     @classmethod
     def empty(cls, seed: int = 7) -> "Company":
@@ -77,6 +92,10 @@ CURVES = {
     "feature_request_comments": Curve(0.02, 168.0, 0.0008),
     "feature_request_votes": Curve(0.08, 168.0, 0.003),
 }
+# The mean appeal of a parent is exp(0.6² / 2), however much they differ.
+MEAN_POPULARITY = 0.6**2 / 2
+# Ten hours of five days, as a share of the week.
+OFFICE_SHARE = 50 / 168
 PARENTS = {
     "comments": "posts",
     "reactions": "posts",
@@ -123,6 +142,7 @@ class Life:
         self.start = start
         self.people = People(company.seed, company.people)
         self.write = Writer(company.seed, self.people, company.visitors)
+        self.curves = company.curves
         self._seq = 0
         self._dates: set[int] = set()
         self._parents: dict[str, list[Row]] = {"posts": [], "feature_requests": []}
@@ -149,7 +169,7 @@ class Life:
             rng = Random(f"{self.company.seed}/{stream}/{day}")
             for at in self._arrivals(rng, stream, day, per_day):
                 self._arrive(rng, stream, at, changes)
-        for stream in CURVES:
+        for stream in self.curves:
             rng = Random(f"{self.company.seed}/{stream}/{day}")
             for parent in self._parents[PARENTS[stream]]:
                 self._children(rng, stream, parent, day, changes)
@@ -165,12 +185,28 @@ class Life:
         }
 
     def _arrivals(self, rng: Random, stream: str, day: int, per_day: float) -> list[int]:
-        random_times = sorted(day * DAY + rng.randrange(DAY) for _ in range(poisson(rng, per_day)))
+        count = poisson(rng, per_day * self._busiest)
+        random_times = sorted(day * DAY + rng.randrange(DAY) for _ in range(count))
+        random_times = [at for at in random_times if self._happens(rng, at)]
         initial = self._initial.get(stream)
         if initial is None:
             first = self.start - self.company.days * DAY
             return [at for at in random_times if at >= first]
         return [at for at in initial if at // DAY == day] + [at for at in random_times if at > self.start]
+
+    @property
+    def _busiest(self) -> float:
+        """How many times as much as in the mean hour of a week happens in office hours."""
+        ratio = self.company.office_hours
+        return ratio / (OFFICE_SHARE * ratio + 1 - OFFICE_SHARE)
+
+    def _happens(self, rng: Random, at: int) -> bool:
+        """Return whether a row that might appear does so, which at night and at weekends is rare."""
+        if self.company.office_hours == 1:
+            return True
+        # 1970 began on a Thursday.
+        weekday, hour = (at // DAY + 3) % 7, at % DAY // HOUR
+        return (weekday < 5 and 8 <= hour < 18) or rng.random() * self.company.office_hours < 1
 
     def _arrive(self, rng: Random, stream: str, at: int, changes: list[Change]) -> None:
         row = self._row(stream, at, at)
@@ -179,7 +215,8 @@ class Life:
             row.text_s = at + (rng.randrange(10, 480) if rng.random() < 0.4 else 0)
             self._maybe_late(rng, row, 0)
             return
-        row.appeal = rng.lognormvariate(0, 0.6) * self.company.activity
+        spread = self.company.popularity
+        row.appeal = rng.lognormvariate(MEAN_POPULARITY - spread**2 / 2, spread) * self.company.activity
         row.starts_s = at
         (self._set_up_post if stream == "posts" else self._set_up_request)(rng, row, changes)
         self._parents[stream].append(row)
@@ -228,13 +265,15 @@ class Life:
         return Change(at, self._seq, "edited", row, fields)
 
     def _children(self, rng: Random, stream: str, parent: Row, day: int, changes: list[Change]) -> None:
-        curve = CURVES[stream]
+        curve = self.curves[stream]
         start = (max(day * DAY, parent.starts_s) - parent.starts_s) / HOUR
         end = ((day + 1) * DAY - parent.starts_s) / HOUR
         if not end > start:
             return
-        for _ in range(poisson(rng, curve.total(start, end) * parent.appeal)):
+        for _ in range(poisson(rng, curve.total(start, end) * parent.appeal * self._busiest)):
             at = int(parent.starts_s + curve.draw(rng, start, end) * HOUR)
+            if not self._happens(rng, at):
+                continue
             row = self._row(stream, at, at, parent)
             if stream == "reactions":
                 row.overrides = rng.choices(REACTIONS, (70, 18, 12))[0]

@@ -5,12 +5,14 @@ import json
 import zlib
 from binascii import Error as NotBase64
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from connector.sandbox.row import moment
+from connector.sandbox.public_api import PREFIXES, PublicApi, Source
+from connector.sandbox.rows import moment
 from connector.sandbox.server import Answer, RateLimiter, Request
 
 Message = dict[str, Any]
@@ -111,10 +113,16 @@ def error_answer(status: int, code: str, text: str) -> Answer:
 
 
 class SegmentApi:
-    """Accepts batches for every write key; a repeated message id counts as a duplicate for one day."""
+    """Accepts batches for every write key; a repeated message id counts as a duplicate for one day.
+
+    `loses` says which messages are gone although the answer to them was a success.
+    """
 
     def __init__(self, write_key: str) -> None:
-        self.write_keys = {write_key}
+        self.sources = [Source("sandbox-source", {write_key})]
+        self.public_api = PublicApi(self.sources, "sandbox-token")
+        self.loses: Callable[[Message], bool] = lambda _: False
+        self.lost: list[Message] = []
         # Events per second; None turns the limit off.
         self.rate_limit: int | None = 1000
         self.received: list[Message] = []
@@ -125,12 +133,23 @@ class SegmentApi:
         self._limiter = RateLimiter()
 
     @property
+    def write_keys(self) -> set[str]:
+        """The write keys of the first source."""
+        return self.sources[0].write_keys
+
+    @write_keys.setter
+    def write_keys(self, keys: set[str]) -> None:
+        self.sources[0].write_keys = keys
+
+    @property
     def messages(self) -> list[Message]:
         """The messages that are stored, in the order in which they arrived."""
         return [landed.message for landed in self.landed]
 
     def answer(self, request: Request, now: float, limiter_time: float | None) -> Answer:
         """Return the answer to a request, and store its messages if it is accepted."""
+        if request.path.startswith(PREFIXES):
+            return self.public_api.answer(request, now)
         if not request.path.rstrip("/").endswith("/v1/batch"):
             return error_answer(404, "not_found", "Not found.")
         if request.method != "POST":
@@ -155,9 +174,13 @@ class SegmentApi:
 
     def _store(self, write_key: str, message: Message, now: float) -> None:
         self.received.append(message)
-        reason = "unknown write key" if write_key not in self.write_keys else drop_reason(message)
+        source = next((source for source in self.sources if write_key in source.write_keys), None)
+        reason = self._why_dropped(source, message, now)
         if reason:
             self.dropped.append(Dropped(moment(now), write_key, message, reason))
+            return
+        if self.loses(message):
+            self.lost.append(message)
             return
         while self._seen and next(iter(self._seen.values())) <= now - MEMORY_SECONDS:
             self._seen.popitem(last=False)
@@ -166,4 +189,21 @@ class SegmentApi:
             self.duplicates.append(message)
             return
         self._seen[message_id] = now
+        if source:
+            self.public_api.count(now, source, str(message.get("event") or ""), "received")
         self.landed.append(Landed(moment(now), write_key, message))
+
+    def _why_dropped(self, source: Source | None, message: Message, now: float) -> str:
+        """Return why a message is not stored, and count it where Segment counts it."""
+        event = str(message.get("event") or "")
+        if source is None:
+            return "unknown write key"
+        if not source.enabled:
+            return "disabled source"
+        if reason := drop_reason(message):
+            self.public_api.count(now, source, event, "failed")
+            return reason
+        if source.blocks(event):
+            self.public_api.count(now, source, event, "filtered")
+            return "blocked"
+        return ""

@@ -9,7 +9,7 @@ from heapq import heapify, heappop
 from typing import Any, overload
 
 from connector.sandbox.life import Change, Company, Life
-from connector.sandbox.row import DAY, STREAMS, Fields, Row, seconds
+from connector.sandbox.rows import DAY, STREAMS, Fields, Row, seconds
 
 
 class ChildCounter:
@@ -165,6 +165,8 @@ class World:
         self.now = float(self.life.first_day * DAY)
         self.views_counted = 0
         self.has_hidden = company.hidden > 0
+        # Told of each row that appears from then on.
+        self.on_appearance: Callable[[Row], None] | None = None
         self._pending: list[Change] = []
         self._next_day = self.life.first_day
         self._ids = Ids(company.seed)
@@ -213,6 +215,8 @@ class World:
         self._list_of(row).add(row)
         for counter in self._counters_of(row):
             counter.add(row.appears_s)
+        if self.on_appearance:
+            self.on_appearance(row)
 
     def _hide(self, row: Row) -> None:
         if row.deleted_s is not None:

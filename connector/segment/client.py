@@ -6,11 +6,11 @@ import logging
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from connector.clock import GLANCE, GRACE, Clock
@@ -19,22 +19,18 @@ from connector.errors import ConfigurationError, ConnectorError, Exit, Transient
 if TYPE_CHECKING:
     from httpx import Client
 
-    from connector.http.exchange import Reply
-
-
+# As `segment.analytics.request.post`:
+# (write_key, host, *, gzip, timeout, retry_count, batch, sentAt) -> response.
 Post = Callable[..., Any]
 
 
 def interruptible(clock: Clock, post: Post | None = None) -> Post:
-    """A post in a thread of its own; stopped by a signal, it counts as timed out, and its batch goes
-    again.
-    """
+    """Return a post in its own thread; after a signal it counts as timed out, and its batch is sent again."""
 
     def send(*args: Any, **options: Any) -> Any:
-        answer: Future[Any] = Future()
-        work = partial(post or poster(), *args, **options)
-        # A daemon: a hanging answer must not keep the process.
-        Thread(target=_fulfil, args=(answer, work), name="post", daemon=True).start()
+        from connector.http.bounds import in_thread
+
+        answer = in_thread("post", partial(post or poster(), *args, **options))
         while not clock.stopped and not wait([answer], GLANCE).done:
             pass
         if not wait([answer], GRACE if clock.stopped else None).done:
@@ -44,17 +40,12 @@ def interruptible(clock: Clock, post: Post | None = None) -> Post:
     return send
 
 
-def _fulfil(answer: Future[Any], work: Callable[[], Any]) -> None:
-    try:
-        answer.set_result(work())
-    except BaseException as error:
-        answer.set_exception(error)
-
+# --- the reason that is kept of a refusal ---
 
 LONGEST = 200
 LONGEST_ANSWER = 2_000
 
-# Segment's own words, of use to whoever reads the reason, and nobody's secret.
+# Segment's own words, which help the reader and are no secret.
 KNOWN = re.compile(
     "bad|batch|body|bytes|exceeds|expected|field|json|invalid|large|limit|malformed|messages?|missing|must|not|parse|properties|request|required|size|timestamp|too|type|unknown|userid"
 ).fullmatch
@@ -65,19 +56,19 @@ _GAPS = re.compile(r"\.{3}(?:[\s\W]*\.{3})+")
 
 
 def reason_of(code: str, said: str, texts: Sequence[str], key: str) -> str:
-    """A short reason: every word of the answer that also occurs in the messages is left out."""
+    """Return a short reason, without the words of the answer that also occur in the messages."""
     answer = f"{code}: {said}" if said else code
-    for secret in (key, b64encode(f"{key}:".encode()).decode()):  # as it stands in the two places it is sent
+    for secret in (key, b64encode(f"{key}:".encode()).decode()):  # the two forms in which it is sent
         answer = answer.replace(secret, "...")
     answer = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), answer[:LONGEST_ANSWER])
-    held = "\n".join(value for text in texts for value in _strings(json.loads(text))).casefold()
-    shown = _WORD.sub(lambda word: _shown(word[0], held), answer)
-    return " ".join(_GAPS.sub("...", shown).encode("ascii", "ignore").decode().split())[:LONGEST]
+    content = "\n".join(value for text in texts for value in _strings(json.loads(text))).casefold()
 
+    def shown(word: re.Match[str]) -> str:
+        folded = word[0].casefold()
+        return word[0] if KNOWN(folded) or (word[0].isascii() and folded not in content) else "..."
 
-def _shown(word: str, held: str) -> str:
-    folded = word.casefold()
-    return word if KNOWN(folded) or (word.isascii() and folded not in held) else "..."
+    reason = _GAPS.sub("...", _WORD.sub(shown, answer))
+    return " ".join(reason.encode("ascii", "ignore").decode().split())[:LONGEST]
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -92,24 +83,25 @@ def _strings(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-# Of an answer, headers and all: its own are a hundredth of this.
-MOST_BYTES = 1024 * 1024
-# As `requests` reads them: a file or a folder of certificates in PEM form.
-CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# --- the library ---
 
+# Of an answer with its headers: Segment's take a hundredth of this.
+MOST_BYTES = 1024 * 1024
+# The variables of `requests`: a file or a folder of certificates in PEM form.
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_WARNING = logging.WARNING
 LEAST = {
     "segment": logging.CRITICAL,
-    "urllib3": logging.WARNING,
-    "requests": logging.WARNING,
-    "charset_normalizer": logging.WARNING,
+    "urllib3": _WARNING,
+    "requests": _WARNING,
+    "charset_normalizer": _WARNING,
 }
 
 
 def silence_library() -> None:
-    """Keep the library and what it stands on from logging messages, keys and addresses.
+    """Keep the library and its own libraries from logging messages, keys and addresses.
 
-    The library's own warnings and errors print values and answers; each of them comes back to us
-    as an exception besides, so nothing is lost with them.
+    Nothing is lost: its warnings and errors also reach us as exceptions.
     """
     for name, least in LEAST.items():
         logger = logging.getLogger(name)
@@ -118,7 +110,7 @@ def silence_library() -> None:
 
 @cache
 def tracker() -> Callable[..., tuple[bool, dict[str, Any]]]:
-    """The `track` of a client that builds messages and sends none."""
+    """Return the `track` of a client that builds messages and sends none."""
     from segment.analytics.client import Client
 
     silence_library()
@@ -128,24 +120,23 @@ def tracker() -> Callable[..., tuple[bool, dict[str, Any]]]:
 
 @cache
 def poster() -> Callable[..., Any]:
-    """The library's `post`, which sends by our own client.
+    """Return the library's `post`, which sends with our own client.
 
-    The library puts the request together and reads the answer. What it sends by, `requests`, would follow
-    redirects, take a login out of ~/.netrc, keep cookies for the next write key, and wait for ever for an
-    answer that drips.
+    The library builds the request and reads the answer. With `requests` it would follow redirects, use a
+    login of ~/.netrc, keep cookies for the next write key, and wait without end for a slow answer.
     """
     from segment.analytics import request
 
     silence_library()
     request._session = Session()
-    # It is kept open from batch to batch, and no run knows which one is the last.
+    # It stays open from batch to batch, and no run knows which one is the last.
     atexit.register(request._session.close)
     post: Callable[..., Any] = request.post
     return post
 
 
 class Session:
-    """As much of `requests.Session` as the library asks for. Safe to use from several threads."""
+    """The part of `requests.Session` that the library uses. Safe to use from several threads."""
 
     def __init__(self, seconds: float | None = None) -> None:
         self._seconds = seconds
@@ -153,13 +144,12 @@ class Session:
         self._lock = Lock()
 
     def close(self) -> None:
-        """Close what is kept open."""
         for client in self._clients.values():
             client.close()
 
     def post(self, url: str, *, data: bytes, headers: Mapping[str, str], timeout: float) -> "Posted":
-        """Send one request; raises Failed, or ConfigurationError where its client cannot work."""
-        from connector.http.exchange import DEADLINE, exchange, open_client
+        """Send one request; raise Failed, or ConfigurationError if the client cannot work."""
+        from connector.http.exchange import DEADLINE, Larger, exchange, open_client, text_of, unpacked
 
         with self._lock:
             if url not in self._clients:
@@ -169,29 +159,23 @@ class Session:
             "POST",
             url,
             content=data,
-            # An answer is short, and unpacked it might not be.
+            # An answer is short, but what is unpacked may be large.
             headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=timeout,
             most=MOST_BYTES,
             seconds=self._seconds or DEADLINE,
         )
-        return Posted(reply.status, reply.headers, _text(reply), reply.reason)
-
-
-def _text(reply: "Reply") -> str:
-    """The answer's text; none where it cannot be unpacked."""
-    from connector.http import bodies
-
-    try:
-        plain = bodies.unpacked(reply.body, reply.headers.get("Content-Encoding", ""), MOST_BYTES)
-    except bodies.Larger:
-        plain = None
-    return "" if plain is None else bodies.text_of(plain, reply.headers.get("Content-Type", ""))
+        try:
+            body = unpacked(reply.body, reply.headers.get("Content-Encoding", ""), MOST_BYTES)
+        except Larger:
+            body = None
+        text = text_of(body or b"", reply.headers.get("Content-Type", ""))
+        return Posted(reply.status, reply.headers, text, reply.reason)
 
 
 @dataclass(frozen=True)
 class Posted:
-    """As much of a `requests.Response` as the library and the client look at."""
+    """The part of `requests.Response` that the library and the client use."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -203,17 +187,15 @@ class Posted:
         return json.loads(self.text)
 
 
-__all__ = ["Post", "Redirected", "Refused", "SegmentClient"]
+# --- the client ---
 
-# As `segment.analytics.request.post`: (write_key, host, *, gzip, timeout, batch, sentAt) -> response.
-
-# Those that the library's own consumer tries again.
+# The statuses that the library's own consumer tries again.
 RETRYABLE = frozenset({408, 410, 425, 429, 460})
 STAYS = "Nothing is lost: unsent messages stay in the outbox."
 
 
 class Refused(ConnectorError):
-    """Segment will never take this batch as it is: some message in it is at fault, or all are."""
+    """Segment refuses this batch for good: one of its messages is at fault, or all are."""
 
     code = "BS-400"
     exit = Exit.UNREACHABLE
@@ -226,7 +208,7 @@ class Refused(ConnectorError):
 
 
 class Redirected(Unreachable):
-    """The host answered with a redirect, which is never followed: the key would travel with it."""
+    """The host answered with a redirect, which is not followed because the key would be sent, too."""
 
     code = "BS-302"
     default_todo = "Set SEGMENT_HOST or SEGMENT_REGION to the address that the redirect leads to."
@@ -241,17 +223,17 @@ class SegmentClient:
         self._given = post
         self._timeout = timeout
 
-    def send(self, texts: Sequence[str], sent_at: datetime) -> None:
-        """Post one batch; return only when Segment has confirmed it."""
-        failure = self._attempt(texts, sent_at)
+    def send(self, texts: Sequence[str], sent_at: datetime, *, retries: int = 0) -> None:
+        """Post one batch, sent before so many `retries`; return only after Segment has confirmed it."""
+        failure = self._attempt(texts, sent_at, retries)
         # Raised outside every `except`: an exception of the library holds the request and so the key.
         if failure is not None:
             raise failure
 
-    def _attempt(self, texts: Sequence[str], sent_at: datetime) -> ConnectorError | None:
+    def _attempt(self, texts: Sequence[str], sent_at: datetime, retries: int) -> ConnectorError | None:
         from segment.analytics.request import APIError
 
-        from connector.http.exchange import Failed
+        from connector.http.bounds import Failed
 
         post = self._given or poster()
         silence_library()
@@ -261,6 +243,7 @@ class SegmentClient:
                 self._host,
                 gzip=True,
                 timeout=self._timeout,
+                retry_count=retries,
                 batch=[json.loads(text) for text in texts],
                 sentAt=sent_at.isoformat(timespec="milliseconds"),
             )
@@ -290,11 +273,14 @@ class SegmentClient:
         if 300 <= status < 400:
             return _redirected()
         if status in (401, 403):
-            # A firewall's page says nothing of the key.
-            page = response is not None and response.text.lstrip("\ufeff \t\r\n").startswith("<")
-            if page:
+            # A firewall's page shows nothing about the key.
+            if response is not None and response.text.lstrip("\ufeff \t\r\n").startswith("<"):
                 return Transient(f"A server that is not Segment answered {status}.", after=_after(response))
-            return _key_refused(status)
+            return WriteKeyRefused(
+                f"Segment refused the write key ({status}).",
+                means=STAYS,
+                todo="Compare SEGMENT_WRITE_KEY with the source's settings in Segment.",
+            )
         if status in RETRYABLE or not 400 <= status < 500:
             return Transient(f"Segment answered {status}.", after=_after(response))
         return Refused(status, reason_of(code, said, texts, self._write_key))
@@ -311,17 +297,9 @@ def _succeeded(response: Any) -> bool:
 def _after(response: Any) -> float | None:
     from segment.analytics.request import parse_retry_after
 
-    wish = parse_retry_after(response) if response is not None else None
-    return None if wish is None else float(wish)
+    seconds = parse_retry_after(response) if response is not None else None
+    return None if seconds is None else float(seconds)
 
 
 def _redirected() -> Redirected:
     return Redirected("Segment's address answered with a redirect.")
-
-
-def _key_refused(status: int) -> WriteKeyRefused:
-    return WriteKeyRefused(
-        f"Segment refused the write key ({status}).",
-        means=STAYS,
-        todo="Compare SEGMENT_WRITE_KEY with the source's settings in Segment.",
-    )

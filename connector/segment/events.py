@@ -1,8 +1,9 @@
-"""Every event that is sent, as data: its name, its properties, where each comes from."""
+"""Every event as data (name, properties, their sources), and as tables, JSON Schema and tracking plan."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal
 
 Type = Literal["string", "url", "date-time", "integer", "boolean", "array"]
 Actor = Literal["user", "connection"]
@@ -30,13 +31,13 @@ class Property:
 
     @property
     def always(self) -> bool:
-        """Whether every message of the event carries it, if only as null."""
+        """Whether every message of the event has it, at least as null."""
         return self.in_beamers_source or self.source in ("id", "parent")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; under `actor` "connection" it never goes under a user's id."""
+    """One event; with `actor` "connection" it is never sent with a user's id."""
 
     name: str
     kind: str
@@ -44,9 +45,6 @@ class Event:
     when: str
     properties: tuple[Property, ...]
     actor: Actor = "user"
-
-
-__all__ = ["CONNECTION", "EVENTS", "EVERYWHERE", "FREE_TEXT", "TRUNCATED", "Event", "Property"]
 
 
 def _text(name: str, meaning: str, source: str, example: str, *, beamers: bool = False) -> Property:
@@ -74,12 +72,12 @@ def _moment(name: str, meaning: str, source: str) -> Property:
 
 
 def _of_stream(stream: str) -> tuple[Property, ...]:
-    """What `Beamer Sync Completed` says of one stream; left out where the stream is not listed."""
+    """Return the properties of `Beamer Sync Completed` for one stream; absent if it is not listed."""
     through = f"{stream}_complete_through"
     return (
         _moment(through, f"All rows of {stream} up to this time are read", through),
         _number(f"{stream}_sent", "Events that Segment has confirmed, in total", "1234"),
-        _number(f"{stream}_held_back", "Rows that a setting excluded, in total", "12"),
+        _number(f"{stream}_excluded", "Rows that a setting excluded, in total", "12"),
         _number(f"{stream}_refused", "Events that Segment refused; they are kept in the outbox", "0"),
     )
 
@@ -240,7 +238,7 @@ _OF_THE_CONNECTOR = (
             ),
             _number("waiting", "Events that wait for Segment", "0"),
             _number("quarantined", "Rows that went into quarantine, in total", "0"),
-            *(each for stream in SENDING for each in _of_stream(stream)),
+            *chain.from_iterable(map(_of_stream, SENDING)),
         ),
         "connection",
     ),
@@ -266,5 +264,100 @@ CONNECTION = Property(
     "default",
 )
 TRUNCATED = Property("truncated", "boolean", "true if a text was shortened or left out", "size", "true")
-# What any event may carry besides its own.
+# Properties that any event may have.
 EVERYWHERE = (CONNECTION, TRUNCATED)
+
+
+# --- the same as tables, JSON Schema and tracking plan ---
+
+DRAFT = "http://json-schema.org/draft-07/schema#"
+# JSON Schema has no type for an address or a date.
+WRITTEN = {"url": "string", "date-time": "string"}
+
+Schema = dict[str, Any]
+
+
+def schema_of(event: Event) -> Schema:
+    """Return the schema of a whole message of the event, in which other properties are errors."""
+    schema = _rule_of(event)
+    schema["properties"]["properties"]["additionalProperties"] = False
+    return schema
+
+
+def schemas() -> dict[str, Schema]:
+    """Return every event's schema by the event's name."""
+    return {event.name: schema_of(event) for event in EVENTS.values()}
+
+
+def tracking_plan() -> Schema:
+    """Return the rules in the form of Segment's Public API.
+
+    They permit other properties: blocking is a setting in Segment, and a later version's new property should
+    show as unplanned instead of being dropped.
+    """
+    rules = [
+        {"key": event.name, "type": "TRACK", "version": 1, "jsonSchema": _rule_of(event)}
+        for event in EVENTS.values()
+    ]
+    return {"rules": rules}
+
+
+def _rule_of(event: Event) -> Schema:
+    named = (*event.properties, *EVERYWHERE)
+    return {
+        "$schema": DRAFT,
+        "title": event.name,
+        "description": event.when,
+        "type": "object",
+        "properties": {
+            "context": {"type": "object"},
+            "traits": {"type": "object"},
+            "properties": {
+                "type": "object",
+                "properties": {p.name: _described(p) for p in named},
+                "required": [p.name for p in event.properties if p.always],
+            },
+        },
+        "required": ["properties"],
+    }
+
+
+def _described(p: Property) -> Schema:
+    kind = WRITTEN.get(p.type, p.type)
+    schema: Schema = {"type": [kind, "null"] if p.nullable else kind, "description": p.meaning}
+    if p.type == "date-time":
+        schema["format"] = p.type
+    if p.type == "array":
+        schema["items"] = {"type": "string"}  # without it Segment calls the elements unplanned
+    return schema
+
+
+HEAD = ("event", "when", "property", "type", "meaning", "example", "in Beamer's own source")
+Cells = tuple[str, ...]
+
+
+def listed() -> Iterator[Cells]:
+    """Yield one row of cells per property, each with the event's name."""
+    for event in EVENTS.values():
+        yield from (_cells(event.name, event.when, p) for p in event.properties)
+    yield from (_cells("any event", "only if it applies", p) for p in EVERYWHERE)
+
+
+def _cells(name: str, when: str, p: Property) -> Cells:
+    kind = f"{p.type} or null" if p.nullable else p.type
+    return (name, when, p.name, kind, p.meaning, p.example, "yes" if p.in_beamers_source else "")
+
+
+def markdown_table() -> str:
+    """Return the catalogue for the documentation; only an event's first line has its name."""
+    lines = [_line(HEAD), "|---" * len(HEAD) + "|"]
+    before = ""
+    for name, when, prop, kind, meaning, example, own in listed():
+        head = ("", "") if name == before else (f"**{name}**", when)
+        lines.append(_line((*head, f"`{prop}`", kind, meaning, f"`{example}`", own)))
+        before = name
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Cells) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

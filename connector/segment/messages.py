@@ -13,7 +13,7 @@ from connector.segment.shaping import Shaped
 MOST_OF_ONE = 32_000
 # What the library adds to the arguments: its name and version, "type", longer key names.
 ADDED = 300
-# Of two long texts neither vanishes: so much is left of the one that is shortened first.
+# In bytes: of two long texts, this much is left of the one that is shortened first.
 SPARED = 1_000
 
 _AS_SENT = json.JSONEncoder(default=str).encode
@@ -32,7 +32,7 @@ class Message:
 
 
 class Unshapeable(ConnectorError):
-    """A row of which no message can be made that Segment would take."""
+    """A row that cannot become a message that Segment accepts."""
 
     code = "BS-422"
     exit = Exit.QUARANTINED
@@ -44,28 +44,25 @@ class Unshapeable(ConnectorError):
 
 
 def build(shaped: Shaped) -> Message:
-    """Build and freeze one message; raise `Unshapeable` where it cannot be made to fit."""
-    # Nearly all fit as they are: to measure them before would cost as much as to build them.
+    """Build and freeze one message; raise `Unshapeable` if it cannot be made to fit."""
+    # Nearly all fit; measuring them before would take as long as building them.
     text = _frozen(shaped.body)
     if text is None or len(text) > MOST_OF_ONE:
         text = _frozen(_fitted(shaped.body))
     if text is None:
-        # Raised here and not where it was caught: the library's error holds the whole message.
+        # Raised here and not in `_frozen`: the library's error holds the whole message.
         raise Unshapeable("the Segment library does not accept it")
     return Message(shaped.message_id, shaped.event, text, len(text))
 
 
 def _frozen(body: dict[str, Any]) -> str | None:
-    message = _built(body)
-    return None if message is None else _FROZEN(message)
-
-
-def _built(body: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the text of a message, or None if the library does not accept it."""
     try:
-        # The library writes into the context that it is given.
-        return tracker()(**body | {"context": dict(body["context"])})[1]
+        # The library changes the context that it is given.
+        message = tracker()(**body | {"context": dict(body["context"])})[1]
     except (AssertionError, RuntimeError, TypeError, ValueError):
         return None
+    return _FROZEN(message)
 
 
 def _size(value: Any) -> int:
@@ -77,7 +74,7 @@ def _fitted(body: dict[str, Any]) -> dict[str, Any]:
         return body
     texts = {name: text for name, text in body["properties"].items() if name in FREE_TEXT and text}
     if _excess(_shortened(body, dict.fromkeys(texts, ""))) > 0:
-        # Not the texts are at fault: without the traits they may even stay whole.
+        # Shorter texts are not enough; without the traits they may even stay whole.
         body = _without_traits(body)
     while (excess := _excess(shorter := _shortened(body, texts) if texts else body)) > 0:
         longest = max(texts, key=lambda name: _size(texts[name]), default=None)
@@ -88,7 +85,7 @@ def _fitted(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _room(texts: dict[str, str], longest: str, excess: int) -> int:
-    """What is left of the longest text: a beginning at least, where another one can give way, too."""
+    """Return the bytes left for the longest text: at least some, if another text can be shortened, too."""
     sizes = {name: _size(text) - 2 for name, text in texts.items()}
     spared = sum(size > SPARED for size in sizes.values()) > 1
     return max(sizes[longest] - excess, SPARED if spared else 0)
@@ -110,7 +107,7 @@ def _without_traits(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def shortened_to(text: str, room: int) -> str:
-    """The longest beginning of a text that takes at most `room` bytes as escaped JSON."""
+    """Return the longest beginning of a text that has at most `room` bytes as escaped JSON."""
     low, high = 0, max(0, min(len(text), room))
     while low < high:
         middle = (low + high + 1) // 2
@@ -124,7 +121,7 @@ def shortened_to(text: str, room: int) -> str:
 T = TypeVar("T")
 
 MOST_MESSAGES = 100
-# Around the messages go the write key, `sentAt` and the names.
+# In bytes, around the messages: the write key, `sentAt` and the names.
 ENVELOPE = 1_000
 MOST_BYTES = 500_000 - ENVELOPE
 SEPARATOR = len(", ")

@@ -18,8 +18,8 @@ from connector.segment.events import CONNECTION, EVENTS, TRUNCATED, Actor, Event
 class Fact:
     """One thing that happened in Beamer: a row that is new, or a change of one already known.
 
-    `date` is aware UTC: the row's own date, or for a change the moment it was seen.
-    `fields` holds canonical names (see `events`); an unknown one may be None or absent.
+    `date` is aware UTC: the row's own date, or the time at which a change was seen. `fields` has the names
+    of `beamer.streams`; an unknown value may be None or absent.
     """
 
     kind: str
@@ -30,6 +30,8 @@ class Fact:
     change: int = 0  # n for the n-th change of a row
 
 
+# The slug of this tool, as Segment asks of whoever sends events for others.
+INTEGRATION = "beamer-segment"
 LONGEST_URL = 2_048
 DEEPEST = 6
 LARGEST = 2**63 - 1  # what a warehouse column holds
@@ -39,16 +41,14 @@ _AUTHORITY = re.compile(r"^([a-z][a-z0-9+.\-]*:)?//", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """Text without what breaks destinations: NUL goes, half a surrogate pair becomes U+FFFD."""
-    return (
-        text
-        if text.isascii() and "\x00" not in text
-        else _SCRUB.sub(lambda hit: "" if hit[0] == "\x00" else "\ufffd", text)
-    )
+    """Remove what breaks destinations: NUL is deleted, half a surrogate pair becomes U+FFFD."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    return _SCRUB.sub(lambda match: "" if match[0] == "\x00" else "\ufffd", text)
 
 
 def typed(value: Any, wanted: Type) -> Any:
-    """The value as its column's type, or None where it is unknown, blank or of no use as that type."""
+    """Return the value as a property's type, or None if it is unknown, blank or does not fit."""
     if value is None:
         return None
     if wanted == "integer":
@@ -60,7 +60,7 @@ def typed(value: Any, wanted: Type) -> Any:
     if wanted == "date-time":
         return value.astimezone(UTC).isoformat(timespec="seconds") if isinstance(value, datetime) else None
     text = _string(value)
-    # Half an address is worse than none.
+    # No address is better than half an address.
     return None if wanted == "url" and text and len(text) > LONGEST_URL else text
 
 
@@ -90,16 +90,18 @@ def _strings(value: Any) -> list[str] | None:
 
 
 def json_safe(value: Any, depth: int = 0) -> Any:
-    """A custom attribute as plain JSON: no NaN, nothing nested deeper than `DEEPEST`.
+    """Return a custom attribute as plain JSON: no NaN, nothing nested deeper than `DEEPEST`.
 
-    A whole number that no warehouse column holds stays a number, but one with a decimal point.
+    A whole number too large for a warehouse column becomes a floating-point number.
     """
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int):
-        return _number(value)
+        if abs(value) <= LARGEST:
+            return value
+        return float(value) if abs(value) <= float_info.max else None
     if depth < DEEPEST and isinstance(value, dict):
         return {plain(str(key)): json_safe(element, depth + 1) for key, element in value.items()}
     if depth < DEEPEST and isinstance(value, list | tuple):
@@ -107,14 +109,8 @@ def json_safe(value: Any, depth: int = 0) -> Any:
     return None
 
 
-def _number(value: int) -> int | float | None:
-    if abs(value) <= LARGEST:
-        return value
-    return float(value) if abs(value) <= float_info.max else None
-
-
 def bare(url: str) -> str:
-    """An address without query, fragment and userinfo: all three can hold tokens and names."""
+    """Return an address without query, fragment and user, which may contain tokens and names."""
     url = re.split(r"[?#]", url.strip(), maxsplit=1)[0]
     start = match.end() if (match := _AUTHORITY.match(url)) else 0
     authority, slash, path = url[start:].partition("/")
@@ -124,10 +120,10 @@ def bare(url: str) -> str:
 Anonymous = Literal["hold", "shared", "send"]
 
 LONGEST_ID = 100
-# Of every messageId: whose it is, and the version of its spelling.
+# The beginning of every messageId: this connector, and the version of the spelling.
 PREFIX = "bmr1"
 
-# What a page's script hands over when it has no user: accepted, each would merge strangers into one.
+# What a page's script passes without a user; as user ids, they would merge strangers into one person.
 NO_USERS = frozenset({"", "undefined", "null", "none", "nan", "0", "-1", "[object object]"})
 
 # No hyphen: it separates the parts.
@@ -136,7 +132,7 @@ _READABLE = re.compile(r"[A-Za-z0-9_.]+").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """The names that go into ids; `shared_key` where several connections send to one write key."""
+    """The names in ids; `shared_key`: several connections use one write key."""
 
     destination: str
     account: str
@@ -146,20 +142,20 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom an event is about, as Segment is told."""
+    """The ids of an event's user for Segment."""
 
     user: str | None = None
     anonymous: str | None = None
-    person: bool = True  # false for an id that stands for many
+    person: bool = True  # False for an id of many people
 
 
 def user_of(fact: Fact) -> str | None:
-    """The row's user id, or None where it has none that identifies anybody."""
+    """Return the row's user id, or None if it identifies nobody."""
     return user_id(fact.fields.get("user_id"))
 
 
 def user_id(value: Any) -> str | None:
-    """A user id in the one form in which it is sent, or None for what identifies nobody."""
+    """Return a user id in the form in which it is sent, or None if it identifies nobody."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     user = (typed(value, "string") or "").strip()
@@ -167,7 +163,7 @@ def user_id(value: Any) -> str | None:
 
 
 def message_id(naming: Naming, fact: Fact) -> str:
-    """The id by which Segment drops repeats: the same on every machine and after the state was lost."""
+    """Return the id by which Segment drops repeats: the same on every machine, also without the database."""
     parts = [naming.destination, naming.account, fact.kind, fact.parent, fact.id]
     if fact.change > 0:
         parts.append(str(fact.change))
@@ -178,7 +174,7 @@ def message_id(naming: Naming, fact: Fact) -> str:
 
 
 def identity_of(fact: Fact, actor: Actor, naming: Naming, anonymous: Anonymous) -> Identity:
-    """Choose the id that an event goes under; a user's row without a user is a ValueError under "hold"."""
+    """Choose the id of an event; raise ValueError for a user's row without a user under "hold"."""
     connection = Identity(anonymous=f"beamer-{naming.connection}", person=False)
     if actor == "connection":
         return connection
@@ -209,7 +205,7 @@ SHORT = 140
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What may leave: of whom, under which id, with which traits and how much of the users' texts."""
+    """What may be sent: whose rows, under which id, with which traits, and how much of users' texts."""
 
     anonymous: Anonymous = "hold"
     traits: Literal["none", "email", "all"] = "none"
@@ -217,25 +213,26 @@ class Privacy:
     ref_url: Literal["bare", "full"] = "bare"
     integrations: Mapping[str, Any] | None = None
     texts: Texts = "full"
+    group_attribute: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A message not yet built: `body` holds the arguments of `track`."""
+    """A message before it is built; `body` has the arguments of `track`."""
 
     message_id: str
     event: str
     body: dict[str, Any]
 
 
-# A Date header is cut to the second, and as old as its answer was on its way.
+# A Date header has whole seconds, and is as old as the time that the answer took.
 INEXACT = timedelta(seconds=5)
 
 
 def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped:
-    """Shape a fact; `now` is Beamer's, and no event is later than it by more than a few seconds.
+    """Shape a fact; `now` is Beamer's time, and no event is later by more than a few seconds.
 
-    A user's row without a user is the caller's to hold back: here it is a ValueError under "hold".
+    Raises ValueError under "hold" for a user's row without a user, which the caller must exclude.
     """
     event = EVENTS.get(fact.kind)
     if event is None:
@@ -269,7 +266,7 @@ def _properties(fact: Fact, event: Event, naming: Naming, privacy: Privacy) -> d
 
 
 def _let_out(p: Property, value: Any, texts: Texts) -> Any:
-    """As much of a value as the setting lets out of what users write."""
+    """Return the part of a value that the setting `texts` permits."""
     if texts == "none" and (p.users_words or p.slug):
         return None
     return value[:SHORT] if texts == "short" and p.users_words and value else value
@@ -287,11 +284,20 @@ def _value(fact: Fact, p: Property, privacy: Privacy) -> Any:
 
 
 def _context(fact: Fact, identity: Identity, privacy: Privacy) -> dict[str, Any]:
-    context: dict[str, Any] = {"integration": {"name": "Beamer", "version": __version__}}
-    # On an id that stands for many, one person's traits would become everybody's.
+    context: dict[str, Any] = {"integration": {"name": INTEGRATION, "version": __version__}}
+    # Under an id of many people, one person's traits would become everybody's.
     if identity.person and (traits := _traits(fact, privacy)):
         context["traits"] = traits
+    if identity.person and (group := _group(fact, privacy.group_attribute)):
+        context["groupId"] = group
     return context
+
+
+def _group(fact: Fact, attribute: str | None) -> str | None:
+    """Return the id of the user's company; a long text is none."""
+    given = fact.fields.get("attributes")
+    group = typed(given.get(attribute), "string") if attribute and isinstance(given, Mapping) else None
+    return group if group is None or len(group) <= LONGEST_ID else None
 
 
 def _traits(fact: Fact, privacy: Privacy) -> dict[str, Any]:

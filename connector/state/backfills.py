@@ -1,34 +1,38 @@
-"""Backfills: a range of history under a name, and where each of its lists stands.
+"""Backfills: a range of history that was requested, and how far each of its lists was read.
 
-Its lists are kept only while they are not read to their end, so that what is kept, and what a run holds in
-memory, does not grow with the history. A list at its end is marked or deleted in the transaction that
-accepts its last page: no page that was accepted is asked for again.
+The database decides whether a backfill reads a list: each is inserted once, and kept as done until the
+backfill ends. How far it was read is written in the transaction that accepts a page of it, so that no
+accepted page is requested again.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from connector.clock import within
-from connector.domain.changes import Effects, Page, Rejected, RowVerdict
-from connector.domain.verdicts import Verdict
+from connector.domain.period import within
+from connector.domain.state import Effects, Page, RowVerdict, Verdict
+from connector.state.dialects import insert_into, put
 from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
 from connector.state.page_writer import PageWriter
 from connector.state.tables import backfills, readings, rows
 
+NO_PARENT = "0"
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a backfill is known by when it is asked for again.
+    """What a backfill is known by when it is requested again.
 
-    Rows dated `since` or later and before `until` (None: all there are); `judging` is a digest of the
-    settings that hold rows back: under others, rows held back before have to be looked at again.
-    `resend`: what was sent before is sent once more.
+    Rows dated `since` or later and before `until` (None: without an end). `judging` names the settings that
+    exclude rows: under other settings, rows excluded before must be judged again. `resend`: rows that were
+    sent before are sent again.
     """
 
     since: datetime
@@ -43,7 +47,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """A stored backfill. `expected`: how many requests it was estimated to cost, None if unknown."""
+    """A stored backfill. `expected`: its estimated number of requests, None if unknown."""
 
     id: int
     wanted: Range
@@ -56,81 +60,92 @@ class Backfill:
     expected: int | None
 
 
+class Stage(StrEnum):
+    """OPEN: to be read. ENDED: read to its end, and to be compared with what Beamer counts. DONE: both."""
+
+    OPEN = "open"
+    ENDED = "ended"
+    DONE = "done"
+
+
+Key = tuple[str, str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One list that is being read: rows from `since` on and before `until`; None is open.
+    """One list of a backfill, or a part of it: its rows from `since` on and before `until` (None: all).
 
-    `parent` is '0' for a list without; `date` and `title` are the parent's. `cursor` is where it stands.
-    `seen` counts the rows that it has shown since it was begun; `found` is how many it showed when it was
-    last read to its end, None where it was not, or was not known (404). `expected` is how many rows its
-    parent's counter or Beamer's count says that there are, None where neither is known. `doubted_at`: since
-    when fewer were found.
+    `parent` is '0' for a list without a parent; `date` and `title` are the parent's. `part` is 0 for the
+    list itself; another part has the millisecond at which it ends. `cursor` is None before the first page.
+    `seen` counts the rows shown so far, `found` those of the last complete reading (None: there was
+    none, or Beamer answered 404). `expected` is how many rows there are by the parent's counter or Beamer's
+    count, None if unknown. `doubted_at`: since when the same number was too small.
     """
 
-    id: int
     stream: str
-    parent: str
-    cursor: str
+    parent: str = NO_PARENT
+    part: int = 0
     since: datetime | None = None
     until: datetime | None = None
     date: datetime | None = None
     title: str | None = field(default=None, repr=False)
+    stage: str = Stage.OPEN
+    cursor: str | None = None
     seen: int = 0
     found: int | None = None
     expected: int | None = None
     doubted_at: datetime | None = None
 
     @property
-    def to_verify(self) -> bool:
-        """Whether it was read to its end, and is kept until what it showed is compared."""
-        return self.found is not None or self.doubted_at is not None
+    def key(self) -> Key:
+        return self.stream, self.parent, self.part
 
     @property
-    def of_child(self) -> bool:
-        return self.parent != "0"
+    def has_parent(self) -> bool:
+        return self.parent != NO_PARENT
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows of the list are read, whatever their dates."""
+        return self.since is None and self.until is None
 
 
 @dataclass(slots=True)
-class HistoryEffects(Effects):
-    """What a page of history changes besides.
+class BackfillEffects(Effects):
+    """What a page of history changes besides: its own list, and the lists that follow from it.
 
-    `reading`: the list as it stands after the page, None at its end; `opened` lists follow from it (their
-    `id` is not used).
+    After writing, `new_readings` holds those that this backfill did not have before. `revived` rows were
+    excluded before, and are sent.
     """
 
     reading: Reading | None = None
-    opened: list[Reading] = field(default_factory=list)
+    new_readings: list[Reading] = field(default_factory=list)
+    revived: set[str] = field(default_factory=set)
 
 
-# `fresh` ids, those `before` by verdict, and how many rejected rows are new.
-Decide = Callable[[set[str], Mapping[str, Verdict], int], HistoryEffects]
-
-_THESE = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"))
-_NAMED = rows.c.id.in_(bindparam("ids", expanding=True))
-_BEFORE = select(rows.c.id, rows.c.verdict).where(*_THESE, _NAMED)
-_REVIVE = update(rows).where(*_THESE, _NAMED).values(verdict=int(Verdict.EVENT))
-_STANDS = ("cursor", "since", "seen", "found", "expected", "doubted_at")
-_GO_ON = (
-    update(readings)
-    .where(readings.c.id == bindparam("which"))
-    .values({name: bindparam(name) for name in _STANDS})
+_ON_PAGE = (
+    rows.c.scope == bindparam("of"),
+    rows.c.parent == bindparam("under"),
+    rows.c.id.in_(bindparam("ids", expanding=True)),
 )
-_END = delete(readings).where(readings.c.id == bindparam("which"))
-_MINE = backfills.c.id == bindparam("mine")
+_VERDICTS = select(rows.c.id, rows.c.verdict).where(*_ON_PAGE)
+_REVIVE = update(rows).where(*_ON_PAGE).values(verdict=int(Verdict.EVENT))
+_THIS = backfills.c.id == bindparam("number")
 _COUNT = (
     update(backfills)
-    .where(_MINE)
+    .where(_THIS)
     .values(
-        requests=backfills.c.requests + bindparam("spent"),
-        rows=backfills.c.rows + bindparam("found"),
-        events=backfills.c.events + bindparam("sent"),
+        requests=backfills.c.requests + bindparam("more_requests"),
+        rows=backfills.c.rows + bindparam("more_rows"),
+        events=backfills.c.events + bindparam("more_events"),
     )
 )
-_LISTS = select(readings).where(readings.c.backfill == bindparam("of")).order_by(readings.c.id)
+_NOT_DONE = readings.c.stage != Stage.DONE
+_COLUMNS = [readings.c[column.name] for column in fields(Reading)]
 
 
-class HistoryIntake(PageWriter):
-    """Accepts pages of one backfill."""
+class BackfillWriter(PageWriter):
+    """Writes pages of one backfill; `requests_spent` gives the number of requests of the run so far."""
 
     def __init__(
         self,
@@ -138,118 +153,80 @@ class HistoryIntake(PageWriter):
         lease: Lease,
         destination: str,
         run: int,
-        backfill: int,
+        backfill: Backfill,
         *,
-        resend: bool = False,
+        requests_spent: Callable[[], int],
         write_key: str = "",
     ) -> None:
+        resend = backfill.wanted.resend
         super().__init__(database, lease, destination, run, resend=resend, write_key=write_key)
-        self._backfill = backfill
-        self.requests = 0
+        self._backfill = backfill.id
+        self._requests_spent = requests_spent
+        self._requests_counted = requests_spent()
 
-    def accept_history(
-        self,
-        page: Page,
-        of: Reading,
-        row_verdicts: Sequence[RowVerdict],
-        rejected: Sequence[Rejected],
-        decide: Decide,
-        now: datetime,
-    ) -> tuple[HistoryEffects, list[Reading]]:
-        """Write a page, all of it or nothing; give what `decide` said, and the lists that it opened.
-
-        `decide`, which must be pure, is told which ids are new, and the verdicts of those that are not.
-        """
-        with self._database.write() as db:
-            check_lease(db, self._lease, now)
-            fresh = self._new_rows(db, page, row_verdicts)
-            before = self._before(db, page, row_verdicts, fresh)
-            quarantined = self._quarantine(db, page, rejected, now)
-            effects = decide(fresh, before, quarantined)
-            self._revive(db, page, before)
-            self._write(db, page, effects, now)
-            opened = self._go_on(db, of, effects)
-        self.requests = 0
-        return effects, opened
-
-    def _before(
-        self, db: Connection, page: Page, row_verdicts: Sequence[RowVerdict], fresh: set[str]
-    ) -> dict[str, Verdict]:
-        """The verdicts of rows that are to be sent and were judged before."""
-        known = [row.id for row in row_verdicts if row.verdict is Verdict.EVENT and row.id not in fresh]
-        if not known:
+    def verdicts_before(self, page: Page, row_verdicts: Sequence[RowVerdict]) -> dict[str, Verdict]:
+        """Return the earlier verdicts of rows that are to be sent."""
+        ids = [row.id for row in row_verdicts if row.verdict is Verdict.EVENT]
+        if not ids:
             return {}
-        found = db.execute(_BEFORE, {"of": page.scope, "under": page.parent, "ids": known})
-        return {name: Verdict(verdict) for name, verdict in found}
+        with self._database.read() as db:
+            stored = db.execute(_VERDICTS, {"of": page.scope, "under": page.parent, "ids": ids})
+            return {name: Verdict(verdict) for name, verdict in stored}
 
-    def _revive(self, db: Connection, page: Page, before: Mapping[str, Verdict]) -> None:
-        held = [name for name, verdict in before.items() if verdict.revivable]
-        if held:
-            db.execute(_REVIVE, {"of": page.scope, "under": page.parent, "ids": held})
+    def _write(self, db: Connection, page: Page, effects: Effects, now: datetime) -> None:
+        assert isinstance(effects, BackfillEffects)  # noqa: S101 - a backfill writes no others
+        if effects.revived:
+            db.execute(_REVIVE, {"of": page.scope, "under": page.parent, "ids": sorted(effects.revived)})
+        super()._write(db, page, effects, now)
+        self._put(db, effects.reading, effects.tally["rows"], len(effects.events))
+        effects.new_readings = _add(db, self._backfill, effects.new_readings)
 
-    def _go_on(self, db: Connection, of: Reading, effects: HistoryEffects) -> list[Reading]:
-        """Where the list stands now, the lists that it opened, and the sums of the backfill."""
-        if effects.reading is None:
-            db.execute(_END, {"which": of.id})
-        else:
-            db.execute(_GO_ON, _stands(effects.reading))
-        self._count_in(db, effects.tally["rows"], len(effects.events))
-        return _opened(db, self._backfill, effects.opened)
-
-    def open(self, new: Sequence[Reading], now: datetime) -> list[Reading]:
-        """Lists that no page has opened; gives them with their numbers."""
+    def add(self, new: Sequence[Reading], now: datetime) -> list[Reading]:
+        """Add lists; return those that this backfill did not have before."""
         with self._database.write() as db:
             check_lease(db, self._lease, now)
-            return _opened(db, self._backfill, new)
+            return _add(db, self._backfill, new)
 
-    def close(self, of: Reading, now: datetime) -> None:
-        """Nothing more is to be read of a list: it was compared, or is gone with its parent."""
+    def keep(self, reading: Reading, now: datetime) -> None:
+        """Write how far a list was read, without a page of it."""
         with self._database.write() as db:
             check_lease(db, self._lease, now)
-            db.execute(_END, {"which": of.id})
-            self._count_in(db)
-        self.requests = 0
+            self._put(db, reading)
 
-    def keep(self, of: Reading, now: datetime) -> None:
-        """Write where a list stands outside of a page."""
-        with self._database.write() as db:
-            check_lease(db, self._lease, now)
-            db.execute(_GO_ON, _stands(of))
-            self._count_in(db)
-        self.requests = 0
-
-    def _count_in(self, db: Connection, found: int = 0, sent: int = 0) -> None:
-        """Add to the sums of the backfill what was asked since, and what came of it."""
-        db.execute(_COUNT, {"mine": self._backfill, "spent": self.requests, "found": found, "sent": sent})
+    def _put(self, db: Connection, reading: Reading | None, rows: int = 0, events: int = 0) -> None:
+        """Write a list, and add to the totals of the backfill what was requested since, and what it gave."""
+        if reading is not None:
+            put(db, readings, [_values(self._backfill, reading)])
+        spent = self._requests_spent()
+        requests, self._requests_counted = spent - self._requests_counted, spent
+        totals = {"more_requests": requests, "more_rows": rows, "more_events": events}
+        db.execute(_COUNT, {"number": self._backfill, **totals})
 
 
-def _stands(of: Reading) -> dict[str, Any]:
-    return {"which": of.id, **{name: getattr(of, name) for name in _STANDS}}
+def _values(backfill: int, reading: Reading) -> dict[str, Any]:
+    return {
+        "backfill": backfill,
+        **{column.name: getattr(reading, column.name) for column in fields(Reading)},
+    }
 
 
-def _opened(db: Connection, backfill: int, new: Sequence[Reading]) -> list[Reading]:
-    values = [
-        {
-            "backfill": backfill,
-            "stream": each.stream,
-            "parent": each.parent,
-            "since": each.since,
-            "until": each.until,
-            "date": each.date,
-            "cursor": each.cursor,
-            "title": each.title,
-            "expected": each.expected,
-        }
-        for each in new
-    ]
-    if not values:
+@cache
+def _adding(dialect: str) -> Any:
+    new = insert_into(dialect, readings).on_conflict_do_nothing()
+    return new.returning(readings.c.stream, readings.c.parent, readings.c.part)
+
+
+def _add(db: Connection, backfill: int, new: Sequence[Reading]) -> list[Reading]:
+    """Insert lists, and return those that are new: the database decides."""
+    if not new:
         return []
-    numbers = db.scalars(insert(readings).returning(readings.c.id, sort_by_parameter_order=True), values)
-    return [replace(each, id=int(number)) for each, number in zip(new, numbers, strict=True)]
+    values = [_values(backfill, reading) for reading in new]
+    added = {tuple(key) for key in db.execute(_adding(db.dialect.name), values)}
+    return [reading for reading in new if reading.key in added]
 
 
 def find(database: Database, connection: str, wanted: Range) -> Backfill | None:
-    """The last backfill of this range."""
+    """Return the last backfill of this range."""
     same = (
         (backfills.c.connection == connection)
         & (backfills.c.since == wanted.since)
@@ -260,16 +237,16 @@ def find(database: Database, connection: str, wanted: Range) -> Backfill | None:
     )
     query = select(backfills).where(same).order_by(backfills.c.id.desc()).limit(1)
     with database.read() as db:
-        # First, for one of which a part cannot be read is deleted by that: it begins again.
+        # Reading a damaged value deletes its backfill, which then starts again; so all are read first.
         db.execute(select(backfills)).all()
-        db.execute(select(readings)).all()
+        db.execute(select(readings).where(_NOT_DONE)).all()
     with database.read() as db:
         row = db.execute(query).one_or_none()
     return _backfill(row) if row else None
 
 
 def unfinished(database: Database, connection: str) -> list[Backfill]:
-    """Those that are under way or were cut short, oldest first."""
+    """Return the backfills that run or were interrupted, oldest first."""
     mine = (backfills.c.connection == connection) & backfills.c.finished_at.is_(None)
     with database.read() as db:
         return [_backfill(row) for row in db.execute(select(backfills).where(mine).order_by(backfills.c.id))]
@@ -285,7 +262,7 @@ def begin(
     expected: int | None,
     now: datetime,
 ) -> Backfill:
-    """Write a backfill down, with the lists that it begins with."""
+    """Store a backfill, with the lists that it begins with."""
     values = {
         "connection": lease.connection,
         "since": wanted.since,
@@ -303,31 +280,31 @@ def begin(
     with database.write() as db:
         check_lease(db, lease, now)
         row = db.execute(insert(backfills).values(**values).returning(*backfills.c)).one()
-        _opened(db, row.id, first)
+        _add(db, row.id, first)
     return _backfill(row)
 
 
 def lists(database: Database, backfill: int) -> list[Reading]:
-    """The lists of a backfill that are not read to their end, in the order in which they were found."""
+    """Return the lists of a backfill that are not done: a run does not load all of its history."""
+    query = select(*_COLUMNS).where(readings.c.backfill == backfill, _NOT_DONE)
     with database.read() as db:
-        found = db.execute(_LISTS, {"of": backfill})
-        names = [each.name for each in fields(Reading)]
-        return [Reading(*(getattr(row, name) for name in names)) for row in found]
+        return [Reading(*row) for row in db.execute(query)]
 
 
 def abandon(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
-    """Forget a backfill of which a list cannot be told any more: asked for again, it begins anew."""
+    """Delete a backfill with a list that cannot be named any more; requested again, it starts again."""
     with database.write() as db:
         check_lease(db, lease, now)
         db.execute(delete(readings).where(readings.c.backfill == backfill))
-        db.execute(delete(backfills).where(_MINE), {"mine": backfill})
+        db.execute(delete(backfills).where(_THIS), {"number": backfill})
 
 
 def finish(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
     """Everything was read."""
     with database.write() as db:
         check_lease(db, lease, now)
-        db.execute(update(backfills).where(_MINE).values(finished_at=now), {"mine": backfill})
+        db.execute(delete(readings).where(readings.c.backfill == backfill))
+        db.execute(update(backfills).where(_THIS).values(finished_at=now), {"number": backfill})
 
 
 def _backfill(row: Any) -> Backfill:

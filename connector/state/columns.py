@@ -1,7 +1,7 @@
-"""The types of columns. Each looks at what it reads: a value that cannot be read is noted, and never raised.
+"""The types of columns. Each checks what it reads: a value that cannot be read is noted, without an error.
 
-A file may be damaged by a disk or by a hand: SQLite takes any value in any column. What stands for such a
-value says the column (`instead`); what becomes of the row is for `damage` to say.
+A disk or a person may damage a file, and SQLite takes any value in any column. `instead` of a column says
+what stands for such a value; `damage` decides what becomes of its row.
 """
 
 import json
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -28,32 +28,33 @@ from sqlalchemy import (
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Arithmetic on later dates overflows; Beamer's end before.
 LAST_YEAR = 9999
-# More than anything here counts, and in microseconds the last date that can be told.
+# More than anything here counts, and in microseconds the last date that can be represented.
 MOST = 253_402_300_799_000_000
-COUNTERS = re.compile(r"(\?|\d{1,18})(,(\?|\d{1,18}))*")
-ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 LABEL = re.compile(r"[A-Za-z0-9_.]{1,40}")
-HEXADECIMAL = re.compile(r"([0-9a-f]{2})+")
+# What a reader raises for a value that it cannot read.
+REFUSALS = (ValueError, TypeError, ArithmeticError, RecursionError)
+
+Reader = Callable[[Any], Any]
 
 
-class _Word:
-    """A word for what becomes of a row."""
+class _Fate:
+    """What becomes of a row."""
 
-    def __init__(self, word: str) -> None:
-        self.word = word
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __repr__(self) -> str:
-        return self.word
+        return self.name
 
 
-# The whole row goes: what it said is found out again.
-DROP: Final = _Word("DROP")
-# Nothing can stand for it: whoever needs it stops.
-NEEDED: Final = _Word("NEEDED")
+# The row is deleted: it is read from Beamer again.
+DROP: Final = _Fate("DROP")
+# Nothing can stand for the value: a command that needs it stops.
+NEEDED: Final = _Fate("NEEDED")
 
 
 class Needed(Exception):
-    """A value that nothing can stand for cannot be read; `column` is its table's and its name."""
+    """A needed value cannot be read; `column` is the name of its table and its own."""
 
     def __init__(self, column: tuple[str, str]) -> None:
         super().__init__(f"{column[0]}.{column[1]}")
@@ -69,9 +70,18 @@ _notes = _Notes()
 
 
 def taken_notes() -> set[tuple[str, str]]:
-    """The columns in which this thread has read what cannot be read, since this was last asked."""
-    found, _notes.columns = _notes.columns, set()
-    return found
+    """Return the columns in which this thread has read unreadable values since the last call."""
+    columns, _notes.columns = _notes.columns, set()
+    return columns
+
+
+def fits(read: Reader, value: Any) -> bool:
+    """Return whether a reader can read a value."""
+    try:
+        read(value)
+    except REFUSALS:
+        return False
+    return True
 
 
 class Checked(TypeDecorator[Any]):
@@ -79,7 +89,7 @@ class Checked(TypeDecorator[Any]):
 
     impl: Any = Text
     cache_ok = True
-    # Where the row goes, but what has read it has yet to go on.
+    # For a row that is deleted: its reader still needs a value to go on with.
     neutral: Any = ""
     # Set by the table.
     column: tuple[str, str] = ("", "")
@@ -89,15 +99,15 @@ class Checked(TypeDecorator[Any]):
         self.instead = instead
 
     def fits(self, value: Any) -> bool:
-        """Whether a value, as its driver gives it, is one that this column may hold."""
-        raise NotImplementedError
+        """Return whether a value, as its driver gives it, is one that this column may hold."""
+        return isinstance(value, str)
 
     def loaded(self, value: Any) -> Any:
-        """What is made of a value that fits."""
+        """Return what a value that fits means."""
         return value
 
     def unreadable(self) -> Any:
-        """What stands for a value that does not fit; it is noted."""
+        """Note a value that does not fit; return what stands for it."""
         if self.instead is NEEDED:
             raise Needed(self.column)
         _notes.columns.add(self.column)
@@ -107,8 +117,8 @@ class Checked(TypeDecorator[Any]):
     def stand_in(self) -> Any:
         return self.neutral if self.instead in (DROP, NEEDED) else self.instead
 
-    def reader(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """What makes a value of what the driver gives; it raises where it cannot."""
+    def reader(self, dialect: Dialect, coltype: object) -> Reader:
+        """Return what reads a value that the driver gives; it raises one of REFUSALS if it cannot."""
         parse = self.impl_instance.result_processor(dialect, coltype)
 
         def read(value: Any) -> Any:
@@ -119,7 +129,7 @@ class Checked(TypeDecorator[Any]):
 
         return read
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Reader:
         read = self.reader(dialect, coltype)
 
         def checked(value: Any) -> Any:
@@ -127,16 +137,22 @@ class Checked(TypeDecorator[Any]):
                 return None
             try:
                 return read(value)
-            except (ValueError, TypeError, ArithmeticError, RecursionError):
+            except REFUSALS:
                 return self.unreadable()
 
         return checked
 
 
-class Moment(Checked):
-    """Aware UTC in, aware UTC out; from a year on (`before`) it is none that can be meant.
+class Message(Checked):
+    """A text whose content others judge."""
 
-    Kept without a zone: PostgreSQL would hand back every date in the server's, and none past year 9999.
+    cache_ok = True
+
+
+class Moment(Checked):
+    """Aware UTC in, aware UTC out; a year from `before` on cannot be meant.
+
+    Stored without a zone: PostgreSQL would return every date in the server's, and none past year 9999.
     """
 
     impl = DateTime
@@ -154,47 +170,32 @@ class Moment(Checked):
             raise ValueError("a moment without a time zone")
         return value.astimezone(UTC).replace(tzinfo=None)
 
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, datetime) and value.year < self.before
-
-    def loaded(self, value: Any) -> Any:
-        return value.replace(tzinfo=UTC)
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        # Composed by hand: a run reads thousands of them, most of them empty.
+    def reader(self, dialect: Dialect, coltype: object) -> Reader:
+        # Without `fits` and `loaded`: a run reads thousands of them.
         parse, before = self.impl_instance.result_processor(dialect, coltype), self.before
 
-        def checked(value: Any) -> Any:
-            if value is None:
-                return None
-            try:
-                found: Any = parse(value) if parse else value
-                if found.year < before:
-                    return found.replace(tzinfo=UTC)
-            except (ValueError, TypeError, AttributeError):
-                pass
-            return self.unreadable()
+        def read(value: Any) -> Any:
+            moment: Any = parse(value) if parse else value
+            if not isinstance(moment, datetime) or moment.year >= before:
+                raise ValueError
+            return moment.replace(tzinfo=UTC)
 
-        return checked
+        return read
 
 
 class Words(Checked):
     """Somebody else's text, escaped: PostgreSQL takes no NUL, and neither database a lone surrogate."""
 
-    impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
         return None if value is None else json.dumps(value)[1:-1]
 
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, str)
-
     def loaded(self, value: Any) -> Any:
-        found = json.loads(f'"{value}"')
-        if not isinstance(found, str):
+        text = json.loads(f'"{value}"')
+        if not isinstance(text, str):
             raise TypeError
-        return found
+        return text
 
 
 class Whole(Checked):
@@ -208,7 +209,7 @@ class Whole(Checked):
         super().__init__(*args, instead=instead)
         self.least, self.most = least, most
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
+    def result_processor(self, dialect: Dialect, coltype: object) -> Reader:  # noqa: ARG002
         least, most = self.least, self.most
 
         def checked(value: Any) -> Any:
@@ -250,13 +251,10 @@ class Real(Checked):
         super().__init__(*args, instead=instead)
         self.least = least
 
-    def fits(self, value: Any) -> bool:
-        return value.__class__ in (int, float) and bool(self.least <= value < MOST)
-
-    def reader(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
-        # Both drivers give a number as it is; the processor of PostgreSQL wants a type code besides.
+    def reader(self, dialect: Dialect, coltype: object) -> Reader:  # noqa: ARG002
+        # Both drivers give a number as it is; the processor of PostgreSQL requires a type code besides.
         def read(value: Any) -> Any:
-            if not self.fits(value):
+            if value.__class__ not in (int, float) or not self.least <= value < MOST:
                 raise ValueError
             return value
 
@@ -270,21 +268,12 @@ class Flag(Checked):
     cache_ok = True
     neutral = False
 
-    def fits(self, value: Any) -> bool:
-        return value is True or value is False
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
-        def checked(value: Any) -> Any:
-            # SQLite has none: there it is a number.
-            if value is None or value is True or value is False:
-                return value
-            return bool(value) if value.__class__ is int and value in (0, 1) else self.unreadable()
-
-        return checked
-
-    def reader(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:  # noqa: ARG002
+    def reader(self, dialect: Dialect, coltype: object) -> Reader:  # noqa: ARG002
         def read(value: Any) -> Any:
-            if value not in (0, 1) or isinstance(value, float):
+            # SQLite has none: there it is a number.
+            if value is True or value is False:
+                return value
+            if value.__class__ is not int or value not in (0, 1):
                 raise ValueError
             return bool(value)
 
@@ -292,78 +281,55 @@ class Flag(Checked):
 
 
 class Name(Checked):
-    """A short text of ours; one of given `words` where there are any."""
+    """A short text of ours; one of given `words` if there are any."""
 
     impl = String
     cache_ok = True
+    pattern: ClassVar[re.Pattern[str]] = re.compile(r"(?s).*")
 
     def __init__(self, *args: Any, instead: Any = None, words: tuple[str, ...] = ()) -> None:
         super().__init__(*args, instead=instead)
         self.words = words
 
     def fits(self, value: Any) -> bool:
-        return isinstance(value, str) and (not self.words or value in self.words)
+        if not isinstance(value, str) or (self.words and value not in self.words):
+            return False
+        return self.pattern.fullmatch(value) is not None
 
 
 class Label(Name):
     """A name as settings may give it: part of every messageId, or a stream's."""
 
-    impl = String
     cache_ok = True
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, str) and LABEL.fullmatch(value) is not None
+    pattern = LABEL
 
 
 class Id(Name):
     """An id as Beamer gives it, or 0 for none."""
 
-    impl = String
     cache_ok = True
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, str) and ID.fullmatch(value) is not None
+    pattern = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class Digest(Name):
     """A key or a digest, in hexadecimal."""
 
-    impl = String
     cache_ok = True
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, str) and HEXADECIMAL.fullmatch(value) is not None
+    pattern = re.compile(r"([0-9a-f]{2})+")
 
 
-class Counters(Checked):
+class Counters(Name):
     """Counters, joined by commas (see sync/lists/counters.py)."""
 
     impl = Text
     cache_ok = True
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, str) and COUNTERS.fullmatch(value) is not None
+    pattern = re.compile(r"(\?|\d{1,18})(,(\?|\d{1,18}))*")
 
 
 class Json(Checked):
-    """JSON text of an object or a list; what is in it is for those to judge who know it."""
+    """JSON text of an object; its readers judge what is in it."""
 
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, *args: Any, instead: Any = None, of: type = dict) -> None:
-        super().__init__(*args, instead=instead)
-        self.of = of
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, str) and isinstance(json.loads(value), self.of)
-
-
-class Message(Checked):
-    """A text whose content is for others to judge."""
-
-    impl = Text
     cache_ok = True
 
     def fits(self, value: Any) -> bool:
-        return isinstance(value, str)
+        return isinstance(value, str) and isinstance(json.loads(value), dict)

@@ -1,16 +1,24 @@
-"""What a connection is called and since when it sends: fixed at first sight, kept when a key rotates."""
+"""Connections: their names and start date, and the keys and addresses that say which accounts they describe.
 
+Names are fixed at the first run, and stay when a key is replaced.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, exists, select, update
 
 from connector.errors import Busy, ConfigurationError
-from connector.state import credentials, privacy
-from connector.state.credentials import Given
+from connector.state import privacy
+from connector.state.dialects import add, add_new, add_up, put
 from connector.state.engine import Database
-from connector.state.tables import accounts, connections, spends
-from connector.state.upserts import add, add_new, add_up
+from connector.state.leases import Lease, check_lease, others_at_work, this_process
+from connector.state.suspensions import Api
+from connector.state.tables import accounts, connections, credentials, outbox, parents, rows, spends, streams
 
 
 class AccountRenamed(ConfigurationError):
@@ -44,6 +52,18 @@ class AccountRenamed(ConfigurationError):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A key, by its digest, and the address where it is used."""
+
+    digest: str
+    address: str
+
+
+# Those of the settings; `status` may be run without a key.
+Given = Mapping[Api, Credential]
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """The names in every messageId, the start date, and what was learnt about the account as a whole."""
 
@@ -53,13 +73,13 @@ class Identity:
     start_date: datetime
     first_page: int | None = None
     ignore_filters: bool | None = None
-    # When it was last refused to ignore filters, if it was not allowed to since.
+    # When the key was last refused to ignore filters, if it was not allowed to since.
     filters_at: datetime | None = None
-    # Until Beamer's first answer tells the time, nobody knows whether this machine's clock is right.
+    # Until Beamer's first answer shows the time, nobody knows whether this machine's clock is right.
     provisional: bool = field(default=False, compare=False)
     # The start date lies so long before that answer; None where a setting gives it.
     first_days: timedelta | None = field(default=None, compare=False)
-    # When it was first seen here: no part of what it is called.
+    # When it was first seen here: no part of its names.
     created_at: datetime | None = field(default=None, compare=False)
 
 
@@ -71,15 +91,16 @@ def settle(
     unnamed: str | None = None,
     given: Given | None = None,
 ) -> Identity:
-    """Store what a connection is called, unless it is known already; return what is stored.
+    """Store a connection's names, unless it is known already; return what is stored.
 
     `unnamed` is the account's name before the settings gave it one: what was counted under it (by `check`
     and `quota set-used`) counts for the account, unless it is another connection's. `given` are the keys
     and addresses that the connection begins with.
     """
+    name, account = first_sight.name, first_sight.account
     values = {
-        "name": first_sight.name,
-        "account": first_sight.account,
+        "name": name,
+        "account": account,
         "destination": first_sight.destination,
         "start_date": first_sight.start_date,
         "provisional": first_sight.provisional,
@@ -88,15 +109,15 @@ def settle(
     with database.write() as db:
         # One may be there whose name cannot be read: to begin anew would send its rows again.
         db.execute(select(connections.c.name)).all()
-        is_new = bool(add_new(db, connections, [values], connections.c.name))
-        if is_new:
-            before = unnamed or first_sight.account
-            _adopt(db, before, first_sight.account)
-            privacy.inherit(db, first_sight.name, {first_sight.account, before})
-            credentials.first(db, first_sight.name, first_sight.destination, given or {}, now)
-    found = known(database, first_sight.name)
-    assert found is not None  # noqa: S101 - written in the lines above
-    return found
+        if add_new(db, connections, [values], connections.c.name):
+            before = unnamed or account
+            _adopt(db, before, account)
+            privacy.inherit(db, name, {account, before})
+            first = KeyChange(new=frozenset(given or {}))
+            _save_keys(db, name, first_sight.destination, given or {}, first, now)
+    stored = known(database, name)
+    assert stored is not None  # noqa: S101 - written in the lines above
+    return stored
 
 
 def _adopt(db: Connection, unnamed: str, account: str) -> None:
@@ -112,49 +133,286 @@ def _adopt(db: Connection, unnamed: str, account: str) -> None:
     db.execute(delete(accounts).where(accounts.c.name == unnamed))
 
 
+def known(database: Database, name: str) -> Identity | None:
+    """Return the identity of a connection that has run before."""
+    columns = [column for column in connections.c if column is not connections.c.heartbeat_hour]
+    with database.read() as db:
+        row = db.execute(select(*columns).where(connections.c.name == name)).mappings().one_or_none()
+    return Identity(**row) if row else None
+
+
 def check_names(database: Database, identity: Identity) -> None:
     """Raise Busy where a run that has just got its lease began with other names than are stored now.
 
     Another run, with other settings, may have stored another destination meanwhile.
     """
-    found = known(database, identity.name)
-    if found and (found.account, found.destination) != (identity.account, identity.destination):
-        raise Busy(
+    stored = known(database, identity.name)
+    if stored and (stored.account, stored.destination) != (identity.account, identity.destination):
+        raise _busy(
             f"Another run changed the account or destination of connection '{identity.name}' while this "
-            "run started.",
-            means="This run read and sent nothing.",
-            todo="Run it again.",
+            "run started."
         )
 
 
+def _busy(what: str) -> Busy:
+    return Busy(what, means="This run read and sent nothing.", todo="Run it again.")
+
+
 def alike(database: Database, identity: Identity) -> list[str]:
-    """The other connections that send what they read of the same account to the same destination."""
+    """Return the other connections that send rows of the same account to the same destination."""
     same = (connections.c.account == identity.account) & (connections.c.destination == identity.destination)
     query = select(connections.c.name).where(same & (connections.c.name != identity.name))
     with database.read() as db:
         return sorted(db.execute(query).scalars())
 
 
-def known(database: Database, name: str) -> Identity | None:
-    """The identity of a connection that has run before."""
-    with database.read() as db:
-        row = db.execute(select(connections).where(connections.c.name == name)).one_or_none()
-    if row is None:
-        return None
-    return Identity(
-        row.name,
-        row.account,
-        row.destination,
-        row.start_date,
-        row.first_page,
-        row.ignore_filters,
-        row.filters_at,
-        provisional=row.provisional,
-        created_at=row.created_at,
-    )
-
-
 def set_destination(database: Database, name: str, destination: str) -> None:
     """Store the destination's name that was set after the first run; waiting rows keep the one they have."""
     with database.write() as db:
         db.execute(update(connections).where(connections.c.name == name).values(destination=destination))
+
+
+# --- keys and addresses ------------------------------------------------------------------------------------
+
+DIGITS = 16
+BEAMER_KEY, BASE_URL, WRITE_KEY, HOST = "Beamer key", "Beamer address", "Segment write key", "Segment address"
+KEYS = frozenset({BEAMER_KEY, WRITE_KEY})
+PARTS: Mapping[Api, tuple[str, str]] = {"beamer": (BEAMER_KEY, BASE_URL), "segment": (WRITE_KEY, HOST)}
+SEGMENT = frozenset(PARTS["segment"])
+# In this order they are named.
+DESTINATION = "name of the destination"
+ORDER = (BEAMER_KEY, BASE_URL, WRITE_KEY, HOST, DESTINATION)
+
+CONFIRM = "beamer-segment state accept-keys"
+
+
+class OtherAccount(ConfigurationError):
+    """Keys or addresses that may be those of another account than the one whose state this is."""
+
+    code = "BS-081"
+    default_means = (
+        "This may be another account, so nothing was read, sent or written. Two accounts in one state "
+        "would lose rows, and one would receive messages of the other."
+    )
+    default_todo = (
+        "If it is another account, give it another connection name (`name` in a TOML file) or another "
+        f"DATABASE_URL. If it is the same account with new keys, confirm them: `{CONFIRM}`."
+    )
+
+
+class KeyVerdict(Enum):
+    """What is to be done about a change of keys or addresses."""
+
+    SAME = "same"
+    ACCEPT = "accept"
+    COMPARE = "compare"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """How the keys and addresses of the settings differ from those that the state was last used with.
+
+    `changed` names what differs, `returned` the keys among them that were replaced before. `new`: what was
+    never stored. `moved`: the settings name another destination than the state. `blank`: the state holds
+    nothing of an account yet.
+    """
+
+    changed: frozenset[str] = frozenset()
+    returned: frozenset[str] = frozenset()
+    new: frozenset[Api] = frozenset()
+    moved: bool = False
+    blank: bool = True
+
+    @property
+    def verdict(self) -> KeyVerdict:
+        if not self.changed:
+            return KeyVerdict.ACCEPT if self.new else KeyVerdict.SAME
+        if self.blank:
+            return KeyVerdict.ACCEPT
+        of_beamer = self.changed - SEGMENT
+        # Another destination has a key and an address of its own, but not another account.
+        together = of_beamer if self.moved else self.changed & KEYS and len(self.changed) > 1
+        if self.returned or together:
+            return KeyVerdict.REFUSE
+        return KeyVerdict.COMPARE if of_beamer else KeyVerdict.ACCEPT
+
+    @property
+    def named(self) -> str:
+        """Return in words what was changed."""
+        return in_words({*self.changed, *([DESTINATION] if self.moved else [])})
+
+    def describe(self, name: str) -> str:
+        """Return the refusal in a sentence."""
+        parts, happened = self.named, "were changed together"
+        if self.returned:
+            parts, happened = in_words(self.returned), "was replaced earlier and is used again"
+        return f"{parts[:1].upper()}{parts[1:]} of connection '{name}' {happened}."
+
+    @property
+    def todo(self) -> str:
+        """Return what to do about it; a new Segment source needs no connection of its own."""
+        if not self.changed <= SEGMENT:
+            return OtherAccount.default_todo
+        return (
+            "If it is another Segment source, give it another SEGMENT_DESTINATION, another connection name "
+            "(`name` in a TOML file) or another DATABASE_URL. If it is the same source with a new key, "
+            f"confirm that: `{CONFIRM}`."
+        )
+
+    def refuse(self, name: str) -> None:
+        """Raise OtherAccount where the change by itself shows that this may be another account."""
+        if self.verdict is KeyVerdict.REFUSE:
+            raise OtherAccount(self.describe(name), todo=self.todo)
+
+
+def in_words(parts: Collection[str]) -> str:
+    """Return the parts in words: "the Beamer key and the Segment write key"."""
+    *most, last = [f"the {part}" for part in ORDER if part in parts] or ["nothing"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def key_digest(secret: str) -> str:
+    """Return what stands for a key, in this database and in any other that its state is moved to."""
+    return hashlib.sha256(f"beamer-segment key {secret}".encode()).hexdigest()[:DIGITS]
+
+
+def compare_keys(database: Database, name: str, destination: str, given: Given) -> KeyChange:
+    """Compare the settings' keys and addresses with those that the connection was last used with."""
+    with database.read() as db:
+        return _compare_keys(db, name, destination, given)
+
+
+def _compare_keys(db: Connection, name: str, destination: str, given: Given) -> KeyChange:
+    stored = db.execute(select(credentials).where(credentials.c.connection == name)).all()
+    before = db.execute(select(connections.c.destination).where(connections.c.name == name)).scalar()
+    changed: set[str] = set()
+    returned: set[str] = set()
+    new: set[Api] = set()
+
+    def of(api: Api, destination: str) -> list[Any]:
+        wanted = (api, _destination_of(api, destination))
+        return [row for row in stored if (row.api, row.destination) == wanted]
+
+    for api, credential in given.items():
+        mine = of(api, destination)
+        last = next((row for row in mine if row.current), None)
+        if last is None:
+            new.add(api)
+            last = next((row for row in of(api, before or "") if row.current), None)
+        key, address = PARTS[api]
+        if last and last.digest != credential.digest:
+            changed.add(key)
+            if any(row.digest == credential.digest and not row.current for row in mine):
+                returned.add(key)
+        if last and last.address != credential.address:
+            changed.add(address)
+    moved = before is not None and before != destination
+    blank = _is_blank(db, name) if changed else True
+    return KeyChange(frozenset(changed), frozenset(returned), frozenset(new), moved, blank)
+
+
+def _destination_of(api: Api, destination: str) -> str:
+    """A destination has write keys of its own; the Beamer key belongs to the connection."""
+    return destination if api == "segment" else ""
+
+
+def _is_blank(db: Connection, name: str) -> bool:
+    scopes = select(streams.c.scope).where(streams.c.connection == name)
+    held = (
+        exists().where(rows.c.scope.in_(scopes)),
+        exists().where(parents.c.scope.in_(scopes)),
+        exists().where(outbox.c.connection == name),
+    )
+    return not any(db.execute(select(holds)).scalar() for holds in held)
+
+
+def accounts_of(database: Database, given: Given) -> frozenset[str]:
+    """Return the names that stored connections have for the account of a Beamer key."""
+    if (mine := given.get("beamer")) is None:
+        return frozenset()
+    same = (credentials.c.digest == mine.digest) & (credentials.c.address == mine.address)
+    used = (credentials.c.api == "beamer") & credentials.c.current & same
+    query = select(connections.c.account).where(
+        connections.c.name.in_(select(credentials.c.connection).where(used))
+    )
+    with database.read() as db:
+        return frozenset(db.execute(query).scalars())
+
+
+def take_over_keys(
+    database: Database,
+    lease: Lease,
+    destination: str,
+    given: Given,
+    expected: KeyChange,
+    now: datetime,
+    *,
+    proved: bool,
+) -> None:
+    """Store changed keys and addresses as those of the connection, under the lease of a run that uses them.
+
+    `expected` is what was decided on; `proved`: a change that had to be compared was. Raises Busy where
+    another process has changed them since, OtherAccount where that makes ours those of another account.
+    """
+    name = lease.connection
+    with database.write() as db:
+        check_lease(db, lease, now)
+        db.execute(select(connections.c.name).where(connections.c.name == name).with_for_update())
+        change = _compare_keys(db, name, destination, given)
+        change.refuse(name)
+        if change.verdict is KeyVerdict.SAME:
+            return
+        if (change.verdict, change.changed) != (expected.verdict, expected.changed):
+            raise _busy(f"Another run changed the keys of connection '{name}' while this run started.")
+        if change.verdict is KeyVerdict.COMPARE and not proved:
+            return
+        if change.changed and change.blank and others_at_work(db, lease, this_process(), now):
+            raise _busy(f"Another run of connection '{name}' is using other keys.")
+        _save_keys(db, name, destination, given, change, now)
+
+
+def accept_keys(
+    database: Database, lease: Lease, destination: str, given: Given, now: datetime
+) -> tuple[KeyChange, int]:
+    """Store that somebody confirms the keys and addresses to be those of the connection's accounts.
+
+    What waits for the destination goes to the new write key. Returns what was changed, and how many messages
+    were made for former write keys. The caller holds the leases of all kinds of work.
+    """
+    name = lease.connection
+    with database.write() as db:
+        check_lease(db, lease, now)
+        change = _compare_keys(db, name, destination, given)
+        _save_keys(db, name, destination, given, change, now)
+        mine = (outbox.c.connection == name) & (outbox.c.destination == destination)
+        key = given["segment"].digest
+        former = mine & (outbox.c.write_key != key)
+        count = db.execute(update(outbox).where(former).values(write_key=key)).rowcount
+    return change, count
+
+
+def _save_keys(
+    db: Connection, name: str, destination: str, given: Given, change: KeyChange, now: datetime
+) -> None:
+    for api, credential in given.items():
+        if api not in change.new and not change.changed & {*PARTS[api]}:
+            continue
+        mine = {"connection": name, "api": api, "destination": _destination_of(api, destination)}
+        former = [credentials.c[column] == value for column, value in mine.items()]
+        db.execute(update(credentials).where(*former).values(current=False))
+        values = {"digest": credential.digest, "address": credential.address, "current": True, "since": now}
+        put(db, credentials, [{**mine, **values}])
+
+
+def current_write_key(database: Database, name: str, destination: str) -> str | None:
+    """Return the digest of the write key that a connection last used for a destination."""
+    with database.read() as db:
+        return write_keys(db).get((name, destination))
+
+
+def write_keys(db: Connection) -> Mapping[tuple[str, str], str]:
+    """Return the write keys in use, as digests, by connection and destination."""
+    mine = (credentials.c.api == "segment") & credentials.c.current
+    used: Any = db.execute(select(credentials).where(mine))
+    return {(row.connection, row.destination): row.digest for row in used}

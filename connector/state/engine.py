@@ -1,4 +1,4 @@
-"""The engine of a database: opened, written to in transactions, its errors translated to ours."""
+"""The database: opened, read and written in transactions, its errors translated to ours."""
 
 import contextlib
 import sqlite3
@@ -8,43 +8,44 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Connection, Engine, exc
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
-from sqlalchemy.pool import QueuePool
 
 from connector.errors import ConfigurationError, DatabaseRefused, DatabaseUnreachable, StateDamaged
-from connector.state import damage, sqlite
+from connector.state import damage, dialects
 from connector.state.columns import Needed, taken_notes
 from connector.state.damage import Unreadable
 
 
 @contextmanager
-def filed(database: str) -> Iterator[None]:
-    """Turn whatever the database or its driver raises into DatabaseUnreachable; `database` says where it is.
+def translated_errors(database: str) -> Iterator[None]:
+    """Turn errors of the database and its driver into DatabaseUnreachable; `database` says where it is.
 
     What stays wrong until a person changes DATABASE_URL or the database is a DatabaseRefused.
     """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        refused, said = _said(error)
-        if "integer overflow" in said:
+        refused, reason = _reason(error)
+        if "integer overflow" in reason:
             raise StateDamaged(
                 f"A number in the database {database} is out of range.",
                 todo="Run `beamer-segment state repair`: it names the value.",
             ) from None
         raise (DatabaseRefused if refused else DatabaseUnreachable)(
-            f"The database {database} failed: {said}.", means=_first(MEANS, said), todo=_first(TODO, said)
+            f"The database {database} failed: {reason}.",
+            means=_first(MEANS, reason),
+            todo=_first(TODO, reason),
         ) from None
     except exc.TimeoutError:
         raise DatabaseUnreachable(f"The database {database} has no free connection.") from None
 
 
-def _said(error: Exception) -> tuple[bool, str]:
-    """Whether trying again is of no use; and the line that says why.
+def _reason(error: Exception) -> tuple[bool, str]:
+    """Return whether trying again is of no use, and the line that says why.
 
-    It is the first line, for PostgreSQL puts rows into the next ones; for a refused value not even that.
+    It is the first line, because PostgreSQL puts rows into the next ones; of a refused value not even that.
     """
     driver = error.orig if isinstance(error, DBAPIError) and error.orig else error
     state = getattr(driver, "sqlstate", None)
@@ -53,27 +54,27 @@ def _said(error: Exception) -> tuple[bool, str]:
     lines = str(driver).strip().splitlines() or [type(driver).__name__]
     if state or isinstance(driver, sqlite3.Error):
         return state in REFUSING, lines[0].rstrip(".")
-    # One line an address that was tried. What the server itself says tells more than that another is away.
+    # One line for each address that was tried. An answer of the server says more than that one is away.
     refusing = [line for line in lines if _refuses(line)]
     return bool(refusing), _last_part(refusing[0] if refusing else lines[0])
 
 
 def _refuses(line: str) -> bool:
-    """Whether this is a failure to connect that only a person can mend: the driver gives no code for it."""
-    said = line.lower()
-    if "fatal:" in said:
-        return not any(words in said for words in PASSING)
-    return any(words in said for words in REFUSED_SETTINGS)
+    """Return whether only a person can correct a failure to connect: the driver gives no code for it."""
+    line = line.lower()
+    if "fatal:" in line:
+        return not any(words in line for words in PASSING)
+    return any(words in line for words in REFUSED_SETTINGS)
 
 
 def _last_part(line: str) -> str:
-    """Without the address, where it is one of several that were tried, in a list."""
+    """Return a line without the address, which it has if several were tried."""
     return line.rpartition(": connection failed: ")[2].lstrip("- ").rstrip(".")
 
 
 # By SQLSTATE: no right, no such schema, role or database, no such password.
 REFUSING = frozenset({"42501", "3F000", "28000", "28P01", "3D000"})
-# A server that is starting, full or behind a pooler that has lost it answers with FATAL, too.
+# A server also answers FATAL if it is starting, full, or behind a pooler that has lost it.
 PASSING = (
     "starting up",
     "shutting down",
@@ -100,7 +101,7 @@ PASSING = (
     "paused",
     "request failed",
 )
-# What the driver and libpq say of the URL, or of what the server asks for and the URL does not give.
+# Messages of the driver and libpq about the URL, or about what the server requires and the URL does not give.
 REFUSED_SETTINGS = (
     "invalid connection option",
     "bad value for",
@@ -125,11 +126,12 @@ NO_SCHEMA = (
     "Create the schema that the search_path names for this role (CREATE SCHEMA … AUTHORIZATION …), or "
     f"name another schema in DATABASE_URL: {_SCHEMA}"
 )
-# By what the databases say (SQLite's result codes and PostgreSQL's messages).
+# By the texts of SQLite's result codes and PostgreSQL's messages.
 TODO = {
-    'option "schema"': f"Name the schema in DATABASE_URL in libpq's form: {_SCHEMA}",
-    'option "currentSchema"': f"Name the schema in DATABASE_URL in libpq's form: {_SCHEMA}",
-    'option "search_path"': f"Name the schema in DATABASE_URL in libpq's form: {_SCHEMA}",
+    **dict.fromkeys(
+        ('option "schema"', 'option "currentSchema"', 'option "search_path"'),
+        f"Name the schema in DATABASE_URL in libpq's form: {_SCHEMA}",
+    ),
     'option "ssl"': "In DATABASE_URL write sslmode=require in place of ssl=.",
     'option "pgbouncer"': "Remove pgbouncer= from DATABASE_URL: PgBouncer needs no parameter here.",
     "invalid connection option": "Remove this parameter from DATABASE_URL: only libpq's parameters may "
@@ -168,18 +170,12 @@ MEANS = dict.fromkeys(
 )
 
 
-def _first(by_words: Mapping[str, str], said: str) -> str:
-    return next((text for words, text in by_words.items() if words in said), "")
+def _first(by_words: Mapping[str, str], reason: str) -> str:
+    return next((text for words, text in by_words.items() if words in reason), "")
 
 
 SQLITE = ("sqlite", "sqlite+pysqlite")
 POSTGRES = ("postgresql", "postgresql+psycopg")
-# Per transaction, since PgBouncer hands sessions on: nobody waits for a lock for ever, and a run that hangs
-# in the middle of writing loses its locks.
-POSTGRES_PATIENCE = (
-    "SELECT set_config('lock_timeout', '30s', true), "
-    "set_config('idle_in_transaction_session_timeout', '60s', true)"
-)
 
 # In a connection's `info`: the lease that its transaction has made sure of.
 HELD = "lease"
@@ -191,11 +187,11 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._reading = engine.execution_options(reading=True)
-        # SQLite lets one write at a time, and looks only now and then whether it may: threads of one
+        # SQLite lets one write at a time, and looks only now and then whether it is free: threads of one
         # process wait for each other here, without losing time.
         self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._mine = threading.local()
-        # Whether values that cannot be read are replaced; who only looks at the database leaves them.
+        # Whether values that cannot be read are replaced; a command that only reads leaves them.
         self.mends = True
         self.unreadable: dict[str, Unreadable] = {}
 
@@ -218,10 +214,10 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """One transaction that writes; on SQLite it holds the write lock from its start."""
         if (outer := getattr(self._mine, "connection", None)) is not None:
-            with filed(str(self)), _part_of(outer):
+            with translated_errors(str(self)), _part_of(outer):
                 yield outer
             return
-        with self._turn, filed(str(self)), self._sound(self.engine) as connection:
+        with self._turn, translated_errors(str(self)), self._sound(self.engine) as connection:
             self._mine.writing = True
             try:
                 yield connection
@@ -231,7 +227,7 @@ class Database:
 
     @contextmanager
     def _sound(self, engine: Engine) -> Iterator[Connection]:
-        """One transaction; a value in it that cannot be done without, and cannot be read, ends it."""
+        """One transaction; raise StateDamaged if it needs a value that cannot be read."""
         try:
             with engine.begin() as connection:
                 yield connection
@@ -240,21 +236,21 @@ class Database:
                 raise damage.error(connection, needed) from None
 
     def _mend(self) -> None:
-        """What this thread has read and could not be is replaced, or noted where one only looks."""
+        """Replace the values that this thread could not read, or note them where they are left."""
         if getattr(self._mine, "writing", False) or not (columns := taken_notes()):
             return
-        # A disk that is full or read-only keeps nobody from going on with what stands for them.
+        # On a full or read-only disk the command goes on with what stands for them.
         with contextlib.suppress(DatabaseUnreachable):
             if self.mends:
                 damage.mend(self, columns)
                 return
-            with filed(str(self)), self._reading.begin() as connection:
-                found = damage.unreadable_values(connection, columns)
-            self.unreadable |= {each.where: each for each in found}
+            with translated_errors(str(self)), self._reading.begin() as connection:
+                values = damage.unreadable_values(connection, columns)
+            self.unreadable |= {value.where: value for value in values}
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Everything that this thread writes meanwhile is committed at once, at the end.
+        """Commit everything that this thread writes inside at once, at the end.
 
         Each write is still all or nothing by itself. A commit has to reach the disk, which may take
         longer than all that is written with it.
@@ -268,20 +264,20 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One transaction that only reads, and on SQLite waits for nobody."""
-        with filed(str(self)), self._sound(self._reading) as connection:
+        """One transaction that only reads; on SQLite it does not wait for others."""
+        with translated_errors(str(self)), self._sound(self._reading) as connection:
             yield connection
         self._mend()
 
     def close(self) -> None:
-        """Leave nothing behind; what cannot be cleaned up now is by the next one to close."""
+        """Close the database; what cannot be cleaned up now is cleaned up by the next one to close."""
         if self.is_sqlite:
             with (
                 contextlib.suppress(DatabaseUnreachable),
-                filed(str(self)),
+                translated_errors(str(self)),
                 self.engine.connect() as connection,
             ):
-                sqlite.truncate_log(driver(connection))
+                dialects.truncate_log(driver(connection))
         self.engine.dispose()
 
 
@@ -289,96 +285,43 @@ class Database:
 def _part_of(outer: Connection) -> Iterator[None]:
     """A part of a transaction, all or nothing by itself.
 
-    In the driver's own words: SQLAlchemy's way of saying them takes a sixth of what a page of history costs.
+    By the driver: through SQLAlchemy this takes a sixth of the time that a page of history costs.
     """
-    say = driver(outer).execute
-    say("SAVEPOINT part")
+    execute = driver(outer).execute
+    execute("SAVEPOINT part")
     try:
         yield
     except BaseException:
         outer.info.pop(HELD, None)
-        # A full disk may have undone the whole transaction already: what went wrong first is what is said.
+        # A full disk may have undone the whole transaction already: the first error is the one to report.
         with contextlib.suppress(Exception):
-            say("ROLLBACK TO part")
-            say("RELEASE part")
+            execute("ROLLBACK TO part")
+            execute("RELEASE part")
         raise
-    say("RELEASE part")
+    execute("RELEASE part")
 
 
 def driver(connection: Connection) -> Any:
-    """The driver's own connection, for what SQLAlchemy has no words for."""
+    """Return the driver's own connection, for what SQLAlchemy cannot express."""
     return connection.connection.driver_connection
 
 
 def open_database(url: str, *, workers: int = 1) -> Database:
     """Open the database at a SQLAlchemy URL; nothing is asked of it yet, only a SQLite file is created.
 
-    `workers` threads of this process will use it at once; it may be more, which then wait for each other.
+    `workers` threads of this process will use it at once; more of them wait for each other.
 
     Raises ConfigurationError for a URL that cannot work, DatabaseUnreachable for a file that cannot be made.
     """
     try:
         parsed = make_url(url)
         if parsed.drivername in SQLITE:
-            return Database(sqlite.open_file(parsed))
+            return Database(dialects.open_sqlite(parsed))
         if parsed.drivername in POSTGRES:
-            return Database(_postgres(parsed, workers))
+            return Database(dialects.open_postgres(parsed, workers))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
         pass
     raise ConfigurationError(
         "DATABASE_URL does not name a database that this connector can use.",
         todo="Use sqlite:////absolute/path or postgresql://user@host/database.",
     )
-
-
-def _postgres(url: URL, workers: int) -> Engine:
-    if "@" in (url.host or ""):
-        # What stands before it is the end of the password, and would be named as a host.
-        raise ConfigurationError(
-            "The password in DATABASE_URL holds an '@'.",
-            todo="Write it as %40, and encode other special characters in the same way.",
-        )
-    # Prepared statements do not survive PgBouncer in transaction mode. A dead peer is noticed in a minute.
-    given: dict[str, Any] = {
-        "prepare_threshold": None,
-        # Else the database's own: of one without (SQL_ASCII, what initdb makes in the C locale) texts come
-        # as bytes.
-        "client_encoding": "UTF8",
-        "connect_timeout": 10,
-        "keepalives_idle": 30,
-        "tcp_user_timeout": 60_000,
-    }
-    engine = create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        poolclass=QueuePool,
-        pool_size=max(2, workers),
-        max_overflow=2,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        # What the statements here rely on, whatever the server's default.
-        isolation_level="READ COMMITTED",
-        connect_args={name: value for name, value in given.items() if name not in url.query},
-    )
-    event.listen(engine, "begin", _postgres_begun)
-    event.listen(engine, "connect", _postgres_connected)
-    return engine
-
-
-def _postgres_connected(connection: Any, _entry: Any) -> None:
-    """PostgreSQL has dates that Python has not; they come as text, which a column's type cannot read."""
-    from psycopg import DataError
-    from psycopg.types.datetime import TimestampLoader
-
-    class Lenient(TimestampLoader):
-        def load(self, data: Any) -> Any:
-            try:
-                return super().load(data)
-            except DataError:
-                return bytes(data).decode()
-
-    connection.adapters.register_loader("timestamp", Lenient)
-
-
-def _postgres_begun(connection: Connection) -> None:
-    if not connection.get_execution_options().get("reading"):
-        connection.exec_driver_sql(POSTGRES_PATIENCE)

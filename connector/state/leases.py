@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from connector.clock import Clock
 from connector.errors import Busy
+from connector.state.dialects import add_new
 from connector.state.engine import HELD, Database
 from connector.state.tables import leases
-from connector.state.upserts import add_new
 
 # The process namespace of a whole machine, as against a container's; the same number in every kernel.
 WHOLE_MACHINE = "pid:[4026531836]"
@@ -42,7 +42,7 @@ class Owner:
 
     @classmethod
     def of(cls, row: Any) -> "Owner":
-        """The owner that a lease's row names."""
+        """Return the owner that a lease's row names."""
         return cls(row.host, row.machine, row.boot, row.space, row.pid, row.started)
 
 
@@ -55,7 +55,7 @@ def this_process() -> Owner:
 
 
 def is_dead(owner: Owner, me: Owner) -> bool:
-    """True only where it is certain: the same machine, and another boot or no such process any more."""
+    """Return True only if it is certain: the same machine, and another boot or no such process any more."""
     if not (owner.boot and me.boot):
         return False
     if owner.boot != me.boot:
@@ -70,14 +70,14 @@ def _lives(owner: Owner) -> bool:
         return False
     except PermissionError:
         pass
-    # /proc may be hidden from other users: what cannot be seen is taken to live.
+    # /proc may be hidden from other users: a process that cannot be seen counts as alive.
     if not Path(f"/proc/{owner.pid}").exists():
         return True
     return _started(owner.pid) == owner.started
 
 
 def _started(pid: int) -> str | None:
-    """Clock ticks between boot and the start of a process (field 22 of proc(5) stat), None if gone."""
+    """Return clock ticks between boot and the start of a process (field 22 of proc(5) stat), None if gone."""
     # The command name stands in parentheses and may hold spaces and parentheses itself.
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if fields and fields[0] not in "ZX" else None
@@ -119,7 +119,7 @@ class Lease:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What names it in a statement."""
+        """Return what selects it in a statement."""
         return {"mine": self.connection, "kind": self.work, "held": self.token}
 
 
@@ -137,13 +137,13 @@ def acquire(database: Database, connection: str, owner: Owner, now: datetime, wo
         return Lease(connection, held.token + 1, work)
 
 
-def lasts(held: Row[Any], now: datetime) -> bool:
-    """Whether a lease has not ended by itself."""
+def _lasts(held: Row[Any], now: datetime) -> bool:
+    """Return whether a lease has not ended by itself."""
     return bool(now < held.expires_at <= now + LASTS + SKEW)
 
 
 def _is_held(held: Row[Any], me: Owner, now: datetime) -> bool:
-    return lasts(held, now) and not is_dead(Owner.of(held), me)
+    return _lasts(held, now) and not is_dead(Owner.of(held), me)
 
 
 def _check_free(held: Row[Any], me: Owner, now: datetime) -> None:
@@ -159,17 +159,37 @@ def _check_free(held: Row[Any], me: Owner, now: datetime) -> None:
     )
 
 
+_OF = select(leases).where(leases.c.connection == bindparam("whose")).order_by(leases.c.work)
+
+
 def at_work(db: Connection, connection: str, me: Owner, now: datetime) -> bool:
-    """Whether a run of any kind is working on the connection; none begins before the transaction ends."""
-    mine = select(leases).where(leases.c.connection == connection).order_by(leases.c.work)
-    found = db.execute(mine.with_for_update()).all()
+    """Return whether any run is working on the connection; none begins before the transaction ends."""
+    found = db.execute(_OF.with_for_update(), {"whose": connection}).all()
     return any(_is_held(held, me, now) for held in found)
 
 
 def others_at_work(db: Connection, lease: Lease, me: Owner, now: datetime) -> bool:
-    """Whether a run of another kind is working on the connection; nobody is waited for."""
-    others = (leases.c.connection == lease.connection) & (leases.c.work != lease.work)
-    return any(_is_held(held, me, now) for held in db.execute(select(leases).where(others)).all())
+    """Return whether a run of another kind is working on the connection; it waits for nobody."""
+    found = db.execute(_OF, {"whose": lease.connection}).all()
+    return any(held.work != lease.work and _is_held(held, me, now) for held in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease that has not ended; `dead` only where that is certain."""
+
+    work: str
+    pid: int
+    host: str
+    until: datetime
+    dead: bool
+
+
+def holders(database: Database, connection: str, me: Owner, now: datetime) -> list[Holder]:
+    """Return who is working on a connection, or was when it died."""
+    with database.read() as db:
+        found = [row for row in db.execute(_OF, {"whose": connection}) if _lasts(row, now)]
+    return [Holder(row.work, row.pid, row.host, row.expires_at, is_dead(Owner.of(row), me)) for row in found]
 
 
 def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
@@ -189,13 +209,13 @@ def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
 
 
 def renew(database: Database, lease: Lease, now: datetime) -> None:
-    """Renew the lease of a run that has nothing to write, but waits for what it goes on with."""
+    """Renew the lease of a run that waits and has nothing to write."""
     with database.write() as db:
         check_lease(db, lease, now)
 
 
 def progressed(database: Database, names: Collection[str]) -> dict[str, datetime]:
-    """When work on each of these connections last renewed its lease: it does with all that it writes."""
+    """Return when runs of these connections last renewed their leases: they do with each write."""
     last = select(leases.c.connection, func.max(leases.c.expires_at)).group_by(leases.c.connection)
     with database.read() as db:
         found = db.execute(last.where(leases.c.connection.in_(names))).all()
@@ -203,7 +223,7 @@ def progressed(database: Database, names: Collection[str]) -> dict[str, datetime
 
 
 def release(database: Database, lease: Lease, now: datetime) -> None:
-    """Give the lease back: over by everybody's clock, and its token is good for nothing any more."""
+    """Give the lease back: it has ended by every clock, and its token is not accepted any more."""
     with database.write() as db:
         db.execute(_GIVE_BACK, {**lease.key, "until": now - SKEW})
 
@@ -212,7 +232,7 @@ def release(database: Database, lease: Lease, now: datetime) -> None:
 def holding(
     database: Database, connection: str, owner: Owner, clock: Clock, work: str = SYNC
 ) -> Iterator[Lease]:
-    """Hold the lease meanwhile, and give it back however that ends; raises Busy as `acquire` does."""
+    """Hold the lease, and give it back in every case; raise Busy as `acquire` does."""
     lease = acquire(database, connection, owner, clock.now(), work)
     try:
         yield lease
@@ -222,7 +242,7 @@ def holding(
 
 @contextmanager
 def holding_all(database: Database, connection: str, owner: Owner, clock: Clock) -> Iterator[list[Lease]]:
-    """Nobody works on the connection meanwhile, in no kind of work; raises Busy where somebody does."""
+    """Hold the leases of all kinds of work on a connection; raise Busy if somebody works on it."""
     held: list[Lease] = []
     try:
         for work in (SYNC, BACKFILL):

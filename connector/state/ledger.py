@@ -1,18 +1,17 @@
 """The quota ledger: a request is taken out of the budget before it is sent, or it is not sent.
 
-A crash between the two costs a request, never the limit. A request that never left this machine is given
-back, and only such a one. Two things hold a request back: the month's
-limit, which nothing exceeds, and the bucket, out of which the month is spent evenly. The same transaction
-hands out the moment at which the request may go, so that all processes on one account keep to one rate
-together.
+A crash between the two costs a request, never the limit. Only a request that never left this machine is given
+back. Two things limit requests: the month's limit, which nothing exceeds, and the bucket, out of which the
+month is spent evenly. The same transaction sets the moment at which the request may go, so that all processes
+on one account keep to one rate together.
 
-Beamer counts by its own clock, and so does the ledger: by the dates of Beamer's answers, reckoned on with
-this machine's clock. Where that clock may have been set since, a request has to fit into the month of the
-last answer, too, until an answer shows the time.
+Beamer counts by its own clock, and so does the ledger: by the dates of Beamer's answers, and by this
+machine's clock since the last one. Where that clock may have been set since, a request has to fit into the
+month of the last answer, too, until an answer shows the time.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,35 +19,34 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, case, select, update
 
-from connector.domain.period import EPOCH, MICROSECOND, counted_after, day_of, micros, turns
-from connector.domain.plans import Limits
+from connector.domain import budget
+from connector.domain.beamer_time import ANSWERS, NEAR, BeamerTime
+from connector.domain.budget import CLOSED, NOT_AVAILABLE, SPENT, Balance, Bucket, Limits
+from connector.domain.period import EPOCH, counted_after, day_of, micros, moment_of, turns
 from connector.errors import ConfigurationError, NoBudget, NotSent, Stopped
-from connector.state import budget, spending
-from connector.state.beamer_time import ANSWERS, NEAR, BeamerTime
-from connector.state.budget import Bucket, BudgetState, budget_state
+from connector.state import spending
 from connector.state.columns import Moment
+from connector.state.dialects import add, add_up
 from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
-from connector.state.spending import gap, pacing
+from connector.state.spending import budget_state, next_request
 from connector.state.tables import accounts, spends
-from connector.state.upserts import add, add_up
+from connector.text import counted
 
-__all__ = ["Balance", "Charge", "Ledger", "Limits"]
-
-SECONDS_A_DAY = 86_400
-CLOSED = "Beamer refuses requests at the moment (429)."
-SPENT = "The monthly limit is used up."
-NOTHING_NOTED = "Nothing was stored."
-NOT_AVAILABLE = "No request is available now."
+DAY = timedelta(days=1)
+NOTHING_STORED = "Nothing was stored."
 # So often a run writes down what time it is at Beamer.
 WRITTEN_EVERY = timedelta(minutes=10)
 # A process that made a request is taken to go on for so long: the whole rate is free again a little later.
 STILL_THERE = timedelta(seconds=10)
-# While this machine's clock shows what is over, nothing comes in: one request may ask what time it is.
+# By so many days' requests the share of hints is reckoned.
+LATELY_DAYS = 7
+# While this machine's clock is surely behind, nothing comes in: one request may ask what time it is.
 MOST_OWED = -1.0
 
 _MINE = accounts.c.name == bindparam("who")
 _ACCOUNT = select(accounts).where(_MINE)
+_LOCKED = _ACCOUNT.with_for_update()
 _SETTLE = update(accounts).where(_MINE).values(level=bindparam("held"), level_at=bindparam("as_of"))
 _CLOSE = update(accounts).where(_MINE).values(closed_until=bindparam("until"), refusals=bindparam("count"))
 _GIVE_BACK = (
@@ -63,17 +61,15 @@ _GIVE_BACK = (
     .values(requests=spends.c.requests - 1)
 )
 _REFILL = update(accounts).where(_MINE).values(level=accounts.c.level + bindparam("refill"))
+_BEAMER = bindparam("beamer", type_=Moment)
 _WRITE_TIME = (
     update(accounts)
     .where(_MINE)
     .values(
-        beamer_time=bindparam("beamer", type_=Moment),
+        beamer_time=_BEAMER,
         local_time=bindparam("here", type_=Moment),
         doubted=bindparam("seconds"),
-        began_at=case(
-            (accounts.c.began_at > bindparam("beamer", type_=Moment), bindparam("beamer", type_=Moment)),
-            else_=accounts.c.began_at,
-        ),
+        began_at=case((accounts.c.began_at > _BEAMER, _BEAMER), else_=accounts.c.began_at),
     )
 )
 _OPEN = update(accounts).where(_MINE, accounts.c.refusals > 0).values(closed_until=None, refusals=0)
@@ -93,42 +89,6 @@ class Charge:
     drawn: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """What was spent in the month (see `Limits`), what may still be spent, and until when 429 closed it.
-
-    `used` is what is known, told spending elsewhere included; `assumed` is what counts as spent before the
-    account began; `left` is the limit less both, and `over` by how much both are more than the limit. Of
-    what is left, `level` requests are at hand, and `per_day` come in; all three are None without a limit.
-    The month lasts from `since`, at midnight UTC, to `until`, where its first day was told. `refused` holds
-    until a request is answered again, also past `closed_until`. `again` is when the next request may be
-    sent, None if never. `drawn` counts every request ever.
-    """
-
-    used: int
-    left: int | None
-    closed_until: datetime | None
-    refused: bool
-    by_purpose: Mapping[str, int]
-    since: datetime
-    until: datetime | None = None
-    level: float | None = None
-    per_day: float | None = None
-    assumed: int = 0
-    again: datetime | None = None
-    drawn: int = 0
-    over: int = 0
-
-    @property
-    def refusal(self) -> str | None:
-        """Why not one request can be sent now; None if one can."""
-        if self.closed_until:
-            return CLOSED
-        if self.left == 0:
-            return SPENT
-        return NOT_AVAILABLE if self.level is not None and self.level < 1 else None
-
-
 class Ledger:
     """The budget of one Beamer account, as one connection draws on it."""
 
@@ -137,7 +97,7 @@ class Ledger:
         self.account = account
         self._connection = connection
         self.limits = limits
-        # What time it is at Beamer, from its first answer to this process on; until then the database says.
+        # Beamer's time, from its first answer to this process on; until then the database has it.
         self._time: BeamerTime | None = None
         self._written_at: datetime | None = None
         self._new_month_tried = False
@@ -148,23 +108,26 @@ class Ledger:
         self._drawn: int | None = None
         self._others_at: datetime | None = None
 
+    # --- one request -----------------------------------------------------------------------------------
+
     def take(
         self, purpose: str, now: datetime, lease: Lease | None = None, *, beyond_bucket: bool = False
     ) -> Charge:
         """Take one request out of the budget; the charge says when it may be sent.
 
-        Raises NoBudget when none is left or at hand, or while the account is closed; nothing is charged
-        then. `beyond_bucket`: a person's own command is held by the month's limit alone. So is what is
-        taken for a backfill, which leaves the bucket as it is; less comes in for a month.
+        Raises NoBudget when none is left or available, or while the account is closed; nothing is charged
+        then. `beyond_bucket`: a person's own command is limited by the month alone. So is what is taken for
+        a backfill, which leaves the bucket as it is; less comes in for a month.
         """
         with self._database.write() as db:
             if lease:
                 check_lease(db, lease, now)
-            pause = gap(self.limits.per_second, shared=self._shared(now))
+            others = self._others_at is not None and abs(now - self._others_at) < STILL_THERE
+            pause = spending.gap(self.limits.per_second, shared=others)
             # From here on the account's row is locked until the commit.
             values = {"who": self.account, "now": now, "at": micros(now), "gap": pause}
-            account = db.execute(pacing(db.dialect.name), values).one()
-            beamer_now = self._reckoned(account).at(now)
+            account = db.execute(spending.pacing(db.dialect.name), values).one()
+            beamer_now = self._time_of(account).at(now)
             if until := budget.closed(account.closed_until, beamer_now, self.limits.period_day):
                 raise NoBudget(CLOSED, until=until - (beamer_now - now))
             drawn = 0.0
@@ -174,94 +137,18 @@ class Ledger:
             day = day_of(beamer_now)
             spend = {"account": self.account, "day": day, "connection": self._connection}
             add_up(db, spends, [{**spend, "purpose": purpose, "requests": 1}], "requests")
-            slot = EPOCH + (int(account.next_at) - pause) * MICROSECOND
+            slot = moment_of(int(account.next_at) - pause)
             at = min(slot, now) if account.burst >= 0 else slot
             self._note_others(int(account.drawn), now)
         self._charged[day, purpose] += 1
         self._lease = lease
         return Charge(at, day, purpose, drawn)
 
-    def _shared(self, now: datetime) -> bool:
-        """Whether other processes are making requests at this time."""
-        return self._others_at is not None and abs(now - self._others_at) < STILL_THERE
-
     def _note_others(self, drawn: int, now: datetime) -> None:
-        """See by the account's number of requests whether somebody else made one since."""
+        """See by the account's number of requests whether another process made one since."""
         if self._drawn is not None and drawn > self._drawn + 1:
             self._others_at = now
         self._drawn = drawn
-
-    @property
-    def ahead(self) -> timedelta:
-        """How far Beamer's clock is ahead of this machine's, as its answers to this process show it."""
-        return self._time.ahead if self._time else timedelta(0)
-
-    @property
-    def furthest(self) -> timedelta | None:
-        """So far ahead of this machine's clock it may be at Beamer; None while no answer has told a date."""
-        return self._time.furthest if self._time and self._time.answered else None
-
-    def beamer_now(self, now: datetime) -> datetime:
-        """What time it is at Beamer when this machine's clock shows `now`."""
-        return self._known_time().at(now)
-
-    def latest(self, now: datetime) -> datetime:
-        """The latest that it may be, whichever clock is behind: what is kept for days is kept since then."""
-        return max(now, now + self.ahead, self.beamer_now(now))
-
-    def earliest(self, now: datetime) -> datetime | None:
-        """The earliest that it may be, whichever clock is ahead; None if Beamer told no time lately."""
-        time = self._known_time()
-        if time.answered:
-            return now + time.earliest
-        return time.at(now) if time.beamer and time.sure(now) else None
-
-    def note_beamer_time(self, date: datetime | None, now: datetime) -> None:
-        """Take the time from the date of an answer to this account; None: it had none."""
-        time = self._known_time()
-        reckoned, doubted = time.at(now), time.doubted
-        self._time = time
-        answered = time.note(date, now)
-        was_off = answered and abs(time.at(now) - reckoned) > NEAR
-        due = self._written_at is None or not timedelta(0) <= now - self._written_at < WRITTEN_EVERY
-        if was_off or time.doubted != doubted or (answered and due):
-            self._write_time(time, day_of(time.at(now)) if was_off else None, now)
-            self._written_at = now
-        if answered:
-            self._new_month_tried = False
-            self._charged.clear()
-
-    def _write_time(self, time: BeamerTime, day: int | None, now: datetime) -> None:
-        """Write down what time it is; what was just charged to other days was sent on this `day`."""
-        moved = {key: count for key, count in self._charged.items() if day not in (None, key[0])}
-        mine = {"account": self.account, "connection": self._connection}
-        with self._database.write() as db:
-            if moved and self._lease:
-                check_lease(db, self._lease, now)
-            seconds = None if time.doubted is None else round(time.doubted.total_seconds())
-            times = {"beamer": time.beamer, "here": time.local, "seconds": seconds}
-            db.execute(_WRITE_TIME, {"who": self.account, **times})
-            rows = [
-                {**mine, "day": on, "purpose": purpose, "requests": count}
-                for (was_on, purpose), number in moved.items()
-                for on, count in ((was_on, -number), (day, number))
-            ]
-            add_up(db, spends, rows, "requests")
-
-    def _known_time(self) -> BeamerTime:
-        """Beamer's time as this process has it; before its first answer, as the database has it."""
-        if self._time:
-            return self._time
-        with self._database.read() as db:
-            return self._reckoned(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
-
-    def _reckoned(self, account: Row[Any] | None) -> BeamerTime:
-        """Beamer's time as this process heard it, or else as the database has it from another one."""
-        if self._time or account is None:
-            return self._time or BeamerTime()
-        # One more answer that says the same, in a later run, is enough.
-        doubted = None if account.doubted is None else timedelta(seconds=account.doubted)
-        return BeamerTime(account.beamer_time, account.local_time, doubted, ANSWERS - 1)
 
     @contextmanager
     def taken(
@@ -281,12 +168,12 @@ class Ledger:
     def give_back(self, charge: Charge) -> None:
         """Undo a charge whose request never left this machine; to be called once for each.
 
-        Where the charge is not found any more, such as after the account got its first name, it stays.
+        A charge that is not found any more, such as after the account got its first name, stays.
         """
         mine = {"who": self.account}
         with self._database.write() as db:
             # Locked in the order in which `take` does.
-            if db.execute(_ACCOUNT.with_for_update(), mine).one_or_none() is None:
+            if db.execute(_LOCKED, mine).one_or_none() is None:
                 return
             spend = {**mine, "on": charge.day, "mine": self._connection, "of": charge.purpose}
             if db.execute(_GIVE_BACK, spend).rowcount and charge.drawn:
@@ -296,13 +183,15 @@ class Ledger:
     def _draw(
         self, db: Connection, account: Row[Any], now: datetime, *, beyond_bucket: bool, spared: bool
     ) -> float:
-        """Draw on the month and, unless `spared`, on the bucket; how much was in it for this."""
-        time = self._reckoned(account)
+        """Draw on the month and, unless `spared`, on the bucket; return what that took from the bucket."""
+        time = self._time_of(account)
         beamer_now = time.at(now)
         state = budget_state(db, self.account, self.limits, account, beamer_now)
         time_request = time.set_back(now) and state.bucket.level > MOST_OWED
         if not state.left or not (beyond_bucket or time_request or state.bucket.level >= 1):
-            until = self._again(db, state, beamer_now, beyond_bucket=beyond_bucket)
+            until = next_request(
+                db, self.account, self.limits, state, beamer_now, beyond_bucket=beyond_bucket
+            )
             raise NoBudget(NOT_AVAILABLE if state.left else SPENT, until=until and until - (beamer_now - now))
         before = state.bucket
         after = before if spared else before.drawn()
@@ -312,16 +201,17 @@ class Ledger:
             self._fit_before(db, account, time.beamer)
             if account.level_at is not None:
                 # What has come in since shows when the time is known.
-                before = Bucket(account.level, EPOCH + account.level_at * MICROSECOND)
+                before = Bucket(account.level, moment_of(account.level_at))
                 lowest = min(0.0, before.level) if beyond_bucket else before.level - 1
                 after = before if spared else replace(before, level=max(lowest, before.level - 1))
         self._settle(db, after)
         return before.level - after.level
 
     def _fit_before(self, db: Connection, account: Row[Any], last: datetime | None) -> None:
-        """A clock that was set opens no month: until an answer shows the time, the one before counts, too.
+        """Raise NoBudget where a request does not fit into the month of the `last` answer.
 
-        Of a month that was spent to its end one request may ask whether the next one has begun.
+        A clock that was set opens no month: until an answer shows the time, the one before counts, too. Of a
+        month that was spent to its end one request may ask whether the next one has begun.
         """
         if last is None or budget_state(db, self.account, self.limits, account, last).left:
             return
@@ -329,42 +219,110 @@ class Ledger:
             raise NoBudget(SPENT)
         self._new_month_tried = True
 
-    def _again(
-        self, db: Connection, state: BudgetState, now: datetime, *, beyond_bucket: bool
-    ) -> datetime | None:
-        """When both limit and bucket let a request through again; None if never."""
-        available = now if beyond_bucket else state.bucket.holds_one(state.stretches)
-        frees = now if state.left else self._frees(db, state, now)
-        return max(frees, available) if frees and available else None
-
-    def _frees(self, db: Connection, state: BudgetState, now: datetime) -> datetime | None:
-        day = self.limits.period_day
-        if day is not None:
-            return turns(now, day)[1] if state.usable else None
-        wanted = state.used + 1 - state.usable
-        over = spending.over_by(now)
-        return spending.falls_out(db, self.account, counted_after(now, None), wanted, over=over)
-
     def _settle(self, db: Connection, bucket: Bucket) -> None:
         db.execute(_SETTLE, {"who": self.account, "held": bucket.level, "as_of": micros(bucket.at)})
 
-    def set_used(self, total: int, now: datetime, since: datetime | None = None) -> int:
-        """Beamer's dashboard shows that so many requests were used this month: ours, and others' elsewhere.
+    # --- Beamer's time ---------------------------------------------------------------------------------
 
-        `since` is the first day of what it counts, where no day of the month was told: what others spent
-        counts until that month is over. What was told before
-        in the same month is replaced, and nothing is assumed any more. Gives how many of our own were sent
-        in that time. Raises ConfigurationError where it cannot be known which of them are among the others.
+    @property
+    def ahead(self) -> timedelta:
+        """Return how far Beamer's clock is ahead of this machine's, as its answers to this process show."""
+        return self._time.ahead if self._time else timedelta(0)
+
+    @property
+    def furthest(self) -> timedelta | None:
+        """Return how far ahead of this machine's clock it may be at Beamer; None before a dated answer."""
+        return self._time.furthest if self._time and self._time.answered else None
+
+    def beamer_now(self, now: datetime) -> datetime:
+        """Return what time it is at Beamer when this machine's clock shows `now`."""
+        return self._known_time().at(now)
+
+    def latest(self, now: datetime) -> datetime:
+        """Return the latest that it may be, whichever clock is behind: what is kept for days counts by it."""
+        return max(now, now + self.ahead, self.beamer_now(now))
+
+    def earliest(self, now: datetime) -> datetime | None:
+        """Return the earliest that it may be, whichever clock is ahead; None without a recent answer."""
+        time = self._known_time()
+        if time.answered:
+            return now + time.earliest
+        return time.at(now) if time.beamer and time.sure(now) else None
+
+    def note_beamer_time(self, date: datetime | None, now: datetime) -> None:
+        """Take the time from the date of an answer to this account; None: it had none."""
+        time = self._known_time()
+        expected, doubted = time.at(now), time.doubted
+        self._time = time
+        answered = time.note(date, now)
+        was_off = answered and abs(time.at(now) - expected) > NEAR
+        due = self._written_at is None or not timedelta(0) <= now - self._written_at < WRITTEN_EVERY
+        if was_off or time.doubted != doubted or (answered and due):
+            self._write_time(time, day_of(time.at(now)) if was_off else None, now)
+            self._written_at = now
+        if answered:
+            self._new_month_tried = False
+            self._charged.clear()
+
+    def _write_time(self, time: BeamerTime, day: int | None, now: datetime) -> None:
+        """Store what time it is; what was just charged to other days was sent on this `day`."""
+        moved = {key: count for key, count in self._charged.items() if day not in (None, key[0])}
+        mine = {"account": self.account, "connection": self._connection}
+        with self._database.write() as db:
+            if moved and self._lease:
+                check_lease(db, self._lease, now)
+            seconds = None if time.doubted is None else round(time.doubted.total_seconds())
+            times = {"beamer": time.beamer, "here": time.local, "seconds": seconds}
+            db.execute(_WRITE_TIME, {"who": self.account, **times})
+            rows = [
+                {**mine, "day": on, "purpose": purpose, "requests": count}
+                for (was_on, purpose), number in moved.items()
+                for on, count in ((was_on, -number), (day, number))
+            ]
+            add_up(db, spends, rows, "requests")
+
+    def _known_time(self) -> BeamerTime:
+        """Return Beamer's time as this process has it; before its first answer, as the database has it."""
+        if self._time:
+            return self._time
+        with self._database.read() as db:
+            return self._time_of(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
+
+    def _time_of(self, account: Row[Any] | None) -> BeamerTime:
+        """Return Beamer's time as this process has it, or as another one stored it in the account's row."""
+        if self._time or account is None:
+            return self._time or BeamerTime()
+        # One more answer with the same difference, in a later run, is enough.
+        doubted = None if account.doubted is None else timedelta(seconds=account.doubted)
+        return BeamerTime(account.beamer_time, account.local_time, doubted, ANSWERS - 1)
+
+    def spent_lately(self, purpose: str, now: datetime) -> tuple[int, int]:
+        """Return how many requests of the last seven days went to a purpose, and how many there were."""
+        after = day_of(self.beamer_now(now)) - LATELY_DAYS
+        mine = Counter[str]()
+        for _, of, requests in spending.spends_after(self._database, self.account, after):
+            mine[of] += requests if of not in (spending.ELSEWHERE, spending.ALLOWANCE) else 0
+        return mine[purpose], mine.total()
+
+    # --- the whole account -----------------------------------------------------------------------------
+
+    def set_used(self, total: int, now: datetime, since: datetime | None = None) -> int:
+        """Store that Beamer's dashboard shows so many requests used this month, ours and others'.
+
+        `since` is the first day of what it counts, where no day of the month is set: what others spent
+        counts until that month is over. What was entered before in the same month is replaced, and nothing
+        is assumed any more. Returns how many of our own were sent in that time. Raises ConfigurationError
+        where it cannot be known which of them are among the others.
         """
         now = self.beamer_now(now)
-        self._judge_since(since, now)
+        self._check_since(since, now)
         with self._database.write() as db:
-            account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one_or_none()
+            account = db.execute(_LOCKED, {"who": self.account}).one_or_none()
             before = budget_state(db, self.account, self.limits, account, now)
             after = counted_after(now, self.limits.period_day) if since is None else day_of(since) - 1
             if since is None and self.limits.period_day is None:
-                self._refuse_ambiguous(spending.ours(db, self.account, after, day_of(now) - 1))
-            own = spending.ours(db, self.account, after, day_of(now))
+                _refuse_ambiguous(spending.spent(db, self.account, after, day_of(now) - 1).own)
+            own = spending.spent(db, self.account, after, day_of(now)).own
             rolling = since is not None and self.limits.period_day is None
             day = day_of(since) if since and rolling else day_of(now)
             spending.set_elsewhere(db, self.account, after, day, total, of_a_month=rolling)
@@ -374,7 +332,7 @@ class Ledger:
                 self._settle(db, before.bucket.at_most(left))
         return own
 
-    def _judge_since(self, since: datetime | None, now: datetime) -> None:
+    def _check_since(self, since: datetime | None, now: datetime) -> None:
         if since is None:
             return
         day = self.limits.period_day
@@ -382,79 +340,80 @@ class Ledger:
             raise ConfigurationError(
                 f"According to BEAMER_PERIOD_DAY, the month began on {turns(now, day)[0]:%Y-%m-%d}, not "
                 f"on {since:%Y-%m-%d}.",
-                means=NOTHING_NOTED,
+                means=NOTHING_STORED,
                 todo="Correct BEAMER_PERIOD_DAY, or leave out --since.",
             )
         if day_of(since) > day_of(now) or spending.month_end(day_of(since)) <= now:
             raise ConfigurationError(
                 f"The current month of the account cannot have begun on {since:%Y-%m-%d}.",
-                means=NOTHING_NOTED,
+                means=NOTHING_STORED,
                 todo="Give the first day that Beamer's dashboard counts. It is less than a month ago.",
             )
 
-    def _refuse_ambiguous(self, ours: int) -> None:
-        if not ours:
-            return
-        raise ConfigurationError(
-            f"This connector sent {ours:,} requests on earlier days, and it is unknown which of them "
-            "Beamer's number includes: the first day of Beamer's month is not set.",
-            means=NOTHING_NOTED,
-            todo="Set BEAMER_PERIOD_DAY to that day and run the command again, or give the first counted "
-            "day: --since YYYY-MM-DD.",
-        )
-
     def close(self, now: datetime) -> datetime:
-        """429 kept coming: ask nothing until the moment given, at growing intervals up to the month's turn.
+        """Close the account after repeated 429, at growing intervals up to the month's end; return when it
+        opens.
 
         Refusals of requests that were under way together close it once.
         """
-        day, here = self.limits.period_day, now
+        day = self.limits.period_day
         with self._database.write() as db:
             new = {"name": self.account, "next_at": micros(now), "refusals": 0, "began_at": now}
             add(db, accounts, [new])
-            account = db.execute(_ACCOUNT.with_for_update(), {"who": self.account}).one()
-            now = self._reckoned(account).at(here)
-            if already := budget.closed(account.closed_until, now, day):
-                return already - (now - here)
-            refusals = budget.in_a_row(account.refusals, account.closed_until, now, day)
-            until = budget.reopens(refusals, now, day)
-            values = {"who": self.account, "until": until, "count": refusals + 1}
-            db.execute(_CLOSE, values)
-            return until - (now - here)
+            account = db.execute(_LOCKED, {"who": self.account}).one()
+            beamer_now = self._time_of(account).at(now)
+            until = budget.closed(account.closed_until, beamer_now, day)
+            if until is None:
+                refusals = budget.in_a_row(account.refusals, account.closed_until, beamer_now, day)
+                until = budget.reopens(refusals, beamer_now, day)
+                db.execute(_CLOSE, {"who": self.account, "until": until, "count": refusals + 1})
+            return until - (beamer_now - now)
 
     def opened(self) -> None:
-        """A request was answered: the account is open."""
+        """Store that a request was answered: the account is open."""
         with self._database.write() as db:
             db.execute(_OPEN, {"who": self.account})
 
     def balance(self, now: datetime) -> Balance:
-        """What the account has spent and may still spend."""
-        day, here = self.limits.period_day, now
+        """Return what the account has spent and may still spend."""
+        day, limited = self.limits.period_day, self.limits.usable is not None
         with self._database.read() as db:
             account = db.execute(_ACCOUNT, {"who": self.account}).one_or_none()
-            time = self._reckoned(account)
-            now = time.at(here)
-            after = counted_after(now, day)
-            state = budget_state(db, self.account, self.limits, account, now)
-            over = spending.over_by(now) if day is None else None
+            time = self._time_of(account)
+            beamer_now = time.at(now)
+            after = counted_after(beamer_now, day)
+            state = budget_state(db, self.account, self.limits, account, beamer_now)
+            over = spending.over_by(beamer_now) if day is None else None
             purposes = spending.by_purpose(db, self.account, after, over=over)
-            limited = self.limits.usable is not None
-            again = self._again(db, state, now, beyond_bucket=False) if limited else now
-        time_request = time.set_back(here) and state.left > 0 and state.bucket.level > MOST_OWED
+            again: datetime | None = beamer_now
+            if limited:
+                again = next_request(db, self.account, self.limits, state, beamer_now, beyond_bucket=False)
+        time_request = time.set_back(now) and state.left > 0 and state.bucket.level > MOST_OWED
         until, refusals = (account.closed_until, account.refusals) if account else (None, 0)
-        closed, off = budget.closed(until, now, day), now - here
+        closed, ahead = budget.closed(until, beamer_now, day), beamer_now - now
         return Balance(
             used=state.used - state.assumed,
             left=state.left if limited else None,
-            closed_until=closed and closed - off,
-            refused=budget.in_a_row(refusals, until, now, day) > 0,
+            closed_until=closed and closed - ahead,
+            refused=budget.in_a_row(refusals, until, beamer_now, day) > 0,
             by_purpose=purposes,
-            since=EPOCH + timedelta(days=after + 1),
-            until=None if day is None else turns(now, day)[1],
+            since=EPOCH + (after + 1) * DAY,
+            until=None if day is None else turns(beamer_now, day)[1],
             level=max(1.0 if time_request else 0.0, state.bucket.level) if limited else None,
-            per_day=state.rate * SECONDS_A_DAY if limited else None,
+            per_day=state.rate * DAY.total_seconds() if limited else None,
             assumed=state.assumed,
-            again=again and max(again, closed or again) - off,
+            again=again and max(again, closed or again) - ahead,
             drawn=account.drawn if account else 0,
             over=max(0, state.used - state.usable) if limited else 0,
+        )
+
+
+def _refuse_ambiguous(own: int) -> None:
+    if own:
+        raise ConfigurationError(
+            f"This connector sent {counted(own, 'request')} on earlier days, and it is unknown which of them "
+            "Beamer's number includes: the first day of Beamer's month is not set.",
+            means=NOTHING_STORED,
+            todo="Set BEAMER_PERIOD_DAY to that day and run the command again, or give the first counted "
+            "day: --since YYYY-MM-DD.",
         )

@@ -1,4 +1,4 @@
-"""The outbox: messages wait here until Segment has confirmed them, and dead letters stay with the answer."""
+"""The outbox: messages wait here until Segment confirms them; dead letters stay with the answer."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,27 +20,31 @@ from sqlalchemy import (
     update,
 )
 
-from connector.domain.changes import Outgoing
+from connector.domain.state import Outgoing
 from connector.errors import StateDamaged
+from connector.state import deliveries
 from connector.state.columns import Moment
-from connector.state.credentials import write_keys
+from connector.state.connections import write_keys
 from connector.state.damage import Unreadable
+from connector.state.dialects import add_new, add_up
 from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
-from connector.state.tables import LIVE, connections, outbox, tallies
-from connector.state.upserts import add_new, add_up
+from connector.state.tables import IS_DEAD, LIVE, connections, outbox, tallies
 
 WAITING, FLIGHT, DEAD = "waiting", "flight", "dead"
-# Segment forgets a messageId after about 24 hours: past this, an unconfirmed message that is sent again may
-# arrive twice. These are counted and reported.
+# Segment forgets a messageId after about 24 hours: after this time, an unconfirmed message that is sent again
+# may arrive twice. These are counted and reported.
 POSSIBLE_DOUBLE_AFTER = timedelta(hours=20)
-# No number of a row has as many, and the drivers take none that does.
+# No number of a row has more digits, and the drivers accept none that has.
 MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """One message of a batch in hand; `possible_double` when it was sent unconfirmed long ago."""
+    """One message of a batch; `possible_double` when it was sent unconfirmed long ago.
+
+    `unsure`: it was sent before without an answer; `resent`: it is sent once more on purpose.
+    """
 
     id: int
     message_id: str
@@ -48,6 +52,9 @@ class OutboxMessage:
     text: str = field(repr=False)
     size: int
     possible_double: bool
+    event: str = ""
+    unsure: bool = False
+    resent: bool = False
 
 
 def enqueue(
@@ -74,6 +81,7 @@ def enqueue(
         "made_at": now,
         "state": "waiting",
         "tries": 0,
+        "resent": again,
     }
     values = [
         {
@@ -90,30 +98,30 @@ def enqueue(
         _revive(db, values)
     new = add_new(db, outbox, values, outbox.c.message_id)
     if len(new) < len(values):
-        _take_over(db, lease, [each for value in values if (each := value["message_id"]) not in new])
+        _take_over(db, lease, [value["message_id"] for value in values if value["message_id"] not in new])
 
 
 def _take_over(db: Connection, lease: Lease, ids: Sequence[object]) -> None:
-    """What lies there under another connection's name, which may be this one's former name, becomes ours.
+    """Make messages of another connection, which may be a former name of this one, those of this one.
 
-    What a living one has in hand is left to it, and nobody waited for.
+    Messages that another run has locked are left to it, without waiting.
     """
-    found = db.scalars(_OF_OTHERS, {"ids": ids, "mine": lease.connection}).all()
-    if found:
-        db.execute(_TAKE_OVER, {"those": found, "mine": lease.connection, "kind": lease.work})
+    theirs = db.scalars(_OF_OTHERS, {"ids": ids, "mine": lease.connection}).all()
+    if theirs:
+        db.execute(_TAKE_OVER, {"those": theirs, "mine": lease.connection, "kind": lease.work})
 
 
 def _revive(db: Connection, values: Sequence[Mapping[str, Any]]) -> None:
-    """Dead letters wait again as they are made now; one that may have arrived once still may."""
+    """Let dead letters wait again as they are made now; those that may have arrived keep that."""
     ids = [value["message_id"] for value in values]
     dead = set(db.scalars(_DEAD_OF, {"ids": ids, "key": values[0]["write_key"]}))
-    names = ("work", "write_key", "made_at", "message", "size")
+    names = ("work", "write_key", "made_at", "message", "size", "resent")
     if made := [value for value in values if value["message_id"] in dead]:
         db.execute(_REVIVE, [{"of": v["message_id"], **{f"new_{n}": v[n] for n in names}} for v in made])
 
 
 class Outbox:
-    """The outbox of one connection, under the lease of the run that empties it: what such runs have made.
+    """The messages of one connection that were made by one kind of run, under the lease of such a run.
 
     `write_key` is the digest of the key that they send with; what was made for another one is not touched.
     """
@@ -153,17 +161,20 @@ class Outbox:
         return [_outbox_message(row, now) for row in found]
 
     def confirm(self, messages: Sequence[OutboxMessage], now: datetime) -> None:
-        """Segment has taken them: delete them, and count them as sent."""
+        """Delete messages that Segment has confirmed, and count them as sent."""
         sent = Counter(message.stream for message in messages)
         here = {"connection": self._lease.connection, "what": "sent"}
         counts = [{**here, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
+        # Before the transaction, in which all others wait.
+        delivered = deliveries.counts_of(self._lease.connection, self._mine["key"], messages, now)
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             db.execute(delete(outbox).where(_these(messages)))
+            deliveries.count(db, delivered)
             add_up(db, tallies, counts, "count")
 
     def put_back(self, messages: Sequence[OutboxMessage], now: datetime, *, not_arrived: bool) -> None:
-        """They wait again. Those that did not arrive count as not sent; else the first try's time stays."""
+        """Let messages wait again. Those that did not arrive count as not sent; else the first time stays."""
         values: dict[str, Any] = {"state": WAITING}
         if not_arrived:
             values |= _NOT_SENT
@@ -172,7 +183,7 @@ class Outbox:
     def mark_dead(
         self, message: OutboxMessage, answer: str, now: datetime, latest: datetime, *, unsure: bool = False
     ) -> None:
-        """Segment refused it for good: a dead letter, with the answer it got.
+        """Store a message that Segment refused for good as a dead letter, with the answer.
 
         `latest`: the latest that it may be; it is kept for 30 days from then on.
         `unsure`: this run had sent it before without an answer, and it may have arrived then.
@@ -181,24 +192,24 @@ class Outbox:
         self._set([message], now, values if unsure else values | _NOT_SENT)
 
     def check_values(self) -> None:
-        """Read whose each waiting message is: one of which that is damaged would wait for ever unseen."""
+        """Raise StateDamaged if a message waits for an unknown connection: it would wait for ever unseen."""
         with self._database.read() as db:
             known = set(db.execute(select(connections.c.name)).scalars())
-            strays = {row.connection for row in db.execute(_WHOSE)} - known
-        if strays:
+            unknown = {row.connection for row in db.execute(_WHOSE)} - known
+        if unknown:
             raise StateDamaged(
                 f"Messages wait for a connection that does not exist: table {outbox.name}, column "
-                f"connection, value '{min(strays)}'.",
+                f"connection, value '{min(unknown)}'.",
                 todo="Run `beamer-segment state repair`: it finds their connection by their messageIds.",
             )
 
     def waiting(self) -> int:
-        """How many messages wait for this destination, in flight ones included."""
+        """Return how many messages wait for this destination, in flight ones included."""
         with self._database.read() as db:
             return int(db.execute(_WAITING, self._mine).scalar_one())
 
     def weight(self) -> int:
-        """How many bytes wait for this destination."""
+        """Return how many bytes wait for this destination."""
         with self._database.read() as db:
             return int(db.execute(_WEIGHT, self._mine).scalar_one())
 
@@ -208,7 +219,7 @@ class Outbox:
             db.execute(update(outbox).where(_these(messages) & (outbox.c.state == FLIGHT)).values(values))
 
 
-# The last try counts as none: for sure nothing of it arrived.
+# The last try does not count: surely nothing of it arrived.
 _NOT_SENT: dict[str, Any] = {
     "tries": outbox.c.tries - 1,
     "first_sent_at": case((outbox.c.tries > 1, outbox.c.first_sent_at)),
@@ -241,6 +252,8 @@ _CLAIMING = (
         outbox.c.size,
         outbox.c.tries,
         outbox.c.first_sent_at,
+        outbox.c.event,
+        outbox.c.resent,
     )
 )
 _OF_OTHERS = (
@@ -270,6 +283,7 @@ _REVIVE = (
         made_at=bindparam("new_made_at"),
         message=bindparam("new_message"),
         size=bindparam("new_size"),
+        resent=bindparam("new_resent"),
     )
 )
 _CLAIM = _CLAIMING.where(outbox.c.id.in_(_OLDEST))
@@ -277,10 +291,10 @@ _CLAIM_THESE = _CLAIMING.where(outbox.c.id.in_(bindparam("these", expanding=True
 
 
 def strays(db: Connection) -> list[Unreadable]:
-    """Messages of a connection that there is not."""
+    """Return waiting messages of an unknown connection."""
     known = select(connections.c.name)
-    found = db.scalars(select(outbox.c.id).where(LIVE, outbox.c.connection.not_in(known)))
-    return [Unreadable(outbox, "connection", {"id": number}) for number in found]
+    ids = db.scalars(select(outbox.c.id).where(LIVE, outbox.c.connection.not_in(known)))
+    return [Unreadable(outbox, "connection", {"id": number}) for number in ids]
 
 
 def _these(messages: Sequence[OutboxMessage]) -> ColumnElement[bool]:
@@ -290,57 +304,138 @@ def _these(messages: Sequence[OutboxMessage]) -> ColumnElement[bool]:
 def _outbox_message(row: Any, now: datetime) -> OutboxMessage:
     # Of one that cannot be read, it may be long ago.
     late = row.first_sent_at is None or now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
-    return OutboxMessage(row.id, row.message_id, row.stream, row.message, row.size, late)
+    short = (row.id, row.message_id, row.stream, row.message, row.size, late, row.event)
+    return OutboxMessage(*short, unsure=row.tries > 1 and not row.resent, resent=row.resent)
+
+
+def enqueue_heartbeat(
+    database: Database,
+    lease: Lease,
+    destination: str,
+    event: Outgoing,
+    hour: datetime,
+    now: datetime,
+    *,
+    write_key: str = "",
+) -> bool:
+    """Put Beamer Sync Completed into the outbox, unless there was one for this hour or a later one.
+
+    The clock that `hour` was taken from may have been set back: no hour must come twice.
+    """
+    sent_for = connections.c.heartbeat_hour
+    mine = (connections.c.name == lease.connection) & or_(sent_for.is_(None), sent_for < hour)
+    with database.write() as db:
+        check_lease(db, lease, now)
+        if db.execute(update(connections).where(mine).values(heartbeat_hour=hour)).rowcount != 1:
+            return False
+        enqueue(db, lease, destination, [event], now, write_key=write_key)
+    return True
+
+
+# --- what waits, for people and metrics --------------------------------------------------------------------
+
+_SHORT = [column for column in outbox.c if column.name not in ("message", "write_key")]
 
 
 def listed(
     database: Database, connection: str | None, state: str | None, most: int
 ) -> Sequence[Mapping[str, Any]]:
-    """Rows of the outbox without their text, oldest first; `held`: made for a former write key."""
-    columns = [column for column in outbox.c if column.name not in ("message", "write_key")]
+    """Return rows without their text, oldest first; `held`: made for a former write key."""
     where = _where(connection) & (outbox.c.state == state if state else true())
+    query = select(*_SHORT, outbox.c.write_key).where(where).order_by(outbox.c.id).limit(most)
+    with database.read() as db:
+        keys, found = write_keys(db), [dict(row) for row in db.execute(query).mappings()]
+    for row in found:
+        key = row.pop("write_key")
+        row["held"] = key != keys.get((row["connection"], row["destination"]), key)
+    return found
+
+
+def message(database: Database, message_id: str) -> Mapping[str, Any] | None:
+    """Return a message that is still here, without its text."""
+    return _row(database, select(*_SHORT).where(outbox.c.message_id == message_id))
+
+
+def shown(database: Database, which: str) -> Mapping[str, Any] | None:
+    """Return one row with its exact message, by its number or its messageId."""
+    return _row(database, select(outbox).where(_named([which])))
+
+
+def _row(database: Database, query: Any) -> Mapping[str, Any] | None:
+    with database.read() as db:
+        row = db.execute(query).mappings().first()
+    return dict(row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for one destination; `held`: for a write key that is not used there any more."""
+
+    destination: str
+    messages: int
+    oldest: datetime
+    held: bool = False
+
+
+def waiting(database: Database, connection: str) -> Sequence[Waiting]:
+    """Return what waits for Segment, by destination: a replaced source leaves its messages behind."""
+    by = (outbox.c.destination, outbox.c.write_key)
+    query = select(*by, func.count(), func.min(outbox.c.made_at)).where(
+        outbox.c.connection == connection, LIVE
+    )
+    found: dict[tuple[str, bool], Waiting] = {}
     with database.read() as db:
         keys = write_keys(db)
-        found = db.execute(
-            select(*columns, outbox.c.write_key).where(where).order_by(outbox.c.id).limit(most)
-        )
-        return [_listed(dict(row._mapping), keys) for row in found]
-
-
-def _listed(row: dict[str, Any], keys: Mapping[tuple[str, str], str]) -> Mapping[str, Any]:
-    key = row.pop("write_key")
-    return {**row, "held": key != keys.get((row["connection"], row["destination"]), key)}
+        for destination, key, messages, oldest in db.execute(query.group_by(*by)).all():
+            held = key != keys.get((connection, destination), key)
+            others = found.get((destination, held), Waiting(destination, 0, oldest, held))
+            total = others.messages + messages, min(others.oldest, oldest)
+            found[destination, held] = Waiting(destination, *total, held)
+    return list(found.values())
 
 
 def held(database: Database, connection: str, destination: str, write_key: str) -> int:
-    """How many messages wait for former write keys of a destination."""
+    """Return how many messages wait for former write keys of a destination."""
     mine = (outbox.c.connection == connection) & (outbox.c.destination == destination)
     query = select(func.count()).select_from(outbox).where(mine, outbox.c.write_key != write_key, LIVE)
     with database.read() as db:
         return int(db.execute(query).scalar_one())
 
 
-def shown(database: Database, which: str) -> Mapping[str, Any] | None:
-    """One row with its exact message, by its number or its messageId."""
+def follow_key(database: Database, connection: str, destination: str, former: str, key: str) -> int:
+    """Let what waits for a former write key of the same source go with its new key; return how many."""
+    mine = (outbox.c.connection == connection) & (outbox.c.destination == destination)
+    where = mine & (outbox.c.write_key == former) & (outbox.c.state == WAITING)
+    with database.write() as db:
+        return db.execute(update(outbox).where(where).values(write_key=key)).rowcount
+
+
+def sizes(database: Database, connection: str) -> Mapping[str, int]:
+    """Return by state how many messages there are."""
+    return _counts(database, outbox.c.state, outbox.c.connection == connection)
+
+
+def dead_by_stream(database: Database, connection: str) -> Mapping[str, int]:
+    """Return by stream how many dead letters there are."""
+    return _counts(database, outbox.c.stream, IS_DEAD & (outbox.c.connection == connection))
+
+
+def _counts(database: Database, by: Any, where: ColumnElement[bool]) -> Mapping[str, int]:
     with database.read() as db:
-        row = db.execute(select(outbox).where(_named([which]))).first()
-        return dict(row._mapping) if row else None
+        found = db.execute(select(by, func.count()).where(where).group_by(by))
+        return {name: int(number) for name, number in found}
 
 
 def retry(database: Database, connection: str | None, which: Iterable[str]) -> int:
-    """Dead letters wait again: those named, or all of them; one that may have arrived once still may."""
+    """Let dead letters wait again: those named, or all; return how many there were."""
     where = _where(connection) & (outbox.c.state == DEAD) & _named(list(which))
+    values = {"state": WAITING, "answer": None, "answered_at": None}
     with database.write() as db:
-        values = {
-            "state": WAITING,
-            "answer": None,
-            "answered_at": None,
-        }
         return db.execute(update(outbox).where(where).values(values)).rowcount
 
 
 def drop(database: Database, connection: str | None, which: Iterable[str]) -> int:
-    """Delete those named, or all, unsent; an in-flight one is not touched."""
+    """Delete those named, or all, unsent; return how many. One in flight is not touched."""
     where = _where(connection) & (outbox.c.state != FLIGHT) & _named(list(which))
     with database.write() as db:
         return db.execute(delete(outbox).where(where)).rowcount
@@ -353,5 +448,5 @@ def _where(connection: str | None) -> ColumnElement[bool]:
 def _named(which: list[str]) -> ColumnElement[bool]:
     if not which:
         return true()
-    numbers = [int(each) for each in which if each.isdecimal() and len(each) < MOST_DIGITS]
+    numbers = [int(name) for name in which if name.isdecimal() and len(name) < MOST_DIGITS]
     return or_(outbox.c.message_id.in_(which), outbox.c.id.in_(numbers))

@@ -1,16 +1,27 @@
 """One page written in one transaction: ids, messages, progress."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from connector.domain.changes import Effects, Outgoing, Page, Rejected, RowVerdict
-from connector.domain.state import ChildState, ParentState, StreamState
-from connector.domain.verdicts import Verdict
+from connector.domain.state import (
+    ChildState,
+    Effects,
+    NewRows,
+    Page,
+    ParentState,
+    Rejected,
+    RowVerdict,
+    StreamState,
+    Verdict,
+)
+from connector.state import hints
+from connector.state.dialects import add_new, add_up, put
 from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
 from connector.state.outbox import enqueue
@@ -24,9 +35,6 @@ from connector.state.tables import (
     streams,
     tallies,
 )
-from connector.state.upserts import add_new, add_up, put
-
-__all__ = ["Effects", "Outgoing", "Page", "PageWriter", "Rejected", "RowVerdict"]
 
 _KEY = (rows.c.scope == bindparam("of"), rows.c.parent == bindparam("under"), rows.c.id == bindparam("row"))
 _AHEAD = (
@@ -65,6 +73,20 @@ _AMBIGUOUS = select(func.count() - func.count(rows.c.id.distinct())).where(
 _GIVE_UP = update(rows).where(*_KEY).values(verdict=int(Verdict.QUARANTINED))
 
 
+class OpenPage:
+    """A page in its transaction: the rows that are `new`, and what they change, written once."""
+
+    def __init__(self, new: NewRows, write: Callable[[Effects], None]) -> None:
+        self.new = new
+        self._write = write
+        self.written = False
+
+    def write(self, effects: Effects) -> None:
+        """Write what the page changes, in the transaction of its ids."""
+        self._write(effects)
+        self.written = True
+
+
 class PageWriter:
     """Accepts pages for one run of one connection; `resend`: what Segment had refused waits once more.
 
@@ -88,26 +110,26 @@ class PageWriter:
         self._run = run
         self._resend = resend
 
-    def accept(
+    @contextmanager
+    def page(
         self,
         page: Page,
         row_verdicts: Sequence[RowVerdict],
         rejected: Sequence[Rejected],
-        decide: Callable[[set[str], int], Effects],
         now: datetime,
-    ) -> Effects:
-        """Write a page, all of it or nothing.
+    ) -> Iterator[OpenPage]:
+        """Open a page, whose ids are stored with what it changes, or not at all.
 
-        The database says which ids are new, and how many rejected rows; `decide`, which must be pure,
-        is told and gives the rest of what is written.
+        Raises Busy where the lease is lost, RuntimeError where nothing was written.
         """
         with self._database.write() as db:
             check_lease(db, self._lease, now)
-            fresh = self._new_rows(db, page, row_verdicts)
-            quarantined = self._quarantine(db, page, rejected, now)
-            effects = decide(fresh, quarantined)
-            self._write(db, page, effects, now)
-        return effects
+            new = NewRows(self._new_rows(db, page, row_verdicts), self._quarantine(db, page, rejected, now))
+            open_page = OpenPage(new, lambda effects: self._write(db, page, effects, now))
+            yield open_page
+            if not open_page.written:
+                # Ids without their messages would be rows lost.
+                raise RuntimeError("a page was opened and not written")
 
     def moved(self, page: Page, ids: Collection[str], among: Collection[str] | None = None) -> set[str]:
         """Those of the ids that are new at this parent and were judged at another one: they were moved here.
@@ -144,6 +166,7 @@ class PageWriter:
         self._give_up(db, page, effects.rejected, now)
         self._move(db, page, effects)
         self._count(db, page.stream, effects.tally)
+        hints.read(db, self._lease.connection, effects.hints)
         by_day = sorted(effects.days.items())
         add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
 
@@ -181,6 +204,9 @@ class PageWriter:
         _put_children(db, effects.children)
         if effects.ahead:
             db.execute(_AHEAD, {"of": page.scope, "under": page.parent, "more": effects.ahead})
+        if effects.caught_up:
+            values = [{"of": of, "under": under, "more": -rows} for of, under, rows in effects.caught_up]
+            db.execute(_AHEAD, values)
         if effects.stream:
             _update_stream(db, effects.stream)
         if effects.habits:

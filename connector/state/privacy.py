@@ -1,6 +1,13 @@
-"""Erasure: what the database holds of a person is deleted, and later rows of theirs are excluded."""
+"""Erasure: what the database holds of a person is deleted, and later rows of theirs are excluded.
 
+People and keys are stored as digests that are made with random keys of this database.
+"""
+
+import hashlib
+import hmac
 import json
+import secrets
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,24 +15,41 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select
 
+from connector.state.dialects import add
 from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
-from connector.state.tables import connections, forgotten, outbox, quarantine
-from connector.state.upserts import IN_QUARANTINE, add, digest, key, made
+from connector.state.tables import IN_QUARANTINE, connections, forgotten, keys, outbox, quarantine
 
 KEY = "forgotten"
+KEY_BYTES = 32
 AT_ONCE = 500
+
+
+def stored_key(db: Connection, name: str) -> bytes:
+    """Return the database's key of that name; empty before it was made."""
+    return bytes.fromhex(db.execute(select(keys.c.value).where(keys.c.name == name)).scalar() or "")
+
+
+def made_key(db: Connection, name: str) -> bytes:
+    """Return the database's key of that name, made now if this is its first use."""
+    add(db, keys, [{"name": name, "value": secrets.token_hex(KEY_BYTES)}])
+    return stored_key(db, name)
+
+
+def keyed_digest(key: bytes, text: str) -> str:
+    """Return what stands for a text; without the key nobody can find out the text by trying."""
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """The people that a connection has forgotten; `user in forgotten` tells whether one of them."""
+    """The people that a connection has forgotten; `user in forgotten` answers for one of them."""
 
     key: bytes = field(default=b"", repr=False)
     digests: frozenset[str] = frozenset()
 
     def __contains__(self, user: object) -> bool:
-        return bool(self.digests) and isinstance(user, str) and digest(self.key, user) in self.digests
+        return bool(self.digests) and isinstance(user, str) and keyed_digest(self.key, user) in self.digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +62,25 @@ class Erased:
 
 
 def load(database: Database, connection: str) -> Forgotten:
-    """Whom a connection has forgotten."""
+    """Return whom a connection has forgotten."""
     with database.read() as db:
-        mine = key(db, KEY)
-        found = db.execute(select(forgotten.c.digest).where(forgotten.c.connection == connection)).scalars()
-        return Forgotten(mine, frozenset(found)) if mine else Forgotten()
+        key = stored_key(db, KEY)
+        digests = db.scalars(select(forgotten.c.digest).where(forgotten.c.connection == connection))
+        return Forgotten(key, frozenset(digests)) if key else Forgotten()
 
 
 def erase(
     database: Database, lease: Lease, user: str, theirs: Callable[[Any], bool], now: datetime
 ) -> Erased:
-    """Delete what waits, was refused or is in quarantine of a user, and remember to send nothing more.
+    """Delete what waits, was refused or is in quarantine of a user, and store that nothing more is sent.
 
-    `theirs` tells whether a raw row in quarantine is theirs. The caller holds the leases of all kinds of
-    work, so that no run is under way that began before it could know of this.
+    `theirs` decides whether a raw row in quarantine is theirs. The caller holds the leases of all kinds of
+    work, so that no run is under way that does not know of this.
     """
     with database.write() as db:
         check_lease(db, lease, now)
-        known_by = digest(made(db, KEY), user)
-        add(db, forgotten, [{"connection": lease.connection, "digest": known_by, "since": now}])
+        digest = keyed_digest(made_key(db, KEY), user)
+        add(db, forgotten, [{"connection": lease.connection, "digest": digest, "since": now}])
         messages = _messages_of(db, lease.connection, user)
         bodies = _bodies_of(db, lease.connection, theirs)
         _delete(db, outbox, [message.id for message in messages])
@@ -65,13 +89,36 @@ def erase(
     return Erased(len(messages) - dead, dead, len(bodies))
 
 
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What the database holds of a user: by event, messages that wait or were refused; rows in quarantine."""
+
+    waiting: Counter[str]
+    refused: Counter[str]
+    quarantined: int
+    forgotten: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self.refused or self.quarantined or self.forgotten)
+
+
+def traces(database: Database, connection: str, user: str, theirs: Callable[[Any], bool]) -> Traces:
+    """Return what the database holds of a user; nothing of messages that were delivered."""
+    with database.read() as db:
+        messages = [row for row in _messages_of(db, connection, user) if _user_of(row.message) == user]
+        bodies = _bodies_of(db, connection, theirs)
+    dead = Counter(row.event for row in messages if row.state == "dead")
+    waiting = Counter(row.event for row in messages if row.state != "dead")
+    return Traces(waiting, dead, len(bodies), user in load(database, connection))
+
+
 def inherit(db: Connection, connection: str, accounts: Collection[str]) -> None:
-    """A new connection forgets whom all others of its account have forgotten, in the caller's transaction.
+    """Let a new connection forget whom all others of its account have forgotten, in the caller's transaction.
 
     It may be one of them under another name.
     """
     of_account = connections.c.account.in_(accounts) & (connections.c.name != connection)
-    others = db.execute(select(connections.c.name).where(of_account)).scalars().all()
+    others = db.scalars(select(connections.c.name).where(of_account)).all()
     found = (
         select(forgotten.c.digest, func.max(forgotten.c.since))
         .where(forgotten.c.connection.in_(others))
@@ -83,17 +130,17 @@ def inherit(db: Connection, connection: str, accounts: Collection[str]) -> None:
 
 
 def names(database: Database) -> Sequence[str]:
-    """Every connection that the database knows, configured still or not."""
+    """Return every connection that has state in the database, configured still or not."""
     with database.read() as db:
-        return list(db.execute(select(connections.c.name).order_by(connections.c.name)).scalars())
+        return list(db.scalars(select(connections.c.name).order_by(connections.c.name)))
 
 
-def _messages_of(db: Connection, connection: str, user: str) -> list[Row[Any, Any, Any]]:
+def _messages_of(db: Connection, connection: str, user: str) -> list[Row[Any, Any, Any, Any]]:
     # The database narrows the search (it may ignore case); the decision is made on the message itself.
     # However the message around it is written.
     fragment = json.dumps(user)
     where = (outbox.c.connection == connection) & outbox.c.message.contains(fragment, autoescape=True)
-    found = db.execute(select(outbox.c.id, outbox.c.state, outbox.c.message).where(where))
+    found = db.execute(select(outbox.c.id, outbox.c.state, outbox.c.event, outbox.c.message).where(where))
     return [row for row in found if _user_of(row.message) in (user, UNREADABLE)]
 
 
@@ -101,7 +148,7 @@ UNREADABLE = object()
 
 
 def _user_of(message: str) -> object:
-    """Whose a message is; one that cannot be read may be anybody's, and can be sent to nobody."""
+    """Return the user of a message; one that cannot be read may be anybody's, and cannot be sent."""
     try:
         return json.loads(message).get("userId")
     except (ValueError, AttributeError, RecursionError):
@@ -115,7 +162,7 @@ def _bodies_of(db: Connection, connection: str, theirs: Callable[[Any], bool]) -
 
 
 def _may_be(theirs: Callable[[Any], bool], body: str) -> bool:
-    """Whether a raw row is theirs; one that cannot be read may be."""
+    """Return whether a raw row is theirs; one that cannot be read may be."""
     try:
         return theirs(json.loads(body))
     except (ValueError, RecursionError):

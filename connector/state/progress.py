@@ -1,21 +1,31 @@
-"""The progress of each stream, parent and child list: loaded, saved, reset."""
+"""The progress of each stream, parent and child list: loaded and reset; what became of rows."""
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import Column, Connection, Table, bindparam, delete, exists, func, or_, select, update
 
-from connector.domain.state import ChildState, ParentState, Progress, StreamState
-from connector.domain.verdicts import Verdict
+from connector.domain.state import ChildState, ParentState, Progress, StreamState, Verdict
 from connector.errors import ConfigurationError, StateDamaged
+from connector.state.columns import Moment
 from connector.state.damage import Unreadable
+from connector.state.dialects import add
 from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
-from connector.state.tables import children, connections, days, parents, rows, streams, tallies
-from connector.state.upserts import add
+from connector.state.tables import (
+    IN_QUARANTINE,
+    children,
+    connections,
+    days,
+    parents,
+    quarantine,
+    rows,
+    streams,
+    tallies,
+)
 
 # Clocks differ by less.
 FUTURE = timedelta(days=2)
@@ -29,24 +39,19 @@ def load(database: Database, connection: str, names: tuple[str, ...], *, lists: 
         return progress
     new = {"connection": connection, "complete": False, "list_order": "unknown"}
     with database.write() as db:
-        _refuse_strays(db, connection, names)
+        # No stream begins anew that is there under a damaged name: its rows would be sent again.
+        for stray in strays(db, names):
+            if stray.key["connection"] == connection or stray.column == "connection":
+                raise StateDamaged(
+                    f"A value in the database refers to something that does not exist: {stray.where}.",
+                    todo="Run `beamer-segment state repair`.",
+                )
         add(db, streams, [{**new, "name": name} for name in missing])
     return load_readonly(database, connection, lists=lists)
 
 
-def _refuse_strays(db: Connection, connection: str, names: tuple[str, ...]) -> None:
-    """Begin no stream anew that is there already under a damaged name: its rows would be sent again."""
-    for found in strays(db, names):
-        mine = found.key["connection"] == connection
-        if mine or found.column == "connection":
-            raise StateDamaged(
-                f"A value in the database refers to something that does not exist: {found.where}.",
-                todo="Run `beamer-segment state repair`.",
-            )
-
-
 def strays(db: Connection, names: Collection[str]) -> list[Unreadable]:
-    """Streams of a connection that there is not, or of a name that no stream has."""
+    """Return the streams of an unknown connection, or of a name that no stream has."""
     known = set(db.execute(select(connections.c.name)).scalars())
     if not known:
         return []
@@ -68,27 +73,24 @@ def load_readonly(database: Database, connection: str, *, lists: bool = True) ->
         if not lists:
             return progress
         scopes = {"scopes": list(by_scope)}
+        # A row whose id cannot be read has an empty one here.
         for scope, *values in db.execute(_PARENTS, scopes):
-            parent = ParentState(*values)
-            if not parent.id:
-                continue
-            progress.parents.setdefault(by_scope[scope], {})[parent.id] = parent
+            if (parent := ParentState(*values)).id:
+                progress.parents.setdefault(by_scope[scope], {})[parent.id] = parent
         for row in db.execute(_CHILDREN, scopes):
-            child = ChildState(*row)
-            if not child.parent:
-                continue
-            progress.children.setdefault(by_scope[child.scope], {})[child.parent] = child
+            if (child := ChildState(*row)).parent:
+                progress.children.setdefault(by_scope[child.scope], {})[child.parent] = child
     return progress
 
 
 def doubt_future(progress: Progress, now: datetime) -> None:
-    """Take as never what is written down to have happened days from now.
+    """Remove moments that lie days after `now` from a progress.
 
-    An answer may have come with a date that was far off: what it had looked at would not be looked at again.
+    An answer may have had a date that was far off: what was requested then would not be requested again.
     """
     horizon = now + FUTURE
-    lists = (child for each in progress.children.values() for child in each.values())
-    parents = (parent for each in progress.parents.values() for parent in each.values())
+    parents = (parent for group in progress.parents.values() for parent in group.values())
+    lists = (child for group in progress.children.values() for child in group.values())
     for state in (*progress.streams.values(), *parents, *lists):
         for name in _HAPPENED[type(state)]:
             at = getattr(state, name)
@@ -97,7 +99,7 @@ def doubt_future(progress: Progress, now: datetime) -> None:
 
 
 def _columns(table: Table, state: type[Any]) -> list[Column[Any]]:
-    """The columns of a state's fields, which are named alike, in the order of the fields."""
+    """Return the columns of a state's fields, which have the same names, in the order of the fields."""
     return [table.c[field.name] for field in fields(state)]
 
 
@@ -109,64 +111,54 @@ _CHILDREN = select(*_columns(children, ChildState)).where(
     children.c.scope.in_(bindparam("scopes", expanding=True))
 )
 _HAPPENED: dict[type, tuple[str, ...]] = {
-    StreamState: (
-        *(
-            "watermark",
-            "complete_through",
-            "checked_at",
-            "audited_at",
-            "fitted_at",
-            "trouble_at",
-            "failed_at",
-        ),
-    ),
-    ParentState: ("known_at", "checked_at", "proved_at", "failed_at"),
-    ChildState: (
-        *("watermark", "read_at", "deep_at", "whole_at", "waits_since", "recent_at", "failed_at"),
-        "short_since",
-    ),
+    state: tuple(
+        field.name
+        for field in fields(state)
+        if field.name != "date" and isinstance(table.c[field.name].type, Moment)
+    )
+    for state, table in ((StreamState, streams), (ParentState, parents), (ChildState, children))
 }
 
 
 # Of a stream's tables these hold what was seen of it.
 SEEN = (rows, children, days)
-# What a changed parent becomes: the next change must not get the messageId of one that was sent.
+# What a changed parent becomes: the next change must not get the messageId of a sent one.
 UNSEEN = {"gone": True, "checked_at": None, "proved_at": None, "failures": 0, "failed_at": None}
-# What was sent has been sent, and what is in quarantine stays there: rows that are seen again add nothing.
+# What was sent and what is in quarantine stays: rows that are seen again add nothing.
 LASTING_SUMS = ("sent", "quarantined")
-# Its number and its name stay, and what was learnt about how its lists answer.
+# Number and name of a stream stay, and what was learnt about its lists.
 KEPT = ("scope", "name", "list_order", "short_ends", "page_rows")
 
 
 def scope_of(database: Database, connection: str, stream: str) -> int:
-    """The stream's number; raises ConfigurationError where it was never read."""
+    """Return a stream's number; raise ConfigurationError if it was never read."""
     where = (streams.c.connection == connection) & (streams.c.name == stream)
     with database.read() as db:
-        found: int | None = db.execute(select(streams.c.scope).where(where)).scalar()
-    if found is None:
+        scope: int | None = db.execute(select(streams.c.scope).where(where)).scalar()
+    if scope is None:
         raise ConfigurationError(
             f"Connection '{connection}' has never read the stream '{stream}'.",
             means="There is nothing to reset.",
             todo="Name one of those that `beamer-segment status` lists.",
         )
-    return found
+    return scope
 
 
 def verdicts(database: Database, scope: int) -> Counter[str]:
-    """How many rows of a stream were judged how."""
+    """Return how many rows of a stream have each verdict."""
     count = select(rows.c.verdict, func.count()).where(rows.c.scope == scope).group_by(rows.c.verdict)
     with database.read() as db:
         return Counter({Verdict(verdict).label: int(number) for verdict, number in db.execute(count)})
 
 
 def reset(database: Database, lease: Lease, scope: int, now: datetime) -> None:
-    """Forget what was seen of a stream. Messages that wait, and what was learnt of its lists, stay.
+    """Forget what was seen of a stream. Waiting messages, and what was learnt of its lists, stay.
 
     Parents of which a change was sent stay as gone, until they are seen again: how many changes there were
     is part of the next one's messageId.
     """
     fresh = StreamState(scope, "")
-    values = {each.name: getattr(fresh, each.name) for each in fields(fresh) if each.name not in KEPT}
+    values = {field.name: getattr(fresh, field.name) for field in fields(fresh) if field.name not in KEPT}
     with database.write() as db:
         check_lease(db, lease, now)
         for table in SEEN:
@@ -196,7 +188,7 @@ _NOTE = (
 
 
 def note_newest(database: Database, connection: str, names: Collection[str], now: datetime) -> None:
-    """Streams in which a run has just found rows: where one is the newest so far, how old it is already."""
+    """Store the date and delay of the newest row of streams in which a run has just found rows."""
     if not names:
         return
     with database.write() as db:
@@ -205,3 +197,143 @@ def note_newest(database: Database, connection: str, names: Collection[str], now
             if mark:
                 late = max(0.0, (now - mark).total_seconds())
                 db.execute(_NOTE, {"here": scope, "mark": mark, "late": late})
+
+
+# --- what a key of the same account must show --------------------------------------------------------------
+
+# So many of the newest parents are looked for.
+MOST_PARENTS = 10
+# As sync/planning/probes.py has it.
+NO_PARENT = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownList:
+    """A list that Beamer shows by itself and of which rows are known, dated from `since` to `until`."""
+
+    stream: str
+    scope: int
+    since: datetime | None
+    until: datetime | None
+
+
+def known_lists(database: Database, connection: str) -> list[KnownList]:
+    """Return the lists with rows that a key of the same account must show."""
+    query = select(streams).where(streams.c.connection == connection).order_by(streams.c.scope)
+    with database.read() as db:
+        lists = [_known_list(db, stream) for stream in db.execute(query).all()]
+    return [known_list for known_list in lists if known_list]
+
+
+def _known_list(db: Connection, stream: Any) -> KnownList | None:
+    newest = (
+        select(parents.c.date)
+        .where(parents.c.scope == stream.scope, ~parents.c.gone)
+        .order_by(parents.c.date.desc())
+        .limit(MOST_PARENTS)
+    )
+    if dates := db.execute(newest).scalars().all():
+        return KnownList(stream.name, stream.scope, dates[-1], dates[0])
+    alone = exists().where(rows.c.scope == stream.scope, rows.c.parent == NO_PARENT)
+    has_parents = exists().where(parents.c.scope == stream.scope)
+    if db.execute(select(alone & ~has_parents)).scalar():
+        return KnownList(stream.name, stream.scope, None, stream.newest)
+    return None
+
+
+def shows_known_row(database: Database, known_list: KnownList, shown: Mapping[str, datetime]) -> bool:
+    """Return whether one of the rows that Beamer shows, by id, is stored with that date.
+
+    Of rows that are no parents only the ids are stored.
+    """
+    with database.read() as db:
+        if known_list.since is None:
+            mine = (rows.c.scope == known_list.scope) & (rows.c.parent == NO_PARENT) & rows.c.id.in_(shown)
+            return db.execute(select(rows.c.id).where(mine).limit(1)).scalar() is not None
+        same = (parents.c.scope == known_list.scope) & parents.c.id.in_(shown)
+        stored = db.execute(select(parents.c.id, parents.c.date).where(same)).all()
+    return any(abs((shown[row.id] - row.date).total_seconds()) <= 1 for row in stored)
+
+
+# --- what became of rows -----------------------------------------------------------------------------------
+
+
+def newest(database: Database, connection: str) -> Mapping[str, tuple[datetime, float]]:
+    """Return by stream the date of the newest row and how many seconds later it was read."""
+    mine = (streams.c.connection == connection) & streams.c.newest.is_not(None)
+    query = select(streams.c.name, streams.c.newest, streams.c.delay).where(mine)
+    with database.read() as db:
+        return {name: (date, delay or 0.0) for name, date, delay in db.execute(query)}
+
+
+def sums(database: Database, connection: str) -> Mapping[str, Mapping[str, int]]:
+    """Return by stream how many rows were sent, excluded and so on."""
+    query = select(tallies.c.stream, tallies.c.what, tallies.c["count"])
+    return _by_stream(database, query.where(tallies.c.connection == connection))
+
+
+def quarantined(database: Database, connection: str) -> Mapping[str, Mapping[str, int]]:
+    """Return by stream and reason how many rows are in quarantine."""
+    columns = (quarantine.c.stream, quarantine.c.reason)
+    mine = (quarantine.c.connection == connection) & IN_QUARANTINE
+    return _by_stream(database, select(*columns, func.count()).where(mine).group_by(*columns))
+
+
+def _by_stream(database: Database, query: Any) -> Mapping[str, Mapping[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    with database.read() as db:
+        for stream, what, number in db.execute(query):
+            counts.setdefault(stream, {})[what] = int(number)
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRow:
+    """A row that was judged: where it belongs, its verdict, and the run that saw it first."""
+
+    connection: str
+    stream: str
+    parent: str
+    id: str
+    verdict: Verdict
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A row that could not be used."""
+
+    connection: str
+    stream: str
+    parent: str
+    id: str | None
+    reason: str
+    seen_at: datetime
+
+
+def sightings(
+    database: Database,
+    connection: str | None,
+    row: str,
+    *,
+    stream: str | None = None,
+    parent: str | None = None,
+) -> list[SeenRow]:
+    """Return every row of this id; without its parent all ids are gone through, which takes a moment."""
+    wanted = ((streams.c.connection, connection), (streams.c.name, stream), (rows.c.parent, parent))
+    columns = (streams.c.connection, streams.c.name, rows.c.parent, rows.c.id, rows.c.verdict, rows.c.run)
+    query = select(*columns).join(streams, streams.c.scope == rows.c.scope).where(rows.c.id == row)
+    query = query.where(*(column == value for column, value in wanted if value))
+    with database.read() as db:
+        found = db.execute(query.order_by(*columns[:3]))
+        return [SeenRow(*row[:4], Verdict(row[4]), row[5]) for row in found]
+
+
+def quarantined_rows(database: Database, connection: str | None, row: str) -> list[Quarantined]:
+    """Return rows of this id that were quarantined, with their reason; only their texts go after 30 days."""
+    names = ("connection", "stream", "parent", "row", "reason", "seen_at")
+    query = select(*(quarantine.c[name] for name in names)).where(quarantine.c.row == row)
+    if connection:
+        query = query.where(quarantine.c.connection == connection)
+    with database.read() as db:
+        return [Quarantined(*found) for found in db.execute(query.order_by(quarantine.c.id))]

@@ -1,4 +1,4 @@
-"""The schema's version: Alembic owns it, and is imported only where something has to be upgraded."""
+"""The schema's version, which Alembic owns; it is imported only if something has to be upgraded."""
 
 from datetime import datetime
 from pathlib import Path
@@ -7,18 +7,18 @@ from typing import Any
 from sqlalchemy import Connection, inspect, text
 
 from connector.errors import ConfigurationError, DatabaseNewer, DatabaseRefused, DatabaseUnreachable
+from connector.state.dialects import copy_sqlite
 from connector.state.engine import NO_SCHEMA, Database, driver
-from connector.state.sqlite import copy_to
 from connector.state.tables import VERSION_TABLE, metadata
 
 # The newest revision in migrations/versions; a test holds the two together.
 HEAD = "0001"
-# Any number, the same in every process: only one of them upgrades a PostgreSQL store at a time.
+# Any number, the same in every process: only one of them upgrades a PostgreSQL database at a time.
 ADVISORY_LOCK = 8_113_021_121
 
 
 def version(database: Database) -> str | None:
-    """The revision that the database is at; None where there are no tables of ours."""
+    """Return the revision of the database; None without tables of ours."""
     with database.read() as db:
         return _version(db)
 
@@ -34,33 +34,35 @@ def _version(db: Connection) -> str | None:
 def ready(database: Database, now: datetime) -> None:
     """Make sure that the database is at HEAD.
 
-    A new store is made, and a local SQLite file is copied beside itself and upgraded; an older PostgreSQL
-    store is somebody's decision. Raises DatabaseNewer, or ConfigurationError naming `db upgrade`.
+    A new database gets its tables, and a local SQLite file is copied beside itself and upgraded; upgrading
+    PostgreSQL is a person's decision. Raises DatabaseNewer, or ConfigurationError naming `db upgrade`.
     """
-    found = version(database)
-    if found == HEAD:
+    revision = version(database)
+    if revision == HEAD:
         return
-    _check_known(found)
-    if found is not None and not database.is_sqlite:
+    _check_known(revision)
+    if revision is not None and not database.is_sqlite:
         raise ConfigurationError(
-            f"The database is at revision {found}; this version needs {HEAD}.",
+            f"The database is at revision {revision}; this version needs {HEAD}.",
             todo="Run `beamer-segment db upgrade` once, while no run is in progress.",
         )
     upgrade(database, now)
 
 
 def upgrade(database: Database, now: datetime) -> Path | None:
-    """Bring the database to HEAD in one transaction; give the copy made of a SQLite file, if one was."""
+    """Bring the database to HEAD in one transaction; return the copy of a SQLite file, if one was made."""
     with database.write() as db:
         if not database.is_sqlite:
             db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-        # Read under the lock: somebody else may have been faster.
-        found = _version(db)
-        _check_known(found)
-        if found == HEAD:
+        # Read under the lock: another process may have been faster.
+        revision = _version(db)
+        _check_known(revision)
+        if revision == HEAD:
             return None
-        copy = _copy(database, now) if found else None
-        _run_alembic(db)
+        copy = _copy(database, now) if revision else None
+        from alembic import command
+
+        command.upgrade(alembic_config(db), "head")
     return copy
 
 
@@ -71,37 +73,28 @@ def _copy(database: Database, now: datetime) -> Path | None:
     try:
         # A second connection: the first one holds the lock, and has changed nothing yet.
         with database.read() as db:
-            copy_to(driver(db), copy)
+            copy_sqlite(driver(db), copy)
     except OSError as error:
         raise DatabaseUnreachable(f"The database cannot be copied to {copy}: {error.strerror}.") from None
     return copy
 
 
 def _check_known(revision: str | None) -> None:
-    if revision is not None and not _known(revision):
+    scripts = (migrations() / "versions").glob("*.py")
+    if revision is not None and not any(script.name.startswith(f"{revision}_") for script in scripts):
         raise DatabaseNewer(
             f"The database is at revision {revision}, which is newer than this version supports ({HEAD})."
         )
 
 
-def _known(revision: str) -> bool:
-    return any(script.name.startswith(f"{revision}_") for script in (migrations() / "versions").glob("*.py"))
-
-
 def migrations() -> Path:
-    """Inside the package in a wheel, beside it in a checkout."""
+    """Return their folder: inside the package in a wheel, beside it in a checkout."""
     packaged = Path(__file__).parent.parent / "migrations"
     return packaged if packaged.exists() else packaged.parent.parent / "migrations"
 
 
-def _run_alembic(db: Connection) -> None:
-    from alembic import command
-
-    command.upgrade(alembic_config(db), "head")
-
-
 def alembic_config(db: Connection) -> Any:
-    """Alembic's configuration, around a connection that is open already."""
+    """Return Alembic's configuration, around a connection that is open already."""
     from alembic.config import Config
 
     config = Config()

@@ -1,21 +1,46 @@
-"""What an account has spent, and the statement that hands out the moments at which requests may go."""
+"""What an account has spent, what that leaves of its budget, and at which moment its next request may go."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, case, delete, func, insert, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
 
-from connector.domain.period import EPOCH, PERIOD_DAYS, ROLLING, day_of, turns
+from connector.domain.budget import Bucket, BudgetState, Limits, Month, Stretch, assumed, grant, rolling
+from connector.domain.period import (
+    EPOCH,
+    MICROSECOND,
+    PERIOD_DAYS,
+    ROLLING,
+    counted_after,
+    day_of,
+    moment_of,
+    turns,
+)
 from connector.state.columns import Moment
+from connector.state.dialects import insert_into
+from connector.state.engine import Database
 from connector.state.tables import accounts, spends
-from connector.state.upserts import insert_into
 
-# What other tools and people spent, as Beamer's dashboard told; no connection and no stream is called so.
+# What other tools and people spent, as Beamer's dashboard shows; no connection and no stream has this name.
 NOBODY, ELSEWHERE = "", "elsewhere"
-# So is what was told of a month that began on a day, while no day of the month is set: it stands on its first
-# day, and counts until that month is over.
+# So is what was entered for a month that began on a day, while no day of the month is set: it stands on its
+# first day, and counts until that month is over.
 OF_A_MONTH = "(month)"
 # What a backfill draws out of the month by an allowance of its own, past the bucket.
 ALLOWANCE = "backfill"
@@ -45,7 +70,7 @@ _DELETE_ELSEWHERE = delete(spends).where(_BEHIND, _ELSEWHERE)
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """All requests of some days; of them, those spent elsewhere (None: nobody told) and by backfills."""
+    """All requests of some days; of them, those spent elsewhere (None: unknown) and by backfills."""
 
     requests: int
     elsewhere: int | None
@@ -53,20 +78,25 @@ class Spent:
 
     @property
     def aside(self) -> int:
-        """What never went through the bucket."""
+        """Return what never went through the bucket."""
         return (self.elsewhere or 0) + self.allowed
+
+    @property
+    def own(self) -> int:
+        """Return what was counted here."""
+        return self.requests - (self.elsewhere or 0)
 
 
 def spent(
     db: Connection, account: str, after: int, until: int = FOR_GOOD, *, over: int | None = None
 ) -> Spent:
-    """What was spent on the days behind `after`, up to `until`, in days since the epoch.
+    """Return what was spent on the days behind `after`, up to `until`, in days since the epoch.
 
-    What was told of a month that began up to the day `over` is left out.
+    What was entered for a month that began up to the day `over` is left out.
     """
     found = db.execute(_SPENT, _days(account, after, over) | {"until": until})
-    every, elsewhere, allowed = found.one()
-    return Spent(int(every), None if elsewhere is None else int(elsewhere), int(allowed))
+    requests, elsewhere, allowed = found.one()
+    return Spent(int(requests), None if elsewhere is None else int(elsewhere), int(allowed))
 
 
 def by_purpose(db: Connection, account: str, after: int, *, over: int | None = None) -> dict[str, int]:
@@ -78,50 +108,129 @@ def _days(account: str, after: int, over: int | None) -> dict[str, str | int]:
     return {"who": account, "after": after, "over": after if over is None else over}
 
 
+def account_began(database: Database, account: str) -> datetime | None:
+    """Return when an account was first charged."""
+    with database.read() as db:
+        began: datetime | None = db.scalar(select(accounts.c.began_at).where(accounts.c.name == account))
+    return began
+
+
+def spends_after(database: Database, account: str, after: int) -> list[tuple[int, str, int]]:
+    """Return days (since the epoch), purposes and requests of all connections of an account."""
+    columns = (spends.c.day, spends.c.purpose, spends.c.requests)
+    with database.read() as db:
+        found = db.execute(select(*columns).where(_BEHIND), {"who": account, "after": after})
+        return [(int(day), purpose, int(requests)) for day, purpose, requests in found]
+
+
 def over_by(now: datetime) -> int:
-    """The last day, in days since the epoch, on which a month began that is over by now."""
+    """Return the last day, in days since the epoch, on which a month began that is over by now."""
     today = day_of(now)
     return next(day for day in range(today - 1, today - PERIOD_DAYS - 1, -1) if month_end(day) <= now)
 
 
 def month_end(day: int) -> datetime:
-    """When a month is over that began on a day."""
+    """Return when a month is over that began on a day."""
     began = EPOCH + timedelta(days=day)
     return turns(began, began.day)[1]
-
-
-def falls_out(db: Connection, account: str, after: int, wanted: int, *, over: int) -> datetime | None:
-    """When so many requests will have fallen out of 31 days in a row; None where there are fewer."""
-    found = db.execute(_BY_DAY, _days(account, after, over))
-    out = [
-        (month_end(day) if who == OF_A_MONTH else EPOCH + timedelta(days=day) + ROLLING, requests)
-        for day, who, requests in found
-    ]
-    for moment, requests in sorted(out):
-        wanted -= requests
-        if wanted <= 0:
-            return moment
-    return None
-
-
-def ours(db: Connection, account: str, after: int, until: int) -> int:
-    """Of these days' requests, those that were counted here."""
-    found = spent(db, account, after, until)
-    return found.requests - (found.elsewhere or 0)
 
 
 def set_elsewhere(
     db: Connection, account: str, after: int, day: int, total: int, *, of_a_month: bool = False
 ) -> None:
-    """Of `total` requests behind `after`, those that are not our own were spent elsewhere: as of a day.
+    """Store that of `total` requests behind `after`, those that are not our own were spent elsewhere.
 
-    What was told before for these days is over; what was told for earlier ones stays.
+    They count on `day`. What was entered before for these days is replaced, for earlier ones it stays.
     """
     db.execute(_DELETE_ELSEWHERE, {"who": account, "after": after})
     rest = max(0, total - spent(db, account, after).requests)
     who = OF_A_MONTH if of_a_month else NOBODY
     row = {"account": account, "day": day, "connection": who, "purpose": ELSEWHERE, "requests": rest}
     db.execute(insert(spends), [row])
+
+
+def budget_state(
+    db: Connection, name: str, limits: Limits, account: Row[Any] | None, now: datetime
+) -> BudgetState:
+    """Return an account's budget as of now; `account` is its row, where there is one."""
+    usable = limits.usable or 0
+    began = min(account.began_at, now) if account else now
+    bucket = None
+    if account and account.level_at is not None:
+        bucket = Bucket(account.level, moment_of(account.level_at))
+    guess = 0
+    stretches: Sequence[Stretch]
+    if limits.period_day is None:
+        recent = spent(db, name, counted_after(now, None), over=over_by(now))
+        used = recent.requests
+        stretches = rolling(max(0, usable - recent.aside), limits.startup, began)
+    else:
+        months = _Calendar(db, name, usable, limits.period_day, began)
+        this = months.holding(now)
+        used, guess = this.used + this.assumed, this.assumed
+        stretches = [*months.between(bucket.at if bucket else now, this), this, months.behind(this)]
+    left = max(0, usable - used)
+    bucket = bucket.filled(now, stretches) if bucket else Bucket(grant(left, limits.startup), now)
+    return BudgetState(usable, used, guess, bucket.at_most(left), stretches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Calendar:
+    """The months of an account whose first day is known, with what was spent in them."""
+
+    db: Connection
+    name: str
+    usable: int
+    first_day: int
+    began: datetime
+
+    def holding(self, moment: datetime, *, past: bool = False) -> Month:
+        """Return the month of a moment; days to come count towards this one, not towards a past one."""
+        start, end = turns(moment, self.first_day)
+        until = day_of(end) - 1 if past else FOR_GOOD
+        found = spent(self.db, self.name, day_of(start) - 1, until)
+        # What Beamer's dashboard said takes the place of a guess.
+        guess = assumed(self.usable, start, end, self.began) if found.elsewhere is None else 0
+        return Month(start, end, self.usable, found.requests, guess)
+
+    def between(self, since: datetime, this: Month) -> list[Month]:
+        """Return the months from `since` up to this one; of those without requests the last will do."""
+        if since >= this.start:
+            return []
+        first = self.holding(since, past=True)
+        idle = Month(*turns(this.start - MICROSECOND, self.first_day), self.usable)
+        return [first] if first.end == this.start else [first, idle]
+
+    def behind(self, this: Month) -> Month:
+        return Month(*turns(this.end, self.first_day), self.usable)
+
+
+def next_request(
+    db: Connection, name: str, limits: Limits, state: BudgetState, now: datetime, *, beyond_bucket: bool
+) -> datetime | None:
+    """Return when both the month and the bucket let a request through again; None if never."""
+    available = now if beyond_bucket else state.bucket.holds_one(state.stretches)
+    if state.left:
+        frees: datetime | None = now
+    elif limits.period_day is not None:
+        frees = turns(now, limits.period_day)[1] if state.usable else None
+    else:
+        frees = _falls_out(db, name, now, state.used + 1 - state.usable)
+    return max(frees, available) if frees and available else None
+
+
+def _falls_out(db: Connection, account: str, now: datetime, wanted: int) -> datetime | None:
+    """Return when `wanted` requests will be older than 31 days; None where there are fewer."""
+    found = db.execute(_BY_DAY, _days(account, counted_after(now, None), over_by(now)))
+    ends = [
+        (month_end(day) if who == OF_A_MONTH else EPOCH + timedelta(days=day) + ROLLING, requests)
+        for day, who, requests in found
+    ]
+    for moment, requests in sorted(ends):
+        wanted -= requests
+        if wanted <= 0:
+            return moment
+    return None
 
 
 # A share of the rate is left unused, so that jitter on the way bunches no 31st request into a second. One
@@ -135,19 +244,25 @@ BURST = 10
 
 
 def gap(per_second: float, *, shared: bool = False) -> int:
-    """Microseconds between two requests; `shared`: another process is making requests, too."""
+    """Return microseconds between two requests; `shared`: another process is making requests, too."""
     return int(SECOND / (per_second * (SHARED_SHARE_OF_RATE if shared else USED_SHARE_OF_RATE)))
+
+
+def next_free(stored: ColumnElement[int], at: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the next moment that nobody has taken yet, from the stored one; microseconds."""
+    # A clock set back must not make everybody wait until it has caught up.
+    return case((stored.between(at, at + MINUTE), stored), else_=at)
 
 
 @cache
 def pacing(dialect: str) -> Any:
-    """Takes `who`, `now`, `at` (the same in microseconds) and `gap`; makes the account's row where there
-    is none, and gives it.
+    """Return the statement that takes the next moment of an account, and gives its row as it is then.
+
+    It takes `who`, `now`, `at` (the same in microseconds) and `gap`, and makes a missing row.
     """
     at, between = bindparam("at", type_=BigInteger), bindparam("gap", type_=BigInteger)
     now = bindparam("now", type_=Moment)
-    # A clock set back must not make everybody wait until it has caught up.
-    due = case((accounts.c.next_at.between(at, at + MINUTE), accounts.c.next_at), else_=at)
+    due = next_free(accounts.c.next_at, at)
     busy = accounts.c.next_at.between(at - SECOND, at + MINUTE)
     left = case((and_(busy, accounts.c.burst < 0), -1), (busy, accounts.c.burst - 1), else_=BURST - 1)
     # Nor may a beginning lie in the future: the month before it would count as spent when it comes.

@@ -1,4 +1,4 @@
-"""The tables. Every name is prefixed: a shared database must not hit another application's."""
+"""The tables. Every name has a prefix: a shared database may hold another application's tables."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +50,7 @@ MANY_CHANGES = 1_000_000
 MOST_DAYS, MOST_SURPLUS, MOST_BYTES = 3_000_000, 1_000_000_000, 32_768
 WORKS, STATES = ("sync", "backfill"), ("waiting", "flight", "dead")
 ORDERS = ("unknown", "newest", "oldest", "none")
+STAGES = ("open", "ended", "done")
 
 
 def _table(name: str, *columns: Any, **options: Any) -> Table:
@@ -88,6 +89,8 @@ credentials = _table(
     Column("digest", String(16), primary_key=True),
     Column("address", Message(instead=DROP), nullable=False),
     Column("current", Flag(instead=DROP), nullable=False),
+    # Of a write key: the id of its source, as Segment's Public API gave it.
+    Column("source", Name(64)),
     Column("since", Moment(instead=EPOCH), nullable=False),
 )
 
@@ -127,6 +130,14 @@ mentions = _table(
     Column("since", Moment(instead=DROP), nullable=False),
 )
 
+# Which word of health was last sent to the webhook for alerts (state/alerts.py).
+alerts = _table(
+    "alert",
+    Column("connection", String(40), primary_key=True),
+    Column("word", Name(20, instead="healthy"), nullable=False),
+    Column("sent_at", Moment(instead=EPOCH), nullable=False),
+)
+
 # When `schedule` next syncs each connection, after how many failures in a row: shared by its processes.
 dues = _table(
     "due",
@@ -148,7 +159,7 @@ accounts = _table(
     Column("refusals", Whole(instead=0), nullable=False),
     # When it was first charged.
     Column("began_at", Moment(instead=NEVER), nullable=False),
-    # Beamer's clock at its last answer, and this machine's at the same moment (state/beamer_time.py).
+    # Beamer's clock at its last answer, and this machine's at the same moment (domain/beamer_time.py).
     Column("beamer_time", Moment),
     Column("local_time", Moment),
     # How many seconds Beamer's is ahead by the last answer, where that was not believed.
@@ -159,6 +170,36 @@ accounts = _table(
     Column("level_at", Large),
     # Every request ever: by it the shares of all requests go round.
     Column("drawn", Large(instead=0), nullable=False, server_default="0"),
+)
+
+# When the next batch of events may go to Segment, in microseconds since the epoch: one row for all runs.
+paces = _table(
+    "pace",
+    Column("name", String(20), primary_key=True),
+    Column("next_at", Large(instead=0), nullable=False),
+)
+
+# How many messages Segment confirmed, by hour and event: what its own counts are compared with. Kept for 60
+# days. The other columns are those of Sent (domain/proof.py).
+deliveries = _table(
+    "delivery",
+    Column("connection", String(40), primary_key=True),
+    Column("write_key", Name(16, instead=DROP), primary_key=True),
+    Column("hour", Moment(instead=DROP), primary_key=True),
+    Column("event", Name(100, instead=DROP), primary_key=True),
+    Column("messages", Whole(instead=0), nullable=False),
+    Column("unsure", Whole(instead=0), nullable=False),
+    Column("resent", Whole(instead=0), nullable=False),
+    Column("oldest", Moment),
+    Column("newest", Moment),
+)
+
+# When Segment was last asked what it counts, and what was found (reporting/proof.py).
+proofs = _table(
+    "proof",
+    Column("connection", String(40), primary_key=True),
+    Column("compared_at", Moment(instead=EPOCH), nullable=False),
+    Column("found", Json(instead="{}"), nullable=False),
 )
 
 # Requests by UTC day and purpose: what the quota is reckoned from.
@@ -186,6 +227,7 @@ leases = _table(
     Column("expires_at", Moment(instead=EPOCH), nullable=False),
 )
 
+# StreamState, ParentState and ChildState (domain/state.py) say what the columns of these three tables mean.
 streams = _table(
     "stream",
     Column("scope", Integer, primary_key=True),
@@ -193,33 +235,24 @@ streams = _table(
     Column("name", Label(40, instead=NEEDED), nullable=False),
     Column("watermark", Moment),
     Column("complete_through", Moment),
-    # The list was once read to its far end.
     Column("complete", Flag(instead=False), nullable=False),
     Column("cursor", Json),
     Column("list_order", Name(10, instead="unknown", words=ORDERS), nullable=False),
     Column("short_ends", Flag),
-    # How many rows a page holds, where that was seen to be fewer than the reference says.
     Column("page_rows", Small(least=1, most=1000)),
-    # When a list without parents was last read, and how many rows are recent (sync/planning/arrival.py).
     Column("checked_at", Moment),
     Column("recent", Real(instead=0.0), nullable=False, server_default="0"),
-    # When its counts were last compared with what is held.
     Column("audited_at", Moment),
-    # What such an audit has still to count or to read, as JSON.
     Column("windows", Json),
-    # How rows come at a parent as it grows older, fitted to this account, and when.
-    Column("curve", Json(of=list)),
+    Column("curve", Json()),
     Column("fitted_at", Moment),
-    # How many rows were judged lately, and how many of those were to be sent (sync/planning/estimates.py).
     Column("verdict_count", Real(instead=0.0), nullable=False, server_default="0"),
     Column("to_send_count", Real(instead=0.0), nullable=False, server_default="0"),
-    # Rows that the counters announced, and rows that came without a word of theirs.
     Column("announced", Real(instead=0.0), nullable=False, server_default="0"),
     Column("silent", Real(instead=0.0), nullable=False, server_default="0"),
     Column("distrusted", Flag(instead=False), nullable=False, server_default=false()),
-    # What share of the announced rows that a list did not show came when it was read again.
     Column("late_share", Real(instead=0.5), nullable=False, server_default="0.5"),
-    # What could not be read lately; its code, if later runs decide by it; the dates of the rows still unread.
+    Column("hint_share", Real(instead=0.0), nullable=False, server_default="0"),
     Column("trouble", Words),
     Column("trouble_code", Words),
     Column("unread", Words),
@@ -238,23 +271,20 @@ parents = _table(
     Column("id", Id(64, instead=DROP), primary_key=True),
     Column("date", Moment(instead=EPOCH, before=10_000), nullable=False),
     Column("status", Words),
-    # Another status than that one, which was shown: not believed until it was shown again.
     Column("other_status", Words),
     Column("other_shown", Small(instead=0, least=-2, most=2), nullable=False, server_default="0"),
     Column("changes", Whole(instead=MANY_CHANGES), nullable=False),
-    # Views, unique views and clicks as last sent, and the UTC day when that was.
     Column("metrics", Counters),
     Column("metrics_day", Whole(most=MOST_DAYS)),
     Column("gone", Flag(instead=False), nullable=False),
-    # When it was first and last seen on a page, and when a reading last made sure that nothing hides there.
     Column("known_at", Moment),
     Column("checked_at", Moment),
     Column("proved_at", Moment),
     Column("failures", Whole(instead=0), nullable=False, server_default="0"),
     Column("failed_at", Moment),
+    Column("title", Name(16)),
 )
 
-# A child list: its counter as last seen, and as it stood when the last whole pass began.
 children = _table(
     "child",
     Column("scope", Integer, primary_key=True, autoincrement=False),
@@ -264,21 +294,16 @@ children = _table(
     Column("surplus", Whole(instead=0, least=-MOST_SURPLUS, most=MOST_SURPLUS), nullable=False),
     Column("watermark", Moment),
     Column("cursor", Json),
-    # When it was last read to its end, how many rows it then showed before its counter did, and whether
-    # the counter has fallen since.
     Column("read_at", Moment),
     Column("early", Whole(instead=0), nullable=False, server_default="0"),
-    # When it was last read back over the whole lookback, and when from its first row to its last.
     Column("deep_at", Moment),
     Column("whole_at", Moment),
     Column("fell", Flag(instead=False), nullable=False, server_default=false()),
-    # The moment at which the first of the rows that wait appeared; how many rows are recent, and as of when.
     Column("waits_since", Moment),
     Column("recent", Real(instead=0.0), nullable=False, server_default="0"),
     Column("recent_at", Moment),
     Column("failures", Whole(instead=0), nullable=False, server_default="0"),
     Column("failed_at", Moment),
-    # Since when it shows fewer rows than its counter announced.
     Column("short_since", Moment),
 )
 
@@ -293,7 +318,7 @@ rows = _table(
     sqlite_with_rowid=False,
 )
 
-LIVE, DEAD = text("state <> 'dead'"), text("state = 'dead'")
+LIVE, IS_DEAD = text("state <> 'dead'"), text("state = 'dead'")
 
 # The texts come last: what stands behind a long one is slow to reach.
 outbox = _table(
@@ -313,6 +338,8 @@ outbox = _table(
     Column("state", Name(10, instead="waiting", words=STATES), nullable=False),
     # How often it was sent without being taken, and when first.
     Column("tries", Whole(instead=0), nullable=False),
+    # Made to be sent once more: Segment may have it.
+    Column("resent", Flag(instead=False), nullable=False, server_default=false()),
     Column("first_sent_at", Moment),
     Column("answered_at", Moment),
     Column("answer", Words),
@@ -320,7 +347,7 @@ outbox = _table(
     # What waits is found in its order without sorting, however much there is of it. On PostgreSQL both are
     # partial, too, as the migration makes them; saying so here would load its dialect at every start.
     Index(f"{PREFIX}outbox_live", "connection", "destination", "work", "id", sqlite_where=LIVE),
-    Index(f"{PREFIX}outbox_dead", "answered_at", sqlite_where=DEAD),
+    Index(f"{PREFIX}outbox_dead", "answered_at", sqlite_where=IS_DEAD),
 )
 
 quarantine = _table(
@@ -336,6 +363,10 @@ quarantine = _table(
     Column("seen_at", Moment(instead=EPOCH), nullable=False),
     UniqueConstraint("connection", "stream", "parent", "digest", name=f"{PREFIX}quarantine_row"),
 )
+
+# What is left of a row's text after 30 days; until then it counts as in quarantine.
+EMPTIED = ""
+IN_QUARANTINE = quarantine.c.body != EMPTIED
 
 # A history that is being brought: a range of dates under settings that judge rows one way.
 backfills = _table(
@@ -359,25 +390,26 @@ backfills = _table(
     Index(f"{PREFIX}backfill_of", "connection", "id"),
 )
 
-# Its lists that are not read to their end: where each stands, and what its rows want to know of their parent.
+# The lists that a backfill reads, or parts of them: how far each was read, and what its events need of the
+# parent. They are kept until the backfill ends, so that none is read twice.
 readings = _table(
     "reading",
-    Column("id", Integer, primary_key=True),
-    Column("backfill", Integer, nullable=False),
-    Column("stream", Name(40, instead=DROP), nullable=False),
-    Column("parent", Id(64, instead=DROP), nullable=False),
+    Column("backfill", Integer, primary_key=True, autoincrement=False),
+    Column("stream", Name(40, instead=DROP), primary_key=True),
+    Column("parent", Id(64, instead=DROP), primary_key=True),
+    Column("part", Large(instead=DROP), primary_key=True, autoincrement=False),
     Column("since", Moment(instead=DROP)),
     Column("until", Moment(instead=DROP)),
     Column("date", Moment(instead=DROP)),
-    Column("cursor", Json(instead=DROP), nullable=False),
     Column("title", Words),
+    Column("stage", Name(8, instead=DROP, words=STAGES), nullable=False),
+    Column("cursor", Json(instead=DROP)),
     # How many rows it has shown since it was begun, how many it showed when it was last read to its end, how
     # many are expected by a counter or count, and since when fewer were found.
     Column("seen", Whole(instead=0), nullable=False, server_default="0"),
     Column("found", Whole),
     Column("expected", Whole),
     Column("doubted_at", Moment),
-    Index(f"{PREFIX}reading_of", "backfill"),
 )
 
 # How many rows of a list without parents are held of each UTC day: what the audit compares counts with.
@@ -388,6 +420,21 @@ days = _table(
         "day", Whole(instead=DROP, least=-MOST_DAYS, most=MOST_DAYS), primary_key=True, autoincrement=False
     ),
     Column("rows", Whole(instead=0), nullable=False),
+)
+
+# What webhooks announced at each list: all of it while the row is kept, and what is not read yet. The parent
+# is '0' where it is unknown, or there is none.
+hints = _table(
+    "hint",
+    Column("connection", String(40), primary_key=True),
+    Column("stream", Name(40, instead=DROP), primary_key=True),
+    Column("parent", Id(64, instead=DROP), primary_key=True),
+    Column("received", Large(instead=0), nullable=False),
+    Column("received_at", Moment(instead=EPOCH), nullable=False),
+    Column("confirmed", Large(instead=0), nullable=False, server_default="0"),
+    # How many wait to be read, and since when.
+    Column("waiting", Whole(instead=0), nullable=False),
+    Column("since", Moment(instead=EPOCH), nullable=False),
 )
 
 # Sums for `status`, so that it never counts a million rows.

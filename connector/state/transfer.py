@@ -1,19 +1,19 @@
-"""Copy a state to another database."""
+"""Copy the state of one connection to another database, through a file."""
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any
 
-from sqlalchemy import Column, Connection, Table, func, insert, select
+from sqlalchemy import Column, Connection, Table, exists, insert, select
 
 from connector.clock import plain
 from connector.errors import ConfigurationError
 from connector.state import privacy
 from connector.state.columns import Moment
+from connector.state.dialects import add, keep_larger
 from connector.state.engine import Database
 from connector.state.schema import HEAD
 from connector.state.tables import (
@@ -24,25 +24,22 @@ from connector.state.tables import (
     keys,
     leases,
     metadata,
-    readings,
+    paces,
     refusals,
-    rows,
     runs,
     spends,
     streams,
 )
-from connector.state.upserts import add, keep_larger
 
 FORMAT = "beamer-segment state 1"
 GROUP = 500
-# These give their rows numbers that other rows name.
-NUMBERED = {streams.name: "scope", runs.name: "id", backfills.name: "id"}
-# Which columns of which tables name such a number.
-NAMES_SCOPE, NAMES_RUN, NAMES_BACKFILL = "scope", "run", "backfill"
+# Columns by whose name rows name a numbered row of another table; the other database numbers it anew.
+REFERENCES = {"scope": streams, "run": runs, "backfill": backfills}
+Numbers = Mapping[Table, dict[int, int]]
 
 
 class Damaged(ConfigurationError):
-    """A file that is not whole, or none of ours."""
+    """A file that is incomplete, or not an export."""
 
     code = "BS-080"
     default_means = "Nothing was imported."
@@ -50,8 +47,8 @@ class Damaged(ConfigurationError):
 
 
 def export(database: Database, connection: str, file: IO[str]) -> Counter[str]:
-    """Write a connection's state; give how many rows of each table. The caller holds its leases."""
-    counted: Counter[str] = Counter()
+    """Write a connection's state; return how many rows of each table. The caller holds its leases."""
+    counts: Counter[str] = Counter()
     digest = hashlib.sha256()
 
     def line(value: Any) -> None:
@@ -62,74 +59,62 @@ def export(database: Database, connection: str, file: IO[str]) -> Counter[str]:
     line({"format": FORMAT, "schema": HEAD, "connection": connection})
     with database.read() as db:
         for table in _tables():
-            names = [column.name for column in table.c]
+            name = table.name.removeprefix(PREFIX)
             for group in _groups(db, table, connection):
-                line({"table": table.name.removeprefix(PREFIX), "columns": names, "rows": group})
-                counted[table.name.removeprefix(PREFIX)] += len(group)
-    file.write(json.dumps({"rows": dict(counted), "sha256": digest.hexdigest()}) + "\n")
-    return counted
+                line({"table": name, "columns": table.c.keys(), "rows": group})
+                counts[name] += len(group)
+    file.write(json.dumps({"rows": dict(counts), "sha256": digest.hexdigest()}) + "\n")
+    return counts
 
 
 def _tables() -> list[Table]:
-    """Those that name others come behind them; leases and refused keys are of no use elsewhere."""
+    """Return the tables in an order in which a row comes behind those that it names.
+
+    Leases, the pace and refused keys are of no use elsewhere.
+    """
     first = [connections, accounts, keys, streams, runs, backfills]
-    rest = [table for table in metadata.sorted_tables if table not in [*first, leases, refusals]]
+    rest = [table for table in metadata.sorted_tables if table not in [*first, leases, paces, refusals]]
     return [*first, *rest]
 
 
 def _groups(db: Connection, table: Table, connection: str) -> Iterator[list[list[Any]]]:
-    order = list(table.primary_key.columns)
-    query = select(table).where(_mine(table, connection)).order_by(*order)
+    query = select(table).where(_of(table, connection)).order_by(*table.primary_key.columns)
     found = db.execution_options(yield_per=GROUP).execute(query)
     for group in found.partitions(GROUP):
         yield [[plain(value) for value in row] for row in group]
 
 
-def _mine(table: Table, connection: str) -> Any:
+def _of(table: Table, connection: str) -> Any:
+    """Return the condition for the rows of a connection; its account's rows are among them."""
     account = select(connections.c.account).where(connections.c.name == connection).scalar_subquery()
-    if table is connections:
-        return table.c.name == connection
-    if table is accounts:
-        return table.c.name == account
-    if table is spends:
-        return table.c.account == account
     if table is keys:
         return table.c.name == privacy.KEY
+    if table in (accounts, spends):
+        return (table.c.name if table is accounts else table.c.account) == account
+    if table is connections:
+        return table.c.name == connection
     if "connection" in table.c:
         return table.c.connection == connection
-    if table is readings:
-        return table.c.backfill.in_(select(backfills.c.id).where(backfills.c.connection == connection))
-    return table.c.scope.in_(select(streams.c.scope).where(streams.c.connection == connection))
+    name = next(name for name in REFERENCES if name in table.c)
+    numbered = REFERENCES[name]
+    return table.c[name].in_(select(_number(numbered)).where(numbered.c.connection == connection))
 
 
-# --- reading it ----------------------------------------------------------------------------------------
+def _number(table: Table) -> Column[Any]:
+    number = table.autoincrement_column
+    assert number is not None  # noqa: S101 - for tables that have one
+    return number
 
 
-@dataclass(slots=True)
-class _Numbers:
-    """What the numbers of the file are called here."""
-
-    of: dict[str, dict[int, int]] = field(default_factory=lambda: {name: {} for name in NUMBERED})
-
-    def __call__(self, column: Column[Any], value: Any) -> Any:
-        if value is None:
-            return None
-        if column.name == NAMES_SCOPE and column.table is not streams:
-            return self.of[streams.name][value]
-        if column.name == NAMES_RUN and column.table is rows:
-            # A run is kept for 30 days, and the number of one that is gone names none.
-            return self.of[runs.name].get(value, 0)
-        if column.name == NAMES_BACKFILL and column.table is readings:
-            return self.of[backfills.name][value]
-        return datetime.fromisoformat(value) if isinstance(column.type, Moment) else value
+# --- reading it --------------------------------------------------------------------------------------------
 
 
 def verified(lines: Iterable[str]) -> tuple[str, Counter[str]]:
-    """Read a file through; give its connection and how many rows it holds of each table.
+    """Read a file through; return its connection and how many rows it holds of each table.
 
-    Raises Damaged where it is not whole, ConfigurationError where it is of another version.
+    Raises Damaged if it is incomplete, ConfigurationError if it is of another version.
     """
-    digest, counted, head, last = hashlib.sha256(), Counter[str](), None, None
+    digest, counts, connection, last = hashlib.sha256(), Counter[str](), None, None
     for text in lines:
         if last is not None:
             raise Damaged("The file continues after its end mark.")
@@ -138,15 +123,15 @@ def verified(lines: Iterable[str]) -> tuple[str, Counter[str]]:
             last = value
             continue
         digest.update(text.encode())
-        if head is None:
-            head = _head(value)
+        if connection is None:
+            connection = _connection_of(value)
         else:
-            counted[str(value.get("table"))] += len(value.get("rows", ()))
-    if head is None or last is None:
+            counts[str(value.get("table"))] += len(value.get("rows", ()))
+    if connection is None or last is None:
         raise Damaged("The file has no end mark: the export was cut short, or this is not an export.")
-    if last["sha256"] != digest.hexdigest() or last["rows"] != dict(counted):
+    if last["sha256"] != digest.hexdigest() or last["rows"] != dict(counts):
         raise Damaged("The file was changed: its checksum does not match.")
-    return head, counted
+    return connection, counts
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -159,25 +144,26 @@ def _parsed(text: str) -> dict[str, Any]:
     return value
 
 
-def _head(value: Mapping[str, Any]) -> str:
-    if value.get("format") != FORMAT:
+def _connection_of(head: Mapping[str, Any]) -> str:
+    if head.get("format") != FORMAT:
         raise Damaged("This is not an exported state.")
-    if value.get("schema") != HEAD:
+    if head.get("schema") != HEAD:
         raise ConfigurationError(
-            f"The state was exported at revision {value.get('schema')}; this version needs {HEAD}.",
+            f"The state was exported at revision {head.get('schema')}; this version needs {HEAD}.",
             todo="Export it with the same version that imports it.",
         )
-    return str(value["connection"])
+    return str(head["connection"])
 
 
 def load(database: Database, lines: Iterable[str], connection: str) -> Counter[str]:
-    """Write a verified file's state, all of it or nothing; give how many rows of each table are new.
+    """Write a verified file's state, all of it or nothing; return how many rows of each table are new.
 
-    An account and what it spent may be here already, by another connection: what is here is kept. Raises
-    ConfigurationError where the connection has state here.
+    An account and what it spent may be here already, by another connection: these rows stay. Raises
+    ConfigurationError if the connection has state here.
     """
     by_name = {table.name.removeprefix(PREFIX): table for table in _tables()}
-    numbers, counted = _Numbers(), Counter[str]()
+    numbers: Numbers = {table: {} for table in REFERENCES.values()}
+    counts = Counter[str]()
     with database.write() as db:
         _refuse_known(db, connection)
         for text in lines:
@@ -187,14 +173,14 @@ def load(database: Database, lines: Iterable[str], connection: str) -> Counter[s
             table = by_name[value["table"]]
             new = [_row(table, value["columns"], row, numbers) for row in value["rows"]]
             if table is keys:
-                _same_keys(db, new)
-            counted[value["table"]] += _write(db, table, new, numbers)
-    return counted
+                _refuse_other_keys(db, new)
+            _write(db, table, new, numbers)
+            counts[value["table"]] += len(new)
+    return counts
 
 
 def _refuse_known(db: Connection, connection: str) -> None:
-    query = select(func.count()).select_from(connections).where(connections.c.name == connection)
-    if db.execute(query).scalar_one():
+    if db.scalar(select(exists().where(connections.c.name == connection))):
         raise ConfigurationError(
             f"This database already holds state of connection '{connection}'.",
             means="Nothing was imported.",
@@ -202,15 +188,10 @@ def _refuse_known(db: Connection, connection: str) -> None:
         )
 
 
-def _row(table: Table, names: Sequence[str], values: Sequence[Any], numbers: _Numbers) -> dict[str, Any]:
-    here = {name: value for name, value in zip(names, values, strict=True) if name in table.c}
-    return {name: numbers(table.c[name], value) for name, value in here.items()}
-
-
-def _same_keys(db: Connection, new: Sequence[Mapping[str, Any]]) -> None:
-    """The digests of forgotten people are good with their own key only."""
-    held = {row.name: row.value for row in db.execute(select(keys))}
-    if any(held.get(row["name"], row["value"]) != row["value"] for row in new):
+def _refuse_other_keys(db: Connection, new: Sequence[Mapping[str, Any]]) -> None:
+    """The digests of forgotten people can only be used with their own key."""
+    stored = {row.name: row.value for row in db.execute(select(keys))}
+    if any(stored.get(row["name"], row["value"]) != row["value"] for row in new):
         raise ConfigurationError(
             "This database has its own key for the digests of forgotten people.",
             means="Nothing was imported: with that key, the imported connection could not recognise its "
@@ -219,20 +200,30 @@ def _same_keys(db: Connection, new: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _write(db: Connection, table: Table, new: list[dict[str, Any]], numbers: _Numbers) -> int:
-    if table.name in NUMBERED:
-        number = NUMBERED[table.name]
-        before = [row.pop(number) for row in new]
-        after = db.scalars(insert(table).returning(table.c[number], sort_by_parameter_order=True), new)
-        numbers.of[table.name].update(zip(before, after, strict=True))
-        return len(new)
-    serial = "id" in table.c and len(table.primary_key.columns) == 1
-    if serial and isinstance(table.c.id.type, type(runs.c.id.type)):
-        for row in new:
-            row.pop("id")
-    if table is spends:
+def _row(table: Table, names: Sequence[str], values: Sequence[Any], numbers: Numbers) -> dict[str, Any]:
+    row = {name: value for name, value in zip(names, values, strict=True) if name in table.c}
+    return {name: _value(table.c[name], value, numbers) for name, value in row.items()}
+
+
+def _value(column: Column[Any], value: Any, numbers: Numbers) -> Any:
+    """Return a value as this database has it: a moment, or the number of a row that was renumbered."""
+    if value is None:
+        return None
+    target = REFERENCES.get(column.name)
+    if target is None or target is column.table:
+        return datetime.fromisoformat(value) if isinstance(column.type, Moment) else value
+    # A run is kept for 30 days, and the number of one that is deleted names none.
+    return numbers[target].get(value, 0) if target is runs else numbers[target][value]
+
+
+def _write(db: Connection, table: Table, new: list[dict[str, Any]], numbers: Numbers) -> None:
+    number = table.autoincrement_column
+    before = [row.pop(number.name) for row in new] if number is not None else []
+    if table in numbers:
+        query = insert(table).returning(_number(table), sort_by_parameter_order=True)
+        numbers[table].update(zip(before, db.scalars(query, new), strict=True))
+    elif table is spends:
         # An account that another connection has brought along: of two counts the later one is larger.
         keep_larger(db, table, new, "requests")
     else:
         add(db, table, new)
-    return len(new)

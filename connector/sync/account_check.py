@@ -8,8 +8,7 @@ from typing import Any
 
 import structlog
 
-from connector.beamer.pagination import Cursor, Habits, params_of
-from connector.beamer.request import Answer, BeamerRequest
+from connector.beamer.pagination import Answer, BeamerRequest, Cursor, Habits, params_of
 from connector.beamer.rows import Row, parse
 from connector.beamer.streams import CATALOGUE, Stream
 from connector.errors import (
@@ -23,11 +22,9 @@ from connector.errors import (
     Transient,
     Unreachable,
 )
-from connector.state import credentials
-from connector.state.connections import Identity
-from connector.state.credentials import Change, OtherAccount, Verdict
+from connector.state.connections import Identity, KeyChange, KeyVerdict, OtherAccount
 from connector.state.engine import Database
-from connector.state.known_lists import KnownList, known_lists, shows_known_row
+from connector.state.progress import KnownList, known_lists, shows_known_row
 from connector.sync.context import Parts
 from connector.sync.lists.backoff import wait_before
 from connector.sync.planning import candidates
@@ -38,17 +35,17 @@ log = structlog.get_logger()
 
 UNCLEAR = "Beamer's answer does not show which account the key belongs to"
 
-# Gives the answer to a request that is charged to a stream.
+# Returns the answer to a request that is charged to a stream.
 Get = Callable[[str, BeamerRequest], Answer]
 
 
 def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = random.random) -> bool:
-    """Make sure that a changed key or address is of the connection's account, where that has to be seen.
+    """Return whether a changed key or address was seen to be of the connection's account, if it must be.
 
-    Gives whether it was seen. Raises OtherAccount where it is of another one, and what keeps Beamer from
-    being asked. Nothing is written but the requests in the ledger.
+    Raises OtherAccount if it is of another one, and the error that keeps Beamer from answering. Nothing is
+    written but the requests in the ledger.
     """
-    if parts.change.verdict is not Verdict.COMPARE:
+    if parts.change.verdict is not KeyVerdict.COMPARE:
         return True
 
     def get(stream: str, request: BeamerRequest) -> Answer:
@@ -72,21 +69,24 @@ def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = ra
     try:
         compare_account(parts.database, parts.identity, parts.policy, parts.change, get)
     except NoBudget as error:
-        # What waits for Segment is sent meanwhile.
-        report.stopped = f"{error.what.rstrip('.')}, and the changed key is not compared yet"
-        report.next_try = error.until
+        # The messages that wait for Segment are sent all the same.
+        report.stop(f"{error.what.rstrip('.')}, and the changed key is not compared yet", error.until)
         return False
     log.info("key_recognized", changed=parts.change.named)
     return True
 
 
-def compare_account(database: Database, identity: Identity, policy: Policy, change: Change, get: Get) -> None:
+def compare_account(
+    database: Database, identity: Identity, policy: Policy, change: KeyChange, get: Get
+) -> None:
     """Ask for what is known of the account's lists, until one shows something of it.
 
-    Raises OtherAccount where none does.
+    Raises OtherAccount if none does.
     """
     wanted = {stream.name for stream in candidates.wanted(CATALOGUE, policy)}
-    known = sorted(known_lists(database, identity.name), key=lambda each: each.stream not in wanted)
+    known = sorted(
+        known_lists(database, identity.name), key=lambda known_list: known_list.stream not in wanted
+    )
     compared, forbidden = [], []
     for known_list in known:
         try:
@@ -95,7 +95,7 @@ def compare_account(database: Database, identity: Identity, policy: Policy, chan
             forbidden.append(known_list.stream)
             continue
         compared.append(known_list.stream)
-        if shows_known_row(database, known_list, _shown(answer.body)):
+        if shows_known_row(database, known_list, _dates(answer.body)):
             return
     if not compared and forbidden:
         raise KeyRefused(
@@ -108,7 +108,7 @@ def compare_account(database: Database, identity: Identity, policy: Policy, chan
         raise OtherAccount(
             f"With {change.named} that connection '{identity.name}' uses now, Beamer shows none of its "
             f"known rows of {' and '.join(compared)}.",
-            todo=credentials.todo_of(change),
+            todo=change.todo,
         )
 
 
@@ -123,13 +123,11 @@ def _answer(stream: Stream, known_list: KnownList, identity: Identity, get: Get)
                 )
         return get(stream.name, BeamerRequest(stream.path, tuple(params.items())))
     except (BadAnswer, Gone) as error:
-        raise Unreachable(
-            f"Beamer's answer does not show which account the key belongs to: {error.what}"
-        ) from None
+        raise Unreachable(f"{UNCLEAR}: {error.what}") from None
 
 
-def _shown(body: Any) -> dict[str, datetime]:
+def _dates(body: Any) -> dict[str, datetime]:
     if not isinstance(body, list):
         raise Unreachable(f"{UNCLEAR}: it is not a list.")
-    found = (parse(raw, {}) for raw in body)
-    return {row.id: row.date for row in found if isinstance(row, Row)}
+    rows = (parse(raw, {}) for raw in body)
+    return {row.id: row.date for row in rows if isinstance(row, Row)}

@@ -1,6 +1,6 @@
 """What a run works with, and its state while it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,16 +9,17 @@ import structlog
 
 from connector.beamer.streams import Stream
 from connector.clock import Clock
-from connector.domain.state import Progress
+from connector.domain.hints import Hint, Hints, ReadHint
+from connector.domain.state import ChildState, Effects, ParentState, Progress, StreamState
 from connector.errors import ConfigurationError, Forbidden
-from connector.state.connections import Identity
-from connector.state.credentials import Change, Given
+from connector.state.connections import Given, Identity, KeyChange
 from connector.state.engine import Database
 from connector.state.ledger import Ledger
 from connector.state.page_writer import PageWriter
 from connector.sync.planning.arrival import Observations
+from connector.sync.planning.hinted import requests_for_hints
 from connector.sync.planning.planner import Planner
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import HINTS, Picture
 from connector.sync.planning.queue import ProbeQueue
 from connector.sync.policy import Policy
 from connector.sync.report import Report
@@ -44,14 +45,16 @@ class Parts:
     pool: Pool
     most_waiting: int = 100_000
     most_bytes: int = 200_000_000
+    # To Segment, by all runs of the database together; None: as fast as it accepts them.
+    events_per_second: int | None = None
     planner: Planner | None = None
     # The keys and addresses in use, and how they differ from those of the last run.
     given: Given = field(default_factory=dict)
-    change: Change = field(default_factory=Change)
+    change: KeyChange = field(default_factory=KeyChange)
 
     @property
     def write_key(self) -> str:
-        """The digest of the write key that messages are made for."""
+        """Return the digest of the write key that messages are made for."""
         segment = self.given.get("segment")
         return segment.digest if segment else ""
 
@@ -63,16 +66,19 @@ log = structlog.get_logger()
 APART = timedelta(days=1)
 # So many answers in a row say the same before it is believed against this machine's clock.
 ANSWERS = 3
+# A permission that a key did not have is asked about again.
+FILTERS_TRIED_AGAIN = timedelta(days=7)
 
 
 @dataclass(slots=True)
-class Work:
-    """The state of one run.
+class RunState:
+    """The state of one run, which only its own methods change.
 
     `ignore_filters`: whether the key may, None while that is unknown; `filters_refused`: that it may was
-    refused in this run, which is written down. `careful`: one request at a time. `per_day` and `available`:
+    refused in this run, which is stored. `careful`: one request at a time. `per_day` and `available`:
     the budget's fill, and what of it may be spent, None without a limit. `disagreed`: so many answers were
-    dated more than a day off this machine's clock, at a first sync.
+    dated more than a day off this machine's clock, at a first sync. `troubled` streams failed in this run.
+    `hints` are not read yet, and `hint_requests` may be sent for their sake.
     """
 
     catalogue: Mapping[str, Stream]
@@ -80,7 +86,7 @@ class Work:
     policy: Policy
     progress: Progress
     ledger: Ledger
-    intake: PageWriter
+    writer: PageWriter
     clock: Clock
     report: Report
     first_page: int | None
@@ -93,10 +99,12 @@ class Work:
     troubled: set[str] = field(default_factory=set)
     disagreed: int = 0
     filters_refused: bool = False
+    hints: dict[str, dict[str, Hint]] = field(default_factory=dict)
+    hint_requests: int | None = None
 
     @classmethod
-    def begun(cls, parts: Parts, progress: Progress, intake: PageWriter, report: Report) -> "Work":
-        """A run's work at its beginning; what is told about the API outweighs what was seen of it."""
+    def begin(cls, parts: Parts, progress: Progress, writer: PageWriter, report: Report) -> "RunState":
+        """Return a run's state at its beginning; what is set about the API outweighs what was seen of it."""
         identity, policy = parts.identity, parts.policy
         setting = policy.ignore_filters
         if identity.first_days and policy.start == identity.start_date:
@@ -108,21 +116,25 @@ class Work:
             policy=policy,
             progress=progress,
             ledger=parts.ledger,
-            intake=intake,
+            writer=writer,
             clock=parts.clock,
             report=report,
             first_page=identity.first_page if policy.first_page is None else policy.first_page,
             ignore_filters=identity.ignore_filters if setting is None else setting,
         )
 
+    def may_spend(self, queue: ProbeQueue, per_day: float | None, available: float | None) -> None:
+        """Set what the run may spend, and the queue that was made for it."""
+        self.queue, self.per_day, self.available = queue, per_day, available
+
     @property
     def beamer_now(self) -> datetime:
-        """The time by Beamer's clock, as its answers show it: dates of rows are judged by it."""
+        """Return the time by Beamer's clock, as its answers show it: dates of rows are judged by it."""
         return self.clock.now() + self.ledger.ahead
 
     @property
     def earliest(self) -> datetime:
-        """The earliest that it may be at Beamer: a row is old enough only if it is so by this."""
+        """Return the earliest that it may be at Beamer: a row is old enough only if it is so by this."""
         return min(self.beamer_now, self.ledger.beamer_now(self.clock.now()))
 
     @property
@@ -157,27 +169,65 @@ class Work:
             # A backfill begins elsewhere, and keeps to that.
             if self.policy.start == identity.start_date - APART:
                 self.policy = replace(self.policy, start=start)
-        self.intake.settle_start(start, self.clock.now())
+        self.writer.settle_start(start, self.clock.now())
         self.identity = replace(identity, start_date=start, provisional=False)
 
     @property
     def picture(self) -> Picture:
-        """What a plan is made from, as it stands now."""
+        """Return what a plan is made from, as it stands now."""
         return Picture(
-            self.catalogue, self.policy, self.progress, self.first_page, self.per_day, self.available
+            self.catalogue,
+            self.policy,
+            self.progress,
+            self.first_page,
+            self.per_day,
+            self.available,
+            self.hints,
+            self.hint_requests,
         )
+
+    def use_hints(self, hints: Hints, level: float | None, now: datetime) -> None:
+        """Set what was announced, and how many of the available requests may be sent for that."""
+        self.hints = {stream: dict(lists) for stream, lists in hints.items()}
+        if hints and level is not None:
+            on_hints, spent = self.ledger.spent_lately(HINTS, now)
+            self.hint_requests = requests_for_hints(self.policy.hint_share, on_hints, spent, level)
+
+    def hints_read(self, hints: Iterable[ReadHint]) -> None:
+        """Forget hints whose lists were read, as the database has it."""
+        for hint in hints:
+            self.hints.get(hint.stream, {}).pop(hint.parent, None)
 
     def stop(self, why: str, until: datetime | None = None) -> None:
         """Send nothing more in this run."""
         # Each request under way says so for itself.
         if why != self.report.stopped:
             log.info("stopping", why=why)
-        self.report.stopped, self.report.next_try = why, until
+        self.report.stop(why, until)
 
     def interrupt(self, what: str = "") -> None:
         """A signal asks for the end before everything is done."""
         self.report.interrupted = True
         self.stop(f"stopped by a signal{what}")
+
+    def slow_down(self) -> None:
+        """Send one request at a time, until Beamer answers well."""
+        self.careful = True
+
+    def answered(self) -> None:
+        """Beamer is there: several requests at once may be sent."""
+        self.careful = False
+
+    def doubt_filters(self, now: datetime) -> None:
+        """Ask again whether the key may ignore filters, once the last refusal is old enough."""
+        refused_at = self.identity.filters_at
+        settled = refused_at is not None and now - refused_at <= FILTERS_TRIED_AGAIN
+        if self.policy.ignore_filters is None and self.ignore_filters is False and not settled:
+            self.ignore_filters = None
+
+    def go_on_filtered(self) -> None:
+        """Beamer answered 403 to a list that was asked without filters: ask with them."""
+        self.ignore_filters = False
 
     def filters_settled(self, allowed: bool) -> None:
         """An answer has shown whether the key may ignore filters.
@@ -195,21 +245,49 @@ class Work:
         self.filters_refused = not allowed
         if (may, at) == (identity.ignore_filters, identity.filters_at):
             return
-        self.intake.note((), now, ignore_filters=may, doubted=not allowed)
+        self.writer.note((), now, ignore_filters=may, doubted=not allowed)
         self.identity = replace(identity, ignore_filters=may, filters_at=at)
+
+    # --- what is known, in the database first ---
+
+    def page_written(self, stream: str, effects: Effects) -> None:
+        """Take over what a page changed in the database."""
+        for parent in effects.parents:
+            self.progress.parents.setdefault(stream, {})[parent.id] = parent
+        names = {state.scope: name for name, state in self.progress.streams.items()}
+        for child in effects.children:
+            self.progress.children.setdefault(names[child.scope], {})[child.parent] = child
+        if effects.stream:
+            self.progress.streams[stream] = effects.stream
+        if effects.first_page is not None:
+            self.first_page = effects.first_page
+        self.report.count(stream, effects.tally)
+
+    def keep_stream(self, state: StreamState) -> None:
+        """Keep a stream's state, which is stored with its next page or at the end of the run."""
+        self.progress.streams[state.name] = state
+
+    def keep_list(self, stream: str, child: ChildState) -> None:
+        """Store a child list's state outside of a page."""
+        self.writer.settle(child, self.clock.now())
+        self.progress.children[stream][child.parent] = child
+
+    def keep_parents(self, stream: str, parents: Sequence[ParentState]) -> None:
+        """Store parents' states outside of a page."""
+        self.writer.settle_block(self.progress.streams[stream].scope, parents, self.clock.now())
+        self.progress.parents[stream].update((parent.id, parent) for parent in parents)
+
+    def keep_streams(self, streams: Iterable[str]) -> None:
+        """Store what a run learnt about its streams."""
+        self.writer.note([self.progress.streams[name] for name in streams], self.clock.now())
 
     def note_trouble(self, stream: str, what: str, code: str | None = None) -> None:
         """Note in the summary and in the stream's state what went wrong; `code` where later runs need it."""
         log.warning("stream_trouble", stream=stream, error=what)
         self.troubled.add(stream)
-        said = f"{stream}: {what}"
-        if said not in self.report.troubles:
-            self.report.troubles.append(said)
-        self.report.unread |= code != Forbidden.trouble_code
+        self.report.trouble(f"{stream}: {what}", unread=code != Forbidden.trouble_code)
         state = self.progress.streams[stream]
-        self.progress.streams[stream] = replace(
-            state, trouble=what, trouble_code=code, trouble_at=self.clock.now()
-        )
+        self.keep_stream(replace(state, trouble=what, trouble_code=code, trouble_at=self.clock.now()))
 
 
 def _apart(date: datetime, now: datetime) -> ConfigurationError:

@@ -16,6 +16,7 @@ from connector.errors import ConnectorError, Stopped, Transient, Unreachable
 from connector.segment.client import Refused, SegmentClient
 from connector.segment.messages import MOST_MESSAGES, into_batches
 from connector.state.outbox import Outbox, OutboxMessage
+from connector.state.pace import Pace
 from connector.sync.lists.backoff import LONGEST_RETRY, wait_before
 from connector.sync.report import Report
 
@@ -31,7 +32,7 @@ UNREADABLE = (
 
 
 def _is_readable(text: str) -> bool:
-    """Whether a stored message is whole: an object that has an id and an event's name."""
+    """Return whether a stored message is whole: an object that has an id and an event's name."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
@@ -50,7 +51,7 @@ class RefusedMessage(NamedTuple):
 class Delivery:
     """Delivers what waits for one destination; up to `lanes` batches are on their way at once.
 
-    So many messages are a `full` batch.
+    So many messages are a `full` batch. The pace may let less of both through.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Delivery:
         segment: SegmentClient,
         clock: Clock,
         report: Report,
+        pace: Pace,
         *,
         segment_now: Callable[[], datetime],
         latest: Callable[[datetime], datetime],
@@ -73,8 +75,9 @@ class Delivery:
         self._segment_now = segment_now
         self._latest = latest
         self._chance = chance
-        self._lanes = lanes
-        self._full = full
+        self._pace = pace
+        self._lanes = pace.lanes(lanes)
+        self._full = pace.batch(full)
         # Sendings and refusals, numbered as they came; and the last sending that was taken, 0 for none.
         self._ticks = count(1)
         self._taken = 0
@@ -101,7 +104,7 @@ class Delivery:
         messages = self._outbox.claim(self._full * batches, self._clock.now())
         if whole and not messages:
             # Somebody has dropped them: who waits until fewer are left would wait for ever.
-            self._report.waiting -= max(0, backlog - self._outbox.waiting())
+            self._report.deliveries.dropped(max(0, backlog - self._outbox.waiting()))
         return messages
 
     def _deliver(self, messages: Sequence[OutboxMessage]) -> None:
@@ -130,7 +133,7 @@ class Delivery:
         log.warning("message_refused", message_id=message.message_id, answer=str(what))
         now = self._clock.now()
         self._outbox.mark_dead(message, what, now, self._latest(now), unsure=message.id in self._unsure)
-        self._report.refused += 1
+        self._report.deliveries.refused_one()
 
     def _try(self, batches: Sequence[Sequence[OutboxMessage]]) -> list[RefusedMessage]:
         """Send batches; give what Segment refuses of them, which is still in hand."""
@@ -164,7 +167,7 @@ class Delivery:
         return refused
 
     def _try_others(self, refused: Sequence[RefusedMessage]) -> bool:
-        """Whether the messages are at fault, those from other places tell; False if there are none.
+        """Return whether the messages are at fault, those from other places tell; False if there are none.
 
         Raises with everything put back where they cannot be sent.
         """
@@ -195,7 +198,7 @@ class Delivery:
     def _split(self, batch: Sequence[OutboxMessage], at: int = 0) -> list[RefusedMessage]:
         """Send a batch; where it is refused, halve it until the messages at fault are found."""
         if self._clock.stopped:
-            raise Stopped("A signal stopped the run before these messages were sent.")
+            raise _stopped()
         try:
             self._send(batch)
             return []
@@ -210,9 +213,10 @@ class Delivery:
         """Send with retries, and confirm; raises when it was refused, or is not confirmed in the end."""
         failures = 0
         while True:
+            self._wait_for_pace(len(batch))
             began = next(self._ticks)
             try:
-                self._segment.send([message.text for message in batch], self._segment_now())
+                self._segment.send([message.text for message in batch], self._segment_now(), retries=failures)
                 break
             except Transient as error:
                 self._unsure.update(message.id for message in batch)
@@ -228,9 +232,18 @@ class Delivery:
         self._outbox.confirm(batch, self._clock.now())
         with self._counting:
             self._taken = max(self._taken, began)
-            self._report.sent += len(batch)
-            self._report.possible_doubles += sum(message.possible_double for message in batch)
+        self._report.deliveries.confirmed(len(batch), sum(message.possible_double for message in batch))
         log.debug("batch_confirmed", messages=len(batch))
+
+    def _wait_for_pace(self, events: int) -> None:
+        now = self._clock.now()
+        self._clock.sleep((self._pace.take(events, now) - now).total_seconds())
+        if self._clock.stopped:
+            raise _stopped()
+
+
+def _stopped() -> Stopped:
+    return Stopped("A signal stopped the run before these messages were sent.")
 
 
 def _left_alone(error: Transient) -> Unreachable:
@@ -246,7 +259,7 @@ class DeliveryWorker(Protocol):
 
     @property
     def error(self) -> BaseException | None:
-        """What ended the deliveries before everything was sent."""
+        """Return what ended the deliveries before everything was sent."""
 
     def go(self) -> None:
         """A batch is full: deliver the full ones."""

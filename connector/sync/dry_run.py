@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connector.beamer.streams import Stream
+from connector.domain.budget import Balance, Limits
 from connector.domain.period import EPOCH
 from connector.domain.state import Progress, StreamState
 from connector.state import progress, runs
 from connector.state.connections import Identity
 from connector.state.engine import Database
-from connector.state.ledger import Balance, Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.sync.fetch import stored
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.probes import Picture
@@ -41,7 +42,7 @@ def dry_run(
     max_requests: int | None,
     now: datetime,
 ) -> DryRun:
-    """Plan a run; `read_since` makes it an audit of what was not read whole since then."""
+    """Plan a run; with `read_since`, an audit of the lists that were not read completely since then."""
     state = progress.load_readonly(database, identity.name) if database else Progress()
     for name in catalogue:
         state.streams.setdefault(name, StreamState(0, name))
@@ -55,11 +56,20 @@ def dry_run(
         if limited:
             reserved = left_to_others(database, identity.name, identity.account, last, now)
     before = last.started_at if last else None
-    hand = 0.0 if balance.refusal else available(balance, max_requests)
+    requests = 0.0 if balance.refusal else available(balance, max_requests)
+    planner = AuditEverything(read_since) if read_since else planner_for(limited=limited)
     plan = dry_plan(
-        AuditEverything(read_since) if read_since else planner_for(limited=limited),
-        Picture(catalogue, policy, state, identity.first_page, balance.per_day, hand),
-        queue_for(balance, now, before=before, reserved=reserved, most=max_requests),
+        planner,
+        Picture(catalogue, policy, state, identity.first_page, balance.per_day, requests),
+        queue_for(
+            planner,
+            balance,
+            now,
+            before=before,
+            price=last.price if last else None,
+            reserved=reserved,
+            most=max_requests,
+        ),
         now,
     )
     return DryRun(plan, balance)

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from math import ceil, exp, inf, sqrt
 
 from connector.beamer.streams import Stream, children
+from connector.domain.budget import Balance
 from connector.domain.state import ChildState, ParentState, StreamState
-from connector.state.ledger import Balance
 from connector.sync.lists import counters
 from connector.sync.lists.blocks import cut
 from connector.sync.planning import candidates
@@ -34,12 +34,12 @@ LONGEST, HALVINGS = 1e5, 40
 class Activity:
     """What is watched for some connections of one account, and how many rows come.
 
-    `checks` requests check everything once, `blocks` of them blocks of parents. `lists` counts the lists
-    that are read when their counter moved, by rows an hour and rows a page; reading all of these takes
-    `pages`. `rows` is how many rows each stream has in a month.
+    `checks` requests, by stream, check everything once, `blocks` of them blocks of parents. `lists` counts
+    the lists that are read when their counter moved, by rows an hour and rows a page; reading all of these
+    takes `pages`. `rows` is how many rows each stream has in a month.
     """
 
-    checks: int = 0
+    checks: Counter[str] = field(default_factory=Counter)
     blocks: int = 0
     lists: Counter[tuple[float, int]] = field(default_factory=Counter)
     pages: Counter[tuple[float, int]] = field(default_factory=Counter)
@@ -54,7 +54,7 @@ class Activity:
         reads = (
             number * max(_reads(rate, interval), rate / cap) for (rate, cap), number in self.lists.items()
         )
-        return self.checks / interval + sum(reads)
+        return self.checks.total() / interval + sum(reads)
 
     def left_to_audit(self, hours: float, interval: float) -> float:
         """Return how many pages hold lists that were not read in so many hours, checked at this interval."""
@@ -68,15 +68,15 @@ def _reads(rate: float, interval: float) -> float:
 
 def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | None = None) -> Activity:
     """Return what is watched and how many rows come, by what is known of each connection."""
-    found = Activity()
+    watched = Activity()
     for picture in map(with_every_stream, pictures):
         rates = known_rates or LearnedRates(picture, now)
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             if stream.parent is None:
-                found.expect(stream, rates.births(stream) * (stream.name in picture.policy.streams))
+                watched.expect(stream, rates.births(stream) * (stream.name in picture.policy.streams))
                 blocks = _blocks(picture, stream) if children(picture.catalogue, stream.name) else 0
-                found.blocks += blocks
-                found.checks += blocks or 1
+                watched.blocks += blocks
+                watched.checks[stream.name] += blocks or 1
                 continue
             state = picture.progress.streams[stream.name]
             parents = picture.progress.parents.get(stream.parent, {})
@@ -85,15 +85,15 @@ def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | No
                 if parent is None or parent.gone:
                     continue
                 rate = rates.coming(stream, parent, child)
-                found.expect(stream, rate)
+                watched.expect(stream, rate)
                 if state.distrusted or counters.UNKNOWN in child.counter:
-                    found.checks += 1
+                    watched.checks[stream.name] += 1
                     continue
                 # Rates that are nearly the same are counted together.
                 alike = float(f"{rate:.1e}"), stream.cap
-                found.lists[alike] += 1
-                found.pages[alike] += ceil(counters.total(child.counter) / stream.cap)
-    return found
+                watched.lists[alike] += 1
+                watched.pages[alike] += ceil(counters.total(child.counter) / stream.cap)
+    return watched
 
 
 def _blocks(picture: Picture, stream: Stream) -> int:
@@ -129,31 +129,31 @@ def share(turn: Turn) -> float:
     return 1 / every
 
 
-def forecast(found: Activity, shortest: float, per_day: float | None, unread: int = 0) -> Forecast:
+def forecast(watched: Activity, shortest: float, per_day: float | None, unread: int = 0) -> Forecast:
     """Return what a budget of so many requests a day leads to; None: no limit but the runs.
 
     `shortest` hours lie between runs. `unread`: requests that reading takes what was there at first sight.
     """
     week = AUDIT_AFTER / HOUR
-    weekly = found.pages.total() / week
+    weekly = watched.pages.total() / week
     interval, keeps_up = shortest, True
     if per_day is None:
-        audit = min(weekly, min(AUDITS, ceil(found.checks * AUDIT_SHARE)) / shortest)
+        audit = min(weekly, min(AUDITS, ceil(watched.checks.total() * AUDIT_SHARE)) / shortest)
     else:
         per_hour = per_day / DAY
-        proofs = min(found.blocks / (PROOF_LASTS_LIMITED / HOUR), PROOF_SHARE * per_hour)
+        proofs = min(watched.blocks / (PROOF_LASTS_LIMITED / HOUR), PROOF_SHARE * per_hour)
         history = min(unread / MONTH, per_hour * share(Turn.HISTORY))
         audit = min(weekly, per_hour * share(Turn.AUDIT))
         budget = per_hour - proofs - history - audit
-        interval = _least(lambda hours: found.requests(hours) <= budget, shortest)
-        keeps_up = found.requests(interval) <= budget
-        audit = min(weekly, audit + max(0.0, budget - found.requests(interval)))
-    rows = sum(found.rows.values())
+        interval = _least(lambda hours: watched.requests(hours) <= budget, shortest)
+        keeps_up = watched.requests(interval) <= budget
+        audit = min(weekly, audit + max(0.0, budget - watched.requests(interval)))
+    rows = sum(watched.rows.values())
     return Forecast(
         per_day,
         keeps_up,
         interval / 2 if rows and keeps_up else None,
-        _least(lambda hours: found.left_to_audit(hours, interval) <= audit * hours, week)
+        _least(lambda hours: watched.left_to_audit(hours, interval) <= audit * hours, week)
         if audit and keeps_up
         else None,
     )
@@ -186,7 +186,7 @@ class FirstReads:
 
 
 def first_reads(pictures: Sequence[Picture]) -> FirstReads:
-    """What was there before the account was known, and was not read yet."""
+    """Return the lists that hold rows of before the account was known, and what reading them takes."""
     lists: Counter[str] = Counter()
     requests, discovering = 0, []
     for picture in map(with_every_stream, pictures):
@@ -210,13 +210,13 @@ def first_reads(pictures: Sequence[Picture]) -> FirstReads:
 
 
 def _pages(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> int:
-    """A list of a parent older than the start date is not read further back than that."""
+    """Return how many pages a first reading takes: one, if the parent is older than the start date."""
     young = parent.date >= picture.policy.start
     return max(1, ceil(counters.total(child.counter) / stream.cap)) if young else 1
 
 
 def read_by(first: FirstReads, now: datetime, balance: Balance) -> datetime | None:
-    """When all this will have been read at the latest; None if not within a year."""
+    """Return when all this will have been read at the latest; None if not within a year."""
     if balance.level is None or first.requests <= balance.level:
         return now
     per_day = (balance.per_day or 0.0) * share(Turn.HISTORY)

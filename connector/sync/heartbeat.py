@@ -1,21 +1,19 @@
-"""The heartbeat event `Beamer Sync Completed`: with it, quiet can be told from broken in a warehouse."""
+"""The event `Beamer Sync Completed`: with it, a quiet account differs from a broken sync in a warehouse."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from connector.domain.changes import Outgoing
-from connector.domain.state import StreamState
-from connector.domain.verdicts import Verdict
+from connector.domain.state import Outgoing, StreamState, Verdict
 from connector.segment.shaping import Fact
-from connector.state import heartbeat, queries
+from connector.state import outbox, progress
 from connector.state.engine import Database
 from connector.state.leases import Lease
 from connector.sync.policy import Policy
 from connector.sync.rows.pages import outgoing
 
 STREAM = "sync"
-HELD = [verdict.label for verdict in Verdict if verdict not in (Verdict.EVENT, Verdict.QUARANTINED)]
+EXCLUDED = [verdict.label for verdict in Verdict if verdict not in (Verdict.EVENT, Verdict.QUARANTINED)]
 
 
 def enqueue_heartbeat(
@@ -30,17 +28,17 @@ def enqueue_heartbeat(
     *,
     write_key: str = "",
 ) -> bool:
-    """Put the event into the outbox, at most once an hour; say whether it was.
+    """Put the event into the outbox, at most once an hour; return whether it was put there.
 
-    The hour is that of `earliest`: by a clock that is ahead, no later one would be free.
+    The hour is that of `earliest`: by a clock that is ahead, no later hour would be free.
     """
     fields: dict[str, Any] = {"waiting": waiting, **_figures(database, lease.connection, policy, states)}
     hour = earliest.replace(minute=0, second=0, microsecond=0)
-    # The connection stands where a row's parent would: two may share account and destination.
+    # The connection takes the place of a row's parent: two may share account and destination.
     fact = Fact("sync", f"{hour:%Y%m%dT%H}", lease.connection, beamer_now, fields)
-    made = outgoing(fact, policy, beamer_now)
-    event = Outgoing(made.message_id, made.event, made.text, made.size, STREAM)
-    return heartbeat.enqueue_event(
+    message = outgoing(fact, policy, beamer_now)
+    event = Outgoing(message.message_id, message.event, message.text, message.size, STREAM)
+    return outbox.enqueue_heartbeat(
         database, lease, policy.naming.destination, event, hour, now, write_key=write_key
     )
 
@@ -48,19 +46,19 @@ def enqueue_heartbeat(
 def _figures(
     database: Database, connection: str, policy: Policy, states: Mapping[str, StreamState]
 ) -> dict[str, Any]:
-    sums, refused = queries.sums(database, connection), heartbeat.refused(database, connection)
+    sums, refused = progress.sums(database, connection), outbox.dead_by_stream(database, connection)
     listed = [states[name] for name in states if name in policy.streams]
     through = [state.complete_through for state in listed if state.complete_through]
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "complete_through": min(through) if through and len(through) == len(listed) else None,
         "quarantined": sum(counts.get("quarantined", 0) for counts in sums.values()),
     }
     for state in listed:
         counts = sums.get(state.name, {})
-        found |= {
+        figures |= {
             f"{state.name}_complete_through": state.complete_through,
             f"{state.name}_sent": counts.get("sent", 0),
-            f"{state.name}_held_back": sum(counts.get(label, 0) for label in HELD),
+            f"{state.name}_excluded": sum(counts.get(label, 0) for label in EXCLUDED),
             f"{state.name}_refused": refused.get(state.name, 0),
         }
-    return found
+    return figures

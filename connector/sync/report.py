@@ -1,5 +1,6 @@
 """The report of a run: what it read, sent and found, and how late rows arrived."""
 
+import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -85,6 +86,47 @@ class Difference:
     settled: bool = False
 
 
+class Deliveries:
+    """What was delivered in a run: counted by the thread that delivers, read by the one that collects.
+
+    `waiting` messages were there before the run, and were not delivered yet.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def confirmed(self, messages: int, possible_doubles: int) -> None:
+        """Add messages that Segment has taken; so many of them may have been sent before."""
+        with self._lock:
+            self._counts.update(sent=messages, possible_doubles=possible_doubles)
+
+    def refused_one(self) -> None:
+        """Add a message that Segment refused for good."""
+        with self._lock:
+            self._counts.update(refused=1)
+
+    def dropped(self, messages: int) -> None:
+        """Take away messages that waited, and that somebody else has deleted."""
+        with self._lock:
+            self._counts["waiting"] -= messages
+
+    def set_waiting(self, messages: int) -> None:
+        """Say how many messages wait."""
+        with self._lock:
+            self._counts["waiting"] = messages
+
+    @property
+    def left(self) -> int:
+        """Return how many messages waited, less those that were delivered or refused since."""
+        with self._lock:
+            return self._counts["waiting"] - self._counts["sent"] - self._counts["refused"]
+
+    def __getitem__(self, what: str) -> int:
+        with self._lock:
+            return self._counts[what]
+
+
 @dataclass(slots=True)
 class Report:
     """Counts by stream; `audited` lists and counts, in which `missing` rows were found.
@@ -93,22 +135,20 @@ class Report:
 
     `late` is how old new rows were, of those that came after the connection was made.
     `troubles` are sentences without personal text. `stopped` says why the run ended early; `interrupted`:
-    a signal ended it.
+    a signal ended it. `price` is what a request had to be worth, until a run sets its own that of the one
+    before; None without a limit.
     """
 
     new: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
-    held: Counter[str] = field(default_factory=Counter)
+    excluded: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
     pages: int = 0
     audited: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     late: Lateness = field(default_factory=Lateness)
-    sent: int = 0
-    refused: int = 0
-    possible_doubles: int = 0
-    waiting: int = 0
+    deliveries: Deliveries = field(default_factory=Deliveries)
     forbidden: list[str] = field(default_factory=list)
     skipped_parents: int = 0
     troubles: list[str] = field(default_factory=list)
@@ -116,10 +156,27 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     stopped: str | None = None
     interrupted: bool = False
+    price: float | None = None
     saving: float = 0.0
     saving_since: datetime | None = None
     next_try: datetime | None = None
     segmented_hidden: bool = False
+
+    @property
+    def sent(self) -> int:
+        return self.deliveries["sent"]
+
+    @property
+    def refused(self) -> int:
+        return self.deliveries["refused"]
+
+    @property
+    def possible_doubles(self) -> int:
+        return self.deliveries["possible_doubles"]
+
+    @property
+    def waiting(self) -> int:
+        return self.deliveries["waiting"]
 
     @property
     def requests_spent(self) -> int:
@@ -127,13 +184,23 @@ class Report:
 
     @property
     def backlog(self) -> int:
-        """How many messages wait while a run collects; `waiting` is how many did before."""
-        return self.events.total() + self.waiting - self.sent - self.refused
+        """Return how many messages wait while a run collects; `waiting` is how many did before."""
+        return self.events.total() + self.deliveries.left
 
     @property
     def incomplete(self) -> bool:
         """Something could not be read although it was asked for; a forbidden stream is another matter."""
         return self.unread or any(not each.settled for each in self.differences)
+
+    def stop(self, why: str, until: datetime | None = None) -> None:
+        """Say why the run ends early, and when it can go on."""
+        self.stopped, self.next_try = why, until
+
+    def trouble(self, what: str, *, unread: bool) -> None:
+        """Say once what went wrong; `unread`: rows that were asked for could not be read."""
+        if what not in self.troubles:
+            self.troubles.append(what)
+        self.unread |= unread
 
     def count(self, stream: str, tally: Mapping[str, int]) -> None:
         """Add what one page did."""
@@ -141,15 +208,16 @@ class Report:
         for what, count in tally.items():
             if what in sums:
                 sums[what][stream] += count
-            else:
-                self.held[what] += count
+            elif count > 0:
+                # Below zero, so many rows are excluded no longer: they are among the events.
+                self.excluded[what] += count
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON and for the database."""
         return {
             "rows_new": dict(self.new),
             "events": dict(self.events),
-            "held_back": dict(self.held),
+            "excluded": dict(self.excluded),
             "quarantined": dict(self.quarantined),
             "audited": dict(self.audited),
             "missing_found": dict(self.missing),
@@ -167,6 +235,7 @@ class Report:
             "differences": [asdict(each) for each in self.differences],
             "stopped": self.stopped,
             "interrupted": self.interrupted,
+            "price": self.price,
             "saving": self.saving,
             "saving_since": self.saving_since.isoformat() if self.saving_since else None,
             "next_try": self.next_try.isoformat() if self.next_try else None,

@@ -7,15 +7,16 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from connector.domain.budget import Balance
 from connector.domain.state import Progress
 from connector.errors import Busy, ConnectorError, Exit, Stopped
 from connector.segment.messages import MOST_MESSAGES
-from connector.state import connections, credentials, leases, privacy, progress, runs
-from connector.state.credentials import OtherAccount
+from connector.state import connections, leases, privacy, progress, runs
+from connector.state.connections import OtherAccount
 from connector.state.engine import Database
 from connector.state.leases import SYNC, Lease, this_process
-from connector.state.ledger import Balance
 from connector.state.outbox import Outbox
+from connector.state.pace import Pace
 from connector.state.page_writer import PageWriter
 from connector.sync.account_check import prove_account
 from connector.sync.context import Parts
@@ -25,6 +26,7 @@ from connector.sync.fetch.loop import Collector
 from connector.sync.heartbeat import enqueue_heartbeat
 from connector.sync.policy import Policy
 from connector.sync.report import Report
+from connector.text import counted
 
 # What is done in a run: under a lease, as run number so and so, begun at that moment; gives what ended it.
 Do = Callable[[Lease, int, datetime], ConnectorError | None]
@@ -52,7 +54,7 @@ class Outcome:
 
     @property
     def label(self) -> str:
-        """How it ended, in one word."""
+        """Return how it ended, in one word."""
         if self.report.interrupted or isinstance(self.error, Stopped):
             return "interrupted"
         if self.error:
@@ -76,9 +78,12 @@ def under_lease(
         connections.check_names(parts.database, parts.identity)
         if parts.given:
             destination, now = parts.identity.destination, parts.clock.now()
-            credentials.take_over(
+            connections.take_over_keys(
                 parts.database, lease, destination, parts.given, parts.change, now, proved=proved
             )
+            if parts.change.changed & connections.SEGMENT:
+                # A wrong key is not refused, so that only a look at the source shows it.
+                log.warning("destination_changed", connection=name, changed=parts.change.named)
         number = runs.begin(parts.database, name, command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
         # What goes past every `except` is a signal that ends the process where it stands.
@@ -95,7 +100,7 @@ def under_lease(
 
 
 def _proved(parts: Parts, report: Report) -> tuple[ConnectorError | None, bool]:
-    """What kept a changed key from being compared, if anything did, and whether it was."""
+    """Return what kept a changed key from being compared, if anything did, and whether it was."""
     try:
         return None, prove_account(parts, report)
     except OtherAccount:
@@ -135,7 +140,7 @@ def left_to_others(
     *,
     before: int = runs.NEXT,
 ) -> float:
-    """How many requests another connection of the account waits for, and has for longer than this one.
+    """Return how many requests another connection of the account waits for, and has for longer than this one.
 
     They are left to it, or whoever runs first would take each request as it comes in. `last` is this
     connection's own last run before run number `before`.
@@ -214,12 +219,13 @@ class Run:
                 parts.segment,
                 parts.clock,
                 self._report,
+                Pace(parts.database, parts.events_per_second),
                 segment_now=lambda: collector.beamer_now,
                 latest=parts.ledger.latest,
             )
 
         delivery = delivery_of(outbox)
-        self._report.waiting = outbox.waiting()
+        self._report.deliveries.set_waiting(outbox.waiting())
         error: ConnectorError | None = None
         try:
             self._try_delivery(delivery, self._report.waiting)
@@ -234,21 +240,22 @@ class Run:
             waits = last and last.saving and not self._report.requests_spent
             self._report.saving_since = (waits and last and last.saving_since) or started
         self._try_delivery(delivery, self._report.backlog)
-        self._report.waiting = outbox.waiting()
+        self._report.deliveries.set_waiting(outbox.waiting())
         if not (error or self._segment_error) and self._enqueue_heartbeat(
             policy, lease, state, collector.beamer_now
         ):
             self._try_delivery(delivery, 1)
-            self._report.waiting = outbox.waiting()
+            self._report.deliveries.set_waiting(outbox.waiting())
         self._deliver_what_backfills_left(delivery_of)
         return error or self._segment_error
 
     def _state(self, balance: Balance, last: runs.Last | None, started: datetime) -> Progress:
         """Load what is known; where nothing can be requested, not of the lists, which may be thousands."""
         parts = self._parts
+        self._report.price = last.price if last else None
         if balance.refusal:
             self._report.saving = max(last.saving if last else 0.0, 1.0)
-            self._report.stopped, self._report.next_try = balance.refusal, balance.again
+            self._report.stop(balance.refusal, balance.again)
             return progress.load_readonly(parts.database, parts.identity.name, lists=False)
         state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue))
         progress.doubt_future(state, max(started, parts.ledger.beamer_now(started)))
@@ -297,8 +304,9 @@ class Run:
             self._weighed_at = waiting + WEIGHED_EVERY
             full = outbox.weight() >= self._parts.most_bytes
         if full:
-            self._report.stopped = (
-                f"{waiting:,} messages wait for Segment; no more rows are read until they are sent"
+            self._report.stop(
+                f"Too much waits for Segment ({counted(waiting, 'message')}): no more rows are read until "
+                "it is sent"
             )
 
     def _try_delivery(self, delivery: Delivery, waiting: int) -> None:

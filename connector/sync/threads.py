@@ -6,14 +6,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from queue import SimpleQueue
 from typing import Protocol
 
-from connector.beamer.request import Answer
+from connector.beamer.pagination import Answer
 from connector.clock import GLANCE, GRACE, Clock
 
 Fetch = Callable[[], Answer]
 
 
 class Pool(Protocol):
-    """Runs fetches and tells which are done; a test's pool may run each at once."""
+    """Runs fetches; a test's pool may run each when it is submitted."""
 
     size: int
 
@@ -21,7 +21,7 @@ class Pool(Protocol):
         """Start a fetch."""
 
     def landed(self, flights: Collection[Future[Answer]], timeout: float) -> set[Future[Answer]]:
-        """Wait until at least one is done, or the time is over; give those that are."""
+        """Return those that are done, at the latest after `timeout` seconds; wait until one is."""
 
 
 class ThreadPool:
@@ -50,7 +50,7 @@ class ThreadPool:
         return wait(flights, max(0.0, min(left, GRACE)), FIRST_COMPLETED).done
 
     def close(self) -> None:
-        """Let the threads end once they have nothing left to fetch: a daemon makes a pool for each run."""
+        """Let the threads end after their last fetch: a daemon makes a pool for each run."""
         for _ in self._threads:
             self._work.put(None)
 
@@ -61,5 +61,5 @@ class ThreadPool:
                 future.set_result(fetch())
             except BaseException as error:
                 future.set_exception(error)
-            # The next wait must not hold on to what this one has read.
+            # The next wait must not keep this answer in memory.
             del work, fetch, future

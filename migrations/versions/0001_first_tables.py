@@ -25,6 +25,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "beamer_segment_alert",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("word", sa.String(length=20), nullable=False),
+        sa.Column("sent_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("connection"),
+    )
+    op.create_table(
         "beamer_segment_backfill",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("connection", sa.String(length=40), nullable=False),
@@ -45,22 +52,22 @@ def upgrade() -> None:
     op.create_index("beamer_segment_backfill_of", "beamer_segment_backfill", ["connection", "id"])
     op.create_table(
         "beamer_segment_reading",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("backfill", sa.Integer(), nullable=False),
+        sa.Column("backfill", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("stream", sa.String(length=40), nullable=False),
         sa.Column("parent", sa.String(length=64), nullable=False),
+        sa.Column("part", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("since", sa.DateTime(), nullable=True),
         sa.Column("until", sa.DateTime(), nullable=True),
         sa.Column("date", sa.DateTime(), nullable=True),
-        sa.Column("cursor", sa.Text(), nullable=False),
         sa.Column("title", sa.Text(), nullable=True),
+        sa.Column("stage", sa.String(length=8), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=True),
         sa.Column("seen", sa.Integer(), server_default="0", nullable=False),
         sa.Column("found", sa.Integer(), nullable=True),
         sa.Column("expected", sa.Integer(), nullable=True),
         sa.Column("doubted_at", sa.DateTime(), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("backfill", "stream", "parent", "part"),
     )
-    op.create_index("beamer_segment_reading_of", "beamer_segment_reading", ["backfill"])
     op.create_table(
         "beamer_segment_child",
         sa.Column("scope", sa.Integer(), autoincrement=False, nullable=False),
@@ -105,6 +112,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=16), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("current", sa.Boolean(), nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=True),
         sa.Column("since", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "api", "destination", "digest"),
     )
@@ -128,6 +136,18 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("since", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "digest"),
+    )
+    op.create_table(
+        "beamer_segment_hint",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("stream", sa.String(length=40), nullable=False),
+        sa.Column("parent", sa.String(length=64), nullable=False),
+        sa.Column("received", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.DateTime(), nullable=False),
+        sa.Column("confirmed", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("waiting", sa.Integer(), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "stream", "parent"),
     )
     op.create_table(
         "beamer_segment_key",
@@ -170,6 +190,7 @@ def upgrade() -> None:
         sa.Column("made_at", sa.DateTime(), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("resent", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("first_sent_at", sa.DateTime(), nullable=True),
         sa.Column("answered_at", sa.DateTime(), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
@@ -209,6 +230,7 @@ def upgrade() -> None:
         sa.Column("proved_at", sa.DateTime(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failed_at", sa.DateTime(), nullable=True),
+        sa.Column("title", sa.String(length=16), nullable=True),
         sa.PrimaryKeyConstraint("scope", "id"),
     )
     op.create_table(
@@ -261,6 +283,32 @@ def upgrade() -> None:
     op.create_index("beamer_segment_run_recent", "beamer_segment_run", ["connection", "id"], unique=False)
     op.create_index("beamer_segment_run_old", "beamer_segment_run", ["started_at"], unique=False)
     op.create_table(
+        "beamer_segment_delivery",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("write_key", sa.String(length=16), nullable=False),
+        sa.Column("hour", sa.DateTime(), nullable=False),
+        sa.Column("event", sa.String(length=100), nullable=False),
+        sa.Column("messages", sa.Integer(), nullable=False),
+        sa.Column("unsure", sa.Integer(), nullable=False),
+        sa.Column("resent", sa.Integer(), nullable=False),
+        sa.Column("oldest", sa.DateTime(), nullable=True),
+        sa.Column("newest", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "write_key", "hour", "event"),
+    )
+    op.create_table(
+        "beamer_segment_proof",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("compared_at", sa.DateTime(), nullable=False),
+        sa.Column("found", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("connection"),
+    )
+    op.create_table(
+        "beamer_segment_pace",
+        sa.Column("name", sa.String(length=20), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "beamer_segment_spend",
         sa.Column("account", sa.String(length=40), nullable=False),
         sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
@@ -293,6 +341,7 @@ def upgrade() -> None:
         sa.Column("silent", sa.Float(), server_default="0", nullable=False),
         sa.Column("distrusted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("late_share", sa.Float(), server_default="0.5", nullable=False),
+        sa.Column("hint_share", sa.Float(), server_default="0", nullable=False),
         sa.Column("trouble", sa.Text(), nullable=True),
         sa.Column("trouble_code", sa.Text(), nullable=True),
         sa.Column("unread", sa.Text(), nullable=True),

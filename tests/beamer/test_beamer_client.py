@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.beamer.client import LARGEST_ANSWER, LONGEST_TEXT, TIMEOUT, BeamerClient, parsed
-from connector.beamer.request import Answer, BeamerRequest
+from connector.beamer.pagination import Answer, BeamerRequest
 from connector.errors import (
     BadAnswer,
     ConnectorError,

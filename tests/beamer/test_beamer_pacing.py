@@ -4,7 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from connector.beamer.rate_limit import WINDOW, Pacer
+from connector.beamer.client import WINDOW, Pacer
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -182,7 +182,7 @@ def test_counting_from_zero_is_learnt_from_a_second_page_that_shows_other_rows()
 
 def test_a_second_page_that_shares_rows_with_the_first_teaches_nothing() -> None:
     first, moved = items(*range(10)), items(*range(1, 11))
-    cursor = Cursor(page=1, last=tuple(name for name, _ in first))
+    cursor = Cursor(page=1, last_ids=tuple(name for name, _ in first))
     page = PageRows(tuple(name for name, _ in moved), tuple(date for _, date in moved), 10)
     assert next_page(cursor, page, Habits(), PageRules(10, by_date=False)).habits.first_page is None
 
@@ -224,7 +224,7 @@ def test_an_api_that_ignores_dates_is_told_at_once() -> None:
 def test_a_place_kept_since_before_counting_was_learnt_goes_on_without_a_gap(page: int) -> None:
     source = FakeList(items(*range(0, 50 * MINUTE, MINUTE)), first_page=1)
     before = source.answer({"page": str(max(1, page - 1))})
-    kept = Cursor(page=page, last=before.ids)
+    kept = Cursor(page=page, last_ids=before.ids)
     reading = Reading(Habits(first_page=1, short_ends=True)).follow(source, by_date=False, cursor=kept)
     behind = [name for name, _ in source.rows[: 50 - 10 * max(1, page - 1)]]
     assert reading.found >= set(behind)
@@ -232,7 +232,7 @@ def test_a_place_kept_since_before_counting_was_learnt_goes_on_without_a_gap(pag
 
 def test_a_whole_page_of_new_rows_between_two_runs_does_not_strand_the_old_ones() -> None:
     source = FakeList(items(*range(0, 40 * MINUTE, MINUTE)))
-    kept = Cursor(page=3, last=source.answer({"page": "2"}).ids)
+    kept = Cursor(page=3, last_ids=source.answer({"page": "2"}).ids)
     source.rows += items(*range(10_000, 10_010), prefix="new")
     reading = Reading(Habits(first_page=0)).follow(source, by_date=False, cursor=kept)
     assert reading.found >= {f"r{n}" for n in range(10)}
@@ -270,7 +270,7 @@ def test_a_row_behind_a_short_page_is_never_forgotten() -> None:
 
 
 def test_a_look_behind_a_page_that_was_thought_the_last_unlearns_it() -> None:
-    cursor = Cursor(page=1, last=("a",), behind_short=True)
+    cursor = Cursor(page=1, last_ids=("a",), behind_short=True)
     turned = next_page(
         cursor, PageRows(("b",), (START,), 1), Habits(short_ends=True), PageRules(10, by_date=True)
     )
@@ -321,7 +321,7 @@ def test_one_page_out_of_order_outweighs_those_in_order(pages: list[list[int]], 
 def test_a_list_once_seen_without_order_is_not_paged_by_date() -> None:
     full = _page(*range(10, 0, -1))
     turned = next_page(Cursor(), full, Habits(order=Order.NONE), PageRules(10, by_date=True))
-    assert turned.next == Cursor(page=1, last=full.ids)
+    assert turned.next == Cursor(page=1, last_ids=full.ids)
 
 
 def test_by_date_each_page_overlaps_the_one_before_even_if_dates_are_exclusive() -> None:
@@ -364,10 +364,10 @@ def test_a_date_is_written_in_utc(naive: datetime, hours: int) -> None:
     cursor=st.builds(
         Cursor,
         page=st.integers(0, 4),
-        last=st.lists(st.sampled_from("abc"), max_size=3).map(tuple),
+        last_ids=st.lists(st.sampled_from("abc"), max_size=3).map(tuple),
         behind_short=st.booleans(),
-        empty=st.integers(0, 3),
-        again=st.integers(0, 2),
+        empty_pages=st.integers(0, 3),
+        repeated=st.integers(0, 2),
     ),
     habits=st.builds(
         Habits,

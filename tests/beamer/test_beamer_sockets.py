@@ -10,10 +10,10 @@ from threading import Thread
 import pytest
 
 from connector.beamer.client import BeamerClient
-from connector.beamer.request import BeamerRequest
+from connector.beamer.pagination import BeamerRequest
 from connector.clock import SystemClock
 from connector.errors import ConfigurationError, NotSent, Stopped, Transient, Unreachable
-from connector.http.proxies import proxy_for
+from connector.http.exchange import proxy_for
 
 ASK = BeamerRequest("/nps", (("maxResults", "100"),))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

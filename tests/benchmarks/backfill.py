@@ -62,6 +62,8 @@ def served(shape: Shape) -> Iterator[tuple[dict[str, str], "subprocess.Popen[str
         assert server.stdin is not None
         server.stdin.close()
         server.wait(30)
+        assert server.stdout is not None
+        server.stdout.close()
 
 
 def asked(server: "subprocess.Popen[str]") -> dict[str, Any]:
@@ -79,11 +81,12 @@ def command(folder: Path) -> list[str]:
     return [sys.executable, "-m", "connector", *words]
 
 
-def environment(settings: dict[str, str], folder: Path, rate: int | None) -> dict[str, str]:
+def environment(settings: dict[str, str], folder: Path, shape: Shape) -> dict[str, str]:
     mine = {
         "DATABASE_URL": f"sqlite:///{folder / 'state.sqlite'}",
         "LOG_LEVEL": "warning",
-        **({} if rate else {"BEAMER_REQUESTS_PER_SECOND": "1000"}),
+        **({} if shape.rate else {"BEAMER_REQUESTS_PER_SECOND": "1000"}),
+        "SEGMENT_EVENTS_PER_SECOND": str(shape.events or "none"),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BEAMER", "SEGMENT"))}
     return {**kept, **settings, **mine}
@@ -94,11 +97,13 @@ def measure(shape: Shape) -> Measured:
         folder = Path(name)
         begun = monotonic()
         run = subprocess.Popen(
-            command(folder), env=environment(settings, folder, shape.rate), stdout=subprocess.PIPE, text=True
+            command(folder), env=environment(settings, folder, shape), stdout=subprocess.PIPE, text=True
         )
         assert run.stdout is not None
         out = run.stdout.read()
+        run.stdout.close()
         _, status, usage = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
         seconds = monotonic() - begun
         assert status == 0, out
         summary = json.loads(out.splitlines()[-1])["connections"][0]
@@ -138,7 +143,7 @@ def kills(shape: Shape, times: int) -> list[str]:
     """A backfill killed again and again: every row once, and how many requests were asked twice."""
     with served(shape) as (settings, server), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        env = environment(settings, folder, shape.rate)
+        env = environment(settings, folder, shape)
         killed = 0
         while killed < times:
             before = asked(server)["beamer"]

@@ -14,14 +14,16 @@ from datetime import UTC, datetime, timedelta
 from connector.sandbox import Company, Switches, environment
 from tests.sandbox import Faults, Sandbox
 
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
+# A connector refuses a Beamer whose clock is more than a day off.
+NOW = datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Shape:
     """So many posts with so many comments and reactions each, so many NPS responses, over two years.
 
-    `latency` in seconds, after the limiter has counted; `rate` in requests per second, None without limit.
+    `latency` in seconds, after the limiter has counted; `rate` in requests and `events` in events to Segment
+    per second, None without limit.
     """
 
     posts: int = 0
@@ -30,6 +32,7 @@ class Shape:
     nps: int = 0
     latency: float = 0.0
     rate: int | None = None
+    events: int | None = None
 
     @property
     def rows(self) -> int:
@@ -49,7 +52,7 @@ def filled(shape: Shape) -> Sandbox:
     faults = Faults(latency=shape.latency)
     faults.apis = ("beamer",)
     sandbox = Sandbox(Company.empty(), switches=switches, faults=faults, plan="pro", now=NOW, speed=1.0)
-    sandbox.segment.rate_limit = None
+    sandbox.segment.rate_limit = shape.events
     years = timedelta(days=730)
 
     def add(stream: str, parent: str | None, before: timedelta, number: int) -> str:
@@ -78,6 +81,7 @@ def seen(sandbox: Sandbox) -> dict[str, object]:
             count - 1
             for count in Counter((each.path, *sorted(each.params.items())) for each in beamer).values()
         ),
+        "refused": sum(each.status == 429 for each in sandbox.requests if each.api == "segment"),
         "events": len(sandbox.segment.messages),
         "ids": len({message["messageId"] for message in sandbox.segment.messages}),
         "doubles": len(sandbox.segment.duplicates),

@@ -91,7 +91,13 @@ class Measured:
         self._sandbox = made_up(company)
         self._served = self._sandbox.serve()
         file = here / "own.sqlite"
-        self._machine = Machine(self._sandbox, self._served, here, f"sqlite:///{file}")
+        self._machine = Machine(
+            self._sandbox,
+            self._served,
+            here,
+            f"sqlite:///{file}",
+            {"SEGMENT_EVENTS_PER_SECOND": "none"},
+        )
         assert self._machine.run("sync").code == 0
         database = open_database(str(self._machine.database_url))
         before = _bytes_of_ids(database)

@@ -17,14 +17,24 @@ from time import monotonic
 
 import structlog
 
+from connector.sandbox.webhooks import WebhookSwitches
 from connector.sync.planning.planner import LimitedPlanner, Planner
-from tests.benchmarks import quota_table
+from tests.benchmarks import quota_family, quota_table
 from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS, TUNING_SEEDS, Account
 from tests.benchmarks.quota_methods import EveryParent, FixedInterval
 from tests.benchmarks.quota_month import Make, run_month
 from tests.benchmarks.quota_results import Result, Results
 from tests.benchmarks.quota_truth import Truth
 from tests.sandbox import Sandbox
+
+# The planner with webhooks, on this account.
+WITH_WEBHOOKS = "Free 60+30 quiet"
+WEBHOOKS = {
+    "webhooks": WebhookSwitches(),
+    "webhooks, 10 % lost": WebhookSwitches(lost=0.1),
+    "webhooks, 10 % false": WebhookSwitches(false=0.1),
+    "webhooks, all lost": WebhookSwitches(lost=1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,11 @@ class Task:
         return self.account, self.method, self.seed
 
     def run(self) -> Result:
-        account = ACCOUNTS[self.account]
-        measured = run_month(account, self.seed, maker(account, self.method))
+        account = ACCOUNTS.get(self.account) or quota_family.world(self.seed)
+        if self.method == "fixed" and not account.fixed:
+            account = quota_family.with_interval(account, self.seed)
+        webhooks = WEBHOOKS.get(self.method)
+        measured = run_month(account, self.seed, maker(account, self.method), webhooks=webhooks)
         usable = account.limits.usable
         assert usable is None or measured.most <= usable, f"{self}: {measured.most} requests in 31 days"
         return Result(*self.key, measured)
@@ -74,13 +87,26 @@ def main(words: Sequence[str] | None = None) -> int:
         )
         sys.stdout.write(_tuned(accounts, results))
         return 0
+    if given.worlds:
+        worlds = [quota_family.world(number) for number in range(1, given.worlds + 1)]
+        tasks = [
+            Task(world.name, method, number)
+            for number, world in enumerate(worlds, 1)
+            for method in quota_table.OF_WORLDS
+        ]
+        _work(tasks, results, jobs=given.jobs, resume=given.resume)
+        sys.stdout.write(quota_table.worlds(worlds, results) + "\n")
+        return 0
     seeds = SEEDS[: given.seeds]
     tasks = [
         Task(account.name, method, seed) for seed in seeds for account in accounts for method in given.methods
     ]
+    if "planner" in given.methods and any(account.name == WITH_WEBHOOKS for account in accounts):
+        tasks += [Task(WITH_WEBHOOKS, method, seed) for seed in seeds for method in WEBHOOKS]
     _work(tasks, results, jobs=given.jobs, resume=given.resume)
     draw = quota_table.markdown if given.markdown else quota_table.text
     sys.stdout.write(draw(accounts, results, seeds).rstrip() + "\n")
+    sys.stdout.write(quota_table.webhooks(WITH_WEBHOOKS, ("planner", *WEBHOOKS), results, seeds))
     return 0
 
 
@@ -92,11 +118,14 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, default=20, help="how many (20; of tuning, there are 3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
-    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/quota.md")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of benchmarks.md")
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="JSON lines: results are added as they come"
     )
     parser.add_argument("--resume", action="store_true", help="keep what FILE holds already")
+    parser.add_argument(
+        "--worlds", type=int, metavar="N", help="instead: the first N worlds of the family, a seed each"
+    )
     parser.add_argument("--tune", action="store_true", help="look for the best fixed intervals only")
     return parser
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from connector.config.connection import Connection
+from connector.config import Connection
+from connector.domain.budget import Limits
 from connector.sandbox import Company
-from connector.state.ledger import Limits
 
 HOUR = timedelta(hours=1)
 
@@ -31,6 +31,10 @@ class Account:
     grid: tuple[float, ...]
     fixed: float
     visitors: float = 0.0
+    history: int = 30
+    """How many days before the first sync the start date lies."""
+    others: tuple[tuple[str, float], ...] = ()
+    """Further figures of the company, by name."""
 
     def company(self, seed: int) -> Company:
         """The company; late rows and deletions as they are by default."""
@@ -45,6 +49,7 @@ class Account:
             posts_per_day=self.posts * per_day,
             requests_per_day=self.requests * per_day,
             visitors=self.visitors,
+            **dict(self.others),  # type: ignore[arg-type]
         )
 
     @property

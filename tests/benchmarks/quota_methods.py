@@ -70,15 +70,19 @@ class Passes:
         lasts = candidates.PROOF_LASTS
         if picture.per_day:
             lasts = max(lasts, timedelta(days=len(known) / 10 / (PROOF_SHARE * picture.per_day)))
-        whole = picture.progress.streams[stream.name].complete
+        state = picture.progress.streams[stream.name]
+        whole = state.complete
         for probe in candidates.block_probes(stream, picture.progress, now, lasts):
             assert probe.check is not None  # a block's probe
             members = probe.check.block.members
             unread = probe.check.block.since is None and not whole
-            if unread or not members:
+            if not members and whole:
+                if not self._since(state.checked_at):
+                    yield probe
+            elif unread or not members:
                 # Kept together as the planner's are, or the first page would be asked for again and again.
-                probe.unseen, probe.needs, probe.kept = True, PAGES_TO_THE_END, int(PAGES_TO_THE_END) - 1
-                yield probe
+                further = int(PAGES_TO_THE_END) - 1
+                yield replace(probe, unseen=True, needs=PAGES_TO_THE_END, further_pages=further)
             elif not all(self._since(known[name].checked_at) for name in members):
                 yield probe
 

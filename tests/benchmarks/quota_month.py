@@ -1,17 +1,21 @@
 """Whole months in virtual time: one account, one seed, one way of spending the quota."""
 
+import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from time import process_time
 
+from connector.beamer.webhooks import hints_of
 from connector.sandbox import Row
-from connector.state import connections
+from connector.sandbox.webhooks import WebhookSwitches
+from connector.state import connections, hints
 from connector.sync.context import Parts
 from connector.sync.planning.planner import Planner
 from connector.sync.run import Run
@@ -21,8 +25,10 @@ from tests.benchmarks.quota_methods import Passes
 from tests.sandbox import Sandbox
 
 MONTH = timedelta(days=31)
-HISTORY = 30  # days before the first sync that the settings send by default
 JITTER = 10.0  # seconds by which cron may be late
+MINUTE = timedelta(minutes=1)
+# What webhooks announce, by event.
+ANNOUNCED = frozenset(harness.EVENT[stream] for stream in ("comments", "reactions", "nps"))
 MEMORY = Path("/dev/shm")  # noqa: S108 - a place in memory, where there is one
 
 Make = Callable[[Sandbox], Planner | None]
@@ -34,8 +40,9 @@ class Measured:
 
     Delays are in hours between a row's appearance and its arrival at Segment. `undelivered` rows are in
     them with their age at the end, the largest of which is `oldest`; `behind` counts the rows from before
-    these days that had not arrived at their end. `most` is what 31 days in a row spent at the most, `runs`
-    how many runs were made, `cpu` how many seconds of a processor all of it took.
+    these days that had not arrived at their end. `announced` and `others` are the mean delays of what
+    webhooks announce (comments, reactions, NPS) and of the rest. `most` is what 31 days in a row spent at the
+    most, `runs` how many runs were made, `cpu` how many seconds of a processor all of it took.
     """
 
     rows: int
@@ -48,6 +55,8 @@ class Measured:
     behind: int
     runs: int
     cpu: float
+    announced: float = 0.0
+    others: float = 0.0
 
 
 class Month:
@@ -62,6 +71,7 @@ class Month:
         *,
         length: timedelta = MONTH,
         skip_idle: bool = True,
+        webhooks: WebhookSwitches | None = None,
     ) -> None:
         self.account, self.length = account, length
         self._skip_idle = skip_idle
@@ -70,21 +80,34 @@ class Month:
         self.sandbox.monthly_limit = limits.requests
         self.since = self.sandbox.now()
         self.rig = harness.Rig(
-            self.sandbox, f"sqlite:///{folder / 'state.sqlite'}", days=HISTORY, limits=limits
+            self.sandbox, f"sqlite:///{folder / 'state.sqlite'}", days=account.history, limits=limits
         )
         self._planner = make(self.sandbox)
         self._rng = Random(f"{seed}/cron")
         self.runs = 0
+        self._webhooks = self.sandbox.start_webhooks(webhooks) if webhooks else None
 
     def go(self) -> None:
         """Let the days pass."""
         parts = replace(self.rig.parts(), planner=self._planner)
         rests: datetime | None = None
         for tick in self._ticks():
+            self._take_webhooks(parts, tick)
             self.sandbox.advance(max(timedelta(0), tick - self.sandbox.now()))
             if rests is None or self.sandbox.now() >= rests:
                 rests = self._run(parts)
         self.sandbox.advance(max(timedelta(0), self.since + self.length - self.sandbox.now()))
+
+    def _take_webhooks(self, parts: Parts, until: datetime) -> None:
+        """As the daemon: a minute at a time, a run where webhooks have come and a request is available."""
+        while self._webhooks and self.sandbox.now() + MINUTE < until:
+            self.sandbox.advance(MINUTE)
+            bodies = self._webhooks.due(self.sandbox.now().timestamp())
+            for body in bodies:
+                new = hints_of(json.dumps(body).encode())
+                hints.add(parts.database, parts.identity.name, new, self.sandbox.now())
+            if bodies and parts.ledger.balance(self.sandbox.now()).refusal is None:
+                self._run(parts)
 
     def _ticks(self) -> Iterator[datetime]:
         for number in range(ceil(self.length / self.account.every)):
@@ -109,7 +132,7 @@ class Month:
 
     # --- what came of it ---
 
-    def delays(self) -> list[tuple[float, bool]]:
+    def delays(self, events: Container[str] = harness.ID) -> list[tuple[float, bool]]:
         """Of each row that should have come in these days: its delay in hours, and whether it arrived."""
         arrived = self._arrived()
         end = self.since + self.length
@@ -117,7 +140,7 @@ class Month:
         found: list[tuple[float, bool]] = []
         for key, row in rows.items():
             appears, at = shown(row), arrived.get(key)
-            if not self.since.timestamp() <= appears < end.timestamp():
+            if key[0] not in events or not self.since.timestamp() <= appears < end.timestamp():
                 continue
             if at is not None:
                 found.append(((at.timestamp() - appears) / 3600, True))
@@ -148,6 +171,8 @@ class Month:
         delays, asked = self.delays(), self.asked()
         hours = sorted(delay for delay, _ in delays)
         late = [delay for delay, arrived in delays if not arrived]
+        others = [delay for delay, _ in self.delays(harness.ID.keys() - ANNOUNCED)]
+        announced = [delay for delay, _ in self.delays(ANNOUNCED)]
         return Measured(
             rows=len(hours),
             mean=sum(hours) / len(hours) if hours else 0.0,
@@ -159,6 +184,8 @@ class Month:
             behind=self.behind(),
             runs=self.runs,
             cpu=cpu,
+            announced=fmean(announced) if announced else 0.0,
+            others=fmean(others) if others else 0.0,
         )
 
 
@@ -187,13 +214,19 @@ def most_within(moments: Iterable[datetime], span: timedelta) -> int:
 
 
 def run_month(
-    account: Account, seed: int, make: Make, *, length: timedelta = MONTH, skip_idle: bool = True
+    account: Account,
+    seed: int,
+    make: Make,
+    *,
+    length: timedelta = MONTH,
+    skip_idle: bool = True,
+    webhooks: WebhookSwitches | None = None,
 ) -> Measured:
     """Live through a month, and measure it."""
     folder = Path(tempfile.mkdtemp(prefix="benchq-", dir=MEMORY if MEMORY.is_dir() else None))
     began = process_time()
     try:
-        month = Month(account, seed, make, folder, length=length, skip_idle=skip_idle)
+        month = Month(account, seed, make, folder, length=length, skip_idle=skip_idle, webhooks=webhooks)
         try:
             month.go()
             return month.measured(process_time() - began)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.benchmarks.quota_month import Measured
 
-# The months that the tables of docs/quota.md are made from. `make bench-quota` measures into a file under
+# The months that the tables of benchmarks.md are made from. `make bench-quota` measures into a file under
 # build/; months for those tables are put here.
 KEPT = Path(__file__).with_name("quota_months.jsonl")
 

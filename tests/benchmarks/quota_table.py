@@ -16,9 +16,23 @@ METHODS = {
 }
 HEAD = ("account", "method", "rows", "mean h", "p95 h", "requests", "not yet", "behind", "cpu s")
 RATIO_HEAD = ("account", "planner/bound", "(median)", "every/planner", "planner/fixed", "(median)", "p95")
-# The two tables of docs/quota.md.
+# The two tables of docs/explanation/benchmarks.md.
 DELAYS_HEAD = ("account", "months", "rows a month", "every parent", "fixed interval", "planner", "bound")
 REACHED_HEAD = ("account", "planner : bound", "every parent : planner", "planner : fixed", "their 95 %")
+# Of the family of worlds, each of which has one seed.
+OF_WORLDS = ("fixed", "planner")
+WORLDS_HEAD = (
+    "world",
+    "quota",
+    "posts + requests",
+    "rows",
+    "fixed interval",
+    "planner",
+    "mean",
+    "95 %",
+    "oldest",
+)
+WEBHOOKS_HEAD = ("method", "comments, reactions, NPS", "other streams", "requests", "not yet")
 Months = Mapping[str, Mapping[int, Measured]]
 
 
@@ -47,7 +61,7 @@ def text(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) ->
 
 
 def markdown(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) -> str:
-    """How late rows are, and what of the aims is reached: the tables of docs/quota.md.
+    """How late rows are, and what of the aims is reached: the tables of docs/explanation/benchmarks.md.
 
     Of the seeds that all methods have.
     """
@@ -59,6 +73,56 @@ def markdown(accounts: Iterable[Account], results: Results, seeds: Sequence[int]
             delays.append(_delays(account, fair))
             reached.append(_reached(account, fair))
     return f"{_markdown(DELAYS_HEAD, delays)}\n\n{_markdown(REACHED_HEAD, reached)}"
+
+
+def worlds(accounts: Sequence[Account], results: Results) -> str:
+    """How late rows are in each world of the family, in Markdown, and the spread of the ratios."""
+    rows, means, tails = [], list[float](), list[float]()
+    for number, account in enumerate(accounts, 1):
+        fixed, planner = (results.of(account.name, method, [number]).get(number) for method in OF_WORLDS)
+        if not (fixed and planner):
+            continue
+        means.append(planner.mean / fixed.mean)
+        tails.append(planner.p95 / fixed.p95)
+        rows.append(
+            (
+                str(number),
+                f"{account.limits.requests:,}",
+                f"{account.posts} + {account.requests}",
+                str(planner.rows),
+                *(f"{month.mean:.1f} h (95 %: {month.p95:.0f} h)" for month in (fixed, planner)),
+                f"{means[-1]:.2f}",
+                f"{tails[-1]:.2f}",
+                f"{planner.oldest:.0f} h",
+            )
+        )
+    if not rows:
+        return _markdown(WORLDS_HEAD, rows)
+    for label, of in (("smallest", min), ("median", median), ("largest", max)):
+        rows.append((label, "", "", "", "", "", f"{of(means):.2f}", f"{of(tails):.2f}", ""))
+    return _markdown(WORLDS_HEAD, rows)
+
+
+def webhooks(account: str, methods: Sequence[str], results: Results, seeds: Sequence[int]) -> str:
+    """What webhooks change on an account, of the seeds that all methods have; nothing without them."""
+    by_method = {method: results.of(account, method, seeds) for method in methods}
+    # Months from before webhooks were measured tell the two apart in none of their figures.
+    by_method = {m: {s: each for s, each in of.items() if each.others} for m, of in by_method.items()}
+    common = set.intersection(*(set(months) for months in by_method.values()))
+    if not common:
+        return ""
+    rows = []
+    for method, months in by_method.items():
+        found = [months[seed] for seed in sorted(common)]
+        figures = (
+            fmean(each.announced for each in found) * 60,
+            fmean(each.others for each in found),
+            fmean(each.requests for each in found),
+        )
+        undelivered = fmean(each.undelivered for each in found)
+        minutes, hours, requests = figures
+        rows.append((method, f"{minutes:.0f} min", f"{hours:.1f} h", f"{requests:.0f}", f"{undelivered:.0f}"))
+    return f"\n{_markdown(WEBHOOKS_HEAD, rows)}\n"
 
 
 def _months(accounts: Iterable[Account], results: Results, seeds: Sequence[int]) -> Mapping[Account, Months]:

@@ -5,15 +5,15 @@ from math import exp, expm1
 
 from connector.beamer.streams import Stream
 from connector.domain.state import ChildState, ParentState
-from connector.sandbox.life import CURVES, LN2, Curve
+from connector.sandbox.life import LN2, MEAN_POPULARITY, Curve
 from connector.sandbox.world import World
 from connector.sync.planning.arrival import HOUR
-from connector.sync.planning.estimates import AHEAD, NOTHING, Expected
+from connector.sync.planning.estimates import AHEAD, NOTHING, Expected, expected
 
 SECONDS = 3600
-# The mean of a parent's appeal (exp(0.6² / 2)), and the share of new posts that are published at once or
+# The mean of a parent's appeal, and the share of new posts that are published at once or
 # on their date; see connector/sandbox/life.py.
-MEAN_APPEAL = exp(0.6**2 / 2)
+MEAN_APPEAL = exp(MEAN_POPULARITY)
 PUBLISHED = {"posts": 0.94}
 
 
@@ -29,7 +29,7 @@ def arrivals(curve: Curve, since: float, until: float) -> Expected:
     # Both are integrals from `start` to `until`: of the rate, and of the rate times what is left.
     rows = at_start * decayed + curve.floor * span
     row_hours = at_start * (span - decayed) / k + curve.floor * span * span / 2
-    return Expected(rows, row_hours)
+    return expected(rows, row_hours)
 
 
 class Truth:
@@ -43,7 +43,7 @@ class Truth:
     def births(self, stream: Stream) -> float:
         return self._world.life.rates_per_day()[stream.name] / 24
 
-    def sent(self, stream: Stream) -> float:
+    def weight(self, stream: Stream) -> float:
         return self._sent.get(stream.name, 1.0)
 
     def unseen(
@@ -59,18 +59,20 @@ class Truth:
             return NOTHING
         until = (now - row.starts_s) / SECONDS
         begun = until - (now - since.timestamp()) / SECONDS
-        return arrivals(CURVES[stream.name], begun, until).times(row.appeal, self.sent(stream))
+        return arrivals(self._world.life.curves[stream.name], begun, until).times(
+            row.appeal, self.weight(stream)
+        )
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:  # noqa: ARG002
         row = self._parents[stream.parent or ""][parent.id]
         age, hours = (self._world.now - row.starts_s) / SECONDS, AHEAD / HOUR
         if age + hours <= 0:
             return 0.0
-        return row.appeal * CURVES[stream.name].total(max(0.0, age), age + hours) / hours
+        return row.appeal * self._world.life.curves[stream.name].total(max(0.0, age), age + hours) / hours
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
         appeal = MEAN_APPEAL * self._world.company.activity * PUBLISHED.get(stream.parent or "", 1.0)
-        return arrivals(CURVES[stream.name], since, until).times(appeal, self.sent(stream))
+        return arrivals(self._world.life.curves[stream.name], since, until).times(appeal, self.weight(stream))
 
 
 def shares_sent(world: World) -> dict[str, float]:

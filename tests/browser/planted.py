@@ -64,7 +64,7 @@ def _run(name: str, began: datetime, index: int) -> dict[str, Any]:
     summary = {
         "rows_new": found,
         "events": found,
-        "held_back": {},
+        "excluded": {},
         "audited": {"comments": 1, "nps": 1} if index % 40 == 0 else {},
         "missing_found": {"comments": 1} if index % 160 == 0 else {},
         "late": late.as_dict(),

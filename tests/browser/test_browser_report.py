@@ -1,25 +1,23 @@
-"""The page with pictures as a browser shows it: the figures, both schemes, a phone, paper, and no network."""
+"""The report as a browser shows it: banner, figures and charts, both schemes, a phone, paper, no network."""
 
 import json
-from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from connector.daemon.http import HTML, Page, StatusServer
-from connector.reporting.html.page import policy
 from tests.browser.chromium import Chromium, Tab
 from tests.browser.conftest import Written
 
 # Each of these opens a browser's tab; the first one starts the browser.
 pytestmark = pytest.mark.slow
 
-PICTURES = ["quota", "rows", "delay", "runs", "purposes", "completeness"]
+CHARTS = ["quota", "rows", "delay", "runs", "purposes"]
+CARDS = [*CHARTS, "missing", "excluded"]
 PHONE = 360
-# These move with the clock, between the writing of the page and the asking of `status`.
-BY_THE_CLOCK = {"requests_available", "requests_again_at", "requests_even"}
-INK = {False: "#1c2430", True: "#e7ebf0"}
+INK = {False: [23, 32, 43], True: [230, 235, 241]}
 
 
 @pytest.fixture
@@ -27,123 +25,162 @@ def tab(browser: Chromium, written: Written) -> Tab:
     return browser.page(written.url)
 
 
-def embedded(tab: Tab, name: str) -> Any:
-    return json.loads(tab.asks(f"document.getElementById('{name}').textContent"))
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
-def drawn(tab: Tab, picture: str, connection: str = "default") -> Any:
-    """What Chart.js holds of a picture: labels, and values by series."""
-    found = tab.asks(
-        f"(() => {{ const chart = Chart.getChart('{connection}-{picture}'); return chart && {{"
-        "labels: chart.data.labels, "
-        "series: Object.fromEntries(chart.data.datasets.map((each) => [each.label, each.data])), "
-        "ink: chart.options.scales.y.ticks.color }; })()"
-    )
-    assert found, picture
-    return found
+def clock(text: str, now: datetime) -> str:
+    """A moment as the page says it: without the date if that is today's."""
+    found = moment(text)
+    return f"{found:%H:%M}" if found.date() == now.date() else f"{found:%Y-%m-%d %H:%M}"
 
 
-def colours(tab: Tab, picture: str) -> int:
-    """How many colours a picture is made of; a blank one has a single one."""
-    return int(
-        tab.asks(
-            f"(() => {{ const canvas = document.getElementById('default-{picture}');"
-            "const at = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;"
-            "return new Set(new Uint32Array(at.buffer)).size; })()"
-        )
-    )
+def ago(text: str, now: datetime) -> str:
+    """How long ago that was; everything that is planted is older than an hour and younger than two days."""
+    minutes = (now - moment(text)) // timedelta(minutes=1)
+    return f"{minutes} minutes ago" if minutes < 120 else f"{minutes // 60} hours ago"
+
+
+def written_at(tab: Tab) -> datetime:
+    return moment(tab.asks("document.querySelector('time').dateTime"))
 
 
 def test_it_shows_what_status_says(tab: Tab, written: Written) -> None:
     (status,) = written.status
-    (inside,) = embedded(tab, "status")
-    steady = status.keys() - BY_THE_CLOCK
-    assert {name: inside[name] for name in steady} == {name: status[name] for name in steady}
-    assert inside["requests_available"] == pytest.approx(status["requests_available"], abs=1)
-
-    box, shown = status["outbox"], dict(figures(tab))
-    assert shown["health"] == status["health"]
-    assert shown["requests_used"] == f"{status['requests_used']:,}"
-    assert shown["requests_left"] == f"{status['requests_left']:,}"
-    assert shown["requests_available"] == f"{int(inside['requests_available']):,}"
-    assert shown["waiting"] == f"{box.get('waiting', 0) + box.get('flight', 0):,}"
-    assert shown["dead"] == f"{box.get('dead', 0):,}"
-    assert shown["newest"] == status["newest"][:16].replace("T", " ")
-    assert shown["last_success"] == status["last_success"][:16].replace("T", " ")
-    assert shown["held_no_user"] == f"{status['held_back']['no_user']:,}"
-    assert [row.split("|") for row in streams(tab)] == [
+    now, box, first = written_at(tab), status["outbox"], status["streams"][0]["complete_through"]
+    names = tab.asks("[...document.querySelectorAll('[data-figure]')].map((e) => e.dataset.figure)")
+    shown = dict(zip(names, tab.texts("[data-figure]"), strict=True))
+    available = int(shown.pop("requests_available"))
+    assert available == pytest.approx(status["requests_available"], abs=1)  # it moves with the clock
+    assert shown == {
+        "health": f"{status['health'].capitalize()}.",
+        "complete": f"All 7 streams are complete up to {clock(first, now)} UTC, {ago(first, now)}.",
+        "newest": ago(status["newest"], now),
+        "last_success": ago(status["last_success"], now),
+        "requests_used": f"{status['requests_used']:,}",
+        "requests_left": f"{status['requests_left']:,}",
+        "waiting": f"{box.get('waiting', 0) + box.get('flight', 0):,}",
+        "dead": f"{box.get('dead', 0):,}",
+        **{f"excluded_{why}": f"{count:,}" for why, count in status["excluded"].items()},
+    }
+    assert rows(tab, "main > .scroll") == [
         [
-            each["stream"],
-            each["complete_through"][:16].replace("T", " "),
-            each["newest"][:16].replace("T", " "),
+            each["stream"].replace("_", " ").replace("nps", "NPS"),
+            *(f"{ago(each[name], now)} {clock(each[name], now)}" for name in ("complete_through", "newest")),
             f"{each['counts']['rows']:,}",
             f"{each['counts']['sent']:,}",
+            f"{each['lists_waiting']:,}",
+            f"{sum(each['quarantined'].values()):,}",
+            {True: "trusted", False: "untrusted", None: "–"}[each["counters_trusted"]],
         ]
         for each in status["streams"]
     ]
+    assert tab.texts(".banner + .tiles dt") == [
+        "Newest row",
+        "Last success",
+        "Requests left",
+        "Available now",
+        "Messages waiting",
+    ]
+    tops = tab.asks("[...document.querySelectorAll('.tiles div')].map((e) => e.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1
 
 
-def figures(tab: Tab) -> Iterator[tuple[str, str]]:
-    names = tab.asks("[...document.querySelectorAll('[data-figure]')].map((e) => e.dataset.figure)")
-    return zip(names, tab.texts("[data-figure]"), strict=True)
-
-
-def streams(tab: Tab) -> list[str]:
+def rows(tab: Tab, place: str) -> list[list[str]]:
+    """The cells of a table's rows."""
     found = tab.asks(
-        "[...document.querySelectorAll('table.words tbody tr')]"
-        ".map((row) => [...row.cells].slice(0, 5).map((cell) => cell.textContent).join('|'))"
+        f"[...document.querySelectorAll('{place} tbody tr')]"
+        ".map((row) => [...row.cells].map((cell) => cell.textContent))"
     )
     assert isinstance(found, list)
     return found
 
 
-def test_the_pictures_show_what_status_says(tab: Tab, written: Written) -> None:
+def totals(tab: Tab, chart: str) -> dict[str, int]:
+    """What the legend says of each series."""
+    return {
+        name.removesuffix(f" {total}"): int(total.replace(",", ""))
+        for name in tab.texts(f"[data-picture={chart}] .key")
+        if (total := name.rpartition(" ")[2])
+    }
+
+
+def test_the_charts_show_what_status_says(tab: Tab, written: Written) -> None:
     (status,) = written.status
-    quota = drawn(tab, "quota")
-    left = [value for value in quota["series"]["left"] if value is not None]
-    assert left[-1] == status["requests_left"]
-    spent = drawn(tab, "purposes")
-    assert sum(map(sum, spent["series"].values())) == status["requests_used"]
-    runs = drawn(tab, "runs")
-    assert runs["series"]["killed"].count(1) == 1
-    assert sum(map(sum, runs["series"].values())) > 24 * 28
-    delay = drawn(tab, "delay")["series"]
-    pairs = zip(delay["mean"], delay["95th percentile"], strict=True)
-    assert all(mean is None or 0 < mean <= most for mean, most in pairs)
+    assert rows(tab, "[data-picture=quota]")[-1][1] == f"{status['requests_left']:,}"
+    assert sum(totals(tab, "purposes").values()) == status["requests_used"]
+    runs = totals(tab, "runs")
+    assert runs["killed"] == 1
+    assert sum(runs.values()) > 24 * 28
+    (comments, missing, checks, _), nps = rows(tab, "[data-picture=missing]")
+    assert (comments, nps[:2]) == ("comments", ["NPS", "0"])
+    assert 4 <= int(missing) < int(checks) <= 18
+    reasons = [cells[1] for cells in rows(tab, "[data-picture=excluded]")]
+    assert reasons == [f"{count:,}" for count in status["excluded"].values()]
 
 
-def test_every_picture_is_drawn_and_said_in_words(tab: Tab) -> None:
-    assert tab.asks("[...document.querySelectorAll('figure')].map((e) => e.dataset.picture)") == PICTURES
-    for name in PICTURES:
-        assert colours(tab, name) > 20, name
-        assert tab.asks(f"document.getElementById('default-{name}').getAttribute('role')") == "img"
-        here = f"[data-picture={name}]"
-        (title,), (caption,) = tab.texts(f"{here} h3"), tab.texts(f"{here} figcaption")
+def test_every_chart_is_drawn_and_said_in_words(tab: Tab) -> None:
+    assert tab.asks("[...document.querySelectorAll('figure')].map((e) => e.dataset.picture)") == CARDS
+    for name in CHARTS:
+        card = f"[data-picture={name}]"
+        (title,), (caption,) = tab.texts(f"{card} h3"), tab.texts(f"{card} figcaption")
         assert caption.endswith(".")
-        label = f"document.getElementById('default-{name}').getAttribute('aria-label')"
+        label = f"document.querySelector('{card} svg').getAttribute('aria-label')"
         assert tab.asks(label) == f"{title}: {caption}"
-        # The table holds what the picture shows, behind a summary that opens without a script.
-        cells = tab.texts(f"{here} details tbody td")
-        values = [value for of in drawn(tab, name)["series"].values() for value in of if value]
-        assert sum(cell not in ("–", "0", "0.00") for cell in cells) == len(values) > 0
+        # Bars are as high as their values, within the chart; the axis begins on the first day with one.
+        bars = boxes(tab, f"{card} rect[class]:not(.day)")
+        lines = boxes(tab, f"{card} polyline")
+        values = [cell for _, *cells in rows(tab, card) for cell in cells if cell not in ("–", "0", "0.00")]
+        assert len(bars) == (len(values) if not lines else 0)
+        assert all(box["height"] > 0 and box["width"] > 0 for box in bars)
+        (plot,) = boxes(tab, f"{card} .plot")
+        assert all(box["top"] >= plot["top"] and box["bottom"] <= plot["bottom"] + 1 for box in bars + lines)
+        assert min(box["left"] for box in bars + lines) < plot["left"] + 40
+        assert max(box["right"] for box in bars + lines) > plot["right"] - 40
+        # And pointing at a day names its values.
+        days = len(rows(tab, card))
+        assert len([text for text in tab.texts(f"{card} title") if ": nothing" not in text]) == days > 20
 
 
-def test_it_asks_the_network_for_nothing(tab: Tab, written: Written) -> None:
+def boxes(tab: Tab, place: str) -> list[dict[str, float]]:
+    found = tab.asks(
+        f"[...document.querySelectorAll({json.dumps(place)})].map((e) => e.getBoundingClientRect().toJSON())"
+    )
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_stream_has_the_same_colour_everywhere(tab: Tab) -> None:
+    def colour_of(place: str, name: str) -> Any:
+        return tab.asks(
+            f"getComputedStyle([...document.querySelectorAll('{place} .key')]"
+            f".find((e) => e.textContent.startsWith('{name}')), '::before').backgroundColor"
+        )
+
+    for name in ("NPS", "comments", "posts"):
+        places = ("main > .scroll", "[data-picture=rows]", "[data-picture=purposes]")
+        assert len({colour_of(place, name) for place in places}) == 1
+    bar = "getComputedStyle(document.querySelector('[data-picture=rows] rect.stream-3')).fill"
+    assert (
+        tab.asks(bar) == colour_of("[data-picture=rows]", "NPS") != colour_of("[data-picture=rows]", "posts")
+    )
+
+
+def test_it_requests_nothing_from_the_network(tab: Tab, written: Written) -> None:
     assert tab.requested == [written.url]
     assert tab.complaints == []
 
 
-def test_served_it_asks_for_nothing_more(browser: Chromium, written: Written) -> None:
-    page = Page(written.file.read_bytes(), HTML, policy=policy())
-    with closing(StatusServer("127.0.0.1:0", {"/": lambda: page})) as board:
-        tab = browser.page(f"http://127.0.0.1:{board.port}/")
-        assert drawn(tab, "rows")["labels"]
+def test_served_it_requests_nothing_more(browser: Chromium, written: Written) -> None:
+    page = Page(written.file.read_bytes(), HTML)
+    with closing(StatusServer("127.0.0.1:0", {"/": lambda: page})) as server:
+        tab = browser.page(f"http://127.0.0.1:{server.port}/")
+        assert boxes(tab, "[data-picture=rows] rect.stream-0")
         assert tab.complaints == []
-        assert tab.requested == [f"http://127.0.0.1:{board.port}/"]
+        assert tab.requested == [f"http://127.0.0.1:{server.port}/"]
 
 
-def test_it_may_not_ask_the_network_or_run_what_is_not_its_own(tab: Tab) -> None:
-    assert tab.asks("window.stranger") is None
+def test_it_may_not_use_the_network_or_run_anything(tab: Tab) -> None:
     tab.asks(
         "(() => { const script = document.createElement('script'); "
         "script.textContent = 'window.stranger = 1'; document.body.append(script); "
@@ -158,64 +195,62 @@ def test_it_may_not_ask_the_network_or_run_what_is_not_its_own(tab: Tab) -> None
 @pytest.mark.parametrize("dark", [False, True])
 def test_light_and_dark(browser: Chromium, written: Written, dark: bool) -> None:
     tab = browser.page(written.url, dark=dark)
-    assert drawn(tab, "rows")["ink"] == INK[dark]
-    paper = brightness(tab, "backgroundColor")
-    ink = brightness(tab, "color")
-    assert (paper < 60 and ink > 200) if dark else (paper > 240 and ink < 60)
-    tab.media(dark=not dark)
-    tab.until(f"Chart.getChart('default-rows').options.scales.y.ticks.color === '{INK[not dark]}'")
+    for wanted in (dark, not dark):
+        tab.media(dark=wanted)
+        assert colour(tab, "color") == INK[wanted]
+        paper = sum(colour(tab, "backgroundColor"))
+        assert paper < 3 * 60 if wanted else paper > 3 * 240
 
 
-def brightness(tab: Tab, what: str) -> float:
+def colour(tab: Tab, what: str) -> list[int]:
     found = tab.asks(f"getComputedStyle(document.body).{what}.match(/[0-9]+/g).slice(0, 3).map(Number)")
-    return float(sum(found)) / 3
+    assert isinstance(found, list)
+    return found
 
 
-def test_it_fits_on_a_phone(browser: Chromium, written: Written) -> None:
+def test_on_a_phone_it_fits_and_rows_are_stacked(browser: Chromium, written: Written) -> None:
     tab = browser.page(written.url, width=PHONE, height=740)
     assert tab.asks("innerWidth") == PHONE
     tab.asks("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     assert tab.asks("document.scrollingElement.scrollWidth") <= PHONE
-    boxes = (
-        "[...document.querySelectorAll('canvas, figure, .tiles, figcaption')]"
-        ".map((each) => each.getBoundingClientRect())"
-    )
-    assert tab.asks(f"{boxes}.every((box) => box.left >= 0 && box.right <= {PHONE} && box.width > 0)")
-    for name in PICTURES:
-        assert colours(tab, name) > 20, name
+    cut = "[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    assert tab.asks(cut) == 0
+    for box in boxes(tab, "figure, .tiles, .banner, .plot, figcaption, td"):
+        assert 0 <= box["left"] < box["right"] <= PHONE
+    # Each value has its column's name.
+    name = "getComputedStyle(document.querySelector('td'), '::before').content"
+    assert tab.asks(name) == '"complete up to"'
+    assert boxes(tab, "thead")[0]["height"] == 0
 
 
-def test_on_paper_it_is_light_and_whole(browser: Chromium, written: Written) -> None:
-    tab = browser.page(written.url, dark=True)
-    tab.asks("window.onPaper = []")
-    tab.asks(
-        "addEventListener('beforeprint', () => Object.values(Chart.instances)"
-        ".forEach((chart) => onPaper.push(chart.options.scales.y.ticks.color)))"
-    )
-    pdf = tab.printed()
-    assert pdf.startswith(b"%PDF")
-    assert tab.asks("onPaper") == [INK[False]] * len(PICTURES)
-    # And it is as it was afterwards.
-    assert drawn(tab, "rows")["ink"] == INK[True]
-    # The pictures are drawn as lines, and are most of what is printed.
-    tab.asks("document.querySelectorAll('canvas').forEach((each) => { each.style.visibility = 'hidden'; })")
-    assert len(pdf) > len(tab.printed()) + 10_000
+def test_on_paper_it_is_light_and_whole(browser: Chromium, many: Written) -> None:
+    tab = browser.page(many.url, dark=True)
+    assert tab.printed().startswith(b"%PDF")
     tab.media(dark=True, kind="print")
-    tab.asks("document.documentElement.dataset.scheme = 'print'")
-    assert brightness(tab, "backgroundColor") > 240
+    assert colour(tab, "color") == INK[False]
+    # What is closed on the screen, too.
+    assert len([box for box in boxes(tab, ".plot") if box["height"] > 100]) == 4 * len(CHARTS)
 
 
-def test_many_connections_are_opened_by_hand_and_all_of_them_on_paper(
+def test_several_connections_have_an_overview_and_are_opened_by_hand(
     browser: Chromium, many: Written
 ) -> None:
     tab = browser.page(many.url)
     assert tab.texts("h2") == ["a", "b", "c", "d"]
-    assert tab.asks("Object.values(Chart.instances).length") == 0
-    tab.asks("document.querySelector('.connection').open = true")
-    tab.asks("document.querySelector('.connection').dispatchEvent(new Event('toggle'))")
-    assert drawn(tab, "rows", "a")["labels"]
-    tab.asks("window.onPaper = 0")
-    tab.asks("addEventListener('beforeprint', () => { onPaper = Object.values(Chart.instances).length; })")
-    assert tab.printed().startswith(b"%PDF")
-    assert tab.asks("onPaper") == 4 * len(PICTURES)
-    assert tab.asks("document.querySelectorAll('.connection[open]').length") == 1
+    now = written_at(tab)
+    assert rows(tab, ".banner + .scroll") == [
+        [
+            status["connection"],
+            status["health"],
+            ago(status["newest"], now),
+            ago(status["last_success"], now),
+            f"{status['requests_left']:,}",
+            f"{int(status['requests_available'])}",
+            "0",
+        ]
+        for status in many.status
+    ]
+    assert tab.texts(".banner strong")[0] == "4 connections: none needs attention."
+    assert tab.asks("document.querySelectorAll('.connection[open]').length") == 0
+    tab.asks("document.querySelector('a[href=\"#c\"]').click()")
+    tab.until("document.querySelector('.connection[open] h2')?.textContent === 'c'")

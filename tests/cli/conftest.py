@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.process import Machine, made_up
+from tests.cli.switch import Switch
 from tests.sandbox import Sandbox
 
 Make = Callable[..., Machine]
@@ -23,6 +24,14 @@ def make(tmp_path: Path) -> Iterator[Make]:
             return Machine(sandbox, stack.enter_context(sandbox.serve()), tmp_path, **options)
 
         yield machine
+
+
+@pytest.fixture
+def switch() -> Iterator[Switch]:
+    switch = Switch()
+    yield switch
+    switch.server.shutdown()
+    switch.server.server_close()
 
 
 @pytest.fixture

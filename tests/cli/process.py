@@ -14,6 +14,7 @@ from typing import Any
 
 from connector.sandbox import Company, Served, environment
 from connector.state.engine import Database, open_database
+from tests.docs.json_schemas import violations
 from tests.events.recording import keep
 from tests.harness import expected, landed
 from tests.sandbox import Sandbox
@@ -100,6 +101,8 @@ class Machine:
     def run(self, *words: str, **options: Any) -> Ended:
         before = len(self.sandbox.segment.received)
         ended = self.begin(*words, **options).end()
+        if "json" in words and (ended.out or "").startswith('{"command": '):
+            assert not [*violations(ended.json)], words
         keep(self.sandbox.segment.received[before:])
         return ended
 

@@ -28,6 +28,7 @@ class Terminal:
     machine: Machine
     words: tuple[str, ...]
     columns: int = 80
+    launch: str = LAUNCH
     shown: str = field(default="", init=False)
     _read_on: int = field(default=0, init=False)
 
@@ -35,7 +36,7 @@ class Terminal:
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, self.columns, 0, 0))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, *self.words],
+            [sys.executable, "-c", self.launch, *self.words],
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 from sqlalchemy import select
 
 from connector.cli.backfill import BackfillOptions, bring_history
-from connector.cli.connection_run import SyncOptions, attempted
-from connector.cli.context import Session
+from connector.cli.command import Session
+from connector.cli.connection_run import Runner, SyncOptions
 from connector.cli.output import Output, Reporter
 from connector.cli.schedule import OPTIONS, Worker
 from connector.cli.state import accept
@@ -123,27 +124,15 @@ class Desk:
     def sync(self, kind: str = "sync", **other: str) -> dict[str, Any]:
         """A sync's result: its exit code, and the error's code where it ended with one."""
         here, database = self.here(**other), self.database()
-        connection, reporter = here.settings.connection(), Reporter(Output.JSON)
+        connection, runner = here.settings.connection(), Runner(here, database, Reporter(Output.JSON))
         try:
             if kind == "schedule":
-                return {"exit": Worker(here, database, [connection]).run("sync", connection.name).exit}
+                return {"exit": Worker(runner, [connection]).run("sync", connection.name).exit}
             if kind == "backfill":
                 since = here.clock.now() - timedelta(days=60)
-                range_ = BackfillOptions(
-                    since=since,
-                    until=None,
-                    streams=(),
-                    max_requests=None,
-                    share=None,
-                    resend=False,
-                    again=False,
-                    integrations=None,
-                    dry_run=False,
-                    yes=True,
-                )
-                return bring_history(here, database, connection, range_, lambda _: True, reporter)
+                return bring_history(runner, connection, BackfillOptions(since=since, yes=True))
             options = {**OPTIONS, "collect": COLLECT}[kind]
-            return attempted(here, database, connection, options, lambda _: None, reporter)
+            return runner.attempt(connection, options)
         except ConnectorError as error:
             return {"exit": int(error.exit), "error": error.as_dict()}
         finally:
@@ -182,6 +171,7 @@ def changes(place: Place, what: tuple[str, ...], key: str = SAME) -> dict[str, s
     return {name: value for letter in what for name, value in all_of_them[letter].items()}
 
 
+MORE = partial(pytest.param, marks=(pytest.mark.slow, pytest.mark.long))
 EVERY = [each for number in range(5) for each in combinations("KUWH", number)]
 # One key alone, or addresses alone.
 GOES_ON = [(), ("K",), ("U",), ("W",), ("H",), ("U", "H")]
@@ -189,7 +179,7 @@ REFUSED = [each for each in EVERY if each not in GOES_ON]
 SOME = [("K", "W"), ("U", "W"), ("W", "H"), ("K", "U", "W", "H")]
 
 
-@pytest.mark.parametrize("kind", ["sync", "backfill", "schedule", "audit", "deliver"])
+@pytest.mark.parametrize("kind", ["sync", "backfill", "schedule", MORE("audit"), MORE("deliver")])
 def test_what_may_be_another_account_is_refused_before_anything_is_written(desk: Desk, kind: str) -> None:
     place = desk.place
     assert desk.sync()["exit"] == 0
@@ -204,7 +194,7 @@ def test_what_may_be_another_account_is_refused_before_anything_is_written(desk:
     assert desk.sync(kind)["exit"] == 0
 
 
-@pytest.mark.parametrize("kind", ["sync", "backfill", "schedule", "audit", "deliver"])
+@pytest.mark.parametrize("kind", ["sync", "backfill", "schedule", MORE("audit"), MORE("deliver")])
 def test_another_account_name_is_refused_before_anything_is_written(desk: Desk, kind: str) -> None:
     place = desk.place
     assert desk.sync()["exit"] == 0
@@ -239,8 +229,8 @@ def test_one_rotated_key_and_moved_addresses_go_on_without_asking(desk: Desk, wh
     assert len({ident for _, ident in place.sent}) == len(place.sent)
 
 
-@pytest.mark.parametrize("kind", ["sync", "backfill", "schedule", "audit"])
-@pytest.mark.parametrize("what", [("K",), ("U",), ("U", "H")], ids="+".join)
+@pytest.mark.parametrize("kind", ["sync", "backfill", MORE("schedule"), MORE("audit")])
+@pytest.mark.parametrize("what", [("K",), MORE(("U",)), ("U", "H")])
 def test_a_list_that_shows_nothing_known_is_of_another_account(
     desk: Desk, what: tuple[str, ...], kind: str
 ) -> None:
@@ -531,7 +521,7 @@ def test_the_daemon_takes_up_keys_that_were_corrected(desk: Desk) -> None:
     wrong = desk.here(**changes(desk.place, ("K", "W")))
     wrong.reload = lambda: wrong.settings
     database = desk.database()
-    worker = Worker(wrong, database, wrong.settings.connections)
+    worker = Worker(Runner(wrong, database, Reporter(Output.JSON)), wrong.settings.connections)
     try:
         assert worker.run("sync", "default").exit == 78
         wrong.reload = lambda: desk.here().settings

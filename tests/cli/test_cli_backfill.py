@@ -175,14 +175,14 @@ def test_somebody_at_a_terminal_is_asked(unlimited: Machine, answer: str, code: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--since", "yesterday"), "is not a date"),
+        (("--since", "yesterday"), "'yesterday' is not a date. Give a date such as 2024-01-01"),
         (("--since", "2024-01-01", "--until", "2023-01-01"), "--until is not later than --since"),
         (("--since", "2024-01-01", "--until", "9999-12-31"), "--until: 9999-12-31 is in the future"),
         (("--since", "2024-01-01", "--until", "9999-12-31T23:59:59"), "without --until the range ends now"),
         (("--since", "2040-01-01"), "--since: 2040-01-01 is in the future"),
         (("--since", "0001-01-01", "--dry-run"), "--since: 0001-01-01 is before 2000-01-01"),
-        (("--since", "2024-01-01", "--share", "50"), "is not a share"),
-        (("--since", "2024-01-01", "--integrations", "[]"), "not a JSON object"),
+        (("--since", "2024-01-01", "--share", "50"), "Give a share such as 50%."),
+        (("--since", "2024-01-01", "--integrations", "[]"), 'Give \'{"All": false,'),
         (("--since", "2024-01-01", "--stream", "comment"), "has no stream 'comment'"),
         ((), "--since"),
     ],

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 # What is planted, and the words that name it: in one `status`, and in one `check`.
 PLANTED = {
     "refused key": ("suspended", "Beamer does not accept the API key"),
-    "stuck outbox": ("stuck", "messages wait for Segment, the oldest since"),
+    "stuck outbox": ("stuck", "for Segment, waiting since"),
     "exhausted quota": ("The monthly limit is used up", "no request is left"),
     "distrusted counters": ("reactions: counters are untrusted",),
     "forbidden stream": ("nps is forbidden", "the key may not read it (403)"),
@@ -119,7 +119,7 @@ def test_a_row_in_quarantine_and_an_unfinished_backfill_are_no_worry(machine: Ma
     assert machine.run("backfill", "--since", "2020-01-01", "--yes", "--max-requests", "1").code == 0
     told = machine.run("check", "--offline", "--output", "json").json["findings"]
     found = {each["thing"]: each for each in told}
-    assert found["quarantine"]["found"].startswith("1 invalid rows are in quarantine")
+    assert found["quarantine"]["found"].startswith("In quarantine: 1 invalid row (")
     assert "The backfill since 2020-01-01 is not finished" in found["backfill"]["found"]
     assert "`beamer-segment backfill --since 2020-01-01`" in found["backfill"]["todo"]
     assert {each["grade"] for each in told} == {"ok"}
@@ -190,3 +190,22 @@ def test_a_lease_of_another_machine_counts_as_held(machine: Machine) -> None:
     change(machine, update(leases).values(expires_at=datetime.now(UTC) + timedelta(seconds=50), **far))
     assert "A sync is running (process 4711 on elsewhere)" in machine.run("check", "--offline").out
     assert this_process().host != "elsewhere"
+
+
+def test_what_costs_more_at_segment_is_named(machine: Machine) -> None:
+    things = ("user ids", "trait attributes")
+    machine.extra["BEAMER_TRAIT_ATTRIBUTES"] = 'plan, team/size, a.b, "quoted'
+    for number in range(3):
+        machine.sandbox.world.add("nps", userId=f"somebody{number}@example.com", score="9")
+    found = {each["thing"]: each for each in machine.run("check", "--output", "json").json["findings"]}
+    assert {found[thing]["grade"] for thing in things} == {"warning"}
+    assert "look like e-mail addresses" in found["user ids"]["found"]
+    assert "example.com" not in found["user ids"]["found"]
+    assert 'team/size, a.b, "quoted' in found["trait attributes"]["found"]
+
+
+def test_usual_user_ids_and_attributes_are_not_named(machine: Machine) -> None:
+    machine.extra["BEAMER_TRAIT_ATTRIBUTES"] = "plan, team_size"
+    machine.sandbox.world.add("nps", userId="u-1", score="9")
+    found = {each["thing"] for each in machine.run("check", "--output", "json").json["findings"]}
+    assert not found & {"user ids", "trait attributes"}

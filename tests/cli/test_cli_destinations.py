@@ -32,7 +32,7 @@ def test_each_connection_has_its_own_integrations(machine: Machine) -> None:
     }
     assert found == {"one": {"All": True, "Mixpanel": False}, "two": {}}
     integrations = [message["context"]["integration"] for message in machine.sandbox.segment.messages]
-    assert all(each == {"name": "Beamer", "version": __version__} for each in integrations)
+    assert all(each == {"name": "beamer-segment", "version": __version__} for each in integrations)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,11 @@ def test_a_region_has_its_own_host(machine: Machine, region: str, host: str) -> 
     machine.extra |= {"SEGMENT_REGION": region, "SEGMENT_HOST": ""}
     ended = machine.run("check", "--offline")
     assert (ended.code, host in ended.out) == (0, True), ended.out
+
+
+def test_a_changed_write_key_is_named_once(machine: Machine) -> None:
+    """Segment refuses no key, so that nothing else shows a wrong one."""
+    assert "destination_changed" not in machine.run("sync").err
+    machine.extra["SEGMENT_WRITE_KEY"] = "another-key"
+    assert "destination_changed" in machine.run("sync").err
+    assert "destination_changed" not in machine.run("sync").err

@@ -40,6 +40,11 @@ def test_the_stories_of_rows(unlimited: Machine) -> None:
     assert "first seen by run 1, sync of " in told.out
     assert "verdict: send as event 'Post Commented'" in told.out
     assert "waiting for Segment since" in told.out
+    (user,) = {
+        str(each.fields["userId"]) for each in unlimited.sandbox.world.rows("comments") if each.id == row
+    }
+    (held,) = unlimited.run("explain", user, "--output", "json").json["users"]
+    assert held["waiting"]["Post Commented"] >= 1
     unlimited.run("sync")
     (found,) = unlimited.run("explain", row, "--output", "json").json["rows"]
     assert (found["verdict"], found["delivery"], found["first_seen_in_run"]) == ("event", "confirmed", 1)
@@ -50,10 +55,10 @@ def test_the_stories_of_rows(unlimited: Machine) -> None:
     said = unlimited.run("explain", row).out
     assert "delivered: Segment has confirmed it, at the latest by run 2" in said
     assert "unless it was deleted with `outbox drop`" in said
-    held = unlimited.run("explain", stranger).out
-    assert "excluded – no user id" in held
-    assert "backfill" in held
-    assert "Nobody's own words" not in held
+    excluded = unlimited.run("explain", stranger).out
+    assert "excluded: no user id; BEAMER_ANONYMOUS=send sends them" in excluded
+    assert "backfill" in excluded
+    assert "Nobody's own words" not in excluded
     assert "in quarantine" in unlimited.run("explain", broken).out
     assert (
         unlimited.asked()
@@ -65,6 +70,8 @@ def test_a_row_that_nobody_has_seen(unlimited: Machine) -> None:
     told = unlimited.run("explain", "77777")
     assert told.code == 0
     assert "no sync has seen a row with the id 77777" in told.out
+    assert "no sync has run yet" in unlimited.run("explain", "2026-11-01").out
+    assert unlimited.run("explain", "2026-13-01").code == 2
     unlimited.run("sync")
     assert unlimited.run("explain", "77777", "--output", "json").json["rows"] == []
     assert "no sync has seen a row" in unlimited.run("explain", "bmr1-" + "0" * 64).out

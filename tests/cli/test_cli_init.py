@@ -1,18 +1,22 @@
 """`init`: asked at a terminal, checked, and written for nobody else's eyes."""
 
+import re
 import shlex
 import stat
 from pathlib import Path
 
 import pytest
 
-from tests.cli.process import Machine
+from tests.cli.process import Ended, Machine
 from tests.cli.terminal import CTRL_C, CTRL_D, Terminal
 
 # Each of these is a handful of processes.
 pytestmark = pytest.mark.slow
 
-QUESTIONS = ("Beamer's API key", "write key", "region", "plan", "Streams", "from this date on")
+QUESTIONS = (
+    *("Beamer's API key", "write key", "region", "Beamer's plan [", "month begins", "Requests used"),
+    *("Streams [", "from this date on"),
+)
 
 
 @pytest.fixture
@@ -35,7 +39,8 @@ def at_terminal(machine: Machine, *words: str) -> Terminal:
 
 def answer_all(terminal: Terminal, machine: Machine, *, region: str = "eu", send: str = "") -> None:
     keys = (machine.sandbox.api_key, machine.sandbox.write_key)
-    for question, text in zip(QUESTIONS, (*keys, region, "free", "posts, nps", "2026-01-01"), strict=True):
+    answers = (*keys, region, "free", "9", "123", "posts, nps", "2026-01-01")
+    for question, text in zip(QUESTIONS, answers, strict=True):
         terminal.answer(question, text, hidden="key" in question)
     terminal.answer("Send one test event", send)
 
@@ -46,13 +51,17 @@ def left(machine: Machine) -> list[str]:
 
 
 def test_a_first_sync_goes_by_what_was_asked(new: Machine) -> None:
-    with at_terminal(new) as terminal:
+    """By default the answers go into a folder of this user's own, where every command finds them."""
+    with Terminal(new, ("init",)) as terminal:
         answer_all(terminal, new)
         assert terminal.end() == 0, terminal.shown
         shown = terminal.shown
-    file = file_of(new)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert [line for line in lines if len(line) > 80 and "connector sync" not in line] == []
+    file = new.here / ".config" / "beamer-segment" / "beamer-segment.env"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert left(new) == [file.name]
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert left(new) == [".config"]
     for key in (new.sandbox.api_key, new.sandbox.write_key):
         assert key not in shown
         assert key in file.read_text()
@@ -62,20 +71,20 @@ def test_a_first_sync_goes_by_what_was_asked(new: Machine) -> None:
     assert "cannot detect a wrong write key" in shown
     assert "Debugger" in shown
     assert "BEAMER_BASE_URL" in shown, "what is set in the shell alone is named"
-    # The line works as it is printed; cron's five fields come before it.
-    line = shown.strip().splitlines()[-1]
-    assert line.startswith("17 * * * * ")
-    words = shlex.split(line)[5:]
-    assert words[-3:] == ["--quiet", "--env-file", str(file)]
-    ended = new.run(*words[words.index("sync") :], "--output", "json")
+    # The lines work as they are printed; cron's five fields come before the second.
+    first_sync, crontab = shown.strip().splitlines()[-2:]
+    assert crontab.startswith("17 * * * * ")
+    assert shlex.split(first_sync)[-1] == "sync"
+    assert shlex.split(crontab)[-2:] == ["sync", "--quiet"]
+    assert "--env-file" not in first_sync + crontab
+    ended = new.run("sync", "--output", "json")
     assert ended.code == 0, ended.err
-    assert (
-        new.run("sync", "--env-file", str(file), "--output", "json")
-        .connection["start_date"]
-        .startswith("2026-01-01")
-    )
-    shown_settings = new.run("config", "show", "--env-file", str(file)).out
-    for value in ("posts,nps", "eu", "free"):
+    assert ended.connection["start_date"].startswith("2026-01-01")
+    account = new.run("quota", "--output", "json").json["accounts"][0]
+    assert account["used"] == 123 + new.asked()
+    assert account["period_day"] == 9
+    shown_settings = new.run("config", "show").out
+    for value in ("posts, nps", "eu", "free"):
         assert value in shown_settings
 
 
@@ -89,12 +98,20 @@ def test_what_cannot_be_used_is_asked_for_again_without_being_said(new: Machine)
         terminal.answer("region", "asia")
         terminal.wait_for("neither us nor eu")
         terminal.answer("region", "")
-        terminal.answer("plan", "gold")
+        terminal.wait_for("20,000 a month, more are billed")
+        terminal.answer("Beamer's plan [", "gold")
         terminal.wait_for("is not a plan")
-        terminal.answer("plan", "")
-        terminal.answer("Streams", "npz")
+        terminal.answer("Beamer's plan [", "")
+        terminal.answer("month begins", "32")
+        terminal.wait_for("is not a number from 1 to 31")
+        terminal.answer("month begins", "")
+        terminal.answer("Requests used", "many")
+        terminal.wait_for("is not a number")
+        terminal.answer("Requests used", "")
+        terminal.wait_for("only NPS")
+        terminal.answer("Streams [", "npz")
         terminal.wait_for("did you mean 'nps'? Please")
-        terminal.answer("Streams", "")
+        terminal.answer("Streams [", "")
         terminal.answer("from this date on", "2040-01-01")
         terminal.wait_for("is in the future")
         terminal.answer("from this date on", "")
@@ -159,7 +176,14 @@ def test_a_file_that_is_there_is_kept_unless_forced(new: Machine) -> None:
 def test_without_a_terminal_it_says_what_to_write(new: Machine) -> None:
     ended = new.run("init", "--env-file", str(file_of(new)))
     assert ended.code == 2
-    for named in (str(file_of(new)), "BEAMER_API_KEY=", "SEGMENT_WRITE_KEY=", "config show", "chmod 600"):
+    for named in (
+        "--non-interactive",
+        str(file_of(new)),
+        "BEAMER_API_KEY=",
+        "SEGMENT_WRITE_KEY=",
+        "config show",
+        "chmod 600",
+    ):
         assert named in ended.err
     assert list(new.here.iterdir()) == []
 
@@ -168,3 +192,48 @@ def test_a_folder_that_is_not_there(new: Machine) -> None:
     with Terminal(new, ("init", "--env-file", str(new.here / "no" / "such.env"))) as terminal:
         assert terminal.end() == 2
         assert "There is no folder" in terminal.shown
+
+
+# --- without questions ----------------------------------------------------------------------------------
+
+
+def scripted(machine: Machine, *words: str) -> Ended:
+    return machine.run("init", "--non-interactive", "--output", "json", *words)
+
+
+def test_everything_may_be_an_option(new: Machine, tmp_path: Path) -> None:
+    key = tmp_path / "beamer key"
+    key.write_text(new.sandbox.api_key)
+    new.extra |= {"BEAMER_API_KEY_FILE": str(key), "SEGMENT_WRITE_KEY": new.sandbox.write_key}
+    words = ("--plan", "starter", "--stream", "nps", "--stream", "posts", "--start-date", "2026-01-01")
+    ended = scripted(new, *words, "--period-day", "9", "--used", "77", "--region", "eu")
+    assert ended.code == 0, ended.err
+    file = Path(ended.json["file"])
+    assert [line for line in file.read_text().splitlines() if not line.startswith("#")] == [
+        f"BEAMER_API_KEY_FILE={key}",
+        f"SEGMENT_WRITE_KEY={new.sandbox.write_key}",
+        "SEGMENT_REGION=eu",
+        "BEAMER_PLAN=starter",
+        "BEAMER_PERIOD_DAY=9",
+        "BEAMER_STREAMS=nps,posts",
+        "BEAMER_START_DATE=2026-01-01",
+    ]
+    assert new.sandbox.segment.messages == []
+    assert "--env-file" in ended.json["first_sync"], "a key in this shell comes before the file"
+    assert "--env-file" not in ended.json["crontab"]
+    new.extra |= {"BEAMER_API_KEY_FILE": "", "SEGMENT_WRITE_KEY": ""}
+    found = new.run("check", "--offline", "--output", "json").json["findings"]
+    assert any(str(file) in finding["found"] for finding in found)
+    file.chmod(0o640)
+    ended = new.run("check")
+    assert (ended.code, f"chmod 600 {file}" in ended.err) == (78, True)
+    new.extra |= {"BEAMER_API_KEY": new.sandbox.api_key, "SEGMENT_WRITE_KEY": new.sandbox.write_key}
+    assert f"chmod 600 {file}" in new.run("check", "--offline").out, "also if it is not read"
+
+
+def test_nothing_is_written_of_what_fails(new: Machine) -> None:
+    assert "BEAMER_API_KEY is not set" in scripted(new).err
+    new.extra |= {"BEAMER_API_KEY": "of_somebody_else", "SEGMENT_WRITE_KEY": new.sandbox.write_key}
+    assert "'gold' is not a plan" in scripted(new, "--plan", "gold").err
+    ended = scripted(new, "--send-test")
+    assert (ended.code, ended.json["file"], left(new)) == (77, None, [])

@@ -127,7 +127,7 @@ def test_a_start_date_in_the_future_is_fixed_by_nothing_and_does_no_harm_later(m
 @pytest.mark.slow
 def test_a_store_in_a_pod_when_it_is_asked_for(make: Make) -> None:
     machine = make(extra={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
-    assert machine.run("status").out.endswith("never run\n")
+    assert "never run\n  Run `beamer-segment sync`." in machine.run("status").out
     for words in (["db", "upgrade"], ["audit"]):
         ended = machine.run(*words)
         # Not every command has the option.
@@ -172,6 +172,7 @@ def test_a_driver_that_is_not_installed(make: Make, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_store_of_a_later_version(on_either: Machine) -> None:
     assert on_either.run("db", "upgrade").code == 0
+    assert "nothing to upgrade" in on_either.run("db", "upgrade").out
     database = open_database(str(on_either.database_url))
     with database.write() as db:
         db.execute(text("UPDATE beamer_segment_alembic_version SET version_num = '9999'"))

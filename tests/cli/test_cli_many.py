@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from connector.domain.budget import Limits
 from connector.state import runs
 from connector.state.engine import open_database
-from connector.state.ledger import Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.state.tables import refusals
 from tests.cli.accounts import accounts, key
 from tests.cli.conftest import Make

@@ -7,7 +7,7 @@ from threading import Event, Thread
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.daemon.metrics import METRICS
+from connector.reporting.metrics import METRICS
 from tests.cli.accounts import accounts
 from tests.cli.conftest import Make
 from tests.cli.process import Machine
@@ -42,11 +42,11 @@ def test_what_a_run_did(on_either: Machine) -> None:
         assert found[f"counters_distrusted default {stream}"] == 0
     for stream, count in did["rows_new"].items():
         assert found[f"rows_total default {stream}"] == count
-    held = dict.fromkeys(did["held_back"], 0.0)
+    held = dict.fromkeys(did["excluded"], 0.0)
     for name, value in found.items():
-        if name.startswith("rows_held_back_total"):
+        if name.startswith("rows_excluded_total"):
             held[name.split()[2]] += value  # by connection, reason, stream
-    assert held == did["held_back"]
+    assert held == did["excluded"]
     (account,) = {name.split()[1] for name in found if name.startswith("requests_total")}
     assert found[f"requests_total {account}"] == found[f"requests_used {account}"] == on_either.asked()
     assert f"requests_left {account}" not in found

@@ -133,7 +133,7 @@ def test_forgetting_a_person(on_either: Machine) -> None:
     on_either.sandbox.advance(timedelta(hours=1))
     world.add("comments", post, **jane | {"text": "More of Jane's words"})
     ended = on_either.run("sync", "--output", "json")
-    assert ended.connection["held_back"]["forgotten"] == 1
+    assert ended.connection["excluded"]["forgotten"] == 1
     sent = json.dumps(on_either.sandbox.segment.messages)
     assert "Jane's" not in sent
     assert "jane-47110" in sent
@@ -144,7 +144,7 @@ def test_a_person_can_be_forgotten_before_the_first_sync(machine: Machine) -> No
     user = next(iter(expected(machine.sandbox, machine.start, ["nps"]).values())).fields["userId"]
     assert machine.run("forget", "--user-id", user, "--yes").code == 0
     ended = machine.run("sync", "--output", "json")
-    assert ended.connection["held_back"]["forgotten"] > 0
+    assert ended.connection["excluded"]["forgotten"] > 0
     assert user not in {message["userId"] for message in machine.sandbox.segment.messages}
 
 

@@ -1,13 +1,10 @@
 """Runs from cron: silence while all is well, one word about what is new, and a dead man's switch."""
 
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-
 import pytest
 
 from tests.cli.conftest import Make
 from tests.cli.process import Machine, until
+from tests.cli.switch import Switch
 from tests.sandbox import Step
 
 # Each of these is a handful of processes.
@@ -66,48 +63,19 @@ def test_a_wrong_setting_is_said(machine: Machine) -> None:
 # --- the dead man's switch --------------------------------------------------------------------------------
 
 
-class Switch:
-    """Somewhere that is called."""
-
-    def __init__(self) -> None:
-        self.called: list[str] = []
-        self.headers: list[str] = []
-        self.status = 200
-        switch = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                switch.called.append(self.path)
-                switch.headers.append(str(self.headers))
-                self.send_response(switch.status)
-                self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/a-check"
-        Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-
-@pytest.fixture
-def switch() -> Iterator[Switch]:
-    switch = Switch()
-    yield switch
-    switch.server.shutdown()
-    switch.server.server_close()
-
-
 def test_it_is_called_at_the_end_and_told_of_a_failure(machine: Machine, switch: Switch) -> None:
     assert machine.run("sync", "--ping-url", f"{switch.url}/").code == 0
     assert switch.called == ["/a-check"]
     machine.extra["CONNECTOR_PING_URL"] = switch.url
+    machine.extra["CONNECTOR_ALERT_URL"] = f"{switch.url}/alerts?token=secretword"
     machine.sandbox.faults.script("beamer", [401])
     ended = machine.run("sync")
     assert ended.code == 77
-    assert switch.called == ["/a-check", "/a-check/fail"]
-    assert switch.url not in ended.out + ended.err
+    assert switch.called == ["/a-check", "/a-check/alerts?token=secretword", "/a-check/fail"]
+    (text,) = switch.texts
+    assert text.startswith("beamer-segment: connection 'default' is failing, it was healthy. The last run ")
+    shown = ended.out + ended.err + machine.run("config", "show").out
+    assert not {word for word in (switch.url, "secretword") if word in shown}
     told = "".join(switch.headers)
     assert machine.sandbox.api_key not in told
     assert machine.sandbox.write_key not in told

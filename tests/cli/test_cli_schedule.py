@@ -11,14 +11,17 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.cli.context import open_session
-from connector.cli.schedule import Worker
+from connector.cli.command import open_session
+from connector.cli.connection_run import Runner
+from connector.cli.output import Output
+from connector.cli.schedule import LogReporter, Worker
 from connector.errors import Exit
 from connector.state import runs
 from connector.state.engine import open_database
 from tests.cli.accounts import accounts
 from tests.cli.conftest import Make
 from tests.cli.process import Ended, Machine, until
+from tests.cli.switch import Switch
 
 # Each of these is a handful of processes.
 pytestmark = pytest.mark.slow
@@ -156,7 +159,7 @@ def test_ready_only_with_keys_that_are_taken(make: Make) -> None:
         assert daemon.get("/healthz").status_code == 200
         found = metrics(daemon)
         assert (found["suspended a"], found["suspended b"]) == (0, 1)
-        assert "yes: a key was refused" in daemon.get("/").text
+        assert "suspended: a key was refused" in daemon.get("/").text
         assert daemon.leave().code == 0
 
 
@@ -176,10 +179,10 @@ def test_a_key_file_that_is_replaced_is_taken_up(make: Make) -> None:
 
 @pytest.mark.parametrize("checked", [False, True])
 def test_a_key_that_was_replaced_since_it_was_refused_is_tried_at_once(
-    make: Make, monkeypatch: pytest.MonkeyPatch, checked: bool
+    make: Make, monkeypatch: pytest.MonkeyPatch, checked: bool, switch: Switch
 ) -> None:
     """The daemon's runs without its timers, which wait a minute at least."""
-    machine = make(extra={"BEAMER_API_KEY": ""})
+    machine = make(extra={"BEAMER_API_KEY": "", "CONNECTOR_ALERT_URL": switch.url})
     file = machine.here / "key"
     file.write_text("rotated-too-late")
     machine.extra["BEAMER_API_KEY_FILE"] = str(file)
@@ -187,7 +190,7 @@ def test_a_key_that_was_replaced_since_it_was_refused_is_tried_at_once(
         monkeypatch.setenv(name, value)
     here = open_session(None, None, logs=False)
     with here.database() as database:
-        worker = Worker(here, database, here.settings.connections)
+        worker = Worker(Runner(here, database, LogReporter(Output.JSON)), here.settings.connections)
         assert worker.run("sync", "default").exit == Exit.REFUSED
         asked = machine.asked()
         assert worker.run("sync", "default").exit == Exit.REFUSED
@@ -197,6 +200,9 @@ def test_a_key_that_was_replaced_since_it_was_refused_is_tried_at_once(
             assert machine.run("check").code == 0
         assert worker.run("sync", "default").exit == Exit.DONE
     machine.all_there_once()
+    assert [text.split(".")[0] for text in switch.texts] == [
+        "beamer-segment: connection 'default' is suspended, it was healthy"
+    ], "one an hour"
 
 
 def test_ready_only_with_a_store(make: Make, postgres_url: str) -> None:

@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from connector.cli.output import document
 from tests.cli.conftest import Make
 from tests.cli.process import ROOT, Ended, Machine, until
 from tests.sandbox import Step
@@ -85,7 +86,7 @@ def test_check_leaves_at_once(machine: Machine) -> None:
     until(lambda: machine.asked() >= 1)
     running.signal(signal.SIGTERM)
     ended = running.end(SOON)
-    assert (ended.code, ended.json) == (143, {"command": "check", "exit": 143, "error": None})
+    assert (ended.code, ended.json) == (143, document("check", 143, {"error": None}))
 
 
 def test_all_connections_stop(make: Make) -> None:

@@ -16,10 +16,10 @@ from connector.cli import output
 from connector.daemon.http import text_page
 from connector.errors import ConnectorError
 from connector.logs import Redaction
-from connector.reporting.html.page import escape
-from connector.reporting.status_text import Screen, finding_lines
+from connector.reporting.rendering import Screen, finding_lines
+from connector.reporting.report_page import escape
 from connector.state.tables import outbox
-from connector.terminal import one_line, printable
+from connector.text import one_line, printable
 from tests.cli.conftest import Make
 from tests.cli.process import Machine
 from tests.cli.terminal import Terminal

@@ -45,12 +45,12 @@ def test_one_screen_of_eighty_columns_has_it_all(synced: Machine) -> None:
             "newest row delivered:",
             "quota [",
             "even pace",
-            "available now:",
+            "Available now: ",
             "runs  ",
             "done",
             "outbox: 0 messages waiting",
         ),
-        *("excluded:", "stream", "checked", "events"),
+        *("excluded: ", "stream", "checked", "events"),
     ):
         assert words in text, (words, text)
     assert lines != plain, "a terminal that can has colours"
@@ -131,6 +131,7 @@ def test_no_run_for_long_is_late(synced: Machine) -> None:
     database.close()
     found = synced.run("status", "--output", "json").connection
     assert (found["health"], "No run has succeeded since" in found["why"]) == ("late", True)
+    assert synced.run("status", "--fail").code == 69
 
 
 def test_a_store_of_years_is_looked_at_as_quickly_as_a_new_one(synced: Machine) -> None:

@@ -12,7 +12,9 @@ from tests.cli.test_cli_signals import SOON
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("after", [0.15, 0.3, 0.45, 0.6, 0.9])
+@pytest.mark.parametrize(
+    "after", [0.15, 0.45, 0.9, *(pytest.param(s, marks=pytest.mark.long) for s in (0.3, 0.6))]
+)
 def test_while_starting(on_either: Machine, number: signal.Signals, after: float) -> None:
     """While Python itself starts, a signal ends it in its own way; from then on, cleanly."""
     running = on_either.begin("sync", "--output", "json")

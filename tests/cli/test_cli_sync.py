@@ -1,14 +1,16 @@
 """A first, a second and a third sync, by processes over sockets."""
 
+import re
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from connector.beamer.streams import CATALOGUE
 from connector.sandbox import Company
-from connector.state.tables import connections
+from connector.state.tables import connections, rows, spends
 from connector.sync.planning.probes import NO_PARENT
 from tests.cli.conftest import Make
 from tests.cli.process import SMALL, Machine, made_up
@@ -53,7 +55,7 @@ def test_three_syncs(on_either: Machine) -> None:
 def test_streams_asked_for_alone_cost_later_syncs_nothing(machine: Machine) -> None:
     alone = machine.run("sync", "--stream", "comments", "--output", "json")
     assert alone.code == 0, alone.err
-    assert alone.connection["held_back"].keys() <= {"no_user", "team"}
+    assert alone.connection["excluded"].keys() <= {"no_user", "team"}
     assert "reactions" not in alone.connection["requests"]
     assert machine.run("sync").code == 0
     machine.all_there_once()
@@ -120,11 +122,37 @@ def test_a_dry_run_plans_as_a_sync_does_under_a_monthly_limit(make: Make) -> Non
     assert paths[asked] == first.path_for(dry["probes"][0]["parent"] or NO_PARENT)
     while machine.run("sync", "--output", "json").connection["requests_spent"]:
         pass
-    # A request may have come to hand since: the clock is the machine's.
+    # What is left is kept for what will be worth a request.
     spent = machine.run("sync", "--dry-run", "--output", "json").connection
-    assert len(spent["probes"]) == spent["requests_at_least"] <= max(0, spent["available"]) < 2
+    assert len(spent["probes"]) == spent["requests_at_least"] == 0
+    assert spent["later"] > 0
     assert (spent["stopped"] == "No request is available now.") == (spent["available"] < 1)
-    assert ": at least " in machine.run("sync", "--dry-run").out
+    assert ": the next run would send no request" in machine.run("sync", "--dry-run").out
+
+
+def test_a_sample_is_charged_and_leaves_nothing_else(on_either: Machine) -> None:
+    assert on_either.run("sync", "--sample", "5").code == 2, "only with --dry-run"
+    ended = on_either.run("sync", "--dry-run", "--sample", "9", "--output", "json")
+    found, asked = ended.connection, on_either.asked()
+    assert (ended.code, len(found["events"]), asked) == (0, 9, 7), ended.err
+    assert {page["stream"] for page in found["streams"]} == {*CATALOGUE}
+    shown = on_either.run("sync", "--dry-run", "--sample", "1", "--max-requests", "1")
+    assert re.search(r"^  posts: \d+ rows on the page, \d+ to send", shown.out, re.MULTILINE)
+    assert re.search(
+        r"^  comments of \d+: not read: The requests of --max-requests 1 ", shown.out, re.MULTILINE
+    )
+    assert on_either.sandbox.segment.received == []
+    status = on_either.run("status", "--output", "json").connection
+    assert (status["account"], status["start_date"], status["last_run"]) == (None, None, None)
+    with closing(on_either.database()) as database, database.read() as db:
+        assert db.scalar(select(func.sum(spends.c.requests))) == on_either.asked() == asked + 1
+        assert db.scalar(select(func.count()).select_from(rows)) == 0
+    on_either.run("sync")
+    sent = {message["messageId"]: message for message in on_either.sandbox.segment.messages}
+    for event in found["events"]:
+        # The library's own time of sending differs.
+        assert sent[event["messageId"]]["properties"] == event["properties"]
+    on_either.all_there_once()
 
 
 def test_the_start_date_stays_and_is_said(machine: Machine) -> None:

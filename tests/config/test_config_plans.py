@@ -2,7 +2,7 @@
 
 import pytest
 
-from connector.domain.plans import ASSUMED, PLANS
+from connector.domain.budget import ASSUMED, PLANS
 
 
 @pytest.mark.parametrize(

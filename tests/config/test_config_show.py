@@ -100,7 +100,8 @@ def test_the_env_example_loads_and_names_every_setting(tmp_path: Path) -> None:
     plain.write_text(text, encoding="utf-8")
     files = (
         *("BEAMER_API_KEY_FILE", "SEGMENT_WRITE_KEY_FILE", "DATABASE_URL_FILE", "CONNECTOR_PING_URL_FILE"),
-        "CONNECTOR_CONFIG",
+        *("CONNECTOR_ALERT_URL_FILE", "SEGMENT_PUBLIC_API_TOKEN_FILE", "CONNECTOR_CONFIG"),
+        "BEAMER_WEBHOOK_SECRET_FILE",
     )
     full.write_text(uncommented("beamer-segment.env.example", files), encoding="utf-8")
     plain.chmod(0o600)
@@ -121,7 +122,8 @@ def test_the_toml_example_loads_and_names_every_setting(tmp_path: Path) -> None:
     for name in ("beamer_api_key_eu", "segment_write_key_eu"):
         (tmp_path / name).write_text("key")
     plain, full = tmp_path / "plain.toml", tmp_path / "full.toml"
-    without = ("database_url_env", "database_url_file", "ping_url_env", "ping_url_file")
+    of = ("database_url", "ping_url", "alert_url", "public_api_token", "webhook_secret")
+    without = tuple(f"{name}_{kind}" for name in of for kind in ("env", "file"))
     for file, content in ((plain, text), (full, uncommented("connector.toml.example", without))):
         file.write_text(content.replace("/run/secrets", str(tmp_path)), encoding="utf-8")
         settings = load(environ, config_file=file)

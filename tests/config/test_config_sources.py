@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.config import Settings, load, redacted
+from connector.config import Settings, env_file_in_use, load, redacted
 from connector.errors import ConfigurationError
 
 KEYS = {"BEAMER_API_KEY": "b_key-for-tests=", "SEGMENT_WRITE_KEY": "wk-for-tests"}
@@ -70,11 +70,68 @@ def test_the_config_file_may_be_named_by_the_env_file(tmp_path: Path, env_file: 
 # --- the environment ----------------------------------------------------------------------------------
 
 
-def test_missing_keys_are_named_unless_they_are_not_needed() -> None:
-    text = refusal({})
-    assert "BEAMER_API_KEY is not set" in text
-    assert "SEGMENT_WRITE_KEY_FILE" in text
+def test_missing_keys_are_not_always_needed() -> None:
     assert load({}, secrets_required=False).connection().api_key is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "given", "says"),
+    [
+        ({}, None, "BEAMER_API_KEY and SEGMENT_WRITE_KEY are not set. Looked in the environment."),
+        (
+            {"HOME": "/h"},
+            None,
+            "Looked in the environment; /h/.config/beamer-segment/beamer-segment.env does",
+        ),
+        ({"HOME": "/h", "XDG_CONFIG_HOME": "/c"}, None, "; /c/beamer-segment/beamer-segment.env does not "),
+        ({"HOME": "/h", "BEAMER_API_KEY": "b"}, None, "SEGMENT_WRITE_KEY is not set. Looked in the environ"),
+        ({"HOME": "/h", "BEAMER_API_KEY": "b"}, None, ".env is not read, because BEAMER_API_KEY is set."),
+        ({"HOME": "/h"}, "a.env", "Looked in the environment and in "),
+    ],
+)
+def test_missing_keys_are_named_with_where_they_were_looked_for(
+    environ: dict[str, str], given: str | None, says: str, env_file: Path
+) -> None:
+    text = refusal(environ, env_file if given else None)
+    assert says in text
+    assert "Run `beamer-segment init`" in text
+    assert "SEGMENT_WRITE_KEY_FILE" in text
+
+
+# --- the env file that `init` writes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_read"),
+    [
+        ({}, True),
+        ({"BEAMER_PLAN": "pro"}, True),
+        ({"BEAMER_API_KEY": " "}, True),
+        ({"BEAMER_API_KEY": "b_other"}, False),
+        ({"SEGMENT_WRITE_KEY": "w_other"}, False),
+        ({"BEAMER_API_KEY_FILE": "/b"}, False),
+        ({"CONNECTOR_CONFIG": "connector.toml"}, False),
+        ({"XDG_CONFIG_HOME": "/nowhere"}, False),
+        ({"XDG_CONFIG_HOME": "relative"}, True),
+        ({"HOME": "relative"}, False),
+    ],
+)
+def test_the_file_of_init_is_read_if_nothing_else_names_a_file_or_a_key(
+    environ: dict[str, str], is_read: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / ".config" / "beamer-segment"
+    folder.mkdir(parents=True)
+    file = write(folder / "beamer-segment.env", "BEAMER_API_KEY=b_mine\nSEGMENT_WRITE_KEY=w_mine\n", 0o600)
+    around = {"HOME": str(tmp_path), **environ}
+    assert env_file_in_use(around) == (file if is_read else None)
+    assert env_file_in_use(around, tmp_path / "c.toml") is None
+    if is_read:
+        settings = load(around)
+        key = settings.connection().api_key
+        assert key is not None
+        assert (key.get_secret_value(), settings.env_file) == ("b_mine", file)
+        file.chmod(0o644)
+        assert "chmod 600" in refusal(around)
 
 
 UNKNOWN = {

@@ -11,7 +11,7 @@ from hypothesis import settings as configure
 from hypothesis import strategies as st
 
 from connector.config import STREAMS, Connection, Reserve, load, values
-from connector.domain.plans import PLANS
+from connector.domain.budget import PLANS
 from connector.errors import ConfigurationError, Exit
 
 KEYS = {"BEAMER_API_KEY": "b_key-for-tests=", "SEGMENT_WRITE_KEY": "wk-for-tests"}
@@ -62,6 +62,8 @@ def refusal(environ: Mapping[str, str]) -> ConfigurationError:
         ("BEAMER_STARTUP_SHARE", "0", "startup_share", 0.0),
         ("BEAMER_STARTUP_SHARE", "1", "startup_share", 1.0),
         ("BEAMER_STARTUP_SHARE", "100%", "startup_share", 1.0),
+        ("BEAMER_WEIGHTS", "nps=5, reactions=0.2", "weights", {"nps": 5.0, "reactions": 0.2}),
+        ("BEAMER_WEIGHTS", " nps = 10 ", "weights", {"nps": 10.0}),
         ("BEAMER_MAX_AGE", "1h", "max_age", timedelta(hours=1)),
         ("BEAMER_MAX_AGE", "PT36H", "max_age", timedelta(hours=36)),
         ("BEAMER_OVERDRAW", "yes", "overdraw", True),
@@ -69,6 +71,7 @@ def refusal(environ: Mapping[str, str]) -> ConfigurationError:
         ("BEAMER_METRICS", "true", "metrics", True),
         ("BEAMER_ANONYMOUS", "Shared", "anonymous", "shared"),
         ("BEAMER_TRAITS", "all", "traits", "all"),
+        ("BEAMER_GROUP_ATTRIBUTE", " company id ", "group_attribute", "company id"),
         ("BEAMER_TRAIT_ATTRIBUTES", "role, company", "trait_attributes", ("role", "company")),
         ("BEAMER_REF_URL", "full", "ref_url", "full"),
         ("BEAMER_FIRST_PAGE", "auto", "first_page", "auto"),
@@ -120,6 +123,12 @@ def test_good_values(name: str, text: str, field: str, value: Any) -> None:
         ("BEAMER_STARTUP_SHARE", "101%", "not a share"),
         ("BEAMER_STARTUP_SHARE", "-0.1", "not a share"),
         ("BEAMER_STARTUP_SHARE", "some", "not a share"),
+        ("BEAMER_WEIGHTS", "np=5", "nps"),
+        ("BEAMER_WEIGHTS", "nps", "the weight of nps is ''"),
+        ("BEAMER_WEIGHTS", "nps=0", "not a number above 0"),
+        ("BEAMER_WEIGHTS", "nps=-1", "not a number above 0"),
+        ("BEAMER_WEIGHTS", "nps=nan", "not a number above 0"),
+        ("BEAMER_WEIGHTS", "nps=99999", "below 10000"),
         ("BEAMER_MAX_AGE", "59m", "this is less than an hour"),
         ("BEAMER_MAX_AGE", "9999d", "outside 0 to 10 years"),
         ("BEAMER_METRICS", "maybe", "Give true or false"),
@@ -144,6 +153,9 @@ def test_good_values(name: str, text: str, field: str, value: Any) -> None:
         ("LOG_LEVEL", "loud", "Give debug, info"),
         ("LOG_FORMAT", "xml", "Give auto, console or json"),
         ("CONNECTOR_MAX_WAITING_ROWS", "0", "Give a number above 0"),
+        ("BEAMER_GROUP_ATTRIBUTE", "a, b", "this is not a name"),
+        ("SEGMENT_EVENTS_PER_SECOND", "0", "Give a number from 1 to 100000, or none"),
+        ("SEGMENT_EVENTS_PER_SECOND", "fast", "Give a number from 1 to 100000, or none"),
         ("CONNECTOR_MAX_WAITING_BYTES", "-1", "Give a size such as 200MB"),
         ("BEAMER_API_KEY", "two words", "contains a space"),
         ("BEAMER_API_KEY", "'quoted'", "the quotes became part"),
@@ -206,17 +218,17 @@ def test_defaults() -> None:
         (
             {},
             "plan free: 1,000 requests a month, 30 a second "
-            "(assumed: BEAMER_PLAN is not set; published figures differ, see README)",
+            "(assumed: BEAMER_PLAN is not set; published figures differ, compare your contract)",
         ),
         (
             {"BEAMER_PLAN": "pro"},
             "plan pro: no monthly limit, 30 a second "
-            "(Beamer API reference; published figures differ, see README)",
+            "(Beamer API reference; published figures differ, compare your contract)",
         ),
         (
             {"BEAMER_PLAN": "starter-2026"},
             "plan starter-2026: 2,000 requests a month, 30 a second (vendor's page, 2026-09; further "
-            "requests are billed; published figures differ, see README)",
+            "requests are billed; published figures differ, compare your contract)",
         ),
         (
             {"BEAMER_MONTHLY_REQUESTS": "5000", "BEAMER_REQUESTS_PER_SECOND": "5"},
@@ -226,7 +238,11 @@ def test_defaults() -> None:
     ],
 )
 def test_the_limit_says_where_it_comes_from(environ: dict[str, str], text: str) -> None:
-    assert connection(**environ).limit_text == text
+    found = connection(**environ)
+    assert found.limit_source == text
+    # Every summary names the limit, and whether it is only assumed.
+    assumed = "; assumed, BEAMER_PLAN is not set" if "assumed" in text else ""
+    assert found.limit_text == text.partition(", ")[0] + assumed
 
 
 def test_the_effective_limit_and_its_reserve() -> None:
@@ -269,3 +285,9 @@ def test_region_and_host_must_agree_where_both_are_said() -> None:
 def test_no_text_at_all_ends_in_anything_but_our_error(environ: dict[str, str]) -> None:
     with suppress(ConfigurationError):
         load({**KEYS, **environ})
+
+
+@pytest.mark.parametrize(("text", "rate"), [(None, 1_000), ("250", 250), ("NONE", "none")])
+def test_the_rate_to_segment_is_one_of_the_whole_program(text: str | None, rate: object) -> None:
+    environ = {} if text is None else {"SEGMENT_EVENTS_PER_SECOND": text}
+    assert load({**KEYS, **environ}).events_per_second == rate

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector.daemon.scheduler import MOST_DELIVERY, Pace, RunResult, delivery_after
-from connector.state.schedule import Due
+from connector.state.runs import Due
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import Future
 
-from connector.beamer.request import Answer
+from connector.beamer.pagination import Answer
 from connector.clock import SystemClock
 from connector.sync.threads import ThreadPool
 from tests.cli.process import until

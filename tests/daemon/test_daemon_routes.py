@@ -13,9 +13,11 @@ import pytest
 
 from connector.clock import timer
 from connector.daemon.http import (
+    HTML,
     MOST_CONNECTIONS,
     SILENT_SECONDS,
     STUCK_SECONDS,
+    TEXT,
     Cached,
     Page,
     Pages,
@@ -25,8 +27,9 @@ from connector.daemon.http import (
     readyz,
     stuck,
 )
-from connector.daemon.metrics import Sample
 from connector.errors import ConfigurationError, DatabaseUnreachable
+from connector.reporting.metrics import Sample
+from connector.reporting.report_page import policy
 from connector.state import leases, schema, suspensions
 from connector.state.engine import Database, open_database
 from connector.state.leases import this_process
@@ -193,14 +196,15 @@ def test_a_request_without_end_is_not_kept(said: bytes) -> None:
 
 
 WITH_FEW_DESCRIPTORS = """
-import resource, sys
+import resource, sys, time
 from connector.daemon.http import StatusServer, Page
 board = StatusServer("127.0.0.1:0", {"/": lambda: Page(b"here\\n")})
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+# Not the imports, which take longer on a busy machine.
+before = time.process_time()
 print(board.port, flush=True)
 sys.stdin.read()
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime)
+print(time.process_time() - before)
 """
 
 
@@ -218,7 +222,7 @@ def test_out_of_descriptors_it_waits_and_goes_on() -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=20).text == "here\n"
         seconds = float(process.communicate("")[0].splitlines()[-1])
     # It does not ask for a descriptor a hundred thousand times a second.
-    assert seconds < 2
+    assert seconds < 1
 
 
 def test_an_address_that_cannot_be_served_is_a_matter_of_configuration() -> None:
@@ -236,13 +240,29 @@ def test_figures_are_kept_for_a_moment() -> None:
         return [Sample("suspended", ("a",), 0)]
 
     kept = Cached(look)
-    assert kept.seen() == kept.seen()
+    assert kept.value() == kept.value()
     assert looks == [1]
 
 
 def test_the_page_shows_names_as_text() -> None:
-    shown = page([Sample("suspended", ("<b>",), 1), Sample("outbox_messages", ("<b>",), 1234)], NOW)
+    samples = [Sample("suspended", ("<b>",), 1), Sample("outbox_messages", ("<b>",), 1234)]
+    samples += [Sample("last_run_exit_code", ("c",), 69), Sample("requests_left", ("an account",), 3)]
+    shown = page(samples, NOW, {"<b>": "/report/<b>", "c": "/report/c", "d": "/report/d"})
     assert "&lt;b&gt;" in shown
     assert "<b>" not in shown
-    assert "yes: a key was refused" in shown
+    assert "suspended: a key was refused" in shown
+    assert "last run exited with code 69" in shown
+    assert "never run" in shown
     assert "1,234" in shown
+    assert "2 of 3 connections need attention." in shown
+
+
+def test_pages_for_people_are_loaded_again_every_minute() -> None:
+    pages: Pages = {"/": lambda: Page(b"", HTML), "/x": lambda: Page(b"", TEXT)}
+    html, text = (served(pages, address).headers for address in pages)
+    assert (html["Refresh"], text.get("Refresh")) == ("60", None)
+    assert (
+        html["Content-Security-Policy"]
+        == text["Content-Security-Policy"]
+        == f"{policy()}; frame-ancestors 'none'"
+    )

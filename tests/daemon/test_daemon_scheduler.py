@@ -10,11 +10,12 @@ from threading import Event, Lock
 import pytest
 
 from connector.clock import SystemClock
-from connector.daemon.scheduler import Kind, Pace, RunResult, Scheduler
+from connector.daemon.scheduler import BETWEEN_HINTED, COLLECTED, Kind, Pace, RunResult, Scheduler
+from connector.domain.hints import NewHint
 from connector.errors import DatabaseUnreachable
-from connector.state import runs, schedule, schema
+from connector.state import hints, runs, schema
 from connector.state.engine import Database, open_database
-from connector.state.schedule import Due
+from connector.state.runs import Due
 from tests.cli.process import until
 from tests.soak.clock import FastClock
 
@@ -94,8 +95,7 @@ def test_a_job_that_fails_or_breaks_goes_on_ever_later(database: Database) -> No
     with going(database, jobs, ("fails", "breaks")) as scheduler:
         until(lambda: jobs.done["sync", "fails"] >= 3 and jobs.done["sync", "breaks"] >= 3)
         assert scheduler.silence < 10
-    due = schedule.of(database, "fails")
-    assert due is not None
+    due = runs.load_dues(database)["fails"]
     assert due.failures >= 3
 
 
@@ -170,7 +170,7 @@ def test_what_was_stopped_is_due_at_the_next_start(database: Database) -> None:
 
 
 def test_a_clock_set_back_does_not_stop_it_for_ever(database: Database) -> None:
-    schedule.save(database, "a", Due(START + timedelta(days=300)))
+    runs.save_due(database, "a", Due(START + timedelta(days=300)))
     jobs = Jobs()
     with going(database, jobs):
         until(lambda: bool(jobs.done))
@@ -194,3 +194,36 @@ def test_a_clock_set_back_while_it_runs_delays_nothing(database: Database) -> No
         clock.ahead = timedelta(0)
         scheduler.keep_time()
         until(lambda: len(jobs.done) == 2, 5)
+
+
+def test_hints_have_a_connection_synced_soon_and_not_too_often(database: Database) -> None:
+    """Whoever stored them; a run that has seen them all is not repeated."""
+    begun: list[datetime] = []
+
+    def does(kind: Kind, name: str) -> RunResult:
+        if kind == "hints":
+            begun.append(clock.now())
+            runs.begin(database, name, "hints", clock.now())
+        return RunResult(0)
+
+    clock, jobs = FastClock(START, 60.0), Jobs(does)
+    with going(database, jobs, ("a", "b"), clock=clock, least=50 * MINUTE) as scheduler:
+        until(lambda: jobs.done["sync", "a"] == 1)
+
+        def hint() -> None:
+            hints.add(database, "a", [NewHint("nps")], clock.now())
+            scheduler.check_for_hints()
+
+        sent = clock.now()
+        hint()
+        hint()
+        until(lambda: jobs.done["hints", "a"] == 1)
+        assert begun[0] - sent >= COLLECTED
+        scheduler.check_for_hints()
+        hint()
+        until(lambda: jobs.done["hints", "a"] == 2)
+        assert begun[1] - begun[0] >= BETWEEN_HINTED
+        for _ in range(5):
+            scheduler.check_for_hints()
+            Event().wait(0.2)
+    assert jobs.done == {("sync", "a"): 1, ("sync", "b"): 1, ("hints", "a"): 2}

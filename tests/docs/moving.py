@@ -1,4 +1,4 @@
-"""The comparison with Beamer's own source in docs/moving.md, property by property, made from the catalogue.
+"""The comparison with Beamer's own source in docs/how-to/moving.md, made from the catalogue.
 
 What Beamer's own source sends is copied from its documentation (segment-beamer-source, of 2022-04-25).
 """

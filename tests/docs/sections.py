@@ -3,6 +3,7 @@
 `UPDATE_DOCS=1 python -m pytest tests/docs` writes them anew.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,34 +13,37 @@ from typer.main import get_command
 
 from connector.cli.app import app
 from connector.config import known_settings
-from connector.daemon.metrics import METRICS
-from connector.domain.plans import PLANS
-from connector.segment.schemas import markdown_table
+from connector.domain.budget import PLANS
+from connector.reporting.metrics import METRICS
+from connector.segment.events import EVENTS, markdown_table
 from tests.benchmarks import quota_table
 from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS
+from tests.benchmarks.quota_family import WORLDS, world
 from tests.benchmarks.quota_results import KEPT, Results
 from tests.docs import moving
+from tests.docs.json_schemas import FORMS, file_of
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 # What tells users how to work with the program; the others are for who works on it.
-GUIDES = (README, *sorted((ROOT / "docs").glob("*.md")))
+GUIDES = (README, *sorted((ROOT / "docs").rglob("*.md")))
 PAGES = (*GUIDES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")))
 
 Cells = tuple[str, ...]
 
 
-def page_of(name: str) -> Path:
-    """The one page that has a marked section."""
-    (page,) = (page for page in GUIDES if f"<!-- {name} -->" in page.read_text(encoding="utf-8"))
-    return page
+def pages_with(name: str) -> list[Path]:
+    """The pages that have a marked section: one, or two that show the same."""
+    pages = [page for page in GUIDES if f"<!-- {name} -->" in page.read_text(encoding="utf-8")]
+    assert pages, f"no page has a section <!-- {name} --> … <!-- /{name} -->"
+    return pages
 
 
-def section(name: str) -> str:
+def section(name: str, page: Path | None = None) -> str:
     """What stands in a marked section, without the empty lines around it."""
-    text = page_of(name).read_text(encoding="utf-8")
+    text = (page or pages_with(name)[0]).read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name} -->\n+(.*?)\n*<!-- /{name} -->", text, re.DOTALL)
-    assert found, f"no page has a section <!-- {name} --> … <!-- /{name} -->"
+    assert found, f"the section {name} has no end"
     return found[1]
 
 
@@ -90,7 +94,9 @@ def _help(path: str, context: Any) -> str:
     # A line break in a help text is no end of a paragraph.
     says = " ".join(first.replace("\b", "").split())
     whole = context.command.get_help(context).rstrip()
-    unfolds = f"<details><summary>All of its help</summary>\n\n```text\n{whole}\n```\n\n</details>"
+    unfolds = (
+        f"<details markdown='1'><summary>All of its help</summary>\n\n```text\n{whole}\n```\n\n</details>"
+    )
     return f"## `{path}`\n\n{says}\n\n{unfolds}"
 
 
@@ -142,12 +148,40 @@ def metrics() -> str:
     return table(head, told)
 
 
+def event_samples() -> str:
+    """Each event as the golden files of tests/events have it."""
+    return "\n\n".join(f"### {event.name}\n\n```json\n{_sample(kind)}\n```" for kind, event in EVENTS.items())
+
+
+def _sample(kind: str) -> str:
+    file = ROOT / "tests/events/golden" / f"{kind}.json"
+    (message,) = json.loads(file.read_text(encoding="utf-8"))["batch"]
+    del message["context"]["library"]
+    return json.dumps(message, indent=2, ensure_ascii=False)
+
+
+def json_commands() -> str:
+    """Each command with the keys that it adds, and its schema."""
+    lines = (
+        (
+            f"`{command}`",
+            ", ".join(dict.fromkeys(f"`{key}`" for form in forms for key in form)),
+            f"[{file_of(command).name}](json/{file_of(command).name})",
+        )
+        for command, forms in FORMS.items()
+    )
+    return table(("command", "keys", "schema"), lines)
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "events": lambda: markdown_table().rstrip(),
+    "event samples": event_samples,
     "moving": lambda: table(moving.HEAD, moving.compared()),
     "plans": plans,
     "settings": settings,
     "help": helps,
+    "json commands": json_commands,
     "metrics": metrics,
     "quota months": lambda: quota_table.markdown(ACCOUNTS.values(), Results(KEPT), SEEDS),
+    "quota worlds": lambda: quota_table.worlds([world(number) for number in WORLDS], Results(KEPT)),
 }

@@ -18,13 +18,13 @@ CONFIGS = sorted(each for each in CONFIG.rglob("*") if each.is_file() and "__pyc
 SHOWN = (*PAGES, *CONFIGS, ROOT / "Dockerfile")
 CONTEXTS = dict(commands())
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 # Where a command ends: a redirection or the next one.
 ENDS = re.compile(r"\d?>>?|<|\|\|?|&&?|;")
 
 
 def ident(path: Path) -> str:
-    return path.name
+    return str(path.relative_to(ROOT))
 
 
 # --- commands -------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def shell_commands(line: str) -> Iterator[list[str]]:
 def shell_lines(text: str) -> Iterator[str]:
     for language, body in FENCE.findall(text):
         if language in ("console", "sh"):
-            for line in body.replace("\\\n", " ").splitlines():
+            for line in map(str.strip, body.replace("\\\n", " ").splitlines()):
                 if language == "sh" or line.startswith("$ "):
                     yield line.removeprefix("$ ")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import connector
-from connector.daemon.metrics import METRICS
+from connector.reporting.metrics import METRICS
 from connector.state.tables import PREFIX, metadata
 
 PACKAGE = Path(connector.__file__).parent
@@ -33,12 +33,13 @@ REPLACED = {
     **dict.fromkeys(("ask", "asks", "asked"), "request"),
     **dict.fromkeys(("standing", "stirred", "blame", "forgive", "forgiven", "chronicle"), "a plain word"),
     "at_hand": "available",
+    "held_back": "excluded",
 }
 # Names that may hold such a word: (pattern of the name, the files or kinds where, reason).
 ALLOWED = (
     (r"new_?store", r"cli/|compose", "the option --new-store, which is public"),
     (r"_?dead_letters?", r".", "a message that Segment refused for good is a dead letter"),
-    (r"letters?", r"reporting/status_text", "a letter of the alphabet, for each run"),
+    (r"letters?", r"reporting/rendering", "a letter of the alphabet, for each run"),
 )
 # Its words are those of the APIs that it plays, and it is not part of a deployment.
 NOT_READ = "sandbox/"

@@ -1,9 +1,10 @@
-"""The tables of the README and of docs/ say what the code says."""
+"""The tables of the README and of docs/ show what the code has."""
 
 import ast
 import importlib
 import os
 import pkgutil
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,8 @@ from connector.beamer.streams import CATALOGUE
 from connector.cli.exit_codes import WORST_FIRST
 from connector.config import STREAMS
 from connector.errors import ConnectorError, Exit
-from tests.docs.sections import GENERATED, README, ROOT, page_of, rewritten, rows, section
+from connector.reporting.health import HEALTH
+from tests.docs.sections import GENERATED, ROOT, pages_with, rewritten, rows, section
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -21,10 +23,10 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_section_made_from_the_code_is_up_to_date(name: str) -> None:
     content = GENERATED[name]()
-    if os.environ.get("UPDATE_DOCS"):
-        page = page_of(name)
-        page.write_text(rewritten(name, page.read_text(encoding="utf-8"), content), encoding="utf-8")
-    assert section(name) == content, "Run: UPDATE_DOCS=1 .venv/bin/python -m pytest tests/docs"
+    for page in pages_with(name):
+        if os.environ.get("UPDATE_DOCS"):
+            page.write_text(rewritten(name, page.read_text(encoding="utf-8"), content), encoding="utf-8")
+        assert section(name, page) == content, "Run: UPDATE_DOCS=1 .venv/bin/python -m pytest tests/docs"
 
 
 def test_every_stream_of_the_catalogue_can_be_configured() -> None:
@@ -41,7 +43,19 @@ def test_every_exit_code_is_explained() -> None:
 
 def test_the_order_of_exit_codes_is_the_one_that_counts() -> None:
     order = ", ".join(map(str, WORST_FIRST))
-    assert f"in the order {order}." in README.read_text(encoding="utf-8")
+    (page,) = pages_with("exit codes")
+    assert f"in the order {order}." in page.read_text(encoding="utf-8")
+
+
+def test_every_health_word_is_explained_in_order_with_its_exit_code() -> None:
+    explained = [(word.strip("`"), code.strip("`")) for word, code, _ in rows(section("health words"))]
+    assert explained == [(health.word, str(int(health.exit))) for health in HEALTH]
+
+
+def test_troubleshooting_says_what_to_do_about_every_word_in_order() -> None:
+    page = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([a-z ]+)` \|", page.partition("## `status` is not `healthy`")[2], re.MULTILINE)
+    assert named == [health.word for health in HEALTH if health.word != "healthy"]
 
 
 # --- error codes ----------------------------------------------------------------------------------------

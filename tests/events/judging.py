@@ -10,8 +10,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from connector.segment.events import EVENTS
-from connector.segment.schemas import schema_of
+from connector.segment.events import EVENTS, schema_of
 
 
 @cache

@@ -7,8 +7,17 @@ import pytest
 from jsonschema import Draft7Validator
 
 from connector.beamer.streams import CATALOGUE
-from connector.segment.events import EVENTS, EVERYWHERE, SENDING, Event
-from connector.segment.schemas import listed, markdown_table, schema_of, schemas, tracking_plan
+from connector.segment.events import (
+    EVENTS,
+    EVERYWHERE,
+    SENDING,
+    Event,
+    listed,
+    markdown_table,
+    schema_of,
+    schemas,
+    tracking_plan,
+)
 from tests.cli.process import ROOT
 from tests.docs.sections import rows
 from tests.events.judging import flaws
@@ -79,7 +88,9 @@ def test_the_table_names_what_the_plan_names() -> None:
         ("any event", name) for name in everywhere
     }
     assert len(rows(markdown_table())) == len(table)
-    assert markdown_table().rstrip() in (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    assert markdown_table().rstrip() in (ROOT / "docs" / "reference" / "events.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_sync_event_knows_every_stream() -> None:

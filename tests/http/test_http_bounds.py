@@ -16,8 +16,9 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from connector.cli.hooks import ping
-from connector.http.exchange import Backend, Failed, TooLarge, exchange, open_client
+from connector.cli.notify import ping
+from connector.http.bounds import Backend, Failed, TooLarge
+from connector.http.exchange import exchange, open_client
 from connector.segment.client import Session
 from tests.http.servers import certificate, serving
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from connector.errors import ConnectorError
-from connector.http.causes import cause
-from connector.http.exchange import Failed, exchange, open_client
+from connector.http.bounds import Failed, cause
+from connector.http.exchange import exchange, open_client
 from tests.http.servers import Serve, certificate, serving
 
 SECRET = "secretword"  # noqa: S105

@@ -169,7 +169,7 @@ def assert_messages(world: World) -> None:
         assert message["type"] == "track"
         assert message["messageId"].startswith("bmr1-")
         assert len(message["messageId"]) <= 100
-        assert message["context"]["integration"]["name"] == "Beamer"
+        assert message["context"]["integration"]["name"] == "beamer-segment"
         assert "traits" not in message["context"]
         assert (message.get("anonymousId") == SHARED) == (not message.get("userId"))
         text = json.dumps(message)

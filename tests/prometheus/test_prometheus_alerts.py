@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.daemon.metrics import BY_NAME, PREFIX
+from connector.reporting.metrics import BY_NAME, PREFIX
 from tests.docs.test_docs_examples import judge, shell_commands
 
 ROOT = Path(__file__).parents[2]

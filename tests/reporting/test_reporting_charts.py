@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector.reporting.status_text import FINE, PLAIN, bar, span, strip
-from connector.state.queries import PastRun
+from connector.reporting.rendering import FINE, PLAIN, bar, span, strip
+from connector.state.runs import PastRun
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

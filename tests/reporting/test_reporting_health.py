@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from connector.domain.budget import Balance
 from connector.errors import Forbidden, StateDamaged
-from connector.reporting.health import HEALTH, health, problems
+from connector.reporting.health import HEALTH, as_dict, health, problems, worst
+from connector.reporting.rendering import Screen, status_lines
 from connector.reporting.status import Status, StreamStatus, read_status
-from connector.reporting.status_json import as_dict
-from connector.reporting.status_text import Screen, lines
-from connector.state.connections import Identity
-from connector.state.credentials import Change
-from connector.state.ledger import Balance
-from connector.state.queries import Holder, PastRun, Waiting
+from connector.state.connections import Identity, KeyChange
+from connector.state.deliveries import LastProof
+from connector.state.leases import Holder
+from connector.state.outbox import Waiting
+from connector.state.runs import PastRun
 from connector.state.suspensions import Refusal
 from tests.harness import Rig, sandbox
 
@@ -45,14 +46,15 @@ def failed(outcome: str, code: int) -> tuple[PastRun, ...]:
 
 AILING: dict[str, dict[str, Any]] = {
     "damaged": {"damaged": StateDamaged("A value cannot be read.", todo="Repair it.")},
-    "mismatched": {"change": Change(frozenset({"Beamer key", "Segment write key"}), blank=False)},
+    "mismatched": {"change": KeyChange(frozenset({"Beamer key", "Segment write key"}), blank=False)},
     "suspended": {"suspended": Refusal("default", "beamer", "Beamer refused it.", NOW - HOUR)},
     "stuck": {"waiting": (Waiting("dest", 7, NOW - 2 * HOUR),)},
     "failing": {"runs": failed("failed", 69)},
     "closed": {"balance": replace(BALANCE, closed_until=NOW + HOUR)},
     "exhausted": {"balance": replace(BALANCE, left=0, level=0.0)},
+    "missing": {"proof": LastProof((("3 events are missing at Segment.", "Send them again."),))},
     "late": {"succeeded": NOW - 4 * HOUR},
-    "unconfirmed": {"change": Change(frozenset({"Beamer key"}), blank=False)},
+    "unconfirmed": {"change": KeyChange(frozenset({"Beamer key"}), blank=False)},
     "partial": {"streams": stream(trouble=Forbidden.trouble_text, trouble_code=Forbidden.trouble_code)},
     "doubtful": {"streams": stream(counters_trusted=False)},
     "saving": {"balance": replace(BALANCE, level=0.4), "streams": stream(lists_waiting=2)},
@@ -74,7 +76,7 @@ def test_a_word_for_each(word: str, changes: dict[str, Any]) -> None:
         assert each.found
         assert each.todo
     assert (why is None) == (word in ("never run", "healthy"))
-    shown = "\n".join(lines(found, Screen()))
+    shown = "\n".join(status_lines(found, Screen()))
     assert word.upper() in shown if judged.grade == "error" else word in shown
     assert why is None or (why.found in shown and why.todo in shown)
     assert as_dict(found)["health"] == word
@@ -116,6 +118,12 @@ def test_the_worst_word_wins(worse: int) -> None:
     for word in reversed(words[worse:]):
         changes |= AILING[word]
     assert health(replace(WELL, **changes))[0].word == words[worse]
+
+
+def test_the_worst_word_of_several_connections_gives_the_exit_code() -> None:
+    ailing = [replace(WELL, **AILING[word]) for word in ("saving", "stuck", "suspended", "late")]
+    assert (worst(ailing).word, int(worst(ailing).exit)) == ("suspended", 77)
+    assert int(worst([WELL, replace(WELL, identity=None)]).exit) == int(worst([]).exit) == 0
 
 
 def cut_short(*outcomes: str | None) -> tuple[PastRun, ...]:
@@ -162,16 +170,32 @@ def test_the_even_line() -> None:
     assert replace(WELL, balance=replace(BALANCE, since=NOW - 32 * 24 * HOUR)).even == 1.0
     assert replace(WELL, balance=replace(BALANCE, left=None)).even is None
     assert WELL.usable == 950
-    assert "100 of 950 requests used (11%)" in "\n".join(lines(WELL, Screen()))
+    assert "100 of 950 requests used (11%)" in "\n".join(status_lines(WELL, Screen()))
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 132])
 @pytest.mark.parametrize("fine", [True, False])
 def test_it_fits(width: int, fine: bool) -> None:
     changes = {name: value for each in AILING.values() for name, value in each.items() if name != "identity"}
-    found = lines(replace(WELL, **changes), Screen(width, fine=fine))
+    found = status_lines(replace(WELL, **changes), Screen(width, fine=fine))
     assert max(map(len, found)) <= width
     assert fine or "\n".join(found).isascii()
+
+
+def test_a_stream_that_is_not_read_is_not_shown(sqlite_url: str) -> None:
+    rig = Rig(sandbox(), sqlite_url, streams=frozenset({"comments"}))
+
+    def shown() -> list[str]:
+        policy = rig.parts().policy
+        found = read_status(rig.database, "default", rig.limits, "", policy, rig.clock.now())
+        return [each.name for each in found.streams]
+
+    rig.sync()
+    assert shown() == ["posts", "comments"], "posts are read for their counters"
+    rig.streams = frozenset({"nps"})
+    rig.sync()
+    assert shown() == ["posts", "comments", "nps"], "rows that were counted are still shown"
+    rig.close()
 
 
 def test_a_refused_key_leaves_a_forbidden_stream_forbidden(sqlite_url: str) -> None:

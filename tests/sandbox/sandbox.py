@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 
 from connector import sandbox as shipped
-from connector.sandbox import Answer, Api, Company, Request, Switches
+from connector.sandbox import START, Answer, Api, Company, Request, Switches
 from connector.sandbox.beamer_api import api_path
-from connector.sandbox.sandbox import START
 from tests.sandbox.faults import Faults, apply, failure, redirect_target
 from tests.sandbox.served import FaultyServed
 from tests.sandbox.transport import BeamerTransport, Posted, post

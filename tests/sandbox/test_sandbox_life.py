@@ -86,6 +86,46 @@ def test_rates_fall_with_the_age_of_a_parent() -> None:
     assert world.rate("comments", post.id, post.date - timedelta(days=1)) == 0
 
 
+def is_busy(row: Row) -> bool:
+    return row.appears.weekday() < 5 and 8 <= row.appears.hour < 18
+
+
+def test_at_night_and_at_weekends_little_happens_and_as_much_in_a_month() -> None:
+    usual, office = (
+        Sandbox(Company(seed=5, posts=40, days=112, office_hours=ratio, late=0.0)).world for ratio in (1, 8)
+    )
+    for stream in ("comments", "reactions", "nps"):
+        rows, others = office.rows(stream), usual.rows(stream)
+        busy = sum(map(is_busy, rows)) / len(rows)
+        assert busy == pytest.approx(8 * 50 / (8 * 50 + 118), abs=0.06), stream
+        assert sum(map(is_busy, others)) / len(others) == pytest.approx(50 / 168, abs=0.06), stream
+        assert 0.6 < len(rows) / len(others) < 1.6, stream
+
+
+def test_posts_may_be_alike_or_one_of_them_go_viral() -> None:
+    """However much they differ, as much comes in all."""
+
+    def appeals(popularity: float) -> list[float]:
+        company = Company(seed=3, posts=4000, requests=0, days=400, activity=0.001, popularity=popularity)
+        return [row.appeal / 0.001 for row in Sandbox(company).world.rows("posts")]
+
+    alike, usual, viral = (appeals(sigma) for sigma in (0.0, 0.6, 1.5))
+    assert max(alike) == pytest.approx(min(alike)) == pytest.approx(1.197, abs=0.001)
+    assert max(usual) < 15 < max(viral)
+    assert sum(usual) / len(usual) == pytest.approx(1.197, rel=0.05)
+    assert sum(viral) / len(viral) == pytest.approx(1.197, rel=0.25)
+
+
+def test_interest_may_last_longer_and_old_posts_be_busy() -> None:
+    usual, other = Company().curves["comments"], Company(ageing=5.0, tail=3.0).curves["comments"]
+    assert other.half == 5 * usual.half
+    assert other.floor == pytest.approx(3 * usual.floor)
+    ever = 24.0 * 10_000
+    assert other.total(0, ever) - other.floor * ever == pytest.approx(
+        usual.total(0, ever) - usual.floor * ever, rel=1e-6
+    )
+
+
 def test_statuses_change_and_rows_are_deleted() -> None:
     sandbox = Sandbox(Company(days=60, deletions=0.2))
     assert len({row.fields["status"] for row in sandbox.world.rows("feature_requests")}) > 2

@@ -3,7 +3,7 @@
 import base64
 import gzip as gz
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,6 +81,8 @@ def post(
     """Send a batch as the library does, and follow redirects and raise errors as it does."""
     url = (host or "https://api.segment.io").rstrip("/") + "/v1/batch"
     request = _request(write_key, url, gzip, {name: body[name] for name in body if name not in NOT_BODY})
+    if retries := body.get("retry_count"):
+        request = replace(request, headers={**request.headers, "x-retry-count": str(retries)})
     posted = _send(handle, faults, request, url)
     if 300 <= posted.status_code < 400 and "Location" in posted.headers:
         target = posted.headers["Location"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from connector.sandbox import Row
 from connector.sandbox.life import CURVES, PARENTS, Change, Curve
-from connector.sandbox.row import HOUR, seconds
+from connector.sandbox.rows import HOUR, seconds
 from connector.sandbox.world import World
 
 # The ids of rows that a test adds start here, so that the generated rows keep theirs.
@@ -46,7 +46,7 @@ class EditableWorld(World):
             else self._by_id[PARENTS[stream]].values()
         )
         return sum(
-            rate_at(CURVES[stream], (when - row.starts_s) / HOUR) * row.appeal
+            rate_at(self.life.curves[stream], (when - row.starts_s) / HOUR) * row.appeal
             for row in parents
             if row and row.appeal
         )

@@ -87,6 +87,13 @@ def failure(server: Server, text: str = TEXT) -> ConnectorError:
     return error
 
 
+def test_a_batch_that_is_sent_again_says_so(start: Start) -> None:
+    server = start()
+    for retries in (0, 1, 2):
+        SegmentClient(KEY, server.url).send([TEXT], SENT, retries=retries)
+    assert [headers.get("X-Retry-Count") for _, headers, _ in server.asked] == [None, "1", "2"]
+
+
 def test_a_confirmed_batch(start: Start) -> None:
     server = start()
     SegmentClient(KEY, server.url).send([TEXT, TEXT], SENT)

@@ -1,5 +1,6 @@
 import pytest
 
+from connector.config import load
 from connector.config.addresses import host_of
 from connector.errors import ConfigurationError
 
@@ -12,7 +13,6 @@ EU = "https://events.eu1.segmentapis.com"
     [
         ("us", None, US),
         ("eu", None, EU),
-        ("EU", " ", EU),
         ("us", EU, EU),
         ("us", "events.eu1.segmentapis.com", EU),
         ("us", "api.segment.io/v1", US),
@@ -28,7 +28,8 @@ EU = "https://events.eu1.segmentapis.com"
     ],
 )
 def test_addresses(region: str, host: str | None, expected: str) -> None:
-    assert host_of(region, host) == expected
+    found = load({"SEGMENT_HOST": host or ""}, secrets_required=False).connection()
+    assert host_of(region, found.segment_host) == expected
 
 
 @pytest.mark.parametrize(
@@ -40,22 +41,17 @@ def test_addresses(region: str, host: str | None, expected: str) -> None:
         "http://0.0.0.0",
         "ftp://api.segment.io",
         "https://",
-        "https://key:pass@api.segment.io",
-        "https://api.segment.io?key=pass",
-        "https://api.segment.io#pass",
-        "https://api.segment.io:pass",
+        "https://key:hunter2@api.segment.io",
+        "https://api.segment.io?key=hunter2",
+        "https://api.segment.io#hunter2",
+        "https://api.segment.io:hunter2",
         "https://api.seg ment.io",
-        "https://[pass",
-        "http://localhost\\@pass.example.com",
+        "https://[hunter2",
+        "http://localhost\\@hunter2.example.com",
     ],
 )
 def test_addresses_that_will_not_do(host: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        host_of("us", host)
-    assert "pass" not in str(caught.value)
+        load({"SEGMENT_HOST": host}, secrets_required=False)
+    assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
-
-
-def test_an_unknown_region() -> None:
-    with pytest.raises(ConfigurationError):
-        host_of("ap", None)

@@ -32,7 +32,7 @@ def test_a_golden_message() -> None:
         "messageId": "bmr1-dest-acct-comment-7-1234",
         "timestamp": "2018-12-31T01:02:03.000+00:00",
         "properties": {"post": "News", "comment": "Süß 😀", "post_id": "7", "comment_id": "1234"},
-        "context": {"integration": {"name": "Beamer", "version": __version__}},
+        "context": {"integration": {"name": "beamer-segment", "version": __version__}},
         "integrations": {},
     }
     assert message.message_id == content["messageId"]

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector import __version__
-from connector.segment.events import EVENTS
-from connector.segment.schemas import markdown_table
+from connector.segment.events import EVENTS, markdown_table
 from connector.segment.shaping import Fact, Naming, Privacy, message_id, shape, user_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -126,7 +125,7 @@ def test_the_body_is_what_track_takes() -> None:
         "anonymous_id": None,
         "event": "Post Commented",
         "properties": {},
-        "context": {"integration": {"name": "Beamer", "version": __version__}},
+        "context": {"integration": {"name": "beamer-segment", "version": __version__}},
         "timestamp": DATE,
         "integrations": {"All": False},
         "message_id": "bmr1-dest-acct-comment-7-1234",
@@ -244,6 +243,29 @@ class TestTraits:
         sent = self.traits(fact(**person), Privacy(traits="all", trait_attributes=("size",)))["size"]
         assert not isinstance(sent, str)
         assert sent == pytest.approx(value)
+
+    @pytest.mark.parametrize(
+        ("attribute", "value", "group"),
+        [
+            ("company_id", "c-1", "c-1"),
+            ("company_id", 17, "17"),
+            (None, "c-1", None),
+            ("plan", "c-1", None),
+            ("company_id", "", None),
+            ("company_id", "c" * 101, None),
+            ("company_id", {"id": 1}, None),
+        ],
+    )
+    def test_a_named_attribute_is_the_group(
+        self, attribute: str | None, value: Any, group: str | None
+    ) -> None:
+        person = PERSON | {"attributes": {"company_id": value}}
+        context = shape(fact(**person), NAMING, Privacy(group_attribute=attribute), NOW).body["context"]
+        assert context.get("groupId") == group
+        assert "traits" not in context
+        stranger = fact(**person | {"user_id": None})
+        shared = Privacy(anonymous="shared", group_attribute=attribute)
+        assert "groupId" not in shape(stranger, NAMING, shared, NOW).body["context"]
 
     def test_an_attribute_does_not_replace_the_address(self) -> None:
         person = PERSON | {"attributes": {"email": "other@example.com"}}

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from connector.sandbox import Row
-from connector.sandbox.row import iso
+from connector.sandbox.rows import iso
 from tests.sandbox import Sandbox
 from tests.simulation.plan import Plan
 

@@ -29,7 +29,7 @@ MUTANTS = (
         "what was read counts as whole after the first page of a pass",
         (
             "sync/fetch/decisions.py",
-            "    if not step.done:\n        return replace(child, cursor=passes.dump(pass_))\n",
+            "    if not step.done:\n        return replace(child, cursor=stored_pass.dump(pass_))\n",
             "",
         ),
     ),
@@ -48,11 +48,8 @@ MUTANTS = (
         "a row's id and its event are written in two transactions",
         (
             "state/page_writer.py",
-            "            quarantined = self._quarantine(db, page, rejected, now)\n"
-            "            effects = decide",
-            "        with self._database.write() as db:\n"
-            "            quarantined = self._quarantine(db, page, rejected, now)\n"
-            "            effects = decide",
+            "            open_page = OpenPage(",
+            "        with self._database.write() as db:\n            open_page = OpenPage(",
         ),
     ),
     _mutant(
@@ -70,13 +67,14 @@ MUTANTS = (
         "the ledger is charged after the request",
         (
             "sync/fetch/loop.py",
-            "            charge = self._charge(probe)\n",
+            "            charge = self._charge(job)\n",
             '            charge = __import__("types").SimpleNamespace(at=work.clock.now())\n',
         ),
         (
             "sync/fetch/loop.py",
-            "return placeholder, partial(self._beamer.get, request, due)",
-            "return standing_in, lambda: (self._beamer.get(request, due), self._charge(probe))[0]",
+            "partial(self._beamer.get, request, due)",
+            "partial(lambda job, *request: (self._beamer.get(*request), self._charge(job))[0], job, "
+            "request, due)",
         ),
     ),
     _mutant(
@@ -84,9 +82,9 @@ MUTANTS = (
         "another attempt is not charged",
         (
             "sync/fetch/loop.py",
-            "charge = self._charge(probe)",
-            'charge = __import__("types").SimpleNamespace(at=work.clock.now()) if probe.failures '
-            "else self._charge(probe)",
+            "charge = self._charge(job)",
+            'charge = __import__("types").SimpleNamespace(at=work.clock.now()) if job.failures '
+            "else self._charge(job)",
         ),
     ),
     _mutant(
@@ -186,9 +184,9 @@ MUTANTS = (
         "one row that cannot be used spoils its page",
         (
             "sync/fetch/handler.py",
-            "        if probe.check:\n            self._block(probe, page)\n",
+            "        if probe.check:\n            self._accept_block(job, page)\n",
             '        if page.rejected:\n            raise Transient("a row cannot be used")\n'
-            "        if probe.check:\n            self._block(probe, page)\n",
+            "        if probe.check:\n            self._accept_block(job, page)\n",
         ),
     ),
     _mutant(
@@ -196,8 +194,8 @@ MUTANTS = (
         "a row that is known already counts as new",
         (
             "state/page_writer.py",
-            "fresh = self._new_rows(db, page, row_verdicts)",
-            "fresh = self._new_rows(db, page, row_verdicts) and {row.id for row in row_verdicts}",
+            "NewRows(self._new_rows(db, page, row_verdicts), ",
+            "NewRows(self._new_rows(db, page, row_verdicts) and {row.id for row in row_verdicts}, ",
         ),
     ),
     _mutant(
@@ -221,8 +219,8 @@ MUTANTS = (
         "what a dead run left in flight is not sent again",
         (
             "state/tables.py",
-            "LIVE, DEAD = text(\"state <> 'dead'\")",
-            "LIVE, DEAD = text(\"state = 'waiting'\")",
+            "LIVE, IS_DEAD = text(\"state <> 'dead'\")",
+            "LIVE, IS_DEAD = text(\"state = 'waiting'\")",
         ),
     ),
     _mutant(
@@ -244,14 +242,18 @@ MUTANTS = (
         "metrics-by-any-clock",
         "totals are sent by the day that any clock shows",
         ("sync/fetch/decisions.py", "0 <= before.metrics_day - day <= 1", "before.metrics_day == day"),
-        ("sync/fetch/handler.py", "            self._work.earliest,", "            self._work.beamer_now,"),
+        (
+            "sync/fetch/handler.py",
+            "Context(work.policy, state, work.earliest, ",
+            "Context(work.policy, state, work.beamer_now, ",
+        ),
     ),
     _mutant(
         "full-page-proves",
         "a full page is believed to hide nothing, whatever its order",
         (
             "sync/lists/blocks.py",
-            "not check.proving and not missing and _proves(page, known, habits, cap)",
+            "not check.proving and not missing and _proves(check, page, habits, cap)",
             "not check.proving and not missing",
         ),
     ),
@@ -263,7 +265,11 @@ MUTANTS = (
     _mutant(
         "unsettled-passed",
         "the watermark passes an answer whose text is still being typed",
-        ("sync/lists/passes.py", "(pass_.newest, pass_.waits, now, begun)", "(pass_.newest, now, begun)"),
+        (
+            "sync/lists/passes.py",
+            "(pass_.newest, pass_.unsettled, now, started_at)",
+            "(pass_.newest, now, started_at)",
+        ),
     ),
     _mutant(
         "unshown-read",
@@ -275,8 +281,8 @@ MUTANTS = (
         "a short page ends its list, though it shows nothing but new rows",
         (
             "sync/lists/passes.py",
-            "    return page.brought + _shown_again",
-            "    return False and page.brought + _shown_again",
+            "    return page.all_new + _shown_again",
+            "    return False and page.all_new + _shown_again",
         ),
     ),
     _mutant(
@@ -319,9 +325,9 @@ MUTANTS = (
     _mutant(
         "date-believed",
         "the date of one answer is believed, whatever it is",
-        ("state/beamer_time.py", "        if self._believes(date, now):\n", "        if date:\n"),
+        ("domain/beamer_time.py", "        if self._believes(date, now):\n", "        if date:\n"),
         (
-            "state/beamer_time.py",
+            "domain/beamer_time.py",
             "return max(NONE, self.ahead, self.doubted or NONE)",
             "return self.ahead",
         ),

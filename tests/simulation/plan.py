@@ -96,6 +96,8 @@ class Plan:
     elsewhere: int = 0
     """Requests that other tools spend between two syncs, at the most."""
     large: bool = field(default=False)
+    webhooks: dict[str, Any] | None = None
+    """What may happen to webhooks on their way; None: there are none."""
 
     @property
     def behind(self) -> bool:
@@ -131,7 +133,20 @@ def plan(seed: int) -> Plan:
         moves=(first := rng.randrange(2, syncs), first + rng.randint(1, 6)) if rng.random() < 0.2 else None,
         elsewhere=rng.choice((0, 0, 3)) if monthly else 0,
         large=large,
+        webhooks=_webhooks(Random(f"{seed}/webhooks")),
     )
+
+
+def _webhooks(rng: Random) -> dict[str, Any] | None:
+    """In half of the lives there are some; in a fifth of those all of them are lost, forged or doubled."""
+    if rng.random() < 0.5:
+        return None
+    kinds = ("lost", "doubled", "false", "retitled")
+    shares = {kind: rng.choice((0.0, 0.1, 0.5)) for kind in kinds}
+    if rng.random() < 0.2:
+        shares[rng.choice(kinds)] = 1.0
+    delay = rng.choice((0, 0, 1, 60, 600)) * timedelta(minutes=1)
+    return {**shares, "delay": delay, "row_ids": rng.random() < 0.7}
 
 
 def _wrong_clock(rng: Random) -> tuple[int, timedelta] | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from random import Random
 
-from connector.beamer.request import Answer
+from connector.beamer.pagination import Answer
 
 Fetch = Callable[[], Answer]
 

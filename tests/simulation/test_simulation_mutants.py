@@ -20,7 +20,13 @@ def test_each_replacement_has_its_place(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["redirect", "retries-free", "two-transactions"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "redirect",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("retries-free", "two-transactions")),
+    ],
+)
 def test_a_broken_connector_is_noticed(name: str) -> None:
     caught = hunt(BY_NAME[name], ENOUGH)
     assert caught.seed is not None

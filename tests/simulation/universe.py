@@ -1,13 +1,17 @@
 """All that one life has in common: the account, the network, the database's file, and the rules for runs."""
 
+import json
 import re
 from contextlib import closing
 from datetime import datetime, timedelta
 from random import Random
 
+from connector.beamer.webhooks import hints_of
+from connector.domain.budget import Limits
 from connector.errors import Exit
 from connector.sandbox import Request, Switches
-from connector.state.ledger import Limits
+from connector.sandbox.webhooks import Webhooks, WebhookSwitches
+from connector.state import hints
 from tests.sandbox import Sandbox
 from tests.simulation.census import Census
 from tests.simulation.crashes import Disk
@@ -47,6 +51,10 @@ class Universe:
         self.box = Sandbox(plan.company, switches=switches, now=START, limiter_clock=self._seconds)
         self.box.segment.rate_limit = None
         self.box.monthly_limit = plan.monthly
+        self.webhooks = None
+        if plan.webhooks is not None:
+            self.webhooks = Webhooks(plan.seed, WebhookSwitches(**plan.webhooks))
+            self.box.world.on_appearance = self.webhooks.appeared
         self.destinations = {member.name: member.destination for member in plan.members}
         self.box.segment.write_keys = {key_of(each) for each in (*self.destinations.values(), MOVED)}
         self.happenings = Happenings(plan, self.box)
@@ -57,7 +65,6 @@ class Universe:
         self.starts = {m.name: START + self.ahead - timedelta(days=m.days) for m in plan.members}
         self.rng = Random(f"{plan.seed}/life")
         self.processes = 0
-        self.possible_doubles = 0
         self.deaths = 0
         self._holders: dict[str, Process] = {}
         self._logged = 0
@@ -86,6 +93,17 @@ class Universe:
     def _meddle(self, request: Request) -> None:
         what = self.happenings.in_the_middle(request.path)
         self.tell(f"{self.now():%d %H:%M:%S} meanwhile {what}")
+
+    def deliver_webhooks(self) -> bool:
+        """Whoever receives them stores them as hints; return whether there were any."""
+        bodies = self.webhooks.due(self._seconds()) if self.webhooks else []
+        for body in bodies:
+            new = hints_of(json.dumps(body).encode())
+            self.tell(f"webhooks: {[(hint.stream, hint.row) for hint in new]}")
+            for member in self.plan.members:
+                wanted = [hint for hint in new if hint.stream in member.streams]
+                hints.add(self.disk.slot().database, member.name, wanted, self.now() + self.ahead)
+        return bool(bodies)
 
     # --- what the processes do ---
 
@@ -133,10 +151,8 @@ class Universe:
         sums["deaths" if ending.exit is None else f"runs that ended with {ending.exit}"] += 1
         if "took over this run's lease" in ending.said:
             sums["runs fenced when they woke"] += 1
-        if ending.report:
-            self.possible_doubles += ending.report.possible_doubles
-            if ending.report.possible_doubles:
-                self.tell(f"{process.name} reports {ending.report.possible_doubles} possible doubles")
+        if ending.report and ending.report.possible_doubles:
+            self.tell(f"{process.name} reports {ending.report.possible_doubles} possible doubles")
         if ending.report is None and ending.exit in (None, Exit.UNREACHABLE):
             # Whose store failed behind what it sent cannot report it either.
             self.deaths += 1

@@ -6,7 +6,7 @@
 import sys
 from datetime import datetime
 
-from connector.cli.context import open_session
+from connector.cli.command import open_session
 from connector.cli.exit_codes import run
 from connector.cli.schedule import run_daemon
 from tests.soak.clock import FastClock

@@ -82,6 +82,7 @@ def many(
             "WRITE": sandbox.write_key,
             "BEAMER_PLAN": "pro",
             "BEAMER_REQUESTS_PER_SECOND": "1000",
+            "SEGMENT_EVENTS_PER_SECOND": "none",
             "DATABASE_URL": url,
             "CONNECTOR_CONFIG": str(folder / "connector.toml"),
             "CONNECTOR_BIND": "127.0.0.1:0",

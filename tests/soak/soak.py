@@ -83,6 +83,7 @@ def soak(hours: float, minutes: float, folder: Path, seed: int = 7) -> Result:
             "WRITE": boxes[0].write_key,
             "BEAMER_PLAN": "pro",
             "BEAMER_REQUESTS_PER_SECOND": "1000",
+            "SEGMENT_EVENTS_PER_SECOND": "none",
             "BEAMER_START_DATE": start.isoformat(),
             "CONNECTOR_CONFIG": str(folder / "connector.toml"),
             "CONNECTOR_BIND": "127.0.0.1:0",

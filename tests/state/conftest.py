@@ -17,14 +17,6 @@ STREAMS = ("posts", "comments", "nps")
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = open_database(database_url)
-    schema.ready(database, NOW)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def sqlite_store(sqlite_url: str) -> Iterator[Database]:
     database = open_database(sqlite_url)
     schema.ready(database, NOW)
@@ -43,7 +35,7 @@ def progress(database: Database) -> Progress:
 
 
 @pytest.fixture
-def intake(database: Database, lease: Lease) -> PageWriter:
+def writer(database: Database, lease: Lease) -> PageWriter:
     return PageWriter(database, lease, "dest", runs.begin(database, "default", "sync", NOW))
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
+from connector.domain.budget import Limits
 from connector.errors import Busy, NoBudget
 from connector.state import leases, schema
 from connector.state.engine import open_database
 from connector.state.leases import Owner, this_process
-from connector.state.ledger import Ledger, Limits
+from connector.state.ledger import Ledger
 from tests.state.times import NOW
 
 Racer = Callable[[str, Any], Any]

@@ -8,11 +8,12 @@ from sqlalchemy import select, update
 
 from connector import compose
 from connector.config import Settings, load
+from connector.domain.budget import Limits
 from connector.errors import Exit, NoBudget
 from connector.state import connections
 from connector.state.connections import AccountRenamed, Identity
 from connector.state.engine import Database
-from connector.state.ledger import Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.state.tables import accounts, spends
 from connector.state.tables import connections as connected
 from tests.state.times import DAY, HOUR, NOW

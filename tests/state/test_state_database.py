@@ -19,13 +19,13 @@ import psycopg
 import pytest
 from sqlalchemy import func, make_url, select, text
 
-from connector.domain.verdicts import Verdict
+from connector.domain.state import Effects, Outgoing, Page, RowVerdict, Verdict
 from connector.errors import ConfigurationError, DatabaseRefused, DatabaseUnreachable
 from connector.state import schema
 from connector.state.engine import Database, driver, open_database
 from connector.state.leases import acquire, this_process
 from connector.state.outbox import Outbox
-from connector.state.page_writer import Effects, Outgoing, Page, PageWriter, RowVerdict
+from connector.state.page_writer import PageWriter
 from connector.state.tables import rows, runs, spends
 from tests.state.times import NOW
 
@@ -106,13 +106,13 @@ def _locked_elsewhere(path: Path | None) -> bool:
 
 def test_a_deleted_message_leaves_no_trace_in_the_files(sqlite_store: Database, tmp_path: Path) -> None:
     lease = acquire(sqlite_store, "default", this_process(), NOW)
-    intake, outbox = PageWriter(sqlite_store, lease, "dest", 1), Outbox(sqlite_store, lease, "dest")
+    writer, outbox = PageWriter(sqlite_store, lease, "dest", 1), Outbox(sqlite_store, lease, "dest")
     for number in range(60):
         text = f"personal-{number}-" + "words " * (number * 30)
         effects = Effects(events=[Outgoing(f"id-{number}", "E", text, len(text))])
-        intake.accept(
-            Page("nps", 1, ""), [RowVerdict(str(number), Verdict.EVENT)], [], lambda *_, e=effects: e, NOW
-        )
+        verdicts = [RowVerdict(str(number), Verdict.EVENT)]
+        with writer.page(Page("nps", 1, ""), verdicts, [], NOW) as open_page:
+            open_page.write(effects)
         if number % 7 == 0:
             outbox.confirm(outbox.claim(3, NOW), NOW)
     while messages := outbox.claim(10, NOW):

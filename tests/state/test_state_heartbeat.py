@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from connector.domain.changes import Outgoing
-from connector.state import connections, heartbeat
+from connector.domain.state import Outgoing
+from connector.state import connections, outbox
 from connector.state.connections import Identity
 from connector.state.engine import Database
 from connector.state.leases import Lease
-from connector.state.tables import outbox
+from connector.state.tables import outbox as table
 from tests.state.times import NOW
 
 HOUR = timedelta(hours=1)
@@ -20,7 +20,7 @@ def made(database: Database, lease: Lease, hours: int, now: datetime) -> bool:
     """Whether the event of so many hours after the first is made, when this machine's clock shows `now`."""
     hour = NOW.replace(minute=0) + hours * HOUR
     event = Outgoing(f"bmr1-{hour:%Y%m%dT%H}", "Beamer Sync Completed", "{}", 2, "sync")
-    return heartbeat.enqueue_event(database, lease, "dest", event, hour, now)
+    return outbox.enqueue_heartbeat(database, lease, "dest", event, hour, now)
 
 
 @pytest.mark.parametrize("days_behind", [1, 2, 400])
@@ -46,4 +46,4 @@ def test_an_hour_is_told_of_once(database: Database, lease: Lease) -> None:
     sent_for = [enqueue(hours) for hours in (0, 0, 1, 0, 1, 2, 60, 59, 3, 4)]
     assert sent_for == [True, False, True, False, False, True, True, False, False, False]
     with database.read() as db:
-        assert len(db.execute(select(outbox.c.message_id)).all()) == sum(sent_for)
+        assert len(db.execute(select(table.c.message_id)).all()) == sum(sent_for)

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from connector.domain.budget import REOPENING, Limits
 from connector.domain.period import turns
 from connector.errors import Busy, ConnectorError, NoBudget, NotSent, Stopped, TooMany, Transient
 from connector.state import leases
-from connector.state.budget import REOPENING
 from connector.state.engine import Database, open_database
 from connector.state.leases import Lease, this_process
-from connector.state.ledger import Ledger, Limits
+from connector.state.ledger import Ledger
 from connector.state.spending import BURST
 from tests.state.racers import hesitate, make_ready, race, spend
 from tests.state.times import DAY, HOUR, NOW, SECOND

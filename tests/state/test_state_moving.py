@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from connector.domain.budget import Limits
 from connector.errors import ConfigurationError
 from connector.state import connections, leases, privacy, schema, suspensions, transfer
 from connector.state.connections import Identity
 from connector.state.engine import Database, open_database
 from connector.state.leases import this_process
-from connector.state.ledger import Ledger, Limits
+from connector.state.ledger import Ledger
 from tests.state.times import NOW
 
 

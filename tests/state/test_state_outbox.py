@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from connector.errors import Busy
-from connector.state import leases, queries, runs
+from connector.state import leases, progress, runs
 from connector.state import outbox as room
 from connector.state.engine import Database
 from connector.state.leases import Lease, this_process
@@ -255,8 +255,8 @@ def test_what_is_kept_for_thirty_days(
         (left,) = db.execute(select(quarantine)).all()
     # By its digest it is known for ever.
     assert (left.digest, left.reason, left.body) == ("d", "r", "{}" if kept else "")
-    assert queries.quarantined(database, "c") == ({"s": {"r": 1}} if kept else {})
-    assert queries.figures(database, NOW).quarantined == ({"c": 1} if kept else {})
+    assert progress.quarantined(database, "c") == ({"s": {"r": 1}} if kept else {})
+    assert runs.figures(database, NOW).quarantined == ({"c": 1} if kept else {})
     assert len(runs.recent(database, None, 10)) == kept
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import func, inspect, select, text
 from connector.errors import DatabaseNewer
 from connector.state import schema
 from connector.state.columns import Checked
+from connector.state.dialects import copy_sqlite
 from connector.state.engine import Database, driver, open_database
-from connector.state.sqlite import copy_to
 from connector.state.tables import PREFIX, VERSION_TABLE, metadata, runs
 from tests.state.racers import make_ready, race
 from tests.state.times import NOW
@@ -104,7 +104,7 @@ def test_a_copy_holds_what_is_committed_and_only_that(sqlite_store: Database, tm
         db.execute(new)
     with sqlite_store.write() as writer, sqlite_store.read() as reader:
         writer.execute(new)
-        copy_to(driver(reader), copy)
+        copy_sqlite(driver(reader), copy)
     os.umask(before)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.glob("copy*")] == ["copy"]

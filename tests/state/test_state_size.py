@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import event, select, text
 
+from connector.state.dialects import add_new
 from connector.state.engine import Database, driver
 from connector.state.outbox import Outbox
 from connector.state.tables import rows
-from connector.state.upserts import add_new
 from tests.state.times import NOW
 
 ROWS, PARENTS = 200_000, 2_000

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from connector.beamer.streams import CATALOGUE
+from connector.domain.budget import Limits
 from connector.domain.period import EPOCH
 from connector.sandbox import Company, Switches
 from connector.state import progress
-from connector.state.ledger import Limits
 from connector.sync.lists.count_windows import Window
 from connector.sync.planning import candidates
 from connector.sync.planning.audit import AuditEverything, audits

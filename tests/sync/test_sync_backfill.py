@@ -12,14 +12,15 @@ import pytest
 
 from connector.beamer.streams import CATALOGUE
 from connector.clock import SystemClock
+from connector.domain.budget import Limits
 from connector.errors import Busy
 from connector.sandbox import Company, Request, Switches
 from connector.segment.shaping import Privacy
 from connector.state import leases, outbox, progress
 from connector.state.engine import Database
 from connector.state.leases import this_process
-from connector.state.ledger import Limits
 from connector.state.outbox import Outbox
+from connector.state.pace import Pace
 from connector.sync.backfill.run import ENOUGH
 from connector.sync.delivery import Delivery, ThreadedDelivery
 from connector.sync.report import Report
@@ -147,7 +148,7 @@ def test_a_range_with_an_end_brings_what_lies_in_it(tmp_path: Path) -> None:
     rig.close()
 
 
-def test_what_was_held_back_is_sent_when_the_settings_say_so(tmp_path: Path) -> None:
+def test_what_was_excluded_is_sent_when_the_settings_say_so(tmp_path: Path) -> None:
     rig = Rig(sandbox(), url(tmp_path))
     hold_still(rig.sandbox)
     rig.backfill()
@@ -156,6 +157,8 @@ def test_what_was_held_back_is_sent_when_the_settings_say_so(tmp_path: Path) -> 
     outcome, _ = rig.backfill()
     held = outcome.report.events.total()
     assert held > 0
+    # Rows that are excluded no longer are no negative number of excluded ones.
+    assert not any(rows < 0 for rows in outcome.report.excluded.values())
     assert len(rig.sandbox.segment.messages) == first + held
     assert not rig.sandbox.segment.duplicates
     assert rig.backfill()[0].report.requests_spent == 0
@@ -266,7 +269,7 @@ def test_it_stops_before_the_syncs_do_while_segment_is_away(tmp_path: Path) -> N
     outcome, of = rig.backfill()
     assert outcome.exit == 69
     assert 10 <= outcome.report.waiting < 40
-    assert "messages wait for Segment" in (outcome.report.stopped or "")
+    assert "waits for Segment" in (outcome.report.stopped or "")
     assert not of.finished_at
     rig.sandbox.faults.clear()
     rig.backfill()
@@ -388,6 +391,17 @@ def test_an_empty_page_in_the_middle_of_the_posts_hides_nothing(tmp_path: Path) 
     outcome, of = rig.backfill()
     assert (outcome.exit, bool(of.finished_at)) == (0, True)
     whole(rig)
+    rig.close()
+
+
+def test_a_part_of_a_list_that_was_empty_once_is_read_a_second_time(tmp_path: Path) -> None:
+    """A counter counts the whole list, and does not say how many of its rows lie in the range."""
+    rig = Rig(family(), url(tmp_path))
+    rig.sandbox.faults.on(lists_of("comments"), [STRANGE["200 empty"]] * 3)
+    outcome, of = rig.backfill(until=rig.sandbox.now() - timedelta(days=20))
+    assert (outcome.exit, bool(of.finished_at)) == (0, True)
+    whole(rig)
+    assert not rig.sandbox.segment.duplicates
     rig.close()
 
 
@@ -629,7 +643,8 @@ def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
     rig = Rig(small(), url(tmp_path))
     rig.backfill(deliver=False, most_requests=12)
     parts = replace(rig.parts(), clock=SystemClock(), most_waiting=12)
-    delivered = Report(waiting=ENOUGH + 7)
+    delivered = Report()
+    delivered.deliveries.set_waiting(ENOUGH + 7)
     delivery = Delivery(
         Outbox(
             rig.database, leases.acquire(rig.database, "default", this_process(), parts.clock.now()), "dest"
@@ -637,6 +652,7 @@ def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
         parts.segment,
         parts.clock,
         delivered,
+        Pace(rig.database, None),
         segment_now=parts.clock.now,
         latest=parts.ledger.latest,
     )

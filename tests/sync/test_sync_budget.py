@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from connector.domain.budget import Limits
 from connector.sandbox import Company, Switches
 from connector.state import progress
-from connector.state.ledger import Limits
 from tests.harness import Rig, idle_cost, sandbox
 from tests.sandbox import Sandbox
 

@@ -52,6 +52,25 @@ def test_each_change_of_a_status_is_sent_once_under_its_own_id(rig: Rig, days: i
     rig.close()
 
 
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+def test_a_status_on_two_pages_of_one_run_was_shown_once(rig: Rig, order: Any) -> None:
+    """The newest block shows members of the next, and each page begins with a row of the one before."""
+    rig.sandbox.switches.order = order
+    for number in range(25):
+        date = rig.sandbox.now() - timedelta(days=number + 1)
+        rig.sandbox.world.add("feature_requests", status="under_review", date=date, **USER)
+    rig.sync()
+    for row in rig.sandbox.world.rows("feature_requests"):
+        rig.sandbox.world.set("feature_requests", row.id, status="planned")
+    rig.sandbox.advance(HOUR)
+    rig.sandbox.world.add("feature_requests", status="under_review", **USER)
+    rig.sync()
+    assert not sent(rig, CHANGED)
+    rig.sync()
+    assert len(sent(rig, CHANGED)) == 25
+    rig.close()
+
+
 A, B, C = "under_review", "planned", "complete"
 # What each check shows after the first, which showed A, and the changes that are sent.
 SHOWN: dict[str, tuple[str, list[tuple[str, str]]]] = {

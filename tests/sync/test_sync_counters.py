@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from connector.beamer.pagination import Cursor
+from connector.domain.budget import Limits
 from connector.domain.state import ChildState, StreamState
 from connector.errors import Transient
 from connector.sandbox import Company, Switches
 from connector.state import progress
-from connector.state.ledger import Limits
 from connector.sync.lists import counter_trust, counters, passes
 from connector.sync.lists.backoff import ATTEMPTS, wait_before
 from tests.harness import Rig, expected, landed, sandbox
@@ -114,7 +114,7 @@ KINDS = ("positive", "neutral", "negative")
 def grown(stream: str, surplus: int, *, found: int = 0, expected: int = 0, hours: float = 1.0) -> object:
     """The list after a reading, so many hours after it was first short, if it was."""
     child = ChildState(1, "p", "20", "20", surplus, short_since=NOW if surplus < 0 else None)
-    pass_ = passes.ListPass(Cursor(), NOW, str(20 + expected), expected=expected, found=found)
+    pass_ = passes.ListPass(Cursor(), NOW, str(20 + expected), expected=expected, new_rows=found)
     state = StreamState(1, stream)
     return counter_trust.after_reading(child, pass_, state, NOW + hours * HOUR)
 
@@ -161,6 +161,8 @@ def test_what_was_announced_and_not_found_waits_for_two_days(
         (24, 47, False),
         (24, 48, True),
         (0, 300, True),
+        # What began before the two days were over did not settle it.
+        (50, 51, True),
     ],
 )
 def test_it_is_read_again_after_minutes_hours_and_days(read: float, now: float, due: bool) -> None:
@@ -237,6 +239,25 @@ def test_lists_may_be_two_days_late(tmp_path: Path, limits: Limits, lag: timedel
             rig.sandbox.world.add(stream, parents[stream], userId="u-1", **fields)
         syncs(rig, 2)
     syncs(rig, 30, timedelta(hours=4))
+    rig.check()
+    rig.close()
+
+
+@pytest.mark.parametrize("requests", [1, 2, 5, 9])
+def test_a_list_that_was_cut_short_long_ago_is_not_taken_as_read(tmp_path: Path, requests: int) -> None:
+    """The last reading for the sake of rows that were not shown begins after the two days, or again."""
+    rig, parents = account(f"sqlite:///{tmp_path / 'state.sqlite'}", posts=1)
+    syncs(rig, 2)
+    rig.sandbox.switches.page_share = 0.1
+    syncs(rig, 3)
+    rig.sandbox.switches.lists_lag = timedelta(hours=20)
+    for stream in CHILDREN:
+        fields = {"reaction": KINDS[0]} if stream == "reactions" else {}
+        rig.sandbox.world.add(stream, parents[stream], userId="u-1", **fields)
+    syncs(rig, 1)
+    rig.sandbox.advance(timedelta(hours=12))
+    rig.sync(most_requests=requests)
+    syncs(rig, 2, timedelta(days=4))
     rig.check()
     rig.close()
 

@@ -76,7 +76,7 @@ def test_a_post_that_was_put_on_top_again_is_read_although_it_is_younger_than_th
 def test_counts_stand_in_for_what_no_sync_has_seen() -> None:
     nothing = Progress()
     asked = to_count(CATALOGUE, wanted(), nothing)
-    assert [(stream.name, since) for stream, since, _ in asked] == [
+    assert [(reading.stream, reading.since) for reading in asked] == [
         ("posts", None),
         ("nps", SINCE),
         ("feature_requests", None),
@@ -93,12 +93,12 @@ def test_counts_stand_in_for_what_no_sync_has_seen() -> None:
 
 
 def test_what_syncs_have_seen_is_not_counted() -> None:
-    assert [stream.name for stream, _, _ in to_count(CATALOGUE, wanted(), known((5, "1", "0,0,0")))] == [
+    assert [reading.stream for reading in to_count(CATALOGUE, wanted(), known((5, "1", "0,0,0")))] == [
         "nps",
     ]
     assert not to_count(CATALOGUE, wanted("comments"), known((5, "1", "0,0,0")))
     unfinished = known((5, "1", "0,0,0"), complete=False)
-    assert [stream.name for stream, _, _ in to_count(CATALOGUE, wanted("comments"), unfinished)] == ["posts"]
+    assert [reading.stream for reading in to_count(CATALOGUE, wanted("comments"), unfinished)] == ["posts"]
 
 
 def test_users_are_those_of_rows_that_have_one() -> None:

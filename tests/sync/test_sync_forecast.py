@@ -12,9 +12,9 @@ from time import process_time
 import pytest
 
 from connector.beamer.streams import CATALOGUE, Stream
+from connector.domain.budget import Balance
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
 from connector.segment.shaping import Naming
-from connector.state.ledger import Balance
 from connector.state.progress import load_readonly
 from connector.sync.forecast import MONTH, Activity, activity, first_reads, forecast, read_by, share
 from connector.sync.planning.arrival import HOUR
@@ -40,7 +40,7 @@ class Even:
     now: datetime = NOW
     held: Mapping[str, float] = field(default_factory=dict)
 
-    def sent(self, stream: Stream) -> float:
+    def weight(self, stream: Stream) -> float:
         return 1.0 - self.held.get(stream.name, 0.0)
 
     def births(self, stream: Stream) -> float:
@@ -53,13 +53,13 @@ class Even:
         child: ChildState,  # noqa: ARG002
         since: datetime,
     ) -> Expected:
-        return steady(self.lists.get(parent.id, 0.0), self.now - since).times(1.0, self.sent(stream))
+        return steady(self.lists.get(parent.id, 0.0), self.now - since).times(1.0, self.weight(stream))
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:  # noqa: ARG002
         return self.lists.get(parent.id, 0.0)
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
-        return steady(self.usual, (until - since) * HOUR).times(1.0, self.sent(stream))
+        return steady(self.usual, (until - since) * HOUR).times(1.0, self.weight(stream))
 
 
 def picture(
@@ -158,7 +158,7 @@ def test_before_the_first_run(per_day: float | None) -> None:
 
 def test_a_pass_costs_a_request_for_ten_posts_one_for_nps_and_the_lists_that_move() -> None:
     still = of(picture(60, streams=(*POSTS_ONLY, "nps")), Even({}, {}))
-    assert (still.checks, still.blocks) == (7, 6)
+    assert (still.checks.total(), still.blocks) == (7, 6)
     assert still.requests(24) == pytest.approx(7 / 24)
     busy = of(picture(60, streams=(*POSTS_ONLY, "nps")), Even({"p3": 0.1}, {}))
     # Both lists of one post: at a tenth of a row an hour, nine checks in ten a day find that they moved.
@@ -176,7 +176,7 @@ def test_lists_whose_counters_are_not_trusted_take_a_request_each() -> None:
     trusted = of(found, known)
     found.progress.streams["comments"].distrusted = True
     doubted = of(found, known)
-    assert doubted.checks == trusted.checks + 60
+    assert doubted.checks.total() == trusted.checks.total() + 60
     assert mean(doubted, 40) > 1.2 * mean(trusted, 40)
 
 

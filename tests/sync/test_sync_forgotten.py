@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connector.sandbox import Company
-from connector.state import leases, privacy, queries
+from connector.state import leases, privacy, progress
 from connector.state.leases import this_process
 from connector.sync.rows.judging import user_of_raw
 from tests.harness import Rig, sandbox
@@ -35,7 +35,7 @@ def sent(rig: Rig) -> str:
 
 
 def quarantined(rig: Rig) -> int:
-    return sum(queries.quarantined(rig.database, rig.name)["nps"].values())
+    return sum(progress.quarantined(rig.database, rig.name)["nps"].values())
 
 
 def test_rows_of_a_forgotten_person_are_recorded_and_not_sent(rig: Rig) -> None:
@@ -45,13 +45,13 @@ def test_rows_of_a_forgotten_person_are_recorded_and_not_sent(rig: Rig) -> None:
         world.add("comments", post, **person)
     forget(rig, "jane")
     outcome = rig.sync()
-    assert dict(outcome.report.held) == {"forgotten": 1}
+    assert dict(outcome.report.excluded) == {"forgotten": 1}
     assert "Joe" in sent(rig)
     assert "Jane" not in sent(rig)
     assert "jane" not in sent(rig)
     # An empty memory of what was seen would judge the row again, and again give nothing.
     assert rig.sync().report.new.total() == 0
-    assert queries.sums(rig.database, "default")["comments"]["forgotten"] == 1
+    assert progress.sums(rig.database, "default")["comments"]["forgotten"] == 1
     rig.close()
 
 
@@ -63,10 +63,10 @@ def test_a_connection_that_comes_later_brings_nobody_back(rig: Rig) -> None:
     rig.sync(deliver=False)
     forget(rig, "jane")
     later, last = replace(rig, name="later"), replace(rig, name="last")
-    assert dict(later.sync().report.held) == {"forgotten": 1}
+    assert dict(later.sync().report.excluded) == {"forgotten": 1}
     # Whom only one of several has forgotten, a further one sends.
     forget(later, "joe")
-    assert dict(last.sync().report.held) == {"forgotten": 1}
+    assert dict(last.sync().report.excluded) == {"forgotten": 1}
     assert "joe" in sent(rig)
     assert "jane" not in sent(rig)
     for each in (rig, later, last):
@@ -79,7 +79,7 @@ def test_under_every_policy(rig: Rig) -> None:
     request = world.add("feature_requests", **JANE)
     world.add("feature_request_votes", request, **JANE | {"userId": " jane "})
     forget(rig, "jane")
-    assert dict(rig.sync().report.held) == {"forgotten": 2}
+    assert dict(rig.sync().report.excluded) == {"forgotten": 2}
     rig.close()
 
 

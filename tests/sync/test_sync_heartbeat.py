@@ -38,7 +38,7 @@ def test_it_says_how_far_each_stream_has_come(rig: Rig) -> None:
     assert (message["userId"], message["anonymousId"]) == (None, "beamer-default")
     assert message["messageId"] == f"bmr1-dest-acct-sync-default-{start:%Y%m%dT%H}"
     assert (said["waiting"], said["quarantined"]) == (0, 1)
-    assert (said["comments_sent"], said["comments_held_back"], said["comments_refused"]) == (1, 1, 0)
+    assert (said["comments_sent"], said["comments_excluded"], said["comments_refused"]) == (1, 1, 0)
     assert (said["nps_sent"], said["posts_sent"]) == (0, 1)
     for name in ("complete_through", "comments_complete_through", "nps_complete_through"):
         assert abs(datetime.fromisoformat(said[name]) - start) < timedelta(minutes=1)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from connector.beamer.pagination import Cursor, Habits, Order
+from connector.beamer.streams import CATALOGUE, children
+from connector.domain.budget import Limits
 from connector.sandbox import Answer, Company, Request
 from connector.state import progress
-from connector.state.ledger import Limits
 from connector.sync.fetch import failures as leaving
-from connector.sync.lists import blocks, passes
+from connector.sync.lists import blocks, passes, stored_pass
 from connector.sync.lists.blocks import Part
 from connector.sync.lists.passes import ListPass
 from tests.harness import EVENT, Rig, landed, sandbox
@@ -223,7 +224,7 @@ def test_where_a_run_has_one_request_a_page_that_fails_is_not_all_that_is_asked(
     live(rig, 72, add)
     missing = {row.id for row in box.world.rows("comments") if box.now() - row.date > DAY / 2}
     assert not missing - {name for _, name in landed(box)}
-    assert sum(seen.status == 500 for seen in box.requests) < 8
+    assert sum(seen.status == 500 for seen in box.requests) < 12
     rig.close()
 
 
@@ -254,7 +255,12 @@ def test_a_list_that_never_ends_leaves_the_others_their_turn(
             # So close that the bound comes before the start date, where the reading would end.
             moment = box.now() - DAY - (made * HOUR / 120 if shape == "ever older" else DAY * 0)
             text = moment.strftime("%Y-%m-%dT00:00:00Z" if shape == "one second" else "%Y-%m-%dT%H:%M:%SZ")
-            rows.append({"id": f"{made:024x}", "date": text, "score": 9, "userId": "u-1", "text": "Words"})
+            row = {"id": f"{made:024x}", "date": text, "score": 9, "userId": "u-1", "text": "Words"}
+            # Posts without a row below them: their lists are not what is endless here.
+            none = dict.fromkeys(
+                (name for child in children(CATALOGUE, stream) for name in child.counters), 0
+            )
+            rows.append(row | none)
         return Answer(200, json.dumps(rows).encode(), JSON)
 
     box.faults.on(lambda _: True, [endless] * 90_000)
@@ -320,12 +326,12 @@ def test_a_pass_with_parts_survives_the_store() -> None:
     pass_ = ListPass(
         Cursor(), NOW, parts=(at(NOW, NOW - HOUR, failures=2, failed_at=NOW, step=2.5),), hole=True
     )
-    assert passes.restore(passes.dump(pass_)) == pass_
+    assert stored_pass.restore(stored_pass.dump(pass_)) == pass_
 
 
 def test_a_list_without_order_that_was_cut_short_goes_on_where_it_stood() -> None:
-    stored = ListPass(Cursor(page=3, last=("1",)), NOW - DAY, pages=3)
+    stored = ListPass(Cursor(page=3, last_ids=("1",)), NOW - DAY, pages=3)
     for order, front in ((Order.NEWEST, True), (Order.NONE, False), (Order.OLDEST, False)):
         assert passes.wants_front(stored, Habits(order), NOW, moved=True) is front
-    assert not passes.wants_front(replace(stored, ahead=True), Habits(Order.NEWEST), NOW, moved=True)
+    assert not passes.wants_front(replace(stored, front_read=True), Habits(Order.NEWEST), NOW, moved=True)
     assert passes.wants_front(replace(stored, failures=1, failed_at=NOW), Habits(Order.NONE), NOW, moved=True)

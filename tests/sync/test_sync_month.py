@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from connector.domain.budget import Limits
 from connector.reporting.quota import Quota, quota
 from connector.sandbox import Company, Switches
-from connector.state.ledger import Limits
+from connector.state import runs
+from connector.sync.planning.queue import FIRST_PRICE
 from tests.harness import Rig, expected, hold_still, landed, sandbox
 from tests.sandbox import Faults, Sandbox
 from tests.sync.test_sync_crash import die
 
+CHILDREN = ("comments", "reactions", "feature_request_comments", "feature_request_votes")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MONTH = 31 * DAY
 
@@ -58,9 +61,9 @@ def test_crashes_and_429s_overdraw_nothing(tmp_path: Path, seed: int, period_day
 @pytest.mark.parametrize(
     "switches",
     [
-        {},
-        {"counters_lag": timedelta(hours=7)},
-        {"order": "oldest"},
+        pytest.param({}, marks=pytest.mark.long),
+        pytest.param({"counters_lag": timedelta(hours=7)}, marks=pytest.mark.long),
+        pytest.param({"order": "oldest"}, marks=pytest.mark.long),
         {"order": "unordered", "counters_lag": timedelta(hours=30)},
     ],
 )
@@ -146,4 +149,25 @@ def test_what_cancelled_out_arrives_within_a_round_of_the_audit(tmp_path: Path) 
     found = {row for _, row in landed(box)}
     assert set(hidden) <= found
     rig.check()
+    rig.close()
+
+
+@pytest.mark.parametrize("posts", [30, 60])
+def test_a_first_day_from_now_on_reads_no_list_in_which_nothing_can_be_sent(
+    tmp_path: Path, posts: int
+) -> None:
+    """Of the first 130 requests of an account that starts today, 84 read lists of older rows only."""
+    life: dict[str, Any] = {"activity": 0.3, "late": 0.0, "deletions": 0.0}
+    box = sandbox(company=Company(seed=3, posts=posts, requests=20, days=120, **life))
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", days=0, limits=Limits(1_000, 50, 30))
+    for _ in range(24):
+        rig.sync()
+        box.advance(HOUR)
+    read = {seen.path.rsplit("/", 2)[-2] for seen in box.requests if seen.path.count("/") == 3}
+    since = {row.parent_id for name in CHILDREN for row in box.world.rows(name) if row.date >= rig.start}
+    assert read
+    assert read <= since
+    last = runs.last(rig.parts().database, "default")
+    assert last
+    assert last.price not in (None, FIRST_PRICE), "each run goes on with the price of the one before"
     rig.close()

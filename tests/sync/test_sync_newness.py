@@ -7,7 +7,7 @@ import pytest
 
 from connector.beamer.rows import Row
 from connector.beamer.streams import CATALOGUE
-from connector.domain.verdicts import Verdict
+from connector.domain.state import Verdict
 from connector.segment.shaping import Naming, Privacy
 from connector.sync.policy import Policy
 from connector.sync.rows.judging import judge, unsettled
@@ -60,7 +60,7 @@ def test_a_row_gets_its_verdict(case: str) -> None:
     assert verdict(stream, fields, age) is expected
 
 
-def test_a_stream_that_is_off_is_held_back_as_such() -> None:
+def test_a_stream_that_is_off_is_excluded_as_such() -> None:
     assert verdict("posts", {}, HOUR, streams=frozenset({"comments"})) is Verdict.STREAM_OFF
     assert verdict("posts", {"published": False}, HOUR, streams=frozenset({"comments"})) is None
 

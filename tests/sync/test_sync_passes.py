@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector.beamer.pagination import Cursor, Habits, Order, PageRows
-from connector.sync.lists import passes
+from connector.sync.lists import passes, stored_pass
+from connector.sync.lists.blocks import Part
 from connector.sync.lists.passes import ListPass, PassPage, PassStep
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,7 +40,7 @@ def test_a_list_that_fits_on_a_page_is_read_whole() -> None:
 
 def test_newest_first_a_pass_ends_below_the_lookback_once_all_was_found() -> None:
     pass_ = child("40", "39")
-    assert pass_.trusting
+    assert pass_.newest_first
     assert after(pass_, page(*range(59, 49, -1), fresh=1)).done is False
     assert after(pass_, page(*range(58, 48, -1), fresh=1)).done
     assert not after(pass_, page(*range(58, 48, -1), fresh=0)).done
@@ -79,13 +80,13 @@ def test_rows_that_a_counter_has_still_to_show_are_not_expected_again() -> None:
 def test_out_of_order_the_trust_is_gone() -> None:
     step = after(child("40", "39"), page(58, 3, 57, 1, 2, 4, 5, 6, 7, 8, fresh=1))
     assert not step.done
-    assert not step.list_pass.trusting
+    assert not step.list_pass.newest_first
     assert step.list_pass.cursor.since == LOW - timedelta(seconds=1)
 
 
 def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> None:
     newest, waits, now = (BASE + timedelta(hours=hour) for hour in (5, 3, 4))
-    pass_ = ListPass(child("1", None).cursor, None, newest=newest, waits=waits)
+    pass_ = ListPass(child("1", None).cursor, None, newest=newest, unsettled=waits)
     assert passes.watermark_after(pass_, None, now) == waits
     assert passes.watermark_after(pass_, newest, now) == newest
     assert passes.watermark_after(ListPass(pass_.cursor, None, newest=newest), None, now) == now
@@ -95,16 +96,16 @@ def test_the_watermark_stops_at_what_waits_and_at_now_and_never_goes_back() -> N
 def test_the_watermark_stops_where_a_pass_began_that_was_taken_up_again() -> None:
     """In a list without order, what came in between stands on a page that was read before."""
     begun, newest, now = (BASE + timedelta(hours=hour) for hour in (1, 30, 31))
-    pass_ = ListPass(child("1", None).cursor, None, newest=newest, begun=begun)
+    pass_ = ListPass(child("1", None).cursor, None, newest=newest, started_at=begun)
     assert passes.watermark_after(pass_, None, now) == newest
-    again = passes.resumed(passes.restore(passes.dump(pass_)), NONE)
+    again = passes.resumed(stored_pass.restore(stored_pass.dump(pass_)), NONE)
     assert passes.watermark_after(again, None, now) == begun
 
 
 def test_a_pass_survives_the_store() -> None:
     step = after(child("40", "30"), page(*range(69, 59, -1), fresh=1))
-    pass_ = replace(step.list_pass, begun=BASE)
-    assert passes.restore(passes.dump(pass_)) == pass_
+    pass_ = replace(step.list_pass, started_at=BASE)
+    assert stored_pass.restore(stored_pass.dump(pass_)) == pass_
 
 
 @pytest.mark.parametrize(("shown", "left"), [((58,), -1), ((58, 57), 0), ((58, 57, 56), 0)])
@@ -113,12 +114,12 @@ def test_a_row_that_a_resumed_pass_shows_again_hides_none_that_is_missing(
 ) -> None:
     """A list that lagged its counter, cut short and read again, counted its one row twice (seed 3758)."""
     cut = after(child("2", None, NONE), page(*shown, fresh=len(shown)), NONE).list_pass
-    again = replace(cut, resumed=True, again=1, read=2 * len(shown))
+    again = replace(cut, resumed=True, restarts=1, rows_read=2 * len(shown))
     assert passes.surplus_after(again, None, 0) == left
 
 
 def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
-    numbered = ListPass(Cursor(page=3, last=("1",)), None, reached=BASE)
+    numbered = ListPass(Cursor(page=3, last_ids=("1",)), None, reached=BASE)
     newest, oldest = passes.resumed(numbered, NEWEST).cursor, passes.resumed(numbered, OLDEST).cursor
     assert (newest.page, newest.until) == (0, BASE + timedelta(seconds=1))
     assert (oldest.page, oldest.since) == (0, BASE - timedelta(seconds=1))
@@ -126,7 +127,7 @@ def test_a_later_run_goes_on_by_date_since_pages_have_shifted() -> None:
 
 
 def test_a_look_behind_a_short_page_is_resumed_as_it_was() -> None:
-    behind = ListPass(Cursor(page=1, last=("1",), behind_short=True), None, reached=BASE)
+    behind = ListPass(Cursor(page=1, last_ids=("1",), behind_short=True), None, reached=BASE)
     assert passes.resumed(behind, NEWEST).cursor == behind.cursor
 
 
@@ -145,12 +146,22 @@ def test_behind_a_short_page_is_looked_for_what_the_counter_says() -> None:
     nine = page(*range(58, 49, -1), fresh=9)
     assert after(child("10", None), nine).list_pass.cursor.behind_short
     assert after(
-        passes.begin_audit("24", BASE, young=True), replace(nine, fresh=0)
+        passes.begin_audit("24", BASE, young=True), replace(nine, new_rows=0)
     ).list_pass.cursor.behind_short
-    # Most of what an older parent's counter says came before the start date.
-    assert after(passes.begin_audit("24", BASE, young=False), replace(nine, fresh=0)).done
     assert after(child("9", None), nine).done
-    assert after(passes.begin_audit("9", BASE, young=True), replace(nine, fresh=0)).done
+    assert after(passes.begin_audit("9", BASE, young=True), replace(nine, new_rows=0)).done
+
+
+@pytest.mark.parametrize("habits", [NEWEST, OLDEST, NONE], ids=["newest", "oldest", "none"])
+def test_an_audit_of_an_older_parent_looks_behind_a_short_page(habits: Habits) -> None:
+    """Its pages had shrunk, and a row behind the first one took the place of a deleted one (seed 6120)."""
+    hours = {NEWEST: (58, 57, 56), OLDEST: (56, 57, 58), NONE: (57, 58, 56)}[habits]
+    first = after(passes.begin_audit("24", BASE, young=False), page(*hours), habits)
+    assert not first.done
+    assert first.list_pass.cursor.behind_short
+    assert after(first.list_pass, page(), habits).done
+    # All that its counter counts came since the start date, and is read.
+    assert after(passes.begin_audit("3", BASE, young=False), page(*hours), habits).done
 
 
 def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
@@ -163,7 +174,7 @@ def test_where_all_that_was_counted_is_read_nothing_is_looked_behind() -> None:
 
     assert after(sure("3", "2"), three, doubting).done
     assert not after(sure("4", "3"), three, doubting).done
-    assert not after(sure("3", "2"), replace(three, fresh=0), doubting).done
+    assert not after(sure("3", "2"), replace(three, new_rows=0), doubting).done
     assert not after(sure("?", None), three, doubting).done
     # What short pages mean is learnt from one; counters that are not believed end nothing, nor do
     # rows that were counted twice where a reading was taken up again, nor is an audit content.
@@ -202,7 +213,7 @@ def quarantined(read: PassPage, count: int) -> PassPage:
 
 def test_rows_that_cannot_be_used_may_be_what_the_counter_promised() -> None:
     step = after(child("40", "39"), quarantined(page(*range(58, 48, -1)), 1))
-    assert (step.done, step.list_pass.found) == (True, 0)
+    assert (step.done, step.list_pass.new_rows) == (True, 0)
     # It may have been shown half-made, and is asked for again.
     assert passes.surplus_after(step.list_pass, "39", 0) == -1
     # What was found before its counter moved is due still.
@@ -256,6 +267,15 @@ def test_a_short_page_of_new_rows_alone_does_not_end_a_list_whose_rows_are_known
         assert not behind.done
 
 
+def test_nor_does_it_where_a_part_of_the_list_failed_before() -> None:
+    failed = Part(Cursor(None, LOW), failures=1, failed_at=BASE)
+    pass_ = passes.beside(passes.begin_dated(LOW, NEWEST, first=False, bound=BASE), (failed,))
+    step = after(pass_, page(69, 68, 67, 66, 65, fresh=5))
+    assert step.list_pass.cursor.behind_short
+    assert step.list_pass.parts == (failed,)
+    assert not after(pass_, page(69, 68, 67, fresh=2)).list_pass.cursor.behind_short
+
+
 def test_a_page_with_a_row_that_is_known_or_older_ends_it_as_before() -> None:
     known = passes.begin_dated(LOW, NEWEST, first=False, bound=BASE)
     assert after(known, page(69, 68, 67, fresh=2)).done
@@ -273,11 +293,14 @@ def test_a_larger_page_than_those_lately_seen_raises_the_size() -> None:
 
 
 def test_behind_a_full_page_only_a_count_tells_that_an_error_is_the_end() -> None:
-    full = Cursor(page=1, last=("1",))
-    window, whole = ListPass(full, LOW, expected=1, found=9), ListPass(full, None, began="20", read=10)
+    full = Cursor(page=1, last_ids=("1",))
+    window, whole = (
+        ListPass(full, LOW, expected=1, new_rows=9),
+        ListPass(full, None, counter="20", rows_read=10),
+    )
     assert not passes.may_be_over(window)
     assert not passes.may_be_over(whole)
-    assert passes.may_be_over(replace(whole, read=20))
-    assert passes.may_be_over(replace(window, counted=10, read=10))
+    assert passes.may_be_over(replace(whole, rows_read=20))
+    assert passes.may_be_over(replace(window, counted=10, rows_read=10))
     assert passes.may_be_over(replace(window, cursor=replace(full, behind_short=True)))
     assert not passes.may_be_over(replace(window, cursor=Cursor()))

@@ -4,18 +4,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from math import exp
 from random import Random
 from time import process_time
 
 import pytest
 
 from connector.beamer.streams import CATALOGUE
+from connector.domain.budget import Balance
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
 from connector.segment.shaping import Naming
 from connector.sync.lists import blocks
+from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.planner import LimitedPlanner
-from connector.sync.planning.probes import Picture, Probe, Turn
-from connector.sync.planning.queue import TURNS, ProbeQueue
+from connector.sync.planning.probes import Job, Picture, Probe, Turn
+from connector.sync.planning.queue import FIRST_PRICE, TURNS, Price, ProbeQueue, price_now
+from connector.sync.planning.start import queue_for
 from connector.sync.policy import Policy
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -106,7 +110,7 @@ def test_where_rows_come_often_one_waits_for_others_to_share_the_request() -> No
     assert ranked == ["posts-55", "posts-0"]
     # When enough have gathered, it is worth more than what comes seldom.
     moved(found, "reactions", "posts-0", rows=400)
-    quiet.recent, quiet.recent_at = 20.0, NOW - HOUR
+    quiet.recent, quiet.recent_at = 200.0, NOW - HOUR
     assert begin(found)[0].parent == "posts-0"
 
 
@@ -116,7 +120,21 @@ def hold_back(found: Picture, stream: str, share: float = 0.9) -> None:
     state.verdict_count, state.to_send_count = 100.0, 100.0 * (1 - share)
 
 
-def test_nobody_waits_for_rows_that_are_held_back() -> None:
+def test_a_setting_makes_the_rows_of_a_stream_count_more_or_less() -> None:
+    found = picture()
+    moved(found, "comments", "posts-40")
+    moved(found, "reactions", "posts-40", rows=2)
+    assert begin(found)[0].stream.name == "reactions"
+    weighed = replace(found, policy=replace(found.policy, weights={"reactions": 0.2, "posts": 0.0}))
+    assert begin(weighed)[0].stream.name == "comments"
+    (before,), (after,) = (
+        [probe.priority for probe in begin(each) if probe.stream.name == "nps" and not probe.audit]
+        for each in (found, replace(found, policy=replace(found.policy, weights={"nps": 5.0})))
+    )
+    assert after == pytest.approx(5 * before)
+
+
+def test_nobody_waits_for_rows_that_are_excluded() -> None:
     found = picture()
     moved(found, "comments", "posts-40")
     moved(found, "reactions", "posts-40", rows=2)
@@ -126,7 +144,7 @@ def test_nobody_waits_for_rows_that_are_held_back() -> None:
 
 
 @pytest.mark.parametrize("stream", ["nps", "reactions", "feature_requests", "feature_request_votes"])
-def test_what_is_held_back_makes_a_look_worth_less(stream: str) -> None:
+def test_what_is_excluded_makes_a_look_worth_less(stream: str) -> None:
     def priority(found: Picture) -> float:
         unchecked(found, 12 * HOUR)
         unchecked(found, 12 * HOUR, "feature_requests")
@@ -188,7 +206,7 @@ def test_what_a_counter_announced_longer_ago_than_max_age_comes_before_anything_
     queue = ProbeQueue()
     for probe in begin(found):
         queue.add(probe)
-    asked = [queue.next(lambda _: False) for _ in range(3)]
+    asked = [next_of(queue) for _ in range(3)]
     assert [probe.parent for probe in asked if probe and probe.list_pass] == ["posts-50", "posts-40"]
 
 
@@ -228,10 +246,24 @@ def test_a_page_of_posts_that_failed_twice_comes_last_until_something_was_answer
         checks = (probe for probe in begin(found) if probe.stream.name == "posts" and probe.check)
         return next(probe for probe in checks if probe.required_check.block.since is None)
 
-    assert failing().priority == 0
-    assert begin(found)[0].priority > 0
+    assert failing().turn is Turn.LAST
     found.progress.streams["nps"].checked_at = NOW - HOUR
-    assert failing().priority > 0
+    assert failing().turn is not Turn.LAST
+
+
+def test_what_failed_comes_after_everything_that_is_worth_its_price_and_before_what_is_not() -> None:
+    queue = ProbeQueue(2, available=8.0, price=Price(level=10.0, target=8.0))
+    for name, priority, turn in (
+        ("dear", 5.0, Turn.PRIORITY),
+        ("failed", 90.0, Turn.LAST),
+        ("good", 50.0, Turn.PRIORITY),
+        ("failed and dear", 5.0, Turn.LAST),
+    ):
+        queue.add(Probe(CATALOGUE["comments"], "why", name, priority=priority, turn=turn))
+    assert [probe.parent for probe in (next_of(queue), next_of(queue), next_of(queue)) if probe] == [
+        "good",
+        "failed",
+    ]
 
 
 def test_a_first_look_comes_before_everything() -> None:
@@ -254,6 +286,82 @@ def test_lists_of_counters_that_are_not_trusted_are_asked_without_them() -> None
     assert len(asked) == 60
 
 
+def next_of(queue: ProbeQueue) -> Probe | None:
+    """The probe that is asked next."""
+    job = queue.next(lambda _: False)
+    return job.probe if job else None
+
+
+# --- the price of a request ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "available", "per_day", "hours", "level"),
+    [
+        (None, 8.0, 27.0, 0.0, FIRST_PRICE),
+        (10.0, 8.1, 27.0, 1.0, 10.0),
+        (10.0, 0.0, 27.0, 1.0, 10.0 * exp(0.02)),
+        (10.0, 24.3, 27.0, 1.0, 10.0 * exp(-0.04)),
+        (10.0, 500.0, 27.0, 1.0, 10.0 * exp(-0.04)),
+        (10.0, 500.0, 27.0, -5.0, 10.0),
+        (10.0, 27.0, 27.0, 24.0, None),
+        (None, 27.0, 27.0, 24.0, None),
+        (10.0, None, None, 1.0, None),
+        (10.0, 0.0, 0.0, 1.0, None),
+        (0.011, 500.0, 27.0, 7.0, 0.01),
+        (9e5, 0.0, 100_000.0, 6.0, 1e6),
+    ],
+)
+def test_the_price_rises_while_little_is_at_hand_and_falls_while_much_is(
+    before: float | None, available: float | None, per_day: float | None, hours: float, level: float | None
+) -> None:
+    found = price_now(before, available, per_day, hours)
+    assert (found and found.level) == pytest.approx(level)
+
+
+def test_a_request_is_kept_for_what_is_worth_more() -> None:
+    queue = ProbeQueue(2, available=8.0, price=Price(level=10.0, target=8.0))
+    for name, priority in (("1", 30.0), ("2", 12.0), ("3", 5.0)):
+        queue.add(Probe(CATALOGUE["comments"], "why", name, priority=priority))
+    assert [probe and probe.parent for probe in (next_of(queue), next_of(queue), next_of(queue))] == [
+        "1",
+        "2",
+        None,
+    ]
+    # With more at hand than is to be kept it is less.
+    queue.available = 16.0
+    assert next_of(queue) is not None
+
+
+def test_what_was_announced_too_long_ago_and_each_share_have_no_price() -> None:
+    dear = Price(level=1e9, target=8.0)
+    queue = ProbeQueue(2, available=8.0, price=dear)
+    queue.add(Probe(CATALOGUE["comments"], "why", "1", overdue=3.0, announced=True))
+    assert next_of(queue) is not None
+    for turn, (every, which) in TURNS.items():
+        queue = ProbeQueue(every + which, available=8.0, price=dear)
+        for probe in probes_of({Turn.PRIORITY: 1, turn: 1}):
+            queue.add(probe)
+        assert [probe.turn for probe in (next_of(queue),) if probe] == [turn]
+        assert next_of(queue) is None
+
+
+@pytest.mark.parametrize(("available", "asked"), [(8.0, 0), (16.0, 0), (19.0, 3)])
+def test_history_is_read_from_what_is_at_hand_beyond_twice_the_target(available: float, asked: int) -> None:
+    queue = ProbeQueue(2, available=available, price=Price(level=1e9, target=8.0))
+    for probe in probes_of({Turn.PRIORITY: 1, Turn.HISTORY: 9}):
+        queue.add(probe)
+    assert ordered(queue) == [Turn.HISTORY] * asked
+
+
+def test_what_a_person_asks_for_has_no_price() -> None:
+    balance = Balance(0, 900, None, False, {}, NOW, level=5.0, per_day=27.0)
+    planned, asked = LimitedPlanner(), AuditEverything(NOW)
+    prices = [queue_for(each, balance, NOW, before=NOW - HOUR, price=3.0).price for each in (planned, asked)]
+    assert prices[0]
+    assert not prices[1]
+
+
 # --- the order in which they are asked -----------------------------------------------------------------
 
 
@@ -267,7 +375,7 @@ def probes_of(turns: dict[Turn, int]) -> Iterator[Probe]:
 
 def ordered(queue: ProbeQueue) -> list[Turn]:
     found = []
-    while probe := queue.next(lambda _: False):
+    while probe := next_of(queue):
         found.append(probe.turn)
     return found
 
@@ -288,7 +396,7 @@ def test_shares_of_many_small_runs_add_up() -> None:
         queue = ProbeQueue(spent_before, available=1.5)
         for probe in probes_of(dict.fromkeys(Turn, 3)):
             queue.add(probe)
-        found.append(queue.next(lambda _: False))
+        found.append(next_of(queue))
         spent_before = queue.spent_before
     turns = [probe.turn for probe in found if probe]
     for turn, (every, _) in TURNS.items():
@@ -302,45 +410,47 @@ def test_a_look_waits_until_what_it_shows_can_be_read() -> None:
     queue.add(check)
     queue.add(small)
     # Nothing of less priority takes what is being saved.
-    assert queue.next(lambda _: False) is None
+    assert next_of(queue) is None
     assert queue.saving == pytest.approx(1.5)
     queue.available = 4.6
-    assert queue.next(lambda _: False) is check
-    assert queue.next(lambda _: False) is small
+    assert next_of(queue) is check
+    assert next_of(queue) is small
 
 
-def with_a_check(available: float) -> tuple[ProbeQueue, Probe, Probe]:
+def with_a_check(available: float) -> tuple[ProbeQueue, Job, Probe]:
     """A look of three pages that has begun, and a list of less priority that waits."""
-    check = Probe(CATALOGUE["posts"], "why", "look", priority=50.0, needs=3.0, kept=2)
+    check = Probe(CATALOGUE["posts"], "why", "look", priority=50.0, needs=3.0, further_pages=2)
     small = Probe(CATALOGUE["comments"], "why", "1", priority=10.0)
     queue = ProbeQueue(0, available=available)
     queue.per_run = 1.0
     queue.add(check)
     queue.add(small)
-    assert queue.next(lambda _: False) is check
-    return queue, check, small
+    job = queue.next(lambda _: False)
+    assert job is not None
+    assert job.probe is check
+    return queue, job, small
 
 
 def test_what_a_look_needs_to_come_to_its_end_is_kept_for_it() -> None:
     """It begins anew in the next run: half a check is asked for again and again."""
-    queue, check, small = with_a_check(3.4)
+    queue, job, small = with_a_check(3.4)
     for _ in range(2):
-        assert queue.next(lambda _: False) is None
-        queue.first(check)
-        assert queue.next(lambda _: False) is check
-    queue.close(check)
+        assert next_of(queue) is None
+        queue.put_first(job)
+        assert queue.next(lambda _: False) is job
+    queue.close(job)
     # What is less than a request is for the ledger to refuse, which says so.
-    assert queue.next(lambda _: False) is small
+    assert next_of(queue) is small
 
 
 def test_what_was_kept_for_a_look_that_is_given_up_is_for_others() -> None:
-    queue, check, small = with_a_check(3.4)
-    queue.release(check)
-    assert queue.next(lambda _: False) is small
-    queue, check, small = with_a_check(3.4)
-    queue.first(check)
+    queue, job, small = with_a_check(3.4)
+    queue.release(job)
+    assert next_of(queue) is small
+    queue, job, small = with_a_check(3.4)
+    queue.put_first(job)
     queue.drop("posts")
-    assert queue.next(lambda _: False) is small
+    assert next_of(queue) is small
 
 
 def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
@@ -350,19 +460,21 @@ def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
     queue.add(first)
     for probe in probes_of({Turn.HISTORY: 200}):
         queue.add(probe)
-    assert queue.next(lambda _: False) is first
+    job = queue.next(lambda _: False)
+    assert job is not None
+    assert job.probe is first
     for turn in range(1, 100):
-        asked = queue.next(lambda _: False)
+        asked = next_of(queue)
         assert (asked is None) == (turn % TURNS[Turn.HISTORY][0] != TURNS[Turn.HISTORY][1]), turn
         queue.spent_before = turn + 1
-    queue.close(first)
+    queue.close(job)
     assert len(ordered(queue)) == 200 - 5
 
 
 def test_a_page_that_failed_is_tried_again_with_what_is_left() -> None:
-    queue, check, _ = with_a_check(3.0)
-    queue.first(check)
-    assert queue.next(lambda _: False) is check
+    queue, job, _ = with_a_check(3.0)
+    queue.put_first(job)
+    assert queue.next(lambda _: False) is job
 
 
 @pytest.mark.parametrize("short_ends", [True, None, False])
@@ -373,7 +485,7 @@ def test_no_look_waits_for_more_than_ever_gathers(short_ends: bool | None, per_d
     found.progress.streams["posts"].complete = False
     for probe in begin(found):
         assert 1.0 <= probe.needs <= max(1.0, 8 * per_day)
-        assert 0 <= probe.kept <= probe.needs - 1
+        assert 0 <= probe.further_pages <= probe.needs - 1
 
 
 def test_a_list_that_is_empty_is_looked_at_like_any_other() -> None:
@@ -388,7 +500,9 @@ def test_where_a_parent_was_missing_the_look_saves_up_for_two_pages() -> None:
     found = picture()
     found.progress.streams["posts"].short_ends = True
     found.progress.parents["posts"]["posts-55"].checked_at = NOW - 2 * DAY
-    pages = [probe.kept + 1 for probe in begin(found) if probe.check and probe.stream.name == "posts"]
+    pages = [
+        probe.further_pages + 1 for probe in begin(found) if probe.check and probe.stream.name == "posts"
+    ]
     assert sorted(pages) == [1, 1, 1, 1, 1, 2]
 
 
@@ -397,7 +511,7 @@ def test_without_a_limit_everything_is_asked_in_the_order_in_which_it_came() -> 
     asked = [Probe(CATALOGUE["comments"], "why", str(number), needs=9.0) for number in range(9)]
     for probe in asked:
         queue.add(probe)
-    assert [queue.next(lambda _: False) for _ in range(10)] == [*asked, None]
+    assert [next_of(queue) for _ in range(10)] == [*asked, None]
 
 
 def planned_in(posts: int) -> tuple[float, float]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from connector.beamer.streams import CATALOGUE
+from connector.domain.budget import Limits
 from connector.domain.state import ChildState, StreamState
 from connector.errors import Exit
 from connector.sandbox import Answer, Company, Request
 from connector.state import backfills, progress
-from connector.state.ledger import Limits
 from connector.sync.lists import backoff
 from tests.harness import Rig, landed, sandbox
 from tests.sandbox import Sandbox, Step
@@ -58,9 +58,9 @@ def of_the_newest_post(box: Sandbox) -> str:
     ("where", "stream", "answer"),
     [
         (of_stream("/nps"), "nps", 500),
-        (of_stream("/requests"), "feature_requests", NOT_FOUND),
+        pytest.param(of_stream("/requests"), "feature_requests", NOT_FOUND, marks=pytest.mark.long),
         (of_the_newest_post, "reactions", 500),
-        (of_the_newest_post, "reactions", 400),
+        pytest.param(of_the_newest_post, "reactions", 400, marks=pytest.mark.long),
     ],
 )
 def test_a_list_that_always_fails_leaves_the_others_their_requests(
@@ -106,7 +106,7 @@ def test_after_an_outage_nothing_rests_for_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [1000, 20_000])
+@pytest.mark.parametrize("limit", [1000, pytest.param(20_000, marks=pytest.mark.long)])
 def test_a_page_of_posts_that_always_fails_leaves_the_others_theirs(
     tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +137,7 @@ def test_after_a_long_outage_no_stream_rests_for_long(tmp_path: Path) -> None:
     rig = small(tmp_path, box)
     live(rig, 4)
     box.faults.on(lambda _: True, [503] * 9_000)
-    live(rig, 2)
+    live(rig, 6)
     box.faults.clear()
     lists = {
         name: [*each.values()]

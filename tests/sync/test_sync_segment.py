@@ -131,6 +131,19 @@ def test_retry_after_is_waited_for(rig: Rig) -> None:
     mend(rig)
 
 
+def test_what_is_sent_again_says_how_often_it_was_sent(rig: Rig) -> None:
+    counts: list[str | None] = []
+
+    def step(request: Request) -> Answer | None:
+        counts.append(request.headers.get("x-retry-count"))
+        return Answer(503, b"{}", dict(TYPE)) if len(counts) < 3 else None
+
+    rig.sandbox.faults.script("segment", [step] * 9)
+    assert rig.sync().exit == 0
+    assert counts == [None, "1", "2", None, None]
+    mend(rig)
+
+
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("wish", ["31", "3600", "86400", "9" * 30, "Thu, 31 Dec 2099 23:59:59 GMT"])
 def test_a_long_retry_after_does_not_keep_beamer_from_being_read(rig: Rig, status: int, wish: str) -> None:
@@ -181,7 +194,7 @@ def test_when_too_much_waits_nothing_more_is_read(tmp_path: Path) -> None:
     outcome = rig.sync()
     assert outcome.exit == 69
     assert 150 <= outcome.report.waiting <= 250
-    assert "wait for Segment" in str(outcome.report.stopped)
+    assert "waits for Segment" in str(outcome.report.stopped)
     mend(rig)
 
 
@@ -193,5 +206,5 @@ def test_when_what_waits_weighs_too_much_not_even_a_request_is_spent(tmp_path: P
     assert 0 < first.report.waiting < 350
     second = rig.sync()
     assert (second.exit, second.report.requests_spent) == (69, 0)
-    assert "wait for Segment" in str(second.report.stopped)
+    assert "waits for Segment" in str(second.report.stopped)
     mend(rig)

@@ -59,7 +59,7 @@ def test_a_stream_that_is_off_teaches_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("privacy", "share"), [(Privacy(anonymous="hold"), 0.36), (Privacy(anonymous="shared"), 1.0)]
 )
-def test_a_sync_learns_what_is_held_back(tmp_path: Path, privacy: Privacy, share: float) -> None:
+def test_a_sync_learns_what_is_excluded(tmp_path: Path, privacy: Privacy, share: float) -> None:
     box = sandbox(company=Company.empty())
     post = box.world.add("posts")
     for number in range(40):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from connector.domain.budget import Limits
 from connector.errors import Busy
 from connector.sandbox import Company
-from connector.state import connections, leases, progress, queries
+from connector.state import connections, leases, outbox, progress
 from connector.state.leases import this_process
-from connector.state.ledger import Limits
 from connector.state.outbox import Outbox
 from connector.sync.run import Run
 from tests.harness import Rig, sandbox
@@ -20,8 +20,15 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("apart", [timedelta(0), HOUR / 2])
-@pytest.mark.parametrize("alone", [0, 3])
+@pytest.mark.parametrize(
+    ("apart", "alone"),
+    [
+        (timedelta(0), 0),
+        (HOUR / 2, 3),
+        pytest.param(timedelta(0), 3, marks=pytest.mark.long),
+        pytest.param(HOUR / 2, 0, marks=pytest.mark.long),
+    ],
+)
 def test_each_of_two_connections_comes_to_see_everything(
     tmp_path: Path, apart: timedelta, alone: int
 ) -> None:
@@ -83,12 +90,12 @@ def test_what_waits_under_a_connections_former_name_goes_out_under_the_new_one(d
     made = before.sync(deliver=False).report.events.total()
     # One of them was refused, and a batch was on its way when the run died.
     lease = leases.acquire(before.database, "default", this_process(), box.now())
-    first, *_ = (outbox := Outbox(before.database, lease, "dest")).claim(5, box.now())
-    outbox.mark_dead(first, "no", box.now(), box.now())
+    first, *_ = (mine := Outbox(before.database, lease, "dest")).claim(5, box.now())
+    mine.mark_dead(first, "no", box.now(), box.now())
     outcome = after.sync()
     assert (outcome.exit, outcome.report.sent, outcome.report.waiting) == (0, made - 1, 0)
-    assert queries.outbox_sizes(after.database, "acme") == {"dead": 1}
-    assert not queries.outbox_sizes(after.database, "default")
+    assert outbox.sizes(after.database, "acme") == {"dead": 1}
+    assert not outbox.sizes(after.database, "default")
     before.close()
     after.close()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.domain.plans import Limits
+from connector.domain.budget import Limits
 from connector.sandbox import Company, Switches
 from connector.state import progress
 from tests.harness import Rig, idle_cost, sandbox

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from connector.beamer.streams import CATALOGUE
-from connector.domain.verdicts import Verdict
+from connector.domain.state import Verdict
 from connector.sandbox import Company
 from connector.segment.shaping import Privacy
 from connector.state.progress import load_readonly
@@ -61,10 +61,10 @@ def test_a_stream_that_is_not_listed_costs_no_request(tmp_path: Path, streams: f
     rig.close()
 
 
-def test_posts_read_for_their_comments_only_are_recorded_as_held_back(tmp_path: Path) -> None:
+def test_posts_read_for_their_comments_only_are_recorded_as_excluded(tmp_path: Path) -> None:
     rig = account(tmp_path, streams=frozenset({"comments"}))
     outcome = rig.sync()
-    assert dict(outcome.report.held) == {"stream_off": 1, "no_user": 1}
+    assert dict(outcome.report.excluded) == {"stream_off": 1, "no_user": 1}
     assert verdicts(rig) == {Verdict.EVENT: 1, Verdict.NO_USER: 1, Verdict.STREAM_OFF: 1}
     rig.close()
 
@@ -78,10 +78,10 @@ def test_a_stream_listed_later_is_read_from_the_start_date(tmp_path: Path) -> No
     rig.close()
 
 
-def test_held_back_rows_stay_held_back_when_a_setting_changes(tmp_path: Path) -> None:
+def test_excluded_rows_stay_excluded_when_a_setting_changes(tmp_path: Path) -> None:
     rig = account(tmp_path)
     first = rig.sync()
-    assert dict(first.report.held) == {"no_user": 1, "team": 1}
+    assert dict(first.report.excluded) == {"no_user": 1, "team": 1}
     rig.privacy, rig.settings = Privacy(anonymous="shared"), {"team_comments": True}
     assert rig.sync().report.sent == 0
     assert verdicts(rig)[Verdict.TEAM] == 1

@@ -194,7 +194,9 @@ def test_a_lagging_counters_rows_arrive_after_the_lag_at_the_latest(url: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20, 26))
+@pytest.mark.parametrize(
+    "seed", [21, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(22, 26))]
+)
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_many_accounts(url: str, switch: str, seed: int) -> None:
     others = {"deletions": 0.03 * (seed % 3), "hidden": 0.1 * (seed % 2), "activity": 0.3 + 0.1 * (seed % 4)}

@@ -8,12 +8,12 @@ from threading import Event, Thread, Timer, get_ident
 from typing import Any
 
 from connector.beamer.client import BeamerClient
-from connector.beamer.request import Answer
+from connector.beamer.pagination import Answer
 from connector.cli.exit_codes import stopping
 from connector.clock import SystemClock, timer
+from connector.domain.budget import Limits
 from connector.sandbox import Company, Served
 from connector.segment.client import SegmentClient
-from connector.state.ledger import Limits
 from connector.sync.delivery import ThreadedDelivery
 from connector.sync.run import Outcome, Run
 from connector.sync.threads import ThreadPool

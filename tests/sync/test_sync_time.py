@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from connector.domain.budget import Limits
 from connector.errors import Exit
 from connector.sandbox import Answer, Company, Request
 from connector.state import outbox, progress
-from connector.state.ledger import Limits
 from tests.harness import EVENT, ID, Rig, hold_still, landed
 from tests.harness import sandbox as sandbox_of
 from tests.sandbox import Sandbox

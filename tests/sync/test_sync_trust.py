@@ -6,7 +6,7 @@ from connector.sync.lists import counter_trust, passes
 
 
 def read(state: StreamState, found: int, surplus: int, before: int = 0) -> StreamState:
-    pass_ = passes.ListPass(Cursor(), None, "9", found=found)
+    pass_ = passes.ListPass(Cursor(), None, "9", new_rows=found)
     child = ChildState(1, "p", "9", "9", surplus=before)
     return counter_trust.after_pass(state, pass_, child, ChildState(1, "p", "9", "9", surplus=surplus))
 

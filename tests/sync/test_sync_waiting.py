@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from connector.domain.plans import Limits
+from connector.domain.budget import Limits
 from tests import harness
 from tests.benchmarks import quota_month
 from tests.benchmarks.quota_accounts import ACCOUNTS, Account

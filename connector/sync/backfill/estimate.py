@@ -1,7 +1,7 @@
-"""What a backfill will cost, from counters already known and a few counts; without I/O.
+"""What a backfill will cost, from the counters that syncs know and a few counts.
 
-Of a parent older than the range only part of its children may lie in it: how many, nobody knows before
-they are read. So there is a least and a most of everything.
+Of a parent older than the range, only some of its children may lie in the range; how many is not known
+before they are read. So each number has a least and a most.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from connector.beamer.pagination import BeamerRequest, iso
 from connector.beamer.streams import Stream
 from connector.domain.state import Progress
-from connector.state.backfills import Range
+from connector.errors import ConnectorError, NoBudget, NotSent, Transient
+from connector.state import progress
+from connector.state.backfills import Range, Reading
+from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import decisions
+from connector.sync.context import Parts
 from connector.sync.lists import counters
 
 # A full page by date shows a row of the page before it once more.
@@ -23,7 +28,7 @@ OVERLAP = 1
 class Estimate:
     """Requests and rows, at the least and at the most; `users` is the most that rows can have.
 
-    `unknown` are child lists of which no counter was seen yet: each that is not empty adds a request or more.
+    `unknown` are child lists without a known counter: each that is not empty adds a request or more.
     `failures` says by stream why its rows could not be counted; they are missing in the numbers. With
     `unanswered`, Beamer was at fault for one of them, and not the budget.
     """
@@ -41,65 +46,92 @@ class Estimate:
         return asdict(self)
 
 
-def to_count(
-    catalogue: Mapping[str, Stream], wanted: Range, progress: Progress
-) -> list[tuple[Stream, datetime | None, datetime | None]]:
-    """The lists of which a count has to be asked for, each with its range: those not known from syncs."""
-    found = []
-    for reading in decisions.first_readings(catalogue, wanted, decisions.redated(progress.parents, wanted)):
-        state = progress.streams.get(reading.stream)
-        child_streams = decisions.read_for(catalogue, wanted.streams, catalogue[reading.stream])
-        if not child_streams or state is None or not state.complete:
-            found.append((catalogue[reading.stream], reading.since, reading.until))
-    return found
+def requested_estimate(parts: Parts, wanted: Range) -> Estimate:
+    """Estimate a backfill; Beamer is asked for the counts of the lists that no sync has seen, one each."""
+    known = progress.load_readonly(parts.database, parts.identity.name)
+    counted, failures, unanswered = {}, {}, False
+    for reading in to_count(parts.catalogue, wanted, known):
+        try:
+            count = _count(parts, reading)
+        except ConnectorError as error:
+            # An estimate never fails a backfill: it says what it could not count.
+            failures[reading.stream] = error.what
+            unanswered = unanswered or not isinstance(error, NoBudget)
+            if isinstance(error, NotSent) or (isinstance(error, Transient) and not error.again):
+                # Beamer does not answer: the next count would wait as long.
+                break
+            continue
+        if count is not None:
+            counted[reading.stream] = count
+    estimated = estimate(parts.catalogue, wanted, known, counted)
+    estimated.failures, estimated.unanswered = failures, unanswered
+    return estimated
+
+
+def _count(parts: Parts, reading: Reading) -> int | None:
+    bounds = {"dateFrom": reading.since, "dateTo": reading.until}
+    params = tuple((name, iso(date)) for name, date in bounds.items() if date)
+    path = f"{parts.catalogue[reading.stream].path}/count"
+    with parts.ledger.taken(ALLOWANCE, parts.clock.now()) as at:
+        answer = parts.beamer.get(BeamerRequest(path, params), at)
+    parts.ledger.note_beamer_time(answer.date, parts.clock.now())
+    return counters.counted(answer.body)
+
+
+def to_count(catalogue: Mapping[str, Stream], wanted: Range, known: Progress) -> list[Reading]:
+    """Return the lists whose rows must be counted: those that no sync has seen completely."""
+    return [
+        reading
+        for reading in decisions.first_readings(catalogue, wanted)
+        if not decisions.child_streams(catalogue, wanted, reading.stream)
+        or reading.stream not in known.streams
+        or not known.streams[reading.stream].complete
+    ]
 
 
 def estimate(
-    catalogue: Mapping[str, Stream], wanted: Range, progress: Progress, counted: Mapping[str, int]
+    catalogue: Mapping[str, Stream], wanted: Range, known: Progress, counted: Mapping[str, int]
 ) -> Estimate:
-    """Estimate a backfill; `counted` are rows by stream, as Beamer's counts tell them."""
-    found, moved = Estimate(), decisions.redated(progress.parents, wanted)
-    for reading in decisions.first_readings(catalogue, wanted, moved):
-        _add_list(found, catalogue[reading.stream], wanted, reading.until, progress, counted)
-        for child in decisions.read_for(catalogue, wanted.streams, catalogue[reading.stream]):
-            _add_children(found, child, wanted, progress, moved.get(reading.stream, {}))
-    return found
+    """Estimate a backfill; `counted` are the numbers of rows by stream, as Beamer counted them."""
+    estimated = Estimate()
+    moved = decisions.moved_parents(known.parents, wanted.until) if wanted.until else {}
+    for reading in decisions.first_readings(catalogue, wanted):
+        _add_list(estimated, catalogue[reading.stream], wanted, known, counted)
+        for child in decisions.child_streams(catalogue, wanted, reading.stream):
+            _add_children(estimated, child, wanted, known, moved.get(reading.stream, {}))
+    return estimated
 
 
 def _add_list(
-    found: Estimate,
-    stream: Stream,
-    wanted: Range,
-    until: datetime | None,
-    progress: Progress,
-    counted: Mapping[str, int],
+    estimated: Estimate, stream: Stream, wanted: Range, known: Progress, counted: Mapping[str, int]
 ) -> None:
-    dates = [parent.date for parent in progress.parents.get(stream.name, {}).values() if not parent.gone]
-    if stream.name in counted:
-        total = inside = counted[stream.name]
+    if (count := counted.get(stream.name)) is not None:
+        total, least, most = count, 0, count
     else:
-        total = sum(until is None or date < until for date in dates)
-        inside = sum(wanted.holds(date) for date in dates)
+        parents = known.parents.get(stream.name, {}).values()
+        dates = [parent.date for parent in parents if not parent.gone]
+        total = sum(wanted.until is None or date < wanted.until for date in dates)
+        least = most = sum(wanted.holds(date) for date in dates)
     pages = 1 + max(0, total - 1) // (stream.cap - OVERLAP)
-    found.requests += pages
-    found.most_requests += pages
+    estimated.requests += pages
+    estimated.most_requests += pages
     if stream.name in wanted.streams:
-        _add_rows(found, stream, inside if stream.name not in counted else 0, inside)
+        _add_rows(estimated, stream, least, most)
 
 
-def _add_rows(found: Estimate, stream: Stream, least: int, most: int) -> None:
-    found.rows += least
-    found.most_rows += most
-    found.users += most if stream.by_user else 0
+def _add_rows(estimated: Estimate, stream: Stream, least: int, most: int) -> None:
+    estimated.rows += least
+    estimated.most_rows += most
+    estimated.users += most if stream.by_user else 0
 
 
 def _add_children(
-    found: Estimate, child: Stream, wanted: Range, progress: Progress, moved: Mapping[str, datetime]
+    estimated: Estimate, child: Stream, wanted: Range, known: Progress, moved: Mapping[str, datetime]
 ) -> None:
-    parents = progress.parents.get(child.parent or "", {})
-    lists = progress.children.get(child.name, {})
+    parents = known.parents.get(child.parent or "", {})
+    lists = known.children.get(child.name, {})
     if not parents:
-        found.unknown.append(child.name)
+        estimated.unknown.append(child.name)
         return
     for name, parent in parents.items():
         if parent.gone or (wanted.until and parent.date >= wanted.until and name not in moved):
@@ -109,8 +141,8 @@ def _add_children(
             continue
         total = counters.total(counter)
         whole = parent.date >= wanted.since and wanted.until is None
-        # Behind a list whose rows fill its last page an empty one proves the end.
+        # After a list whose rows fill its last page, an empty page proves the end.
         pages = total // child.cap + 1
-        found.requests += pages if whole else 1
-        found.most_requests += pages if whole else max(1, total // (child.cap - OVERLAP) + 1)
-        _add_rows(found, child, total if whole else 0, total)
+        estimated.requests += pages if whole else 1
+        estimated.most_requests += pages if whole else max(1, total // (child.cap - OVERLAP) + 1)
+        _add_rows(estimated, child, total if whole else 0, total)

@@ -1,200 +1,209 @@
 """A page of history that arrived: judged, decided, written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import structlog
-
-from connector.beamer.request import Answer
-from connector.beamer.streams import Stream
-from connector.domain.changes import Page
-from connector.domain.state import StreamState
-from connector.domain.verdicts import Verdict
+from connector.beamer.pagination import Answer
+from connector.domain.state import Page
 from connector.errors import Transient
-from connector.state.backfills import HistoryEffects, HistoryIntake, Range, Reading
+from connector.state.backfills import BackfillWriter, Key, Range, Reading, Stage
 from connector.sync.backfill import decisions
-from connector.sync.context import Work
-from connector.sync.lists import passes
-from connector.sync.lists.passes import PassStep
+from connector.sync.backfill.decisions import HistoryContext, ParentDates
+from connector.sync.context import RunState
+from connector.sync.lists import passes, stored_pass
+from connector.sync.lists.passes import ListPass
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import NO_PARENT, Probe
+from connector.sync.planning.probes import Job, Probe
 from connector.sync.rows.pages import judge_page
 
-log = structlog.get_logger()
-
-# Lists ready to be asked, for each thread of the pool: enough to be busy while the next parents come.
+# Lists that are ready to be requested, for each thread of the pool: enough until the next parents arrive.
 READY = 4
-# So many requests on their way are enough for 30 a second at a latency of 0.3 s, and some to spare.
+# So many requests in flight are enough for 30 a second at a latency of 0.3 s, and some to spare.
 BUSY = 12
-# Asked before any child list: what there is to ask comes from there.
+# Requested before any child list: the child lists come from there.
 PARENTS_FIRST = 1.0
 
 
-class HistoryAnswers:
-    """Accepts the answers of one run of a backfill, and keeps its queue filled."""
+class HistoryHandler:
+    """Handles the answers of one run of a backfill, and keeps its queue filled.
 
-    def __init__(
-        self, work: Work, intake: HistoryIntake, wanted: Range, threads: int, redated: decisions.Redated
-    ) -> None:
+    `ended` are the lists that were read to their end and are still to be compared; `read_twice` those of
+    them that were read a second time in this run. `moved`: see `moved_parents`.
+    """
+
+    def __init__(self, work: RunState, writer: BackfillWriter, wanted: Range, threads: int) -> None:
         self._work = work
-        self._intake = intake
+        self._writer = writer
         self._wanted = wanted
         self._threads = threads
-        self._redated = redated
-        self._readings: dict[int, Reading] = {}
-        # Lists that were read to their end, and are still to be compared.
-        self.ended: dict[int, Reading] = {}
-        self._parked: list[Probe] = []
+        self._open: dict[Key, Reading] = {}
+        self.ended: dict[Key, Reading] = {}
+        self.read_twice: set[Key] = set()
+        self.moved: ParentDates = {}
+        # Lists of parents whose next page is requested when more child lists are needed.
+        self._parked: list[Job] = []
         self._gone_of: dict[str, Sequence[str]] = {}
-
-    def take_up(self, readings: list[Reading]) -> None:
-        """Put lists into the queue as they were left."""
-        for reading in readings:
-            if reading.to_verify:
-                self.ended[reading.id] = reading
-            else:
-                self._add(reading, resumed=True)
-        self.feed()
-
-    def once_more(self, reading: Reading) -> None:
-        """Read a list again that showed less than there should be."""
-        self.ended.pop(reading.id, None)
-        self._add(reading)
-        self.feed()
-
-    def follow_up(self, moved: decisions.Redated) -> bool:
-        """Put into the queue what is below parents that have moved; False if nothing of that is wanted."""
-        work, self._redated = self._work, moved
-        readings = decisions.follow_ups(work.catalogue, self._wanted, moved)
-        self.take_up(self._intake.open(readings, work.clock.now()))
-        return bool(readings)
 
     @property
     def left(self) -> bool:
         """Whether lists are left that are not read to their end."""
-        return bool(self._readings)
+        return bool(self._open)
+
+    def take_up(self, readings: list[Reading]) -> None:
+        """Put lists into the queue, each from where it was left."""
+        for reading in readings:
+            if reading.stage == Stage.ENDED:
+                self.ended[reading.key] = reading
+            else:
+                self._add(reading)
+        self.feed()
+
+    def follow_moved(self, moved: ParentDates) -> bool:
+        """Read the parents that have `moved`, and their child lists; False if that was done before."""
+        work, self.moved = self._work, moved
+        parts = [
+            decisions.moved_part(stream, dates.values())
+            for stream, dates in moved.items()
+            if dates and decisions.child_streams(work.catalogue, self._wanted, stream)
+        ]
+        new = self._writer.add(parts, work.clock.now()) if parts else []
+        self.take_up(new)
+        return bool(new)
+
+    def read_again(self, reading: Reading) -> None:
+        """Read a list again from its first row on."""
+        reading = decisions.read_again(reading)
+        self._writer.keep(reading, self._work.clock.now())
+        del self.ended[reading.key]
+        self.take_up([reading])
 
     def feed(self) -> bool:
-        """Ask for more parents where not enough lists are ready; False if there are none to ask for."""
+        """Request more parents if too few lists are ready; False if there are none to request."""
         if not self._parked:
             return False
         while self._parked and self._work.queue.ready < READY * self._threads:
-            self._work.queue.onward(self._parked.pop(0))
+            self._work.queue.put(self._parked.pop(0))
         return True
 
-    def _add(self, reading: Reading, *, resumed: bool = False) -> None:
-        work = self._work
-        self._readings[reading.id] = reading
-        stream = work.catalogue[reading.stream]
-        pass_ = passes.restored(reading.cursor) or decisions.begun_again(reading)
-        if resumed and pass_.pages:
-            habits = candidates.habits_of(work.progress.streams[stream.name], work.first_page)
-            pass_ = passes.resumed(pass_, habits)
-        why = "continue where the last run stopped" if resumed and pass_.pages else "read its history"
-        probe = Probe(stream, why, reading.parent, list_pass=pass_, of=reading.id)
-        if stream.parent is None:
-            probe.priority = PARENTS_FIRST
-            self._park(probe)
-        else:
+    def _add(self, reading: Reading) -> None:
+        work, stream = self._work, self._work.catalogue[reading.stream]
+        list_pass, why = self._resumed(reading), "continue where the last run stopped"
+        if list_pass is None:
+            has_children = bool(decisions.child_streams(work.catalogue, self._wanted, stream.name))
+            # If the cursor cannot be read, the list is read from its first row on.
+            reading = replace(reading, cursor=None, seen=0)
+            list_pass, why = decisions.begin_pass(reading, has_children=has_children), "read its history"
+        self._open[reading.key] = reading
+        priority = PARENTS_FIRST
+        if reading.has_parent:
             # Older parents first: what a user did first comes first, as far as lists allow.
-            probe.priority = -reading.date.timestamp() if reading.date else 0.0
-            work.queue.onward(probe)
+            priority = -reading.date.timestamp() if reading.date else 0.0
+        self._put(Job(Probe(stream, why, reading.parent, None, list_pass, priority, reading=reading.key)))
 
-    def _park(self, probe: Probe) -> None:
-        if decisions.read_for(self._work.catalogue, self._wanted.streams, probe.stream):
-            self._parked.append(probe)
-        else:
-            self._work.queue.onward(probe)
-
-    def accept(self, probe: Probe, answer: Answer) -> None:
-        """Accept one page; raises Transient, or BadAnswer, where it is none."""
+    def _resumed(self, reading: Reading) -> ListPass | None:
+        list_pass = stored_pass.restored(reading.cursor) if reading.cursor else None
+        if list_pass is None or not list_pass.pages:
+            return list_pass
         work = self._work
+        habits = candidates.habits_of(work.progress.streams[reading.stream], work.first_page)
+        return passes.resumed(list_pass, habits)
+
+    def _put(self, job: Job) -> None:
+        """Put a list into the queue; a list of parents waits until more child lists are needed."""
+        if decisions.child_streams(self._work.catalogue, self._wanted, job.probe.stream.name):
+            self._parked.append(job)
+        else:
+            self._work.queue.put(job)
+
+    def accept(self, job: Job, answer: Answer) -> None:
+        """Accept one page; raises Transient, or BadAnswer, if the answer is none."""
+        work, stream, now = self._work, job.probe.stream, self._work.clock.now()
         if not isinstance(answer.body, list):
             raise Transient("Beamer's answer was not a list of rows.")
-        if probe.stream.filtered:
-            work.filters_settled(probe.ignore_filters)
-        of, stream = self._readings[probe.of], probe.stream
-        page = judge_page(answer.body, stream, work.policy, work.earliest)
-        page = decisions.verdicts_within(page, of, probe.required_pass, stream, self._wanted)
-        state, context = work.progress.streams[stream.name], self._context()
-        here = Page(stream.name, state.scope, probe.parent)
+        if stream.filtered:
+            work.filters_settled(job.ignore_filters)
+        reading, state = self._reading(job), work.progress.streams[stream.name]
+        page = Page(stream.name, state.scope, reading.parent)
+        verdicts = judge_page(answer.body, stream, work.policy, work.earliest)
+        verdicts = decisions.restricted(verdicts, reading, job.probe.required_pass, stream, self._wanted)
         if stream.parent:
-            page = page.without(self._intake.moved(here, page.rows.keys(), self._gone(stream.parent)))
-        steps: list[PassStep] = []
+            moved = self._writer.moved(page, verdicts.rows.keys(), self._gone(stream.parent))
+            verdicts = verdicts.without(moved)
+        with self._writer.page(page, verdicts.row_verdicts, verdicts.rejected, now) as open_page:
+            # Read once the ids are inserted: a sync beside us may have excluded one of them just now.
+            before = self._writer.verdicts_before(page, verdicts.row_verdicts)
+            effects, list_pass = decisions.decide(
+                self._context(), job, reading, verdicts, state, open_page.new, before
+            )
+            open_page.write(effects)
+        if effects.habits:
+            order, ends = effects.habits
+            work.keep_stream(replace(state, list_order=order, short_ends=ends))
+        work.page_written(stream.name, effects)
+        for new in effects.new_readings:
+            self._add(new)
+        assert effects.reading is not None  # noqa: S101 - decided for each page
+        self._go_on(job, reading, effects.reading, list_pass)
 
-        def decide(fresh: set[str], before: Mapping[str, Verdict], quarantined: int) -> HistoryEffects:
-            effects, step = decisions.decide(context, probe, of, page, state, fresh, before, quarantined)
-            steps[:] = [step]
-            return effects
-
-        effects, opened = self._intake.accept_history(
-            here, of, page.row_verdicts, page.rejected, decide, work.clock.now()
-        )
-        work.report.count(stream.name, effects.tally)
-        self._learn(stream, state, effects)
-        self._go_on(probe, effects, opened, steps[0])
+    def _reading(self, job: Job) -> Reading:
+        assert job.probe.reading is not None  # noqa: S101 - each job of a backfill has one
+        return self._open[job.probe.reading]
 
     def _gone(self, stream: str) -> Sequence[str]:
-        """The parents that are not shown any more: what was below one may have been moved elsewhere."""
+        """Return the parents that are not listed any more: their rows may have been moved elsewhere."""
         if stream not in self._gone_of:
-            self._gone_of[stream] = self._intake.gone(self._work.progress.streams[stream].scope)
+            self._gone_of[stream] = self._writer.gone(self._work.progress.streams[stream].scope)
         return self._gone_of[stream]
 
-    def _context(self) -> decisions.HistoryContext:
+    def _context(self) -> HistoryContext:
         work = self._work
-        idle = work.queue.ready + len(work.queue.flights) + len(self._parked) < min(BUSY, self._threads)
-        return decisions.HistoryContext(
+        busy = work.queue.ready + work.queue.in_flight + len(self._parked)
+        return HistoryContext(
             work.catalogue,
             work.policy,
             self._wanted,
             work.identity.start_date,
             work.beamer_now,
             work.latest,
-            idle,
-            self._redated,
+            busy < min(BUSY, self._threads),
+            self.moved,
         )
 
-    def _learn(self, stream: Stream, state: StreamState, effects: HistoryEffects) -> None:
-        work = self._work
-        if effects.habits:
-            order, ends = effects.habits
-            work.progress.streams[stream.name] = replace(state, list_order=order, short_ends=ends)
-        if effects.first_page is not None:
-            work.first_page = effects.first_page
-
-    def _go_on(self, probe: Probe, effects: HistoryEffects, opened: list[Reading], step: PassStep) -> None:
-        probe.failures, probe.not_before = 0, None
-        # First, since the database may give its number to a list that this page has opened.
-        del self._readings[probe.of]
-        for reading in opened:
-            self._add(reading)
-        if effects.reading is not None:
-            if step.done:
-                self.ended[probe.of] = effects.reading
-                self.feed()
-                return
-            self._readings[probe.of] = effects.reading
-            probe.list_pass = step.list_pass
-            if probe.parent == NO_PARENT:
-                self._park(probe)
+    def _go_on(self, job: Job, before: Reading, after: Reading, list_pass: ListPass) -> None:
+        """Put a list back into the queue, unless its end was reached."""
+        if after.stage == Stage.OPEN:
+            self._open[after.key] = after
+            job.recovered()
+            job.go_on(list_pass)
+            if after.has_parent:
+                self._work.queue.put_first(job)
             else:
-                self._work.queue.first(probe)
+                self._put(job)
+        else:
+            self._end(before, after)
         self.feed()
 
-    def plan_again(self, probe: Probe) -> None:  # noqa: ARG002
-        """A list of history is asked as it was found."""
-        self._intake.requests += 1
+    def _end(self, before: Reading, after: Reading) -> None:
+        del self._open[after.key]
+        if after.stage == Stage.ENDED:
+            self.ended[after.key] = after
+        if before.doubted_at:
+            self.read_twice.add(after.key)
 
-    def skip(self, probe: Probe) -> bool:
-        """404: the parent may have been deleted while its children were waiting to be read.
+    def plan_again(self, job: Job) -> None:
+        """Change nothing: a list of history is requested as it was found."""
 
-        Whether it was, is looked at again at the end.
+    def skip(self, job: Job) -> bool:
+        """Note a 404: the parent may have been deleted before its list was read.
+
+        Whether it was is checked at the end.
         """
-        if probe.parent == NO_PARENT:
+        reading, now = self._reading(job), self._work.clock.now()
+        if not reading.has_parent:
             return False
-        of, now = self._readings.pop(probe.of), self._work.clock.now()
-        of = replace(of, cursor=decisions.anew(of), seen=0, found=None, doubted_at=of.doubted_at or now)
-        self._intake.keep(of, now)
-        self.ended[of.id] = of
+        doubted_at = reading.doubted_at or now
+        after = replace(reading, stage=Stage.ENDED, cursor=None, seen=0, found=None, doubted_at=doubted_at)
+        self._writer.keep(after, now)
+        self._end(reading, after)
         self.feed()
         return True

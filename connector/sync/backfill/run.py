@@ -1,4 +1,4 @@
-"""One run of a backfill: take its lease, go on with what is left of it, deliver meanwhile."""
+"""One run of a backfill: take its lease, continue what is left of it, deliver meanwhile."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,26 +10,29 @@ import structlog
 from connector.errors import Busy, ConnectorError
 from connector.segment.messages import MOST_MESSAGES
 from connector.state import backfills, leases, privacy, progress
-from connector.state.backfills import Backfill, HistoryIntake, Range
+from connector.state.backfills import Backfill, BackfillWriter, Range
 from connector.state.leases import BACKFILL, Lease
 from connector.state.outbox import Outbox
+from connector.state.pace import Pace
 from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import decisions
-from connector.sync.backfill.handler import HistoryAnswers
+from connector.sync.backfill.decisions import ParentDates
+from connector.sync.backfill.handler import HistoryHandler
 from connector.sync.backfill.verification import Verification
-from connector.sync.context import Parts, Work
+from connector.sync.context import Parts, RunState
 from connector.sync.delivery import Delivery, DeliveryWorker, InlineDelivery
 from connector.sync.fetch.loop import Fetching
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 from connector.sync.run import Outcome, under_lease
+from connector.text import counted
 
-# While Segment takes them, no more messages than these wait: reading is held back rather.
+# While Segment accepts messages, reading pauses when so many wait.
 ENOUGH = 5_000
-# What a backfill may make wait while Segment is away: it stops before the syncs do.
+# While Segment is away, a backfill stops at this share of the messages at which syncs stop.
 SHARE_OF_WAITING = 0.5
 PAUSE = 0.02
-# While it waits for Segment its lease is kept: what it holds of answers was paid for.
+# While it waits for Segment, it renews its lease so often: the answers in memory were paid for.
 RENEWED = timedelta(seconds=20)
 
 log = structlog.get_logger()
@@ -37,9 +40,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class BackfillOrder:
-    """What was asked for: a range, where it may go (None: everywhere), and what it may cost.
+    """What was requested: a range, its destinations (None: all), and how many requests it may take.
 
-    `expected`: how many requests it was estimated to take.
+    `expected`: its estimated number of requests. `again`: from the beginning, although it is complete.
     """
 
     wanted: Range
@@ -47,14 +50,13 @@ class BackfillOrder:
     most_requests: int | None = None
     expected: int | None = None
     deliver: bool = True
-    # Once more from the beginning, although it was done.
     again: bool = False
 
 
 class BackfillRun:
-    """A backfill that goes on where it stood. A second one at the same time raises Busy.
+    """A backfill that continues where it was left. A second one at the same time raises Busy.
 
-    `lanes`: so many batches are on their way to Segment at once.
+    `lanes`: so many batches are in flight to Segment at once.
     """
 
     def __init__(
@@ -72,89 +74,54 @@ class BackfillRun:
         self._lanes = lanes
         self._on_progress = on_progress
         self._report = Report()
+        # How many messages may wait, and how many are sent together while reading continues.
+        self._most_waiting = parts.most_waiting * SHARE_OF_WAITING
+        self._full = max(1, int(min(MOST_MESSAGES, self._most_waiting)))
 
     def go(self) -> tuple[Outcome, Backfill]:
-        """Read and deliver; give how it ended, and the backfill as it stands then."""
+        """Read and deliver; return how the run ended, and the backfill after it."""
         may_request = self._order.most_requests != 0
         outcome = under_lease(
             self._parts, "backfill", self._report, self._work, work=BACKFILL, may_request=may_request
         )
-        found = backfills.find(self._parts.database, self._parts.identity.name, self._order.wanted)
-        assert found is not None  # noqa: S101 - the run has begun it
-        return outcome, found
-
-    def _redated(self) -> decisions.Redated:
-        until = self._order.wanted.until
-        return self._moved(until) if until else {}
-
-    def _found(self, lease: Lease, now: datetime, redated: decisions.Redated) -> Backfill:
-        """The backfill of this range, which is begun where there is none."""
-        parts, order = self._parts, self._order
-        found = backfills.find(parts.database, parts.identity.name, order.wanted)
-        lists = backfills.lists(parts.database, found.id) if found else []
-        if found and not {each.stream for each in lists} <= {*parts.catalogue}:
-            log.warning(
-                "state_damaged",
-                table="reading",
-                key=f"backfill={found.id}",
-                column="stream",
-                now="it starts again",
-            )
-            backfills.abandon(parts.database, lease, found.id, now)
-            found = None
-        if found and not (found.finished_at and order.again):
-            return found
-        return backfills.begin(
-            parts.database,
-            lease,
-            order.wanted,
-            decisions.first_readings(parts.catalogue, order.wanted, redated),
-            integrations=order.integrations,
-            expected=order.expected,
-            now=now,
-        )
+        backfill = backfills.find(self._parts.database, self._parts.identity.name, self._order.wanted)
+        assert backfill is not None  # noqa: S101 - the run has begun it
+        return outcome, backfill
 
     def _work(self, lease: Lease, number: int, started: datetime) -> ConnectorError | None:
-        parts, report, redated = self._parts, self._report, self._redated()
-        of = self._found(lease, started, redated)
-        if of.began_at < started:
-            redated = self._moved(min(of.began_at, of.wanted.until or of.began_at))
+        parts, report = self._parts, self._report
+        backfill = self._begun(lease, started)
         outbox = Outbox(parts.database, lease, parts.identity.destination, parts.write_key)
-        intake = self._intake(lease, number, of)
-        state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue), lists=False)
-        work = Work.begun(replace(parts, policy=self._policy(of)), state, intake, report)
-        answers = HistoryAnswers(work, intake, of.wanted, parts.pool.size, redated)
-        delivery = self._delivery(outbox, work)
-        report.waiting = outbox.waiting()
-        worker = self._worker_of(delivery)
-        fetching = Fetching(
-            work,
-            answers,
-            beamer=parts.beamer,
-            lease=lease,
-            pool=parts.pool,
-            most_requests=self._order.most_requests,
-            allowance=ALLOWANCE,
-            # A commit there costs the disk; on PostgreSQL several pages' locks might cross those of a sync.
-            grouped=parts.database if parts.database.is_sqlite else None,
-            accepted=lambda _: self._accepted(work, lease, worker, of),
+        writer = BackfillWriter(
+            parts.database,
+            lease,
+            parts.identity.destination,
+            number,
+            backfill,
+            requests_spent=lambda: report.requests_spent,
+            write_key=parts.write_key,
         )
+        state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue), lists=False)
+        work = RunState.begin(replace(parts, policy=self._policy(backfill)), state, writer, report)
+        delivery = Delivery(
+            outbox,
+            parts.segment,
+            parts.clock,
+            report,
+            Pace(parts.database, parts.events_per_second),
+            segment_now=lambda: work.beamer_now,
+            latest=parts.ledger.latest,
+            lanes=self._lanes,
+            full=self._full,
+        )
+        report.deliveries.set_waiting(outbox.waiting())
+        worker = self._worker_of(delivery)
         if report.waiting and self._order.deliver:
             worker.go()
         error: ConnectorError | None = None
         try:
-            if not of.finished_at:
-                verification = Verification(
-                    work,
-                    answers,
-                    intake,
-                    of,
-                    beamer=parts.beamer,
-                    lease=lease,
-                    most_requests=self._order.most_requests,
-                    dates=self._dates(),
-                )
-                self._read(fetching, answers, verification, of)
+            if not backfill.finished_at:
+                self._read(work, writer, lease, backfill, worker)
         except Busy:
             raise
         except ConnectorError as stopped:
@@ -162,122 +129,139 @@ class BackfillRun:
         finally:
             if self._order.deliver:
                 worker.finish()
-        read = not answers.left and not answers.ended
-        if not of.finished_at and not error and read and not report.stopped:
-            backfills.finish(parts.database, lease, of.id, parts.clock.now())
-        report.waiting = outbox.waiting()
+        report.deliveries.set_waiting(outbox.waiting())
         return error or _raised(worker.error)
 
-    def _intake(self, lease: Lease, number: int, of: Backfill) -> HistoryIntake:
-        parts = self._parts
-        return HistoryIntake(
+    def _begun(self, lease: Lease, now: datetime) -> Backfill:
+        """Return the backfill of this range; begin it if there is none."""
+        parts, order = self._parts, self._order
+        found = backfills.find(parts.database, parts.identity.name, order.wanted)
+        lists = backfills.lists(parts.database, found.id) if found else []
+        if found and not {reading.stream for reading in lists} <= {*parts.catalogue}:
+            key = f"backfill={found.id}"
+            log.warning("state_damaged", table="reading", key=key, column="stream", now="it starts again")
+            backfills.abandon(parts.database, lease, found.id, now)
+            found = None
+        if found and not (found.finished_at and order.again):
+            return found
+        first = decisions.first_readings(parts.catalogue, order.wanted)
+        return backfills.begin(
             parts.database,
             lease,
-            parts.identity.destination,
-            number,
-            of.id,
-            resend=of.wanted.resend,
-            write_key=parts.write_key,
+            order.wanted,
+            first,
+            integrations=order.integrations,
+            expected=order.expected,
+            now=now,
         )
 
-    def _delivery(self, outbox: Outbox, work: Work) -> Delivery:
-        parts = self._parts
-        return Delivery(
-            outbox,
-            parts.segment,
-            parts.clock,
-            self._report,
-            segment_now=lambda: work.beamer_now,
-            latest=parts.ledger.latest,
-            lanes=self._lanes,
-            full=self._full,
-        )
-
-    def _policy(self, of: Backfill) -> Policy:
-        parts = self._parts
-        chosen = self._order.integrations if self._order.integrations is not None else of.integrations
+    def _policy(self, backfill: Backfill) -> Policy:
+        parts, integrations = self._parts, self._order.integrations
+        if integrations is None:
+            integrations = backfill.integrations
         settings = parts.policy.privacy
-        if chosen is not None:
-            settings = replace(settings, integrations=chosen)
-        known = privacy.load(parts.database, parts.identity.name)
-        return replace(parts.policy, start=of.wanted.since, privacy=settings, forgotten=known)
+        if integrations is not None:
+            settings = replace(settings, integrations=integrations)
+        forgotten = privacy.load(parts.database, parts.identity.name)
+        return replace(parts.policy, start=backfill.wanted.since, privacy=settings, forgotten=forgotten)
 
-    def _dates(self) -> dict[str, dict[str, datetime]]:
-        """The dates of the parents that syncs know."""
-        known = progress.load_readonly(self._parts.database, self._parts.identity.name).parents
-        alive = {of: (each for each in parents.values() if not each.gone) for of, parents in known.items()}
-        return {stream: {each.id: each.date for each in parents} for stream, parents in alive.items()}
+    # --- reading ---
 
     def _read(
-        self, fetching: Fetching, answers: HistoryAnswers, verification: Verification, of: Backfill
+        self, work: RunState, writer: BackfillWriter, lease: Lease, backfill: Backfill, worker: DeliveryWorker
     ) -> None:
-        parts, report = self._parts, self._report
-        balance = parts.ledger.balance(parts.clock.now())
-        lists = backfills.lists(parts.database, of.id)
-        answers.take_up(lists)
-        self._request_all(fetching, answers, refused=balance.refused)
-        # A list of parents that is read over several runs passes by those that are put on top meanwhile.
-        begun = [each for each in lists if not each.to_verify]
-        moved = {} if answers.left else decisions.passed_by(parts.catalogue, self._moved(of.began_at), begun)
-        while moved and not report.stopped and answers.follow_up(moved):
-            self._request_all(fetching, answers, refused=False)
-            last = max(date for names in moved.values() for date in names.values())
-            moved = {} if answers.left else decisions.later(self._moved(of.began_at), last)
+        """Read what is left, then the parents that moved meanwhile; compare at the end."""
+        parts, most_requests = self._parts, self._order.most_requests
+        handler = HistoryHandler(work, writer, backfill.wanted, parts.pool.size)
+        fetching = Fetching(
+            work,
+            handler,
+            beamer=parts.beamer,
+            lease=lease,
+            pool=parts.pool,
+            most_requests=most_requests,
+            allowance=ALLOWANCE,
+            # A commit there costs the disk; on PostgreSQL several pages' locks might cross those of a sync.
+            grouped=parts.database if parts.database.is_sqlite else None,
+            accepted=lambda _: self._accepted(work, lease, worker, backfill),
+        )
+        refused = parts.ledger.balance(parts.clock.now()).refused
+        handler.moved = self._moved(backfill)
+        handler.take_up(backfills.lists(parts.database, backfill.id))
+        self._request_all(fetching, handler, refused=refused)
+        while self._all_read(handler) and handler.follow_moved(self._moved(backfill)):
+            self._request_all(fetching, handler)
         fetching.check_permissions()
-        while not answers.left and not report.stopped and verification.compare_again():
-            self._request_all(fetching, answers, refused=False)
-        if not answers.left and not report.stopped:
+        verification = Verification(
+            work,
+            handler,
+            writer,
+            backfill.began_at,
+            beamer=parts.beamer,
+            lease=lease,
+            most_requests=most_requests,
+            dates=self._dates(),
+        )
+        while self._all_read(handler) and verification.compare():
+            self._request_all(fetching, handler)
+        if self._all_read(handler):
             verification.conclude()
+            if not handler.ended:
+                backfills.finish(parts.database, lease, backfill.id, parts.clock.now())
 
-    def _request_all(self, fetching: Fetching, answers: HistoryAnswers, *, refused: bool) -> None:
+    def _all_read(self, handler: HistoryHandler) -> bool:
+        return not handler.left and not self._report.stopped
+
+    def _request_all(self, fetching: Fetching, handler: HistoryHandler, *, refused: bool = False) -> None:
         fetching.run(refused=refused)
         # Lists that failed do not keep the others from being read.
-        while answers.feed() and not self._report.stopped:
+        while handler.feed() and not self._report.stopped:
             fetching.run(refused=False)
 
-    def _moved(self, since: datetime) -> decisions.Redated:
-        """The parents that syncs have seen before the date that they have now, which is later than that."""
+    def _moved(self, backfill: Backfill) -> ParentDates:
+        """Return the parents that moved behind the range's end, or while the backfill ran."""
         known = progress.load_readonly(self._parts.database, self._parts.identity.name).parents
-        return decisions.moved_to(known, since.replace(microsecond=0))
+        since = min(backfill.began_at, backfill.wanted.until or backfill.began_at)
+        return decisions.moved_parents(known, since.replace(microsecond=0))
 
-    @property
-    def _most(self) -> float:
-        """How many messages may wait."""
-        return self._parts.most_waiting * SHARE_OF_WAITING
+    def _dates(self) -> ParentDates:
+        """Return the dates of the parents that syncs know."""
+        known = progress.load_readonly(self._parts.database, self._parts.identity.name).parents
+        return {
+            stream: {parent.id: parent.date for parent in parents.values() if not parent.gone}
+            for stream, parents in known.items()
+        }
 
-    @property
-    def _full(self) -> int:
-        """How many messages are sent together while reading goes on."""
-        return max(1, int(min(MOST_MESSAGES, self._most)))
+    # --- delivering ---
 
-    def _accepted(self, work: Work, lease: Lease, worker: DeliveryWorker, of: Backfill) -> None:
+    def _accepted(self, work: RunState, lease: Lease, worker: DeliveryWorker, backfill: Backfill) -> None:
         """Deliver while reading; read no faster than that, nor much while Segment is away."""
-        parts, most = self._parts, self._most
+        parts, report = self._parts, self._report
         if self._order.deliver and not worker.error:
-            if self._report.backlog >= self._full:
+            if report.backlog >= self._full:
                 worker.go()
             renewed = parts.clock.now()
-            while self._report.backlog >= ENOUGH and not worker.error and not parts.clock.stopped:
+            while report.backlog >= ENOUGH and not worker.error and not parts.clock.stopped:
                 parts.clock.sleep(PAUSE)
                 if parts.clock.now() - renewed > RENEWED:
                     renewed = parts.clock.now()
                     leases.renew(parts.database, lease, renewed)
         _raised(worker.error, only_busy=True)
-        if (worker.error or not self._order.deliver) and self._report.backlog >= most:
+        if (worker.error or not self._order.deliver) and report.backlog >= self._most_waiting:
             work.stop(
-                f"{self._report.backlog:,} messages wait for Segment; the backfill continues after they "
-                "are sent"
+                f"Too much waits for Segment ({counted(report.backlog, 'message')}): the backfill continues "
+                "once it is sent"
             )
-        self._on_progress(self._report, of)
+        self._on_progress(report, backfill)
 
 
 def _raised(error: BaseException | None, *, only_busy: bool = False) -> ConnectorError | None:
-    """The deliveries' error, for the summary; one that ends the run at once is raised."""
+    """Return the delivery's error, for the summary; an error that ends the run at once is raised."""
     if error is not None and (isinstance(error, Busy) or not isinstance(error, ConnectorError)):
         raise error
     return None if only_busy else error
 
 
 def judging(policy: Policy) -> str:
-    """What the settings that hold rows back are known by."""
+    """Return the name of the settings that exclude rows."""
     return f"anonymous={policy.privacy.anonymous} team={policy.team_comments}"

@@ -8,15 +8,15 @@ import structlog
 from connector.beamer.streams import Stream, children
 from connector.domain.state import Progress, StreamState
 from connector.errors import Forbidden
-from connector.sync.context import Work
-from connector.sync.lists import counter_trust, passes
+from connector.sync.context import RunState
+from connector.sync.lists import counter_trust, stored_pass
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import Picture
 
 log = structlog.get_logger()
 
 
-def write_down(work: Work, *, ended: bool) -> None:
+def write_down(work: RunState, *, ended: bool) -> None:
     """Write what a run learnt about its streams.
 
     A run that has not `ended` well may have asked for a stream and got no answer: what ails it stays.
@@ -34,10 +34,10 @@ def write_down(work: Work, *, ended: bool) -> None:
             before = work.progress.streams[stream.name]
             what, code = before.trouble or "a page failed", before.trouble_code
             state = replace(state, trouble=what, trouble_code=code, trouble_at=before.trouble_at or now)
-        work.progress.streams[stream.name] = state
+        work.keep_stream(state)
     read = {stream.name for stream in wanted if stream.filtered} - set(work.report.forbidden)
     work.report.segmented_hidden = work.ignore_filters is False and bool(read)
-    work.intake.note([work.progress.streams[stream.name] for stream in wanted], work.clock.now())
+    work.keep_streams(stream.name for stream in wanted)
     log.debug("collected", **work.report.as_dict())
 
 
@@ -48,7 +48,9 @@ def _holes(picture: Picture, stream: Stream) -> str:
     for child in picture.progress.children.get(stream.name, {}).values():
         parent = parents.get(child.parent)
         cursors.append(child.cursor if parent and not parent.gone else None)
-    parts = [part for cursor in cursors if cursor for part in passes.restore(cursor).unread if part.failures]
+    parts = [
+        part for cursor in cursors if cursor for part in stored_pass.restore(cursor).unread if part.failures
+    ]
     if not parts:
         return ""
     until = max((part.cursor.until for part in parts if part.cursor.until), default=None)
@@ -93,7 +95,7 @@ def complete_through(progress: Progress, stream: Stream, *, has_children: bool) 
         child = lists.get(parent.id)
         behind = child is None or candidates.has_news(child) or state.distrusted
         moment = (child.read_at if child else None) if behind else parent.checked_at
-        if child and child.cursor and any(part.failures for part in passes.restore(child.cursor).unread):
+        if child and child.cursor and any(part.failures for part in stored_pass.restore(child.cursor).unread):
             return None
         if moment is None:
             return None

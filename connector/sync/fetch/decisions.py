@@ -1,25 +1,23 @@
 """What a page changes: decided from plain data, before anything is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from connector.beamer.pagination import Habits
 from connector.beamer.streams import Stream
-from connector.clock import SECOND
-from connector.domain.period import day_of
-from connector.domain.state import ChildState, ParentState, StreamState
-from connector.domain.verdicts import Verdict
+from connector.domain.hints import ANYWHERE, Hint, Hints, ReadHint, title_digest
+from connector.domain.period import SECOND, day_of
+from connector.domain.state import ChildState, Effects, NewRows, ParentState, StreamState, Verdict
 from connector.segment.shaping import Fact, plain
-from connector.state.page_writer import Effects
-from connector.sync.lists import backoff, blocks, counter_trust, counters, passes
+from connector.sync.lists import backoff, blocks, counter_trust, counters, passes, stored_pass
 from connector.sync.lists.blocks import BlockCheck, CheckStep
-from connector.sync.lists.passes import PassStep
+from connector.sync.lists.passes import ListPass, PassStep
 from connector.sync.planning import arrival, estimates
 from connector.sync.planning.arrival import faded
-from connector.sync.planning.probes import NO_PARENT, Probe
+from connector.sync.planning.probes import NO_PARENT, Job, Probe
 from connector.sync.policy import Policy
 from connector.sync.rows import judging
 from connector.sync.rows.judging import is_forgotten
@@ -33,25 +31,33 @@ class Context:
     """What deciding needs to know: settings, the stream's state, and Beamer's time.
 
     `latest`: what is dated later is in the future by this machine's clock, too, and is sent as of then.
+    `limited`: requests are. `hints` announced rows; under a limit, of the `hinted` streams most are.
     """
 
     policy: Policy
     state: StreamState
     now: datetime
     latest: datetime
+    limited: bool = False
+    hints: Hints = field(default_factory=dict)
+    hinted: Set[str] = frozenset()
+
+    def hint(self, stream: str, parent: str) -> Hint | None:
+        return self.hints.get(stream, {}).get(parent)
 
 
 def parent_after(
     before: ParentState | None, row: Any, context: Context, stream: Stream
 ) -> tuple[ParentState, list[Fact]]:
-    status = _status(row)
+    status, now = _status(row), context.now
+    # Of what users write nothing is kept, and webhooks name posts only.
+    title = None if stream.by_user else title_digest(row.fields.get("title") or "")
     if before is None:
-        now = context.now
         after = ParentState(
             row.id, row.date, status, metrics=_metrics(row), known_at=now, checked_at=now, proved_at=now
         )
-        return after, []
-    after = replace(backoff.recovered(before), date=row.date, gone=False, checked_at=context.now)
+        return replace(after, title=title), []
+    after = replace(backoff.recovered(before), date=row.date, gone=False, checked_at=now, title=title)
     facts: list[Fact] = []
     sent = stream.name in context.policy.streams
     if status:
@@ -70,7 +76,7 @@ def parent_after(
 def parent_by_id(
     before: ParentState | None, name: str, date: datetime | None, check: BlockCheck, now: datetime
 ) -> ParentState:
-    """A parent of which no more than the id can be used: the lists below it are read all the same.
+    """Return a parent of which no more than the id can be used: the lists below it are read all the same.
 
     It keeps the date that it had, as long as its block shows it.
     """
@@ -116,7 +122,7 @@ def _metrics_after(before: ParentState, row: Any, context: Context) -> tuple[Par
 
 
 def _fell(before: str | None, metrics: str) -> bool:
-    """Whether any of the totals is lower than it was."""
+    """Return whether any of the totals is lower than it was."""
     pairs = zip((before or metrics).split(","), metrics.split(","), strict=False)
     return any(int(now) < int(was) for was, now in pairs)
 
@@ -128,10 +134,15 @@ def counter_after(
     counter: str,
     before: datetime | None,
     now: datetime,
+    *,
+    nothing: bool = False,
 ) -> ChildState:
-    """A child list after its parent was seen; `before` is when the parent had been seen last."""
+    """Return a child list after its parent was seen; `before` is when the parent had been seen last.
+
+    One that is empty counts as read, and so does one in which `nothing` can be sent.
+    """
     if child is None:
-        empty = not counters.moved(counter, None)
+        empty = nothing or not counters.moved(counter, None)
         read_counter, at = (counter, now) if empty else (None, None)
         return ChildState(scope, parent, counter, read_counter=read_counter, read_at=at)
     if child.counter == counter:
@@ -149,6 +160,22 @@ def counter_after(
         recent_at=now,
         waits_since=_waits_since(child, counter, before or now, now),
     )
+
+
+# A list never seen before, with so few rows since the start date to be expected, is left to the audit.
+NO_HISTORY = 0.01
+
+
+def _nothing_since(counter: str, date: datetime | None, context: Context) -> bool:
+    """Return whether a list holds hardly a row since the start date: most do when that is the first sync.
+
+    As if its rows had come at an even rate; most come while a post is young.
+    """
+    start, now = context.policy.start, context.now
+    if not context.limited or date is None or date >= start or counters.UNKNOWN in counter:
+        return False
+    since, age = max(now - start, timedelta(0)), max(now - date, SECOND)
+    return counters.total(counter) * (since / age) < NO_HISTORY
 
 
 def _waits_since(child: ChildState, counter: str, before: datetime, now: datetime) -> datetime | None:
@@ -178,35 +205,35 @@ def gone(
 def proved(
     probe: Probe, known: Mapping[str, ParentState], changed: Iterable[ParentState], now: datetime
 ) -> list[ParentState]:
-    """The parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
+    """Return the parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
     check = probe.required_check
-    mine = {name: known[name] for name in {*check.block.members, *check.found} if name in known}
+    mine = {name: known[name] for name in {*check.block.members, *check.seen_ids} if name in known}
     mine |= {parent.id: parent for parent in changed}
     return [replace(parent, proved_at=now) for parent in mine.values()]
 
 
-def tally(page: PageVerdicts, fresh: set[str], quarantined: int, effects: Effects) -> Counter[str]:
-    """What became of a page's rows; so many `quarantined` ones are new in quarantine."""
-    found = Counter(
+def tally(page: PageVerdicts, new: NewRows, effects: Effects) -> Counter[str]:
+    """Count what became of a page's rows."""
+    counts = Counter(
         {
-            "rows": len(fresh),
+            "rows": len(new.ids),
             "events": len(effects.events),
-            "quarantined": quarantined + len(effects.rejected),
+            "quarantined": new.quarantined + len(effects.rejected),
         }
     )
-    found.update(verdict.label for verdict in page.held(fresh))
-    return +found
+    counts.update(verdict.label for verdict in page.unsent(new.ids))
+    return +counts
 
 
 def first_page_of(habits: Habits, habits_before: Habits) -> int | None:
-    """The number of a list's first page, where this answer has shown it."""
+    """Return the number of a list's first page, where this answer has shown it."""
     return habits.first_page if habits_before.first_page is None else None
 
 
 def learnt(
     state: StreamState,
     page: PageVerdicts,
-    fresh: set[str],
+    new: NewRows,
     habits: Habits,
     habits_before: Habits,
     effects: Effects,
@@ -215,7 +242,7 @@ def learnt(
     effects.first_page = first_page_of(habits, habits_before)
     # Of a stream that is off nothing is known: its rows may be sent as soon as it is on.
     silent = (Verdict.STREAM_OFF, Verdict.MOVED)
-    counted = [verdict for verdict in page.verdicts(fresh) if verdict not in silent]
+    counted = [verdict for verdict in page.verdicts(new.ids) if verdict not in silent]
     sent = counted.count(Verdict.EVENT)
     state = estimates.with_sent(state, sent, len(counted) - sent)
     return replace(
@@ -228,24 +255,26 @@ def learnt(
 
 def decide_list(
     context: Context,
-    probe: Probe,
+    job: Job,
     page: PageVerdicts,
     child: ChildState | None,
     title: str | None,
-    fresh: set[str],
-    quarantined: int,
+    new: NewRows,
+    seen_at: datetime | None = None,
 ) -> tuple[Effects, PassStep]:
-    """Decide a page of a child list, or of a list without parents."""
-    effects = Effects()
-    enqueue(effects, page.events(fresh), probe.stream, probe.parent, context.policy, context.latest, title)
-    effects.tally = tally(page, fresh, quarantined, effects)
-    seen = passes.PassPage(page.seen, len(fresh), page.waits, quarantined, len(page.rejected))
+    """Decide a page of a child list, its counter last seen at `seen_at`, or of a list without parents."""
+    effects, probe, habits = Effects(), job.probe, job.habits
+    enqueue(effects, page.events(new.ids), probe.stream, probe.parent, context.policy, context.latest, title)
+    effects.tally = tally(page, new, effects)
+    seen = passes.PassPage(page.seen, len(new.ids), page.waits, new.quarantined, len(page.rejected))
     pass_ = probe.required_pass
-    pass_ = pass_ if pass_.begun else replace(pass_, begun=context.now)
-    step = passes.after_page(pass_, seen, probe.habits, probe.stream.cap, context.now)
-    state = learnt(context.state, page, fresh, step.habits, probe.habits, effects)
+    pass_ = pass_ if pass_.started_at else replace(pass_, started_at=context.now)
+    step = passes.after_page(pass_, seen, habits, probe.stream.cap, context.now)
+    state = learnt(context.state, page, new, step.habits, habits, effects)
+    if step.done and not (step.list_pass.hole or probe.window):
+        state = _with_hint(state, child, step.list_pass, probe, context, effects)
     if child is not None:
-        after = _child_after(child, step, context)
+        after = _child_after(child, step, context, seen_at)
         effects.children.append(after)
         effects.ahead = after.surplus - child.surplus
         if step.done and not step.list_pass.hole:
@@ -253,76 +282,103 @@ def decide_list(
             state = counter_trust.with_late_share(state, child, step.list_pass)
         effects.stream = state if state != context.state else None
         return effects, step
-    effects.days = Counter(day_of(page.rows[name][0].date) for name in fresh)
+    effects.days = Counter(day_of(page.rows[name][0].date) for name in new.ids)
     # A day that the audit reads again moves no mark.
     effects.stream = state if probe.window else _dated_after(state, step, context)
     return effects, step
 
 
-def _child_after(child: ChildState, step: PassStep, context: Context) -> ChildState:
+def _with_hint(
+    state: StreamState,
+    child: ChildState | None,
+    pass_: ListPass,
+    probe: Probe,
+    context: Context,
+    effects: Effects,
+) -> StreamState:
+    """Note that a list with a hint was read; return the stream with how many of its rows hints announce."""
+    # Of a resumed pass, the newest rows may have been read before the hint came.
+    hint = None if pass_.resumed else context.hint(probe.stream.name, probe.parent)
+    announced = min(hint.count, pass_.all_new) if hint else 0
+    if hint:
+        effects.hints.append(ReadHint(probe.stream.name, probe.parent, hint.count, announced))
+    # Nothing announces what was there before.
+    first = state.checked_at is None if child is None else child.read_counter is None
+    return state if first else estimates.with_hinted(state, announced, pass_.all_new)
+
+
+def _child_after(child: ChildState, step: PassStep, context: Context, seen_at: datetime | None) -> ChildState:
     pass_, now, child = step.list_pass, context.now, backoff.recovered(child)
     if not step.done:
-        return replace(child, cursor=passes.dump(pass_))
-    left = passes.left_of(pass_, now)
+        return replace(child, cursor=stored_pass.dump(pass_))
+    left = stored_pass.left_of(pass_, now)
     if pass_.hole:
         return replace(child, cursor=left)
     # Nothing older than the start date is of interest.
     whole = not (pass_.shallow or left) and (pass_.low is None or pass_.low <= context.policy.start)
     surplus, short_since = counter_trust.after_reading(child, pass_, context.state, now)
-    if left or child.cursor:
+    # The cursor of a pass with a hint that was not resumed is its own.
+    if left or (child.cursor and (pass_.resumed or not pass_.hinted)):
         # Rows of a part that could not be read before are old ones, not ones ahead of their counter.
         surplus = min(surplus, max(0, child.surplus))
     announced = counter_trust.missing_rows(child) + (
-        counters.risen(pass_.began, child.read_counter) if child.read_counter else 0
+        counters.risen(pass_.counter, child.read_counter) if child.read_counter else 0
     )
+    ahead = 0 if child.read_counter is None else max(0, pass_.new_rows - announced)
+    if seen_at and child.read_at and child.read_at >= seen_at:
+        # Hints had it read more than once since its counter was seen.
+        ahead += child.early
     return replace(
         child,
         cursor=left,
-        read_counter=pass_.began,
+        read_counter=pass_.counter,
         surplus=surplus,
         short_since=short_since,
         # The lookback counts from where it was read over last: a late row must not slip past shallow ones.
         watermark=child.watermark if pass_.shallow else passes.watermark_after(pass_, child.watermark, now),
         read_at=now,
-        early=0 if child.read_counter is None else max(0, pass_.found - announced),
+        early=ahead,
         fell=False,
         deep_at=child.deep_at if pass_.shallow else now,
         whole_at=now if whole else child.whole_at,
-        waits_since=None if child.counter == pass_.began else now,
+        waits_since=None if child.counter == pass_.counter else now,
     )
 
 
 def _dated_after(state: StreamState, step: PassStep, context: Context) -> StreamState:
     state = backoff.recovered(state)
     if not step.done:
-        return replace(state, cursor=passes.dump(step.list_pass))
-    left = passes.left_of(step.list_pass, context.now)
+        return replace(state, cursor=stored_pass.dump(step.list_pass))
+    left = stored_pass.left_of(step.list_pass, context.now)
     if step.list_pass.hole:
         return replace(state, cursor=left)
     mark = passes.watermark_after(step.list_pass, state.watermark, context.now)
     if state.checked_at is None:
-        recent = step.list_pass.brought * arrival.remembered(context.now - context.policy.start)
+        recent = step.list_pass.all_new * arrival.remembered(context.now - context.policy.start)
     else:
-        recent = arrival.faded(state.recent, state.checked_at, context.now) + step.list_pass.brought
+        recent = arrival.faded(state.recent, state.checked_at, context.now) + step.list_pass.all_new
     return replace(state, cursor=left, watermark=mark, complete=True, checked_at=context.now, recent=recent)
 
 
 def decide_block(
     context: Context,
-    probe: Probe,
+    job: Job,
     page: PageVerdicts,
     known: Mapping[str, ParentState],
     lists: Mapping[str, Mapping[str, ChildState]],
     child_streams: Sequence[tuple[Stream, int]],
-    fresh: set[str],
-    quarantined: int,
+    new: NewRows,
 ) -> tuple[Effects, CheckStep]:
     """Decide a page of parents: `known` parents and their child `lists` as they stood before it."""
-    effects, check = Effects(), probe.required_check
-    enqueue(effects, page.events(fresh), probe.stream, NO_PARENT, context.policy, context.latest)
+    effects, probe, habits = Effects(), job.probe, job.habits
+    check = probe.required_check
+    enqueue(effects, page.events(new.ids), probe.stream, NO_PARENT, context.policy, context.latest)
     for name, (date, raw) in page.parents.items():
         before = known.get(name)
-        if name in page.rows:
+        if before and (name in check.block.also or name in check.seen_ids):
+            # Its own block judges it, once: a status on two pages of one run was not seen twice.
+            after = replace(before, checked_at=context.now)
+        elif name in page.rows:
             after, facts = parent_after(before, page.rows[name][0], context, probe.stream)
             enqueue_changes(effects, facts, raw, context.policy, context.latest)
         else:
@@ -333,20 +389,71 @@ def decide_block(
         for stream, scope in child_streams:
             child = lists.get(stream.name, {}).get(name)
             counter = counters.read(raw, stream.counters)
-            moved = counter_after(child, scope, name, counter, checked_at, context.now)
+            nothing = child is None and _nothing_since(counter, date, context)
+            moved = counter_after(child, scope, name, counter, checked_at, context.now, nothing=nothing)
+            if stream.name in context.hinted and _has_caught_up(moved):
+                effects.caught_up.append((scope, name, moved.surplus))
+                moved = replace(moved, read_counter=counter, surplus=0, early=0)
             if moved != child:
                 effects.children.append(moved)
-    effects.tally = tally(page, fresh, quarantined, effects)
-    alive = {name for name, parent in known.items() if not parent.gone}
-    step = blocks.after_page(check, page.seen, alive, probe.habits, probe.stream.cap)
+    effects.tally = tally(page, new, effects)
+    step = blocks.after_page(check, page.seen, habits, probe.stream.cap)
     effects.parents += gone(step, probe, known, {parent.id for parent in effects.parents})
     if step.next is None and check.proving:
         effects.parents = proved(probe, known, effects.parents, context.now)
-    state = backoff.recovered(learnt(context.state, page, fresh, step.habits, probe.habits, effects))
+    state = backoff.recovered(learnt(context.state, page, new, step.habits, habits, effects))
     state = replace(state, checked_at=context.now)
     if step.next is None and check.proving and check.block.since is None:
         state = replace(state, complete=True)
+    if step.next is None and check.block.until is None and not check.part:
+        state = _with_hints(state, probe, context, lists, child_streams, effects)
     if step.next is None and check.part:
-        state = replace(state, cursor=passes.instead(state.cursor, check.part, (), context.now))
+        state = replace(state, cursor=stored_pass.instead(state.cursor, check.part, (), context.now))
     effects.stream = state if state != context.state else None
     return effects, step
+
+
+def _with_hints(
+    state: StreamState,
+    probe: Probe,
+    context: Context,
+    lists: Mapping[str, Mapping[str, ChildState]],
+    child_streams: Sequence[tuple[Stream, int]],
+    effects: Effects,
+) -> StreamState:
+    """Note that the newest block was seen to its end: the hints are over that could not say where to look."""
+    name, rows = probe.stream.name, effects.tally["rows"]
+    for stream, scope in child_streams:
+        before = lists.get(stream.name, {})
+        came = sum(
+            _came(child, before.get(child.parent)) for child in effects.children if child.scope == scope
+        )
+        _seen_through(context, stream.name, came, effects)
+    announced = _seen_through(context, name, rows, effects)
+    return state if context.state.checked_at is None else estimates.with_hinted(state, announced, rows)
+
+
+def _has_caught_up(child: ChildState) -> bool:
+    """Return whether a counter has risen by just the rows that hints had read before it moved.
+
+    As with any counter, a deletion may hide one more row: the audit finds it.
+    """
+    if child.read_counter is None or child.waits_since or child.cursor or child.fell:
+        return False
+    rise = counters.total(child.counter) - counters.total(child.read_counter)
+    known = counters.UNKNOWN not in child.counter + child.read_counter
+    return known and 0 < rise == child.surplus == counters.risen(child.counter, child.read_counter)
+
+
+def _came(child: ChildState, before: ChildState | None) -> int:
+    return counters.risen(child.counter, before.counter) if before else counters.total(child.counter)
+
+
+def _seen_through(context: Context, stream: str, came: int, effects: Effects) -> int:
+    """Note that hints without a parent are over; return how many of the rows that came they announced."""
+    hint = context.hint(stream, ANYWHERE)
+    if hint is None:
+        return 0
+    confirmed = min(hint.count, came)
+    effects.hints.append(ReadHint(stream, ANYWHERE, hint.count, confirmed))
+    return confirmed

@@ -17,12 +17,13 @@ from connector.errors import (
     Transient,
     Unreachable,
 )
-from connector.sync.context import Work
-from connector.sync.lists import backoff, blocks, passes
+from connector.sync.context import RunState
+from connector.sync.lists import backoff, blocks, passes, stored_pass
 from connector.sync.lists.backoff import wait_before
 from connector.sync.lists.blocks import CUT_FROM, BlockCheck, Part
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import NO_PARENT, Probe
+from connector.sync.planning.probes import NO_PARENT, Job, Probe
+from connector.text import counted
 
 # No list is read further in one run than so many pages; one that never ends must leave the others their turn.
 MOST_PAGES = 500
@@ -30,29 +31,29 @@ MOST_PAGES = 500
 MOST_PAGES_LIMITED = 100
 
 
-def most_pages(work: Work) -> int:
+def most_pages(work: RunState) -> int:
     """Return how many pages of one list a run reads at most."""
     return MOST_PAGES if work.per_day is None else max(MOST_PAGES_LIMITED, min(MOST_PAGES, int(work.per_day)))
 
 
-def without(work: Work, probe: Probe, *, patient: bool) -> str:
+def without(work: RunState, job: Job, *, patient: bool) -> str:
     """Return what is kept of a list whose next page is left for later; see `blocks.failed` for `patient`."""
-    pass_, start = probe.required_pass, work.policy.start
-    probe.list_pass = passes.given_up(pass_, probe.habits, work.beamer_now, start, patient=patient)
-    return passes.dump(probe.list_pass)
+    pass_, start = job.probe.required_pass, work.policy.start
+    left = passes.given_up(pass_, job.habits, work.beamer_now, start, patient=patient)
+    job.go_on(left)
+    return stored_pass.dump(left)
 
 
-def leave_rows(work: Work, probe: Probe, *, patient: bool) -> None:
-    """Leave the next page of a list for later."""
+def _keep_cursor(work: RunState, probe: Probe, cursor: str) -> None:
+    """Keep where a list is to be read on."""
     name = probe.stream.name
-    cursor = without(work, probe, patient=patient)
-    if child := work.progress.children.get(name, {}).get(probe.parent):
-        settle(work, name, replace(child, cursor=cursor))
+    if child := work.progress.child(name, probe.parent):
+        work.keep_list(name, replace(child, cursor=cursor))
     else:
-        work.progress.streams[name] = replace(work.progress.streams[name], cursor=cursor)
+        work.keep_stream(replace(work.progress.streams[name], cursor=cursor))
 
 
-def keep_resting(work: Work, probe: Probe) -> None:
+def keep_resting(work: RunState, probe: Probe) -> None:
     """Leave alone a part that fails, as long as it was before, where nothing else was answered.
 
     Nothing tells then whether Beamer is away. But where a run has one request at hand, the part must not be
@@ -61,48 +62,39 @@ def keep_resting(work: Work, probe: Probe) -> None:
     name, now = probe.stream.name, work.beamer_now
     state, check, pass_ = work.progress.streams[name], probe.check, probe.list_pass
     if check and check.part and check.part.failures:
-        cursor = passes.instead(state.cursor, check.part, (replace(check.part, failed_at=now),), now)
-        work.progress.streams[name] = replace(state, cursor=cursor)
+        cursor = stored_pass.instead(state.cursor, check.part, (replace(check.part, failed_at=now),), now)
+        work.keep_stream(replace(state, cursor=cursor))
     elif pass_:
-        pass_ = replace(pass_, failures=max(1, pass_.failures), failed_at=now, ahead=False)
-        cursor = passes.dump(passes.hole(pass_.unread, now) if pass_.hole else pass_)
-        if child := work.progress.children.get(name, {}).get(probe.parent):
-            settle(work, name, replace(child, cursor=cursor))
-        else:
-            work.progress.streams[name] = replace(state, cursor=cursor)
+        pass_ = replace(pass_, failures=max(1, pass_.failures), failed_at=now, front_read=False)
+        _keep_cursor(work, probe, stored_pass.dump(passes.hole(pass_.unread, now) if pass_.hole else pass_))
 
 
-def settle(work: Work, name: str, child: ChildState) -> None:
-    """Write down a child list's state, in the database first."""
-    work.intake.settle(child, work.clock.now())
-    work.progress.children[name][child.parent] = child
-
-
-def leave_parents(work: Work, probe: Probe, part: Part, *, patient: bool) -> tuple[Part, ...]:
+def leave_parents(work: RunState, probe: Probe, part: Part, *, patient: bool) -> tuple[Part, ...]:
     """Leave a part of a list of parents for later; return the parts that it was cut in."""
     name, now, check = probe.stream.name, work.beamer_now, probe.required_check
     state, instead_of, after = work.progress.streams[name], check.part or part, tuple[Part, ...]()
-    for newest in passes.parts_of(state.cursor):
+    for newest in stored_pass.parts_of(state.cursor):
         if part.cursor.since and part.cursor.since == newest.cursor.until and part.cursor.until is None:
             # The newest rows fail like those next to them.
             instead_of, after = newest, (blocks.grown(newest, now),)
     after = after or blocks.failed(part, now, work.policy.start, patient=patient)
-    cursor = passes.instead(state.cursor, instead_of, after, now)
-    work.progress.streams[name] = replace(state, cursor=cursor)
+    cursor = stored_pass.instead(state.cursor, instead_of, after, now)
+    work.keep_stream(replace(state, cursor=cursor))
     return after
 
 
-def leave_at_bound(work: Work, probe: Probe) -> bool:
+def leave_at_bound(work: RunState, job: Job) -> bool:
     """Count a page of a list; at the bound of a run, leave the rest of it for later and return True."""
-    probe.shown += 1
-    if probe.shown < most_pages(work):
+    job.pages += 1
+    if job.pages < most_pages(work):
         return False
-    work.note_trouble(probe.stream.name, f"a list did not end after {probe.shown:,} pages in one run")
-    work.queue.release(probe)
+    probe = job.probe
+    work.note_trouble(probe.stream.name, f"a list did not end after {counted(job.pages, 'page')} in one run")
+    work.queue.release(job)
     if probe.check:
         leave_parents(work, probe, blocks.left_of(probe.check), patient=True)
     elif not probe.window:
-        leave_rows(work, probe, patient=True)
+        _keep_cursor(work, probe, without(work, job, patient=True))
     return True
 
 
@@ -121,7 +113,7 @@ DOUBTED_IN_PART = "Beamer answered 403 to a part of it"
 class FailureHandler:
     """Counts what fails in one run. `refused`: 429 had closed the account, and nothing was answered since."""
 
-    def __init__(self, work: Work, chance: Callable[[], float], *, refused: bool) -> None:
+    def __init__(self, work: RunState, chance: Callable[[], float], *, refused: bool) -> None:
         self._work = work
         self._chance = chance
         self._refused = refused
@@ -131,67 +123,69 @@ class FailureHandler:
         self._of_stream: Counter[str] = Counter()
         self._in_a_row: list[str] = []
         # What is to be tried once more in this run.
-        self._again: dict[int, tuple[Probe, Transient]] = {}
+        self._again: dict[int, tuple[Job, Transient]] = {}
         # Streams that were refused (403) although they could be read before, and those read since.
         self._doubted: dict[str, str | None] = {}
         self._read: set[str] = set()
         self._key_refused = False
 
-    def answered(self, probe: Probe) -> None:
+    def answered(self, job: Job) -> None:
         """Beamer is there, whatever it said: from now on several requests may be on their way at once."""
-        self._again.pop(id(probe), None)
+        self._again.pop(id(job), None)
         self._answered = True
-        self._work.careful = False
+        self._work.answered()
         if self._refused:
             self._work.ledger.opened()
             self._refused = False
 
-    def succeeded(self, probe: Probe) -> None:
+    def succeeded(self, job: Job) -> None:
+        name = job.probe.stream.name
         self._in_a_row.clear()
-        self._of_stream.pop(probe.stream.name, None)
-        self._read.add(probe.stream.name)
+        self._of_stream.pop(name, None)
+        self._read.add(name)
         self._key_refused = False
 
-    def key_refused(self, probe: Probe, error: KeyRefused) -> None:
+    def key_refused(self, job: Job, error: KeyRefused) -> None:
         """401: the key is refused; one answer among good ones is asked for once more."""
         if not self._work.report.pages:
             raise error
         if self._key_refused:
             means = "Rows that were read before are kept; nothing else was requested."
             raise KeyRefused(error.what, means=means, todo=error.todo)
-        self._key_refused = self._work.careful = True
+        self._key_refused = True
+        self._work.slow_down()
         wait = wait_before(1, Transient(error.what), self._chance())
-        self._retry(probe, error, wait or 0.0)
+        self._retry(job, error, wait or 0.0)
 
-    def forbidden(self, probe: Probe) -> None:
-        """403: the other collections go on. It may be the parameter that is forbidden, not the list."""
-        work, name = self._work, probe.stream.name
-        if probe.counts:
-            self.not_counted(probe)
+    def forbidden(self, job: Job) -> None:
+        """403: the other streams go on. It may be the parameter that is forbidden, not the list."""
+        work, name = self._work, job.probe.stream.name
+        if job.probe.counts:
+            self.not_counted(job)
             return
-        if probe.ignore_filters:
-            work.ignore_filters = False
-            work.queue.first(probe)
+        if job.ignore_filters:
+            work.go_on_filtered()
+            work.queue.put_first(job)
             return
-        work.queue.release(probe)
+        work.queue.release(job)
         if name in self._read or self._could_be_read(name):
-            self._doubt(probe)
+            self._doubt(job)
             return
         self._forbid(name)
 
     def _could_be_read(self, name: str) -> bool:
-        """Whether a stream was ever read, as far as what was learnt of it tells."""
+        """Return whether a stream was ever read, as far as what was learnt of it tells."""
         state = self._work.progress.streams[name]
         if state.trouble_code == Forbidden.trouble_code:
             return False
         return bool(state.complete or state.watermark or state.short_ends is not None or state.verdict_count)
 
-    def _doubt(self, probe: Probe) -> None:
+    def _doubt(self, job: Job) -> None:
         """One list is refused: the others of the stream go on, unless it is refused again and again."""
-        name = probe.stream.name
+        probe, name = job.probe, job.probe.stream.name
         self._doubted.setdefault(name, self._work.progress.streams[name].trouble_code)
-        self._again.pop(id(probe), None)
-        self._note_failure(probe)
+        self._again.pop(id(job), None)
+        self._note_failure(job)
         self._of_stream[name] += 1
         if self._of_stream[name] >= FAILURES_IN_A_ROW or (probe.parent == NO_PARENT and not probe.check):
             self._work.queue.drop(name)
@@ -213,64 +207,65 @@ class FailureHandler:
             work.report.forbidden.append(name)
         work.note_trouble(name, Forbidden.trouble_text, Forbidden.trouble_code)
         work.queue.drop(name)
-        self._again = {key: each for key, each in self._again.items() if each[0].stream.name != name}
+        self._again = {key: kept for key, kept in self._again.items() if kept[0].probe.stream.name != name}
 
-    def too_many(self, probe: Probe, error: TooMany) -> None:
+    def too_many(self, job: Job, error: TooMany) -> None:
         """Somebody else spends, too: slow down; after a few more, close the account for a while."""
         work = self._work
         if work.report.stopped:
             return
-        work.careful = True
-        wait = None if self._refused else wait_before(probe.failures + 1, error, self._chance())
+        work.slow_down()
+        wait = None if self._refused else wait_before(job.failures + 1, error, self._chance())
         if wait is not None:
-            self._retry(probe, error, wait)
+            self._retry(job, error, wait)
             return
         until = work.ledger.close(work.clock.now())
         work.stop("Beamer answers 429 repeatedly: requests of the account are paused", until)
 
-    def transient(self, probe: Probe, error: Transient) -> None:
+    def transient(self, job: Job, error: Transient) -> None:
         if self._work.clock.stopped:
             # An answer was waited for no longer, which is no failure of Beamer's.
             self._work.interrupt()
             return
-        wait = wait_before(probe.failures + 1, error, self._chance())
+        probe = job.probe
+        wait = wait_before(job.failures + 1, error, self._chance())
         # What failed in the runs before, too, is worth one request of a limited month now and then.
         before = self._work.per_day is not None and self._state(probe).failures > backoff.FREE
         if wait is None or before or self._failed_before(probe):
-            self.give_up(probe, error)
+            self.give_up(job, error)
         else:
-            self._again[id(probe)] = (probe, error)
-            self._retry(probe, error, wait)
+            self._again[id(job)] = (job, error)
+            self._retry(job, error, wait)
 
     def cut_short(self) -> None:
         """The run ends before what failed could be tried again: that is no less of a failure."""
-        for probe, error in self._again.values():
-            self._work.note_trouble(probe.stream.name, error.what)
-            self._note_failure(probe)
+        for job, error in self._again.values():
+            self._work.note_trouble(job.probe.stream.name, error.what)
+            self._note_failure(job)
 
-    def not_counted(self, probe: Probe) -> None:
+    def not_counted(self, job: Job) -> None:
         """A key that may list rows need not be allowed to count them: the audit does without."""
-        work, name = self._work, probe.stream.name
+        work, name = self._work, job.probe.stream.name
         log.warning("audit_without_counts", stream=name)
-        done = replace(work.progress.streams[name], audited_at=work.beamer_now, windows=None)
-        work.progress.streams[name] = done
-        work.queue.close(probe)
+        work.keep_stream(replace(work.progress.streams[name], audited_at=work.beamer_now, windows=None))
+        work.queue.close(job)
 
-    def not_known(self, probe: Probe) -> None:
-        if probe.counts:
-            self.not_counted(probe)
+    def not_known(self, job: Job) -> None:
+        if job.probe.counts:
+            self.not_counted(job)
             return
-        self.give_up(probe, BadAnswer("Beamer answered 404 to this list"))
+        self.give_up(job, BadAnswer("Beamer answered 404 to this list"))
 
-    def give_up(self, probe: Probe, error: ConnectorError) -> None:
-        """Leave a probe for the next run; the others go on, unless nothing gets through any more."""
-        shown = probe.begun or bool(probe.check and (probe.check.part or probe.check.found))
-        name, part = probe.stream.name, shown and self._answered and not probe.of
+    def give_up(self, job: Job, error: ConnectorError) -> None:
+        """Leave a job for the next run; the others go on, unless nothing gets through any more."""
+        probe = job.probe
+        shown = probe.begun or bool(probe.check and (probe.check.part or probe.check.seen_ids))
+        name, part = probe.stream.name, shown and self._answered and not probe.reading
         alone = self._may_always_fail(probe)
-        self._work.queue.release(probe)
+        self._work.queue.release(job)
         self._work.note_trouble(name, error.what)
-        self._again.pop(id(probe), None)
-        self._note_failure(probe, slow=isinstance(error, Transient) and error.slow)
+        self._again.pop(id(job), None)
+        self._note_failure(job, slow=isinstance(error, Transient) and error.slow)
         # A part of a list is not the stream, nor is it Beamer: the list itself has just been shown.
         if part or not isinstance(error, Transient):
             return
@@ -287,20 +282,20 @@ class FailureHandler:
 
         A backfill keeps where its lists stand, and not that they failed: it tries one more.
         """
-        if probe.of:
+        if probe.reading:
             return not self._in_a_row
         if self._failed_before(probe):
             return {*self._in_a_row} <= {probe.stream.name}
         return self._state(probe).failures > backoff.FREE and {*self._in_a_row} <= {probe.stream.name}
 
     def _failed_before(self, probe: Probe) -> bool:
-        """Whether what is asked is a part of a list that has failed in an earlier run."""
+        """Return whether what is asked is a part of a list that has failed in an earlier run."""
         if probe.check:
-            return probe.check.part is not None and not probe.check.found
+            return probe.check.part is not None and not probe.check.seen_ids
         return probe.begun and probe.required_pass.failures > 0
 
     def _block(self, probe: Probe) -> list[ParentState]:
-        """The parents that are known in the block which a probe reads."""
+        """Return the parents that are known in the block which a probe reads."""
         known = self._work.progress.parents.get(probe.stream.name, {})
         return [known[name] for name in probe.check.block.members if name in known] if probe.check else []
 
@@ -309,46 +304,45 @@ class FailureHandler:
         progress, name = self._work.progress, probe.stream.name
         if block := backoff.of_block(self._block(probe)):
             return block
-        return progress.children.get(name, {}).get(probe.parent) or progress.streams[name]
+        return progress.child(name, probe.parent) or progress.streams[name]
 
-    def _note_failure(self, probe: Probe, *, slow: bool = False) -> None:
+    def _note_failure(self, job: Job, *, slow: bool = False) -> None:
         """Write down that a list failed, so that the runs to come leave it alone for a while.
 
         Of what took a whole time-out (`slow`), smaller parts are tried in the runs to come.
         """
-        if probe.window or probe.of:
+        probe = job.probe
+        if probe.window or probe.reading:
             # Counts have a share of their own, and a backfill keeps where it stands itself.
             return
         work, name, now = self._work, probe.stream.name, self._work.beamer_now
         state, limited = self._state(probe), work.per_day is not None
         if probe.begun:
-            self._give_up_part(probe, slow=slow)
+            self._give_up_part(job, slow=slow)
             return
         answered = self._answered or backoff.answered_since(work.progress, state.failed_at)
         if isinstance(state, ChildState):
             child = backoff.failed(state, now, answered=answered)
             if answered and child.failures >= CUT_FROM:
-                child = replace(child, cursor=without(work, probe, patient=limited))
-            settle(work, name, child)
+                child = replace(child, cursor=without(work, job, patient=limited))
+            work.keep_list(name, child)
             return
         block = self._block(probe)
         if probe.check and self._give_up_window(probe, probe.check, answered=answered, slow=slow):
             stream = work.progress.streams[name]
             if _all_fails(probe.check, block, stream):
-                work.progress.streams[name] = backoff.failed(stream, now, answered=answered)
+                work.keep_stream(backoff.failed(stream, now, answered=answered))
             return
         stream = work.progress.streams[name]
         if block:
-            after = [backoff.failed(parent, now, answered=answered) for parent in block]
-            work.intake.settle_block(stream.scope, after, work.clock.now())
-            work.progress.parents[name].update((parent.id, parent) for parent in after)
+            work.keep_parents(name, [backoff.failed(parent, now, answered=answered) for parent in block])
         # One block that always fails is not the stream, whose others are still to be looked at.
         counts = not block or not state.failures or stream.failures > backoff.FREE
         if probe.stream.parent is None and counts:
             stream = backoff.failed(stream, now, answered=answered)
             if answered and probe.list_pass and stream.failures >= CUT_FROM:
-                stream = replace(stream, cursor=without(work, probe, patient=limited))
-            work.progress.streams[name] = stream
+                stream = replace(stream, cursor=without(work, job, patient=limited))
+            work.keep_stream(stream)
 
     def _give_up_window(self, probe: Probe, check: BlockCheck, *, answered: bool, slow: bool) -> bool:
         """Leave out a window of parents that fails again and again, or one of which a page was shown."""
@@ -363,10 +357,10 @@ class FailureHandler:
             # Nothing of the list was shown since it failed itself: no smaller part of it would be.
             keep_resting(work, probe)
             return True
-        if not (answered or check.part) or not (check.part or check.found or before + 1 >= CUT_FROM):
+        if not (answered or check.part) or not (check.part or check.seen_ids or before + 1 >= CUT_FROM):
             return False
         part = blocks.left_of(check)
-        if not (check.part or check.found):
+        if not (check.part or check.seen_ids):
             part = replace(part, failures=CUT_FROM - 1)
         after = leave_parents(work, probe, part, patient=limited)
         self._tries[name] += 1
@@ -374,39 +368,38 @@ class FailureHandler:
             return True
         known = work.progress.parents.get(name, {}).values()
         alive = [(parent.date, parent.id) for parent in known if not parent.gone]
-        for each in after:
-            if each.ready(now):
-                work.queue.add(Probe(probe.stream, candidates.HOLE, check=blocks.again(each, alive)))
+        for smaller in after:
+            if smaller.ready(now):
+                work.queue.add(Probe(probe.stream, candidates.HOLE, check=blocks.again(smaller, alive)))
         return True
 
-    def _give_up_part(self, probe: Probe, *, slow: bool) -> None:
+    def _give_up_part(self, job: Job, *, slow: bool) -> None:
         """Leave out a page of a list whose first one was answered, and go on with the rest of it."""
-        work = self._work
-        since = backoff.answered_since(work.progress, probe.required_pass.failed_at)
-        if not (self._answered or since):
+        work, probe, limited = self._work, job.probe, self._work.per_day is not None
+        answered_since = backoff.answered_since(work.progress, probe.required_pass.failed_at)
+        if not (self._answered or answered_since):
             keep_resting(work, probe)
             return
         failed_before = probe.required_pass.failures > 0
-        leave_rows(work, probe, patient=self._work.per_day is not None)
-        probe.tries += 1
-        ready = probe.required_pass.part.ready(work.beamer_now)
-        limited = work.per_day is not None
-        if not (limited or slow) and ready and failed_before and probe.tries < PARTS_TRIED:
-            probe.failures, probe.not_before = 0, None
-            work.queue.first(probe)
+        _keep_cursor(work, probe, without(work, job, patient=limited))
+        job.parts_tried += 1
+        ready = job.probe.required_pass.part.ready(work.beamer_now)
+        if not (limited or slow) and ready and failed_before and job.parts_tried < PARTS_TRIED:
+            job.recovered()
+            work.queue.put_first(job)
 
-    def _retry(self, probe: Probe, error: ConnectorError, wait: float) -> None:
-        log.info("retry", stream=probe.stream.name, error=error.what, seconds=round(wait, 1))
-        probe.failures += 1
-        probe.not_before = self._work.clock.now() + timedelta(seconds=wait)
-        self._work.queue.first(probe)
+    def _retry(self, job: Job, error: ConnectorError, wait: float) -> None:
+        log.info("retry", stream=job.probe.stream.name, error=error.what, seconds=round(wait, 1))
+        job.failures += 1
+        job.not_before = self._work.clock.now() + timedelta(seconds=wait)
+        self._work.queue.put_first(job)
 
 
 def _all_fails(check: BlockCheck, block: list[ParentState], stream: StreamState) -> bool:
-    """Whether it is the list that fails, and no part of it: nothing was shown since it failed before.
+    """Return whether it is the list that fails, and no part of it: nothing was shown since it failed before.
 
     The newest rows, of which none is known yet, stand for the list.
     """
     if check.part:
         return stream.failures > 0
-    return not check.found and (not block or stream.failures > backoff.FREE)
+    return not check.seen_ids and (not block or stream.failures > backoff.FREE)

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from connector.beamer.client import BeamerClient
-from connector.beamer.request import Answer
+from connector.beamer.pagination import Answer
 from connector.beamer.streams import CATALOGUE
 from connector.domain.state import Progress
 from connector.errors import (
@@ -30,17 +30,18 @@ from connector.errors import (
     Transient,
     Unreachable,
 )
+from connector.state import hints
 from connector.state.engine import Database
 from connector.state.leases import Lease
 from connector.state.ledger import Charge
 from connector.state.page_writer import PageWriter
-from connector.sync.context import Parts, Work
+from connector.sync.context import Parts, RunState
 from connector.sync.fetch import completeness
 from connector.sync.fetch.failures import FailureHandler
-from connector.sync.fetch.handler import Answers
+from connector.sync.fetch.handler import PageHandler
 from connector.sync.lists import passes
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import Probe, request_for
+from connector.sync.planning.probes import Job, Probe, request_for
 from connector.sync.planning.start import available, planner_for, queue_for
 from connector.sync.report import Report
 from connector.sync.threads import Pool
@@ -48,17 +49,17 @@ from connector.sync.threads import Pool
 log = structlog.get_logger()
 
 
-class Answering(Protocol):
-    """What makes something of the answers."""
+class HandlesPages(Protocol):
+    """What accepts the pages of a run."""
 
-    def accept(self, probe: Probe, answer: Answer) -> None:
+    def accept(self, job: Job, answer: Answer) -> None:
         """Accept one page; raises Transient, or BadAnswer, where it is none."""
 
-    def skip(self, probe: Probe) -> bool:
+    def skip(self, job: Job) -> bool:
         """404: the parent was deleted while its children were waiting to be read. False if it has none."""
 
-    def plan_again(self, probe: Probe) -> None:
-        """Change a probe by what was learnt since it was put into the queue."""
+    def plan_again(self, job: Job) -> None:
+        """Plan a job by what was learnt since it was put into the queue."""
 
 
 class Fetching:
@@ -71,8 +72,8 @@ class Fetching:
 
     def __init__(
         self,
-        work: Work,
-        answers: Answering,
+        work: RunState,
+        page_handler: HandlesPages,
         *,
         beamer: BeamerClient,
         lease: Lease,
@@ -84,7 +85,7 @@ class Fetching:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._work = work
-        self._answers = answers
+        self._page_handler = page_handler
         self._beamer = beamer
         self._lease = lease
         self._pool = pool
@@ -93,8 +94,8 @@ class Fetching:
         self._accepted = accepted
         self._chance = chance
         self._database = grouped
-        # What the requests on their way cost, by their probes.
-        self._charges: dict[int, Charge] = {}
+        # Requests under way, in the order in which they were sent, and what they were charged.
+        self._flights: dict[Future[Answer], tuple[Job, Charge]] = {}
 
     def _together(self) -> AbstractContextManager[None]:
         return self._database.together() if self._database else nullcontext()
@@ -130,21 +131,21 @@ class Fetching:
             )
 
     def _turn(self) -> bool:
-        """One round: send what may be sent, then settle what has landed."""
-        queue, report = self._work.queue, self._work.report
+        """Send what may be sent, then settle what has landed; return False when nothing is left."""
+        report = self._work.report
         self._dispatch()
-        if not queue.flights:
+        if not self._flights:
             return False
-        landed = self._pool.landed(queue.flights, 3600)
+        landed = self._pool.landed(self._flights.keys(), 3600)
         if not landed:
-            log.warning("requests_abandoned", requests=len(queue.flights))
+            log.warning("requests_abandoned", requests=len(self._flights))
             self._work.interrupt("; requests in flight were abandoned")
             return False
         before, error = report.pages, None
         with self._together():
             try:
-                for flight, probe in queue.land(landed):
-                    self._settle(probe, flight)
+                for flight in [flight for flight in self._flights if flight in landed]:
+                    self._settle(flight, *self._flights.pop(flight))
             except DatabaseUnreachable:
                 raise
             except (KeyRefused, Unreachable) as final:
@@ -158,54 +159,54 @@ class Fetching:
 
     def _dispatch(self) -> None:
         """Send requests, once the database has that they are taken out of the budget."""
-        while self._may_send() and (taken := self._charge_batch()):
-            for placeholder, fetch in taken:
-                self._work.queue.launched(placeholder, self._pool.submit(fetch))
+        while self._may_send() and (charged := self._charge_batch()):
+            for job, charge in charged:
+                due = max(filter(None, (charge.at, job.not_before)))
+                request = request_for(job)
+                params = dict(request.params)
+                log.debug(
+                    "request",
+                    stream=job.probe.stream.name,
+                    parent=job.probe.parent,
+                    page=params.get("page"),
+                    date_to=params.get("dateTo"),
+                    reason=job.probe.reason,
+                )
+                fetch = partial(self._beamer.get, request, due)
+                self._flights[self._pool.submit(fetch)] = job, charge
 
-    def _charge_batch(self) -> list[tuple[Future[Answer], Callable[[], Answer]]]:
-        taken: list[tuple[Future[Answer], Callable[[], Answer]]] = []
+    def _charge_batch(self) -> list[tuple[Job, Charge]]:
+        charged: list[tuple[Job, Charge]] = []
         with self._together():
-            while self._may_send() and (ready := self._charge_next()):
-                taken.append(ready)
+            while self._may_send() and (job_and_charge := self._charge_next()):
+                charged.append(job_and_charge)
                 if not self._database:
                     break
-        return taken
+        return charged
 
-    def _charge_next(self) -> tuple[Future[Answer], Callable[[], Answer]] | None:
+    def _charge_next(self) -> tuple[Job, Charge] | None:
         """Charge the next request; None if no probe waits or no request is available."""
         work = self._work
-        probe = work.queue.next(self._alone)
-        if probe is None:
+        job = work.queue.next(self._alone)
+        if job is None:
             return None
-        self._answers.plan_again(probe)
-        probe.habits = candidates.habits_of(work.progress.streams[probe.stream.name], work.first_page)
-        probe.ignore_filters = probe.stream.filtered and work.ignore_filters is not False
-        request = request_for(probe, probe.habits, ignore_filters=probe.ignore_filters)
+        self._page_handler.plan_again(job)
+        stream = job.probe.stream
+        job.habits = candidates.habits_of(work.progress.streams[stream.name], work.first_page)
+        job.ignore_filters = stream.filtered and work.ignore_filters is not False
         try:
-            charge = self._charge(probe)
+            charge = self._charge(job)
         except NoBudget as none:
             work.stop(none.what, none.until)
             return None
-        self._charges[id(probe)] = charge
-        work.report.requests[probe.stream.name] += 1
-        due = max(filter(None, (charge.at, probe.not_before)))
-        params = dict(request.params)
-        log.debug(
-            "request",
-            stream=probe.stream.name,
-            parent=probe.parent,
-            page=params.get("page"),
-            date_to=params.get("dateTo"),
-            reason=probe.reason,
-        )
-        placeholder: Future[Answer] = Future()
-        work.queue.fly(placeholder, probe)
-        return placeholder, partial(self._beamer.get, request, due)
+        work.queue.sent(job)
+        work.report.requests[stream.name] += 1
+        return job, charge
 
-    def _charge(self, probe: Probe) -> Charge:
+    def _charge(self, job: Job) -> Charge:
         """Take a request out of the budget."""
-        ledger, now = self._work.ledger, self._work.clock.now()
-        return ledger.take(self._allowance or probe.purpose, now, self._lease)
+        work = self._work
+        return work.ledger.take(self._allowance or job.probe.purpose, work.clock.now(), self._lease)
 
     def _may_send(self) -> bool:
         work = self._work
@@ -218,56 +219,56 @@ class Fetching:
             work.stop(f"--max-requests {self._most} reached")
             return False
         # A refused key stops everything: until the first answer nothing else is tried.
-        return len(work.queue.flights) < (1 if work.careful else self._pool.size)
+        return work.queue.in_flight < (1 if work.careful else self._pool.size)
 
     def _alone(self, probe: Probe) -> bool:
         untried = probe.stream.filtered and self._work.ignore_filters is None
         return untried or self._work.progress.streams[probe.stream.name].short_ends is None
 
-    def _result(self, probe: Probe, flight: Future[Answer]) -> Answer:
-        """What came of a request; one that never left this machine goes back into the budget."""
-        charge = self._charges.pop(id(probe))
+    def _result(self, flight: Future[Answer], job: Job, charge: Charge) -> Answer:
+        """Return what came of a request; one that never left this machine goes back into the budget."""
         try:
             return flight.result()
         except (NotSent, Stopped):
             self._work.ledger.give_back(charge)
-            self._work.report.requests[probe.stream.name] -= 1
+            self._work.report.requests[job.probe.stream.name] -= 1
             self._work.queue.not_sent()
             raise
         except (Gone, BadAnswer, Transient) as error:
-            if not _over(probe, error):
+            if not _over(job.probe, error):
                 raise
             return Answer([], None)
 
-    def _settle(self, probe: Probe, flight: Future[Answer]) -> None:
-        failure_handler = self._failure_handler
+    def _settle(self, flight: Future[Answer], job: Job, charge: Charge) -> None:
+        work, failure_handler = self._work, self._failure_handler
+        work.queue.landed(job)
         try:
-            answer = self._result(probe, flight)
-            if not self._work.note_beamer_time(answer.date):
-                self._work.queue.first(probe)
+            answer = self._result(flight, job, charge)
+            if not work.note_beamer_time(answer.date):
+                work.queue.put_first(job)
                 return
-            failure_handler.answered(probe)
-            self._answers.accept(probe, answer)
-            failure_handler.succeeded(probe)
+            failure_handler.answered(job)
+            self._page_handler.accept(job, answer)
+            failure_handler.succeeded(job)
         except Stopped:
-            self._work.interrupt()
+            work.interrupt()
         except Gone:
-            failure_handler.answered(probe)
-            if not self._answers.skip(probe):
-                failure_handler.not_known(probe)
+            failure_handler.answered(job)
+            if not self._page_handler.skip(job):
+                failure_handler.not_known(job)
         except KeyRefused as error:
-            failure_handler.key_refused(probe, error)
+            failure_handler.key_refused(job, error)
         except Forbidden:
-            failure_handler.answered(probe)
-            failure_handler.forbidden(probe)
+            failure_handler.answered(job)
+            failure_handler.forbidden(job)
         except TooMany as error:
-            failure_handler.too_many(probe, error)
+            failure_handler.too_many(job, error)
         except Transient as error:
-            failure_handler.transient(probe, error)
+            failure_handler.transient(job, error)
         except BadAnswer as error:
-            failure_handler.give_up(probe, error)
+            failure_handler.give_up(job, error)
         else:
-            self._work.report.pages += 1
+            work.report.pages += 1
 
 
 def _over(probe: Probe, error: ConnectorError) -> bool:
@@ -284,10 +285,6 @@ def _over(probe: Probe, error: ConnectorError) -> bool:
     )
 
 
-# A permission that a key did not have is asked about again.
-FILTERS_TRIED_AGAIN = timedelta(days=7)
-
-
 class Collector:
     """Collects what is new for one connection, in one run."""
 
@@ -295,7 +292,7 @@ class Collector:
         self,
         parts: Parts,
         progress: Progress,
-        intake: PageWriter,
+        writer: PageWriter,
         lease: Lease,
         report: Report,
         *,
@@ -305,14 +302,15 @@ class Collector:
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self._hints = hints.waiting(parts.database, parts.identity.name)
         self._planner = parts.planner or planner_for(limited=parts.ledger.limits.usable is not None)
-        self._work = Work.begun(parts, progress, intake, report)
+        self._work = RunState.begin(parts, progress, writer, report)
         self._before = before
         self._reserved = reserved
         self._most = most_requests
         self._fetching = Fetching(
             self._work,
-            Answers(self._work, self._planner),
+            PageHandler(self._work, self._planner),
             beamer=parts.beamer,
             lease=lease,
             pool=parts.pool,
@@ -332,11 +330,20 @@ class Collector:
         """
         work = self._work
         balance = work.ledger.balance(started)
-        work.per_day, work.available = balance.per_day, available(balance, self._most)
-        work.queue = queue_for(
-            balance, started, before=self._before, reserved=self._reserved, most=self._most
+        queue = queue_for(
+            self._planner,
+            balance,
+            started,
+            before=self._before,
+            price=work.report.price,
+            reserved=self._reserved,
+            most=self._most,
         )
-        self._doubt_filters(started)
+        if queue.price:
+            work.report.price = queue.price.level
+        work.may_spend(queue, balance.per_day, available(balance, self._most))
+        work.use_hints(self._hints, balance.level, started)
+        work.doubt_filters(started)
         for probe in self._planner.begin(work.picture, started):
             work.queue.add(probe)
         ended = False
@@ -348,16 +355,6 @@ class Collector:
         finally:
             work.observations.learn(work.picture, work.beamer_now)
             completeness.write_down(work, ended=ended)
-
-    # --- before and after ---
-
-    def _doubt_filters(self, started: datetime) -> None:
-        """A key that might not ignore filters may have been allowed to since."""
-        work = self._work
-        if work.policy.ignore_filters is None and work.ignore_filters is False:
-            tried = work.identity.filters_at
-            if tried is None or started - tried > FILTERS_TRIED_AGAIN:
-                work.ignore_filters = None
 
     def _say_what_is_saved_for(self) -> None:
         """When enough will have gathered for the check of the highest priority."""

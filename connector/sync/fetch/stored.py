@@ -8,7 +8,7 @@ from datetime import datetime
 
 from connector.domain.state import ChildState, Progress, StreamState
 from connector.state import damage, tables
-from connector.sync.lists import count_windows, passes
+from connector.sync.lists import count_windows, stored_pass
 from connector.sync.planning import arrival
 
 
@@ -27,7 +27,7 @@ def _unreadable(progress: Progress, start: datetime) -> Iterator[tuple[StreamSta
     states: list[StreamState | ChildState] = [*progress.streams.values()]
     states += (child for each in progress.children.values() for child in each.values())
     for state in states:
-        if state.cursor and passes.restored(state.cursor) is None:
+        if state.cursor and stored_pass.restored(state.cursor) is None:
             yield state, "cursor"
     for stream in progress.streams.values():
         if stream.windows and count_windows.restored(stream.windows, start) is None:

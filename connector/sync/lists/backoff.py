@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from connector.beamer.streams import Stream
-from connector.clock import SECOND
+from connector.domain.period import SECOND
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
 from connector.errors import Transient
 
@@ -16,7 +16,7 @@ LONGEST_RETRY = 30.0
 
 
 def wait_before(attempt: int, error: Transient, chance: float) -> float | None:
-    """Seconds to wait after the `attempt`-th failure (from 1), or None to give up.
+    """Return seconds to wait after the `attempt`-th failure (from 1), or None to give up.
 
     Exponential; `chance`, from 0 to 1, jitters its upper half; the server's own wish is a lower bound.
     """
@@ -44,13 +44,13 @@ State = TypeVar("State", StreamState, ParentState, ChildState)
 
 
 def wait_after(failures: int) -> timedelta:
-    """How long to leave alone what has failed so many times in a row."""
+    """Return how long to leave alone what has failed so many times in a row."""
     doubled = min(max(failures - FREE - 1, 0), 10)
     return min(LONGEST_WAIT, FIRST_WAIT * 2**doubled) if failures > FREE else timedelta(0)
 
 
 def in_backoff(state: StreamState | ParentState | ChildState, now: datetime) -> bool:
-    """Whether it is left alone for now."""
+    """Return whether it is left alone for now."""
     # A clock that was set back must not make anything rest for longer.
     return state.failed_at is not None and state.failed_at <= now < state.failed_at + wait_after(
         state.failures
@@ -58,12 +58,12 @@ def in_backoff(state: StreamState | ParentState | ChildState, now: datetime) -> 
 
 
 def of_block(members: Iterable[ParentState]) -> ParentState | None:
-    """What stands for a block: a page of it that fails makes all its members fail."""
+    """Return what stands for a block: a page of it that fails makes all its members fail."""
     return min(members, key=lambda parent: parent.failures, default=None)
 
 
 def is_skipped(progress: Progress, stream: Stream, now: datetime) -> bool:
-    """Whether a stream may not be read, or always fails: then it is asked now and then only."""
+    """Return whether a stream may not be read, or always fails: then it is asked now and then only."""
     state = progress.streams[stream.name]
     if state.forbidden_since(now - RETRY_FORBIDDEN_AFTER):
         return True
@@ -73,7 +73,7 @@ def is_skipped(progress: Progress, stream: Stream, now: datetime) -> bool:
 
 
 def list_in_backoff(lists: Iterable[ChildState], now: datetime) -> bool:
-    """Whether all lists of a stream are left alone for now: not one but all of them fail."""
+    """Return whether all lists of a stream are left alone for now: not one but all of them fail."""
     lists = list(lists)
     failing = [(child.failed_at, child.failures) for child in lists if child.failed_at]
     if len(failing) < LISTS_OF_A_STREAM:
@@ -101,7 +101,7 @@ def recovered(state: State) -> State:
 
 
 def comes_last(progress: Progress, state: StreamState | ParentState | ChildState) -> bool:
-    """Whether all else comes first: it failed, and nothing was looked at since.
+    """Return whether all else comes first: it failed, and nothing was looked at since.
 
     Where a run has one request at hand, the one that fails must not be all that is ever asked.
     """
@@ -109,7 +109,7 @@ def comes_last(progress: Progress, state: StreamState | ParentState | ChildState
 
 
 def answered_since(progress: Progress, moment: datetime | None) -> bool:
-    """Whether anything was looked at since then."""
+    """Return whether anything was looked at since then."""
     checks = (state.checked_at for state in progress.streams.values())
     # Beamer's clock tells seconds: what was looked at just after the failure may be dated before it.
     return moment is not None and any(at > moment - SECOND for at in checks if at)

@@ -1,13 +1,13 @@
 """Blocks of parents, and the requests that check their counters; the parts of a list that failed."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from connector.beamer.pagination import Cursor, Habits, Order, PageRows, PageRules, next_page
-from connector.clock import SECOND, within
+from connector.beamer.pagination import CLEAR, Cursor, Habits, Order, PageRows, PageRules, next_page
+from connector.domain.period import SECOND, within
 
 # The first failure may be chance; from the second on, the part is cut in two by date.
 CUT_FROM = 2
@@ -38,7 +38,7 @@ class Part:
     step: float | None = None
 
     def ready(self, now: datetime) -> bool:
-        """Whether it is not left alone for now."""
+        """Return whether it is not left alone for now."""
         # A clock that was set back must not make anything rest for longer.
         at = self.failed_at
         return at is None or not at <= now < at + wait_after(self.failures)
@@ -128,12 +128,14 @@ MARGIN = 2 * SECOND
 class Block:
     """A half-open window of dates, open towards the past or the future where one is None.
 
-    `members` are the parents known in it, oldest first.
+    `members` are the parents known in it, oldest first; `also` are members of the next block, which this one
+    shows, too, because a page has room for them.
     """
 
     since: datetime | None
     until: datetime | None
     members: tuple[str, ...]
+    also: tuple[str, ...] = ()
 
     def covers(self, date: datetime) -> bool:
         return within(date, self.since, self.until)
@@ -146,8 +148,8 @@ def cut(parents: Iterable[tuple[datetime, str]], size: int = SIZE) -> list[Block
     its own. Parents of one second are never parted: no date lies between them.
     """
     groups: list[list[tuple[datetime, str]]] = [[]]
-    for _, tied in groupby(sorted(parents), key=itemgetter(0)):
-        together = list(tied)
+    ties = [list(tied) for _, tied in groupby(sorted(parents), key=itemgetter(0))]
+    for together in ties:
         if groups[-1] and len(groups[-1]) + len(together) > size:
             groups.append([])
         groups[-1].extend(together)
@@ -155,7 +157,20 @@ def cut(parents: Iterable[tuple[datetime, str]], size: int = SIZE) -> list[Block
     blocks = [
         Block(bounds[i], bounds[i + 1], tuple(name for _, name in group)) for i, group in enumerate(groups)
     ]
+    if len(blocks) > 1:
+        blocks[-1] = _filled(blocks[-1], ties, size)
     return blocks[::-1]
+
+
+def _filled(newest: Block, ties: Sequence[Sequence[tuple[datetime, str]]], size: int) -> Block:
+    """Return the newest block with as many older parents as its page has room for, but for the oldest."""
+    first, shown = len(ties), 0
+    while first > 1 and shown + len(ties[first - 1]) <= max(size, len(newest.members)):
+        first -= 1
+        shown += len(ties[first])
+    names = [name for tied in ties[first:] for _, name in tied]
+    also = tuple(names[: -len(newest.members)])
+    return replace(newest, since=_bound(ties[first - 1], ties[first]), also=also)
 
 
 def _bound(older: Sequence[tuple[datetime, str]], newer: Sequence[tuple[datetime, str]]) -> datetime:
@@ -174,7 +189,7 @@ UNORDERED = (Order.NONE, Order.OLDEST)
 
 @dataclass(frozen=True, slots=True)
 class BlockCheck:
-    """Where a check stands; `found` are the ids that its pages showed.
+    """Where a check stands; `seen_ids` are the ids that its pages showed.
 
     `proving` reads the window to its end whatever the first page shows: when the list was never read to
     its far end, and from time to time to make sure. `part`: it reads again what failed before.
@@ -184,7 +199,7 @@ class BlockCheck:
     block: Block
     cursor: Cursor
     proving: bool
-    found: frozenset[str] = frozenset()
+    seen_ids: frozenset[str] = frozenset()
     part: Part | None = None
     spans: float | None = None
 
@@ -212,40 +227,38 @@ def again(part: Part, members: Iterable[tuple[datetime, str]]) -> BlockCheck:
 
 def left_of(check: BlockCheck) -> Part:
     """Return what of a check's window its next page was to show, or the whole of it."""
-    if check.part and not check.found:
+    if check.part and not check.seen_ids:
         return check.part
     block, cursor = check.block, check.cursor
-    shown = cursor.last and not cursor.page
+    shown = cursor.last_ids and not cursor.page
     since = cursor.since if shown and cursor.since else block.since
     until = cursor.until if shown and cursor.until else block.until
     return Part(Cursor(since, until), failures=check.part.failures if check.part else 0, step=check.spans)
 
 
-def after_page(
-    check: BlockCheck, page: PageRows, known: Collection[str], habits: Habits, cap: int
-) -> CheckStep:
-    """Judge a page of parents; `known` are all parents known before this page.
+def after_page(check: BlockCheck, page: PageRows, habits: Habits, cap: int) -> CheckStep:
+    """Judge a page of parents.
 
-    A page with more behind it proves its window only newest first with every known id on it and no
-    other: what could hide behind it is as old as its last row. A page that is not full proves it where
-    such pages were seen to be the last, unless a known id is missing, or what is new may stand behind it:
-    where rows are filtered after the page was cut, nine of ten known ones make a short page, too.
+    A page with more behind it proves its window only newest first with every member on it, and only down to
+    its last row, which has to be known: what could hide behind it is older. A page that is not full proves it
+    where such pages were seen to be the last, unless a known id is missing, or what is new may stand behind
+    it: where rows are filtered after the page was cut, nine of ten known ones make a short page, too.
     """
     turned = next_page(check.cursor, page, habits, PageRules(cap, by_date=True))
     cap = turned.habits.full(cap)
     if turned.next is not None and turned.repeat:
         return CheckStep(turned.habits, replace(check, cursor=turned.next))
     spans = abs((page.dates[0] - page.dates[-1]).total_seconds()) if page.dates else 0.0
-    check = replace(check, found=check.found | set(page.ids), spans=spans or check.spans)
-    missing = frozenset(check.block.members) - check.found
-    first = check.cursor.page == 0 and not check.cursor.last
+    check = replace(check, seen_ids=check.seen_ids | set(page.ids), spans=spans or check.spans)
+    missing = frozenset(check.block.members) - check.seen_ids
+    first = check.cursor.page == 0 and not check.cursor.last_ids
     more = page.count == cap or habits.short_ends is False
-    if first and more and not check.proving and not missing and _proves(page, known, habits, cap):
+    if first and more and not check.proving and not missing and _proves(check, page, habits, cap):
         return CheckStep(turned.habits, None)
     # Of a window that was empty no known row can be missing.
     behind = check.proving or not check.block.members or turned.habits.order in UNORDERED
     if turned.next is None and first and (missing or (page.count and behind)):
-        cursor = replace(check.cursor, page=1, last=page.ids, behind_short=True)
+        cursor = replace(check.cursor, page=1, last_ids=page.ids, behind_short=True)
         return CheckStep(turned.habits, replace(check, cursor=cursor))
     if turned.next is None:
         return CheckStep(turned.habits, None, missing)
@@ -256,10 +269,14 @@ def may_be_over(check: BlockCheck) -> bool:
     """Return whether the page that is asked next may lie behind the last one, by its number."""
     if not check.cursor.page or check.cursor.behind_short:
         return check.cursor.page > 0
-    return check.found.issuperset(check.block.members)
+    return check.seen_ids.issuperset(check.block.members)
 
 
-def _proves(page: PageRows, known: Collection[str], habits: Habits, cap: int) -> bool:
+def _proves(check: BlockCheck, page: PageRows, habits: Habits, cap: int) -> bool:
     alone = page.count < min(2, cap)
-    ordered = page.order is Order.NEWEST or (alone and habits.order is Order.NEWEST)
-    return ordered and all(found in known for found in page.ids)
+    known = habits.order is Order.NEWEST
+    # Elsewhere a few rows may be in order by chance.
+    clear = known or len(set(page.dates)) >= CLEAR
+    ordered = (page.order is Order.NEWEST and clear) or (alone and known)
+    shown = {*check.block.members, *check.block.also}
+    return ordered and bool(page.ids) and page.ids[-1] in shown

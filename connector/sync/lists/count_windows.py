@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from connector.clock import SECOND
-from connector.domain.period import EPOCH, day_of
+from connector.domain.period import EPOCH, SECOND, day_of
 
 DAY = timedelta(days=1)
 # In days since the epoch, as far as dates go; and no list has as many rows.
 LAST_DAY, MOST = 2_900_000, 2**40
+# What is stored under another version starts again.
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Window:
         return Window(self.first, middle, self.start), Window(middle, self.end, self.start)
 
     def holds(self, held: Mapping[int, int]) -> int:
-        """How many of the rows that are held lie in it."""
+        """Return how many of the rows that are held lie in it."""
         return sum(rows for day, rows in held.items() if self.first <= day < self.end)
 
 
@@ -65,33 +66,33 @@ class Round:
     thorough: bool = False
 
     def after(self, done: Window, more: Iterable[Left]) -> "Round":
-        """One window was counted or read, and others follow from it."""
+        """Return the round after a window was counted or read, with the windows that follow from it."""
         others = tuple(each for each in self.left if each.window != done)
         return Round((*others, *more), self.thorough)
 
     def dump(self) -> str | None:
         """As text; None at the round's end."""
         left = [[each.window.first, each.window.end, each.count] for each in self.left]
-        return json.dumps({"left": left, "thorough": self.thorough}) if left else None
+        return json.dumps({"version": VERSION, "left": left, "thorough": self.thorough}) if left else None
 
 
 def restore(text: str | None, start: datetime) -> Round:
-    """A round as it was kept; one that cannot be read, or is of another version, begins anew."""
+    """Return a round as it was kept; one that cannot be read, or is of another version, begins anew."""
     return Round() if text is None else restored(text, start) or Round()
 
 
 def restored(text: str, start: datetime) -> Round | None:
-    """A round as it was kept; None where that cannot be read."""
+    """Return a round as it was kept; None where that cannot be read."""
     try:
-        said = json.loads(text)
-        left = tuple(Left(Window(first, end, start), count) for first, end, count in said["left"])
-        thorough = said["thorough"]
+        stored = json.loads(text)
+        left = tuple(Left(Window(first, end, start), count) for first, end, count in stored["left"])
+        thorough, version = stored["thorough"], stored["version"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     whole = [n for each in left for n in (each.window.first, each.window.end, each.count) if n is not None]
     days = all(isinstance(n, int) and 0 <= n < MOST for n in whole)
     known = all(each.window.first is not None and each.window.end is not None for each in left)
-    if not (days and known and isinstance(thorough, bool)):
+    if not (days and known and isinstance(thorough, bool) and version == VERSION):
         return None
     ordered = all(each.window.first < each.window.end <= LAST_DAY for each in left)
     return Round(left, thorough) if ordered else None

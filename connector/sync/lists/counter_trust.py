@@ -28,29 +28,30 @@ def missing_rows(child: ChildState) -> int:
 
 
 def reread_due(child: ChildState, now: datetime) -> bool:
-    """Whether it is time to read the list again for their sake."""
+    """Return whether it is time to read the list again for their sake."""
     since, read = child.short_since, child.read_at
     if not missing_rows(child) or since is None or read is None:
         return False
-    return any(read < since + wait <= now for wait in READ_AGAIN_AFTER)
+    # The last reading settles it only if all of it came after the longest time (after_reading).
+    return now >= since + LONGEST or any(read < since + wait <= now for wait in READ_AGAIN_AFTER)
 
 
 def oldest_missing(child: ChildState, lookback: timedelta) -> datetime | None:
-    """The oldest date that such a row may have; None if there is none."""
+    """Return the oldest date that such a row may have; None if there is none."""
     if not missing_rows(child) or child.short_since is None:
         return None
     return child.short_since - LONGEST - lookback
 
 
 def complete_until(child: ChildState) -> datetime | None:
-    """Up to when the list is complete although its counter announced more; None if it showed all."""
+    """Return up to when the list is complete although its counter announced more; None if it showed all."""
     return child.short_since - LONGEST if missing_rows(child) and child.short_since else None
 
 
 def after_reading(
     child: ChildState, pass_: ListPass, state: StreamState, now: datetime
 ) -> tuple[int, datetime | None]:
-    """The surplus after a list was read to its end, and since when it is short.
+    """Return the surplus after a list was read to its end, and since when it is short.
 
     Newly announced rows start the time anew, since nothing tells which of them are not there.
     """
@@ -60,11 +61,13 @@ def after_reading(
     anew = -surplus > missing_rows(child) or (pass_.expected and state.late_share >= IN_VAIN)
     if anew or child.short_since is None:
         return surplus, now
-    return (0, None) if now >= child.short_since + LONGEST else (surplus, child.short_since)
+    # A page that an earlier run read may have been shown too early.
+    began = pass_.started_at or now
+    return (0, None) if began >= child.short_since + LONGEST else (surplus, child.short_since)
 
 
 def with_late_share(state: StreamState, child: ChildState, pass_: ListPass) -> StreamState:
-    """The stream after a list was read again: what share of the rows that were not there has come."""
+    """Return the stream after a list was read again: what share of the rows that were not there has come."""
     before = missing_rows(child)
     if not before or pass_.expected:
         return state
@@ -82,12 +85,17 @@ TRUSTED_AGAIN_SHARE = 0.1
 
 
 def after_pass(state: StreamState, pass_: ListPass, before: ChildState, after: ChildState) -> StreamState:
-    """The stream after one of its lists was read to the end."""
+    """Return the stream after one of its lists was read to the end.
+
+    What a hint announced came before its counter could show it.
+    """
+    if pass_.hinted:
+        return state
     change = max(0, after.surplus) - max(0, before.surplus)
-    came_announced = max(0, pass_.found - max(0, change))
+    came_announced = max(0, pass_.new_rows - max(0, change))
     if not change and not came_announced:
         return state
-    fading = REMEMBERED**pass_.found
+    fading = REMEMBERED**pass_.new_rows
     silent = max(0.0, state.silent * fading + change)
     announced = state.announced * fading + came_announced
     return replace(

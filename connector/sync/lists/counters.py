@@ -16,7 +16,7 @@ def read(raw: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def counted(body: Any) -> int | None:
-    """How many rows the answer to a `/count` tells of, read as leniently; None if it is no count.
+    """Return how many rows the answer to a `/count` tells of, read as leniently; None if it is no count.
 
     Some of Beamer's clients take a bare number, too.
     """
@@ -33,12 +33,12 @@ def _number(value: Any) -> int | None:
 
 @lru_cache(maxsize=65_536)
 def total(counter: str) -> int:
-    """The sum of the parts that are known."""
+    """Return the sum of the parts that are known."""
     return sum(_numbers(counter))
 
 
 def moved(counter: str, read_counter: str | None) -> bool:
-    """Whether a list may hold something new. Any move is one, downwards too; an unknown one always."""
+    """Return whether a list may hold something new. Any move is one, downwards too; an unknown one always."""
     if UNKNOWN in counter:
         return True
     if read_counter is None:
@@ -47,7 +47,7 @@ def moved(counter: str, read_counter: str | None) -> bool:
 
 
 def risen(counter: str, read_counter: str) -> int:
-    """How many new rows the counters show at the least; a part that was unknown shows none."""
+    """Return how many new rows the counters show at the least; a part that was unknown shows none."""
     if UNKNOWN not in counter and UNKNOWN not in read_counter:
         pairs = zip(_numbers(counter), _numbers(read_counter), strict=False)
         return sum(max(0, now - before) for now, before in pairs)
@@ -56,7 +56,7 @@ def risen(counter: str, read_counter: str) -> int:
 
 
 def lowered(read_counter: str, counter: str) -> str:
-    """The counter as it was at the last pass, no higher in any part than it is now.
+    """Return the counter as it was at the last pass, no higher in any part than it is now.
 
     A deletion must not make room in which a row that comes next cannot be seen.
     """
@@ -66,7 +66,7 @@ def lowered(read_counter: str, counter: str) -> str:
 
 
 def waiting(counter: str, read_counter: str, surplus: int) -> int:
-    """How many new rows wait at the least, less those that came before their counter moved."""
+    """Return how many new rows wait at the least, less those that came before their counter moved."""
     return max(0, risen(counter, read_counter) - max(0, surplus))
 
 

@@ -1,12 +1,10 @@
 """A pass over one list: how far back it has to read, when it is whole, how it is resumed; without I/O."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from json import dumps, loads
-from typing import Any
 
 from connector.beamer.pagination import Cursor, Habits, NextPage, Order, PageRows, PageRules, next_page
-from connector.clock import SECOND
+from connector.domain.period import SECOND
 from connector.sync.lists import blocks
 from connector.sync.lists.blocks import Part, edge
 from connector.sync.lists.counters import UNKNOWN, risen, total, waiting
@@ -16,54 +14,53 @@ from connector.sync.lists.counters import UNKNOWN, risen, total, waiting
 class ListPass:
     """One complete reading of a list, over one or several pages: its bounds, and how far it is.
 
-    It is stored between two runs, by the names of its fields.
+    It is stored between two runs (stored_pass.py).
     """
 
     # --- what is read ---
     cursor: Cursor
     # Rows older than this are not looked for; None: the whole list is read.
-    low: datetime | None
+    low: datetime | None = None
     # The parent's counter before the first page, and how many new rows it promised.
-    began: str = ""
+    counter: str = ""
     expected: int = 0
     # How many rows earlier passes did not find, although the counter had announced them.
-    owed: int = 0
-    # The counter is believed.
-    sure: bool = False
+    missing_before: int = 0
+    counter_trusted: bool = False
     # The list was never read before; or it was, so that a page of nothing but new rows is not its last.
-    first: bool = False
+    first_reading: bool = False
     known: bool = False
     # Taken to come newest first, and requested from its newest row without a bound.
-    trusting: bool = False
+    newest_first: bool = False
     # Each page overlaps the one before: more pages, but no row slips past.
     by_date: bool = True
     # Done as soon as all rows that the counter promised were found, newest first, with known ones behind
     # them. If one of them was another row, the counter's next change shows it.
     thrifty: bool = False
+    # A hint announced rows before the counter did: a thrifty one is done at the first known row.
+    hinted: bool = False
     # How many rows Beamer counts between the bounds.
     counted: int | None = None
-    # Of a list without order: the parents whose lists a backfill has opened.
-    opened: tuple[str, ...] = ()
 
     # --- what was read ---
     # New rows, all rows, and pages; and of new rows, those since the list was last read from its start.
-    found: int = 0
-    read: int = 0
+    new_rows: int = 0
+    rows_read: int = 0
     pages: int = 0
-    fresh_in_pass: int = 0
+    new_since_restart: int = 0
     # Rows newly in quarantine (the counter may have promised them), and all that are invalid, new or not.
     quarantined: int = 0
     invalid: int = 0
     # The newest date, the oldest one that is not settled, and the last one of the last page.
     newest: datetime | None = None
-    waits: datetime | None = None
+    unsettled: datetime | None = None
     reached: datetime | None = None
     # When the first page was read, and the bounds that were requested then.
-    begun: datetime | None = None
+    started_at: datetime | None = None
     since: datetime | None = None
     until: datetime | None = None
     # How often it began again.
-    again: int = 0
+    restarts: int = 0
     # A short page ends it only when the page behind it was read.
     doubtful: bool = False
     # A thrifty pass that ended before the whole lookback was read.
@@ -73,11 +70,11 @@ class ListPass:
     # Rows may have moved between its pages.
     resumed: bool = False
     # The ids of the last page of the run before, which may be shown again.
-    read_before: tuple[str, ...] = ()
+    last_ids_before: tuple[str, ...] = ()
     # It is requested from its newest row on, and that page was not read yet; or it was, but nothing yet of
     # the parts left unread.
     front: bool = False
-    ahead: bool = False
+    front_read: bool = False
 
     # --- parts of the list ---
     # Still to be read; of those that failed, the list counts as read without. A hole is nothing but those.
@@ -89,47 +86,50 @@ class ListPass:
     step: float | None = None
 
     @property
-    def brought(self) -> int:
+    def all_new(self) -> int:
         """New rows, whether or not they can be used."""
-        return self.found + self.quarantined
+        return self.new_rows + self.quarantined
 
     @property
     def rows(self) -> int:
-        """How many rows it has read, each counted once.
+        """Return how many rows it has read, each counted once.
 
         Of a list that was never read before, all rows are new: what a resumed pass shows twice is not.
         """
-        return min(self.read, self.found + self.invalid) if self.first and self.resumed else self.read
+        return (
+            min(self.rows_read, self.new_rows + self.invalid)
+            if self.first_reading and self.resumed
+            else self.rows_read
+        )
 
     @property
     def part(self) -> Part:
-        """The part that is being read."""
+        """Return the part that is being read."""
         return Part(self.cursor, self.low, self.failures, self.failed_at, self.step)
 
     @property
     def unread(self) -> tuple[Part, ...]:
-        """The part that is being read, and the others."""
+        """Return the part that is being read, and the others."""
         return self.part, *self.parts
 
 
 @dataclass(frozen=True, slots=True)
 class PassPage:
-    """A page as a pass sees it: `fresh` rows were new; `waits` is the oldest that is not settled.
+    """A page as a pass sees it: how many rows were new, and the date of the oldest that is not settled.
 
-    `quarantined` ones were new, too, and are not among the `fresh`; `invalid` ones cannot be used, new or
-    not.
+    `quarantined` rows were new, too, and are not among `new_rows`; `invalid` ones cannot be used, new or not.
     """
 
     seen: PageRows
-    fresh: int
-    waits: datetime | None = None
+    new_rows: int
+    unsettled: datetime | None = None
     quarantined: int = 0
     invalid: int = 0
 
     @property
-    def brought(self) -> int:
+    def all_new(self) -> int:
         """New rows, whether or not they can be used."""
-        return self.fresh + self.quarantined
+        return self.new_rows + self.quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +161,25 @@ def begin_child(
     expected = 0 if read_counter is None else waiting(counter, read_counter, surplus)
     dated = begin_dated(low, habits, first=False)
     pass_ = ListPass(Cursor(), None, by_date=False) if whole else dated
-    pass_ = replace(pass_, known=read_counter is not None and total(read_counter) > 0, owed=max(0, -surplus))
+    pass_ = replace(
+        pass_, known=read_counter is not None and total(read_counter) > 0, missing_before=max(0, -surplus)
+    )
     return replace(
-        pass_, began=counter, expected=expected, first=read_counter is None, thrifty=thrifty, sure=sure
+        pass_,
+        counter=counter,
+        expected=expected,
+        first_reading=read_counter is None,
+        thrifty=thrifty,
+        counter_trusted=sure,
     )
 
 
 def begin_audit(counter: str, start: datetime, *, young: bool, expected: int = 0) -> ListPass:
     """Read a list back to the start date, whatever its counter says; `young`: all of it came since then."""
     counted = total(counter) if young and UNKNOWN not in counter else None
-    return ListPass(Cursor.around(start), None, began=counter, counted=counted, expected=expected, known=True)
+    return ListPass(
+        Cursor.around(start), None, counter=counter, counted=counted, expected=expected, known=True
+    )
 
 
 def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime | None = None) -> ListPass:
@@ -180,7 +189,7 @@ def begin_dated(low: datetime, habits: Habits, *, first: bool, bound: datetime |
     `bound` at most. In any other order only the window from `low` on is asked for.
     """
     if habits.order is Order.NEWEST and not first:
-        return ListPass(Cursor(since=bound), low, trusting=True, known=True)
+        return ListPass(Cursor(since=bound), low, newest_first=True, known=True)
     return ListPass(Cursor.around(low), low, known=not first)
 
 
@@ -210,7 +219,7 @@ def at_part(pass_: ListPass, part: Part, others: tuple[Part, ...]) -> ListPass:
         failed_at=part.failed_at,
         step=part.step,
         parts=others,
-        trusting=False,
+        newest_first=False,
         shallow=False,
         thrifty=False,
         reached=None,
@@ -227,7 +236,7 @@ def beside(pass_: ListPass, parts: tuple[Part, ...]) -> ListPass:
     if not any(part.failures for part in parts):
         return replace(pass_, low=low, parts=parts)
     # Asked without a bound, its first page might hold the row at which the parts fail.
-    return replace(pass_, cursor=Cursor.around(low), low=low, trusting=False, by_date=True, parts=parts)
+    return replace(pass_, cursor=Cursor.around(low), low=low, newest_first=False, by_date=True, parts=parts)
 
 
 def _after_page(pass_: ListPass, page: PassPage, habits: Habits, cap: int) -> PassStep:
@@ -251,9 +260,9 @@ def may_be_over(pass_: ListPass) -> bool:
     if not pass_.cursor.page or pass_.cursor.behind_short:
         return pass_.cursor.page > 0
     if pass_.counted is not None:
-        return pass_.read >= pass_.counted
-    if pass_.low is None and pass_.began and UNKNOWN not in pass_.began:
-        return pass_.read >= total(pass_.began)
+        return pass_.rows_read >= pass_.counted
+    if pass_.low is None and pass_.counter and UNKNOWN not in pass_.counter:
+        return pass_.rows_read >= total(pass_.counter)
     return False
 
 
@@ -268,9 +277,15 @@ def _all_read(pass_: ListPass) -> bool:
 
     A row that the counter does not show yet is read for when it does.
     """
-    if not pass_.sure or pass_.low is not None or pass_.resumed or pass_.parts or UNKNOWN in pass_.began:
+    if (
+        not pass_.counter_trusted
+        or pass_.low is not None
+        or pass_.resumed
+        or pass_.parts
+        or UNKNOWN in pass_.counter
+    ):
         return False
-    return pass_.read >= total(pass_.began) and pass_.brought >= pass_.expected
+    return pass_.rows_read >= total(pass_.counter) and pass_.all_new >= pass_.expected
 
 
 def _grown(pass_: ListPass, page: PassPage) -> ListPass:
@@ -279,72 +294,75 @@ def _grown(pass_: ListPass, page: PassPage) -> ListPass:
         pass_ = replace(pass_, since=pass_.cursor.since, until=pass_.cursor.until)
     return replace(
         pass_,
-        found=pass_.found + page.fresh,
+        new_rows=pass_.new_rows + page.new_rows,
         quarantined=pass_.quarantined + page.quarantined,
         invalid=pass_.invalid + page.invalid,
-        fresh_in_pass=pass_.fresh_in_pass + page.brought,
-        read=pass_.read + seen.count - _shown_again(pass_, seen),
+        new_since_restart=pass_.new_since_restart + page.all_new,
+        rows_read=pass_.rows_read + seen.count - _shown_again(pass_, seen),
         pages=pass_.pages + 1,
         newest=max(filter(None, (pass_.newest, *seen.dates)), default=None),
-        waits=min(filter(None, (pass_.waits, page.waits)), default=None),
+        unsettled=min(filter(None, (pass_.unsettled, page.unsettled)), default=None),
         reached=seen.dates[-1] if seen.dates else pass_.reached,
-        read_before=(),
+        last_ids_before=(),
         step=abs((seen.dates[0] - seen.dates[-1]).total_seconds()) or pass_.step
         if seen.dates
         else pass_.step,
         front=False,
-        ahead=pass_.front,
+        front_read=pass_.front,
     )
 
 
 def _shown_again(pass_: ListPass, seen: PageRows) -> int:
-    """How many rows of a page stood on the one before it, too."""
-    return len(set(seen.ids) & {*pass_.cursor.last, *pass_.read_before})
+    """Return how many rows of a page stood on the one before it, too."""
+    return len(set(seen.ids) & {*pass_.cursor.last_ids, *pass_.last_ids_before})
 
 
 def _onward(pass_: ListPass, page: PassPage, turned: NextPage, cap: int) -> tuple[ListPass, bool]:
     seen, habits, cursor = page.seen, turned.habits, turned.next or pass_.cursor
     ordered = seen.order is Order.NEWEST
-    if pass_.thrifty and ordered and 0 < pass_.expected <= pass_.brought and page.brought < seen.count:
+    promised = pass_.hinted or 0 < pass_.expected <= pass_.all_new
+    if pass_.thrifty and ordered and promised and page.all_new < seen.count:
         return replace(pass_, shallow=not pass_.low or seen.dates[-1] >= pass_.low), True
-    enough = pass_.parts or pass_.brought >= pass_.expected
+    enough = pass_.parts or pass_.all_new >= pass_.expected
     if pass_.low and ordered and seen.dates[-1] < pass_.low and enough:
         return pass_, True
     full = seen.count >= habits.full(cap)
-    if pass_.trusting and not ordered and full and len(set(seen.dates)) > 1 and pass_.low:
+    if pass_.newest_first and not ordered and full and len(set(seen.dates)) > 1 and pass_.low:
         return _restart(pass_, Cursor.around(pass_.low), pass_.low), False
     return replace(pass_, cursor=cursor), False
 
 
 def _ended(pass_: ListPass, page: PassPage, habits: Habits) -> tuple[ListPass, bool]:
     seen, short = page.seen, _short_of_promise(pass_)
-    first = pass_.first and pass_.low is not None and not pass_.trusting
+    first = pass_.first_reading and pass_.low is not None and not pass_.newest_first
     if pass_.counted is None:
-        less = (short or first) and pass_.rows < (total(pass_.began) if pass_.began else 0)
+        # An audit of an older parent: nobody knows how many of its rows came since the start date.
+        audit = pass_.low is None and pass_.since is not None and bool(pass_.counter)
+        less = (short or first or audit) and pass_.rows < (total(pass_.counter) if pass_.counter else 0)
     else:
-        less = pass_.read < pass_.counted
+        less = pass_.rows_read < pass_.counted
     doubtful = less or pass_.doubtful or _unreached(pass_, page, habits)
     if doubtful and seen.count and not pass_.cursor.behind_short:
         # Rows hidden after the page was cut make it look like the last one.
-        cursor = replace(pass_.cursor, page=pass_.cursor.page + 1, last=seen.ids, behind_short=True)
+        cursor = replace(pass_.cursor, page=pass_.cursor.page + 1, last_ids=seen.ids, behind_short=True)
         return replace(pass_, cursor=cursor), False
     if pass_.parts:
         # What is missing may stand there.
         return pass_, True
-    if short and pass_.low is not None and not pass_.trusting:
+    if short and pass_.low is not None and not pass_.newest_first:
         # The counter promised more than the window held: a row may have come with an older date.
         return _restart(pass_, Cursor(), None), False
-    if short and pass_.low is None and pass_.pages > 1 and pass_.again == 0 and not _steady(pass_, habits):
+    if short and pass_.low is None and pass_.pages > 1 and pass_.restarts == 0 and not _steady(pass_, habits):
         # A deletion while paging by number moves rows onto pages already read.
         return _restart(pass_, Cursor(), None), False
-    shifted = pass_.resumed or not pass_.began
-    if shifted and pass_.pages > 1 and habits.order is Order.NONE and pass_.fresh_in_pass:
+    shifted = pass_.resumed or not pass_.counter
+    if shifted and pass_.pages > 1 and habits.order is Order.NONE and pass_.new_since_restart:
         return _restart(pass_, Cursor(pass_.since, pass_.until), pass_.low), False
     return pass_, True
 
 
 def _unreached(pass_: ListPass, page: PassPage, habits: Habits) -> bool:
-    """Whether new rows may stand behind a short page: pages may hold fewer rows than before.
+    """Return whether new rows may stand behind a short page: pages may hold fewer rows than before.
 
     Newest first, they do where a list whose rows are known has shown new ones only. In another order only a
     counter tells.
@@ -352,13 +370,13 @@ def _unreached(pass_: ListPass, page: PassPage, habits: Habits) -> bool:
     if not pass_.known:
         return False
     if habits.order in (Order.OLDEST, Order.NONE):
-        return not pass_.began or pass_.brought < pass_.expected + pass_.owed
+        return not pass_.counter or pass_.all_new < pass_.expected + pass_.missing_before
     seen = page.seen
-    if pass_.parts or (pass_.low is not None and any(date < pass_.low for date in seen.dates)):
+    if pass_.low is not None and any(date < pass_.low for date in seen.dates):
         return False
     # What is not settled is not known either.
-    young = sum(date >= page.waits for date in seen.dates) if page.waits else 0
-    return page.brought + _shown_again(pass_, seen) + young >= seen.count
+    young = sum(date >= page.unsettled for date in seen.dates) if page.unsettled else 0
+    return page.all_new + _shown_again(pass_, seen) + young >= seen.count
 
 
 def _steady(pass_: ListPass, habits: Habits) -> bool:
@@ -368,10 +386,10 @@ def _steady(pass_: ListPass, habits: Habits) -> bool:
 
 
 def _short_of_promise(pass_: ListPass) -> bool:
-    """Whether the counter had shown more than was found."""
-    if pass_.first:
-        return (pass_.low is None or pass_.trusting) and pass_.rows < total(pass_.began)
-    return pass_.brought < pass_.expected
+    """Return whether the counter had shown more than was found."""
+    if pass_.first_reading:
+        return (pass_.low is None or pass_.newest_first) and pass_.rows < total(pass_.counter)
+    return pass_.all_new < pass_.expected
 
 
 def _restart(pass_: ListPass, cursor: Cursor, low: datetime | None) -> ListPass:
@@ -379,11 +397,11 @@ def _restart(pass_: ListPass, cursor: Cursor, low: datetime | None) -> ListPass:
         pass_,
         cursor=cursor,
         low=low,
-        trusting=False,
-        read=0,
+        newest_first=False,
+        rows_read=0,
         pages=0,
-        fresh_in_pass=0,
-        again=pass_.again + 1,
+        new_since_restart=0,
+        restarts=pass_.restarts + 1,
         reached=None,
         by_date=True,
     )
@@ -394,12 +412,12 @@ def _fits(counter: str, cap: int) -> bool:
 
 
 def surplus_after(pass_: ListPass, read_counter: str | None, surplus: int) -> int:
-    """How many rows were found that the counter has still to show.
+    """Return how many rows were found that the counter has still to show.
 
     Below zero, how many the counter announced that were not found, or not in a form that can be used: such a
     row may have been shown half-made. It is no surplus, since nobody knows whether the counter counts it.
     """
-    whole, more = _whole(pass_), pass_.rows - total(pass_.began)
+    whole, more = _whole(pass_), pass_.rows - total(pass_.counter)
     usable = more - pass_.invalid
     if read_counter is None:
         if not whole:
@@ -408,116 +426,41 @@ def surplus_after(pass_: ListPass, read_counter: str | None, surplus: int) -> in
         if usable > 0:
             # Rows read twice, in overlaps after a stop, are no surplus.
             return 0 if pass_.resumed else usable
-        return 0 if UNKNOWN in pass_.began else usable
-    after = surplus - risen(pass_.began, read_counter) + pass_.found
-    if not whole or pass_.resumed or UNKNOWN in pass_.began:
+        return 0 if UNKNOWN in pass_.counter else usable
+    after = surplus - risen(pass_.counter, read_counter) + pass_.new_rows
+    if not whole or pass_.resumed or UNKNOWN in pass_.counter:
         return after
     # What stands in the list itself says more than sums: a row that was announced may have been deleted.
     return max(min(after, max(0, more)), min(0, usable))
 
 
 def _whole(pass_: ListPass) -> bool:
-    """Whether it read all rows of its list."""
+    """Return whether it read all rows of its list."""
     if pass_.shallow:
         return False
     if pass_.low is None:
         return pass_.since is None or pass_.counted is not None
     # Newest first, it would have ended behind the first row that is older.
-    return pass_.trusting and pass_.since is None and (pass_.reached is None or pass_.reached >= pass_.low)
+    return (
+        pass_.newest_first and pass_.since is None and (pass_.reached is None or pass_.reached >= pass_.low)
+    )
 
 
 def watermark_after(pass_: ListPass, before: datetime | None, now: datetime) -> datetime | None:
-    """The newest row's date, never past `now`, never past a row that is not settled, never back.
+    """Return the newest row's date, never past `now`, never past a row that is not settled, never back.
 
     If a later run resumed the pass, nor past the start of the pass: in an unordered list, newer rows may be
     on a page that was already read.
     """
-    begun = pass_.begun if pass_.resumed else None
-    bounds = [moment for moment in (pass_.newest, pass_.waits, now, begun) if moment]
+    started_at = pass_.started_at if pass_.resumed else None
+    bounds = [moment for moment in (pass_.newest, pass_.unsettled, now, started_at) if moment]
     reached = min(bounds) if pass_.newest else None
     return max(filter(None, (before, reached)), default=None)
 
 
 def lowest(start: datetime, watermark: datetime | None, lookback: timedelta) -> datetime:
-    """How far back a pass has to read."""
+    """Return how far back a pass has to read."""
     return start if watermark is None else max(start, watermark - lookback)
-
-
-# No list has as many rows or pages.
-HIGHEST = 2**40
-
-
-def dump(pass_: ListPass) -> str:
-    said = {**_said(pass_), "cursor": _said(pass_.cursor)}
-    if pass_.parts:
-        said["parts"] = [{**_said(part), "cursor": _said(part.cursor)} for part in pass_.parts]
-    return dumps(said, default=datetime.isoformat)
-
-
-def _said(state: ListPass | Cursor | Part) -> dict[str, Any]:
-    """What differs from how every one begins: most of it never does."""
-    values = ((each.name, getattr(state, each.name), each.default) for each in fields(state))
-    return {name: value for name, value, default in values if value != default and name != "parts"}
-
-
-def restore(text: str) -> ListPass:
-    """A pass as it was kept; raises ValueError where that cannot be read, or is of another version."""
-    try:
-        values = loads(text)
-        cursor, left = _cursor(values.pop("cursor")), tuple(map(_part, values.pop("parts", ())))
-        return ListPass(cursor=cursor, parts=left, **{"low": None, **_read(ListPass, values)})
-    except (TypeError, KeyError, AttributeError, RecursionError):
-        raise ValueError("no pass of this version") from None
-
-
-def restored(text: str) -> ListPass | None:
-    """A pass as it was kept; None where that cannot be read."""
-    try:
-        return restore(text)
-    except ValueError:
-        return None
-
-
-def _cursor(said: dict[str, Any]) -> Cursor:
-    return Cursor(**_read(Cursor, said))
-
-
-def _part(said: dict[str, Any]) -> Part:
-    cursor = _cursor(said.pop("cursor"))
-    return Part(**{**_read(Part, said), "cursor": cursor})
-
-
-_DATES = ("low", "newest", "waits", "reached", "begun", "since", "until", "failed_at")
-
-
-def _read(kind: type[ListPass | Cursor | Part], values: dict[str, Any]) -> dict[str, Any]:
-    """The values of some fields; raises ValueError, TypeError or KeyError for any other."""
-    defaults = {each.name: each.default for each in fields(kind)}
-    dates = {name: _date(values[name]) for name in _DATES if name in values}
-    return dates | {name: _like(defaults[name], values[name]) for name in values.keys() - dates.keys()}
-
-
-def _like(default: object, value: Any) -> Any:
-    """The value, if it is of its default's type; a number stands where there is none by default."""
-    if isinstance(default, tuple) and isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if isinstance(default, bool | str):
-        if type(value) is not type(default):
-            raise TypeError
-        # The one text of a pass is a counter.
-        return value if isinstance(value, bool) or total(value) >= 0 else default
-    if type(value) not in ((int, float) if default is None else (int,)) or not 0 <= value < HIGHEST:
-        raise TypeError
-    return value
-
-
-def _date(said: str | None) -> datetime | None:
-    if said is None:
-        return None
-    found = datetime.fromisoformat(said)
-    if found.tzinfo is None:
-        raise ValueError("a date without a time zone")
-    return found
 
 
 def resumed(pass_: ListPass, habits: Habits) -> ListPass:
@@ -528,7 +471,7 @@ def resumed(pass_: ListPass, habits: Habits) -> ListPass:
             cursor, by_date = Cursor(cursor.since, pass_.reached + SECOND), True
         elif habits.order is Order.OLDEST:
             cursor, by_date = Cursor(pass_.reached - SECOND, cursor.until), True
-    return replace(pass_, cursor=cursor, by_date=by_date, resumed=True, read_before=pass_.cursor.last)
+    return replace(pass_, cursor=cursor, by_date=by_date, resumed=True, last_ids_before=pass_.cursor.last_ids)
 
 
 def taken_up(stored: ListPass, habits: Habits, now: datetime, begun: ListPass | None) -> ListPass:
@@ -545,19 +488,20 @@ def taken_up(stored: ListPass, habits: Habits, now: datetime, begun: ListPass | 
     # What is counted goes on; when it began is told anew, since the newest rows are read again.
     return replace(
         front,
-        found=pass_.found,
+        new_rows=pass_.new_rows,
         quarantined=pass_.quarantined,
         invalid=pass_.invalid,
-        read=pass_.read,
+        rows_read=pass_.rows_read,
         pages=pass_.pages,
-        fresh_in_pass=pass_.fresh_in_pass,
+        new_since_restart=pass_.new_since_restart,
         newest=pass_.newest,
-        waits=pass_.waits,
-        again=pass_.again,
-        first=pass_.first,
+        unsettled=pass_.unsettled,
+        restarts=pass_.restarts,
+        first_reading=pass_.first_reading,
         resumed=True,
         thrifty=False,
-        sure=False,
+        hinted=False,
+        counter_trusted=False,
         since=pass_.since,
         until=pass_.until,
         front=True,
@@ -573,18 +517,13 @@ def wants_front(stored: ListPass, habits: Habits, now: datetime, *, moved: bool)
     if not any(part.ready(now) for part in stored.unread):
         return True
     failed = any(part.failures for part in stored.unread)
-    return not stored.ahead and (failed or (moved and habits.order is Order.NEWEST))
+    return not stored.front_read and (failed or (moved and habits.order is Order.NEWEST))
 
 
 def hole(left: tuple[Part, ...], now: datetime) -> ListPass:
     """Return the pass of parts that failed, of a list that was read but for them."""
     first, *others = blocks.in_order(left, now)
     return at_part(ListPass(Cursor(), None, hole=True, resumed=True), first, tuple(others))
-
-
-def left_of(pass_: ListPass, now: datetime) -> str | None:
-    """Return what is kept of a pass that is done: the parts that failed."""
-    return dump(hole(pass_.parts, now)) if pass_.parts else None
 
 
 def given_up(pass_: ListPass, habits: Habits, now: datetime, floor: datetime, *, patient: bool) -> ListPass:
@@ -609,16 +548,4 @@ def given_up(pass_: ListPass, habits: Habits, now: datetime, floor: datetime, *,
         after = blocks.failed(here, now, floor, patient=patient)
     first, *rest = blocks.in_order(blocks.joined((*after, *others)), now)
     pass_ = at_part(pass_, first, tuple(rest))
-    return replace(pass_, begun=pass_.begun or now, front=False, ahead=False)
-
-
-def parts_of(cursor: str | None) -> tuple[Part, ...]:
-    """Return the parts of a list of parents that failed, as they are kept."""
-    return restore(cursor).unread if cursor else ()
-
-
-def instead(cursor: str | None, part: Part, after: tuple[Part, ...], now: datetime) -> str | None:
-    """Return what is kept of a list of parents when other parts take the place of one, or none."""
-    others = [each for each in parts_of(cursor) if each.cursor != part.cursor]
-    kept = blocks.joined((*others, *after))
-    return dump(hole(kept, now)) if kept else None
+    return replace(pass_, started_at=pass_.started_at or now, front=False, front_read=False)

@@ -21,6 +21,8 @@ PRIOR = (0.12, 0.12, 0.11, 0.09, 0.06, 0.03, 0.012, 0.004, 0.002, 0.0015, 0.001)
 # So many hours in each bin the prior weighs.
 PRIOR_HOURS = 24.0
 ROUNDS = 12
+# What is stored under another version, or for other bins, is learnt again.
+VERSION = 1
 # A day later the record counts so much less: its half-life is some two months.
 KEPT_A_DAY = 0.989
 # A fit needs no more parents than this; of more, every n-th is taken.
@@ -53,14 +55,14 @@ class Curve:
         return tuple(rows), tuple(moments)
 
     def total(self, age: float) -> float:
-        """Rows expected from birth to an age."""
+        """Return rows expected from birth to an age."""
         if age <= 0:
             return 0.0
         bin_ = bisect_right(EDGES, age) - 1
         return self._sums[0][bin_] + self.rates[bin_] * (age - EDGES[bin_])
 
     def arrivals(self, since: float, until: float) -> tuple[float, float]:
-        """Rows expected between two ages, and the row-hours they have waited at the later one."""
+        """Return rows expected between two ages, and the row-hours they have waited at the later one."""
         if until <= 0 or until <= since:
             return 0.0, 0.0
         rows, moments = self._sums
@@ -88,7 +90,7 @@ class Learning:
     hours: tuple[float, ...] = (0.0,) * len(EDGES)
 
     def observed(self, checks: Iterable[tuple[float, float, int]]) -> "Learning":
-        """Each check: two ages at which a parent was looked at, and the rows that came in between."""
+        """Add checks: two ages (hours) at which a parent was seen, and the rows that came in between."""
         rows, hours = list(self.rows), list(self.hours)
         # A run on a big account brings tens of thousands, most of which lie within one bin.
         for since, until, came in checks:
@@ -100,7 +102,7 @@ class Learning:
         return Learning(self.curve, tuple(rows), tuple(hours))
 
     def refitted(self, parents: Sequence[tuple[float, int]]) -> "Learning":
-        """The curve fitted anew, a day later."""
+        """Return the curve fitted anew, a day later."""
         curve = fit(parents, self)
         return Learning(
             curve,
@@ -109,29 +111,32 @@ class Learning:
         )
 
     def dump(self) -> str:
-        parts = (self.curve.rates, self.rows, self.hours)
-        return dumps([[round(value, 8) for value in part] for part in parts])
+        parts = {"rates": self.curve.rates, "rows": self.rows, "hours": self.hours}
+        rounded = {key: [round(value, 8) for value in part] for key, part in parts.items()}
+        return dumps({"version": VERSION, **rounded})
 
 
 def restore(text: str | None) -> Learning:
-    """What was learnt, as it was stored; the prior where there is none, or none that can be read."""
+    """Return what was learnt, as it was stored; the prior where there is none, or none that can be read."""
     return (restored(text) if text else None) or Learning()
 
 
 def restored(text: str) -> Learning | None:
-    """What was learnt, as it was stored; None where that cannot be read, or is of other bins."""
+    """Return what was learnt, as it was stored; None where that cannot be read, or is of other bins."""
     try:
-        rates, rows, hours = (tuple(map(float, part)) for part in loads(text))
-    except (ValueError, TypeError, OverflowError, RecursionError):
+        stored = loads(text)
+        rates, rows, hours = (tuple(map(float, stored[key])) for key in ("rates", "rows", "hours"))
+        version = stored["version"]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-    if any(len(part) != len(EDGES) for part in (rates, rows, hours)):
+    if version != VERSION or any(len(part) != len(EDGES) for part in (rates, rows, hours)):
         return None
     known = all(0 <= value < MOST for part in (rates, rows, hours) for value in part)
     return Learning(Curve(rates), rows, hours) if known and any(rates) else None
 
 
 def _bins(since: float, until: float) -> Iterator[tuple[int, float]]:
-    """The bins in which a parent was between two ages, and for how long."""
+    """Yield the bins in which a parent was between two ages, and for how long."""
     bin_ = bisect_right(EDGES, since) - 1
     while since < until:
         end = min(until, EDGES[bin_ + 1]) if bin_ + 1 < len(EDGES) else until
@@ -162,7 +167,7 @@ def fit(parents: Sequence[tuple[float, int]], known: Learning = Learning()) -> C
 
 
 def _spans(age: float) -> tuple[float, ...]:
-    """How long a parent of this age was in each bin."""
+    """Return how long a parent of this age was in each bin."""
     ends = (*EDGES[1:], age)
     return tuple(min(age, end) - start for start, end in zip(EDGES, ends, strict=True) if age > start)
 
@@ -185,7 +190,7 @@ def _round(
 
 
 def pace(count: int, usual: float, recent: float, lately: float) -> float:
-    """How much faster than the curve rows come at one list.
+    """Return how much faster than the curve rows come at one list.
 
     `count` rows came at it in all where `usual` would have been usual, and `recent` where `lately` would.
     """
@@ -194,20 +199,20 @@ def pace(count: int, usual: float, recent: float, lately: float) -> float:
 
 
 def faded(recent: float, since: datetime | None, now: datetime) -> float:
-    """What is left of a count of recent rows after a while."""
+    """Return what is left of a count of recent rows after a while."""
     if since is None or not recent:
         return 0.0
     return recent * halved(max(0.0, (now - since) / HOUR) / FORGETTING)
 
 
 def remembered(span: timedelta) -> float:
-    """What share of the rows of a span is recent at its end, if they came evenly."""
+    """Return what share of the rows of a span is recent at its end, if they came evenly."""
     hours = span / HOUR
     return min(1.0, REMEMBERED * (1 - halved(hours / FORGETTING)) / hours) if hours > 0 else 1.0
 
 
 def halved(times: float) -> float:
-    """What is left of one after so many halvings."""
+    """Return what is left of one after so many halvings."""
     return float(2.0**-times)
 
 
@@ -223,7 +228,7 @@ def births(dates: Iterable[datetime], now: datetime) -> float:
 
 
 def steady_pace(recent: float, watched: float) -> float:
-    """Rows an hour of a list that was watched for so many hours, the recent rows counted most."""
+    """Return rows an hour of a list that was watched for so many hours, the recent rows counted most."""
     return (recent + 0.5) / (REMEMBERED * (1 - halved(max(0.0, watched) / FORGETTING)) + 24)
 
 

@@ -24,24 +24,24 @@ DELETED_SHARE = 0.01
 
 
 def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
-    """The lists that were read longest ago, though no counter has moved since."""
+    """Return the lists that were read longest ago, though no counter has moved since."""
     due = nsmallest(AUDITS, _due(picture, now), key=_longest_ago)
     guess = known_rates or (LearnedRates(picture, now) if due else None)
     probes = _counts(picture, now)
     for stream, parent, child in due:
         probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
-        probe.turn, probe.audit = Turn.AUDIT, True
+        priority = 0.0
         if guess and child.read_at:
             # From one check to the next a deletion has time to cancel a row out.
             between = (now - (parent.checked_at or now)) / HOUR
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
-            probe.priority = guess.unseen(stream, parent, child, child.read_at).row_hours * hidden
-        probes.append(probe)
+            priority = guess.unseen(stream, parent, child, child.read_at).delay * hidden
+        probes.append(replace(probe, turn=Turn.AUDIT, audit=True, priority=priority))
     return probes
 
 
 def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
-    """The lists that are not empty and were not read whole lately, though no counter has moved."""
+    """Yield the lists that are not empty and were not read whole lately, though no counter has moved."""
     lately = now - AUDIT_AFTER
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         parents = picture.progress.parents.get(stream.parent or "", {})
@@ -73,7 +73,7 @@ def _longest_ago(due: tuple[Stream, ParentState, ChildState]) -> tuple[datetime,
 
 
 def _counts(picture: Picture, now: datetime) -> list[Probe]:
-    """The lists without parents and counters whose counts were not compared for a while."""
+    """Return the lists without parents and counters whose counts were not compared for a while."""
     probes = []
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         if stream.parent is None and not children(picture.catalogue, stream.name):
@@ -81,9 +81,7 @@ def _counts(picture: Picture, now: datetime) -> list[Probe]:
             last = state.audited_at or picture.policy.start
             if state.windows or now - last >= AUDIT_AFTER:
                 probes += _count(picture, stream, now)
-    for probe in probes:
-        probe.turn = Turn.AUDIT
-    return probes
+    return [replace(probe, turn=Turn.AUDIT) for probe in probes]
 
 
 def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = False) -> list[Probe]:
@@ -94,9 +92,7 @@ def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = 
     kept = restore(state.windows, picture.policy.start)
     if kept.left and (kept.thorough or not thorough):
         return [candidates.left_probe(stream, each, thorough=kept.thorough) for each in kept.left]
-    probe = candidates.count_probe(stream, window, thorough=thorough)
-    probe.whole = True
-    return [probe]
+    return [replace(candidates.count_probe(stream, window, thorough=thorough), whole=True)]
 
 
 class AuditEverything:
@@ -121,8 +117,8 @@ class AuditEverything:
         return probes
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        """What a block shows to have moved is read as in a sync."""
-        child = picture.progress.children.get(stream.name, {}).get(parent)
+        """Read what a block shows to have moved, as in a sync."""
+        child = picture.progress.child(stream.name, parent)
         if child is None or not candidates.due(child, now):
             return None
         return candidates.list_probe(picture, stream, child, now)
@@ -150,9 +146,9 @@ class AuditEverything:
                 probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
                 # What its counter has announced was not missing.
                 announced = candidates.has_news(child) or counter_trust.missing_rows(child)
-                probe.audit, probe.thorough = not announced, True
-            probe.priority = (now - (child.whole_at or parent.date)).total_seconds()
-            found.append(probe)
+                probe = replace(probe, audit=not announced, thorough=True)
+            age = (now - (child.whole_at or parent.date)).total_seconds()
+            found.append(replace(probe, priority=age))
         return found
 
     def _counts(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:

@@ -6,20 +6,22 @@ from datetime import UTC, datetime, timedelta
 
 from connector.beamer.pagination import Cursor, Habits, Order
 from connector.beamer.streams import Stream, children
-from connector.clock import SECOND, within
+from connector.domain.period import SECOND, within
 from connector.domain.state import ChildState, ParentState, Progress, StreamState
-from connector.sync.lists import blocks, counter_trust, passes
+from connector.sync.lists import blocks, counter_trust, passes, stored_pass
 from connector.sync.lists.blocks import SIZE, Block, Part, cut, in_order
 from connector.sync.lists.count_windows import Left, Window
 from connector.sync.lists.counters import UNKNOWN, moved, waiting
 from connector.sync.lists.passes import ListPass
 from connector.sync.planning.probes import NO_PARENT, Picture, Probe
 from connector.sync.policy import Policy
+from connector.text import counted
 
 # Under a monthly limit, a list is read back over its whole lookback no oftener than this.
 DEEP_EVERY = timedelta(days=1)
 GO_ON = "continue where the last run stopped"
 HOLE = "some of its rows could not be read"
+HINTED = "a hint announced rows"
 # A list that was cut short is asked for what is new only: its lookback is read meanwhile.
 NEW_ONLY = timedelta(minutes=1)
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -28,7 +30,7 @@ PROOF_LASTS = timedelta(days=7)
 
 
 def wanted(catalogue: Mapping[str, Stream], policy: Policy) -> tuple[Stream, ...]:
-    """The lists that have to be read for the streams that are sent; any other costs no request."""
+    """Return the lists that have to be read for the streams that are sent; any other costs no request."""
     return tuple(
         stream
         for stream in catalogue.values()
@@ -40,7 +42,7 @@ def wanted(catalogue: Mapping[str, Stream], policy: Policy) -> tuple[Stream, ...
 def first_probes(
     catalogue: Mapping[str, Stream], policy: Policy, progress: Progress, first_page: int | None, now: datetime
 ) -> list[Probe]:
-    """What to ask before any page has been seen: lists without parents, then the blocks.
+    """Return what to ask before any page has been seen: lists without parents, then the blocks.
 
     Child lists follow from the blocks' pages, those that already waited included.
     """
@@ -58,11 +60,11 @@ def first_probes(
 def block_probes(
     stream: Stream, progress: Progress, now: datetime, proof_lasts: timedelta = PROOF_LASTS
 ) -> list[Probe]:
-    """One probe for each block, newest block first."""
+    """Return one probe for each block, newest block first."""
     state = progress.streams[stream.name]
     known = progress.parents.get(stream.name, {})
     alive = [(parent.date, parent.id) for parent in known.values() if not parent.gone]
-    holes = passes.parts_of(state.cursor)
+    holes = stored_pass.parts_of(state.cursor)
     # A block is what a page shows.
     all_blocks = _around(alive, holes, min(SIZE, state.page_rows or SIZE))
     if not state.complete and all_blocks and all_blocks[-1].since is None:
@@ -107,13 +109,13 @@ def _between(
 
 
 def doubted(block: Block, known: Mapping[str, ParentState], since: datetime) -> bool:
-    """Whether it is time to make sure again that nothing hides behind the block's full page."""
+    """Return whether it is time to make sure again that nothing hides behind the block's full page."""
     proofs = [known[name].proved_at for name in block.members]
     return any(proof is None or proof < since for proof in proofs)
 
 
 def has_news(child: ChildState) -> bool:
-    """Whether a list's counter has moved, or its reading was cut short."""
+    """Return whether a list's counter has moved, or its reading was cut short."""
     if child.counter == child.read_counter and child.cursor is None:
         return child.fell or UNKNOWN in child.counter
     return child.cursor is not None or moved(child.counter, child.read_counter)
@@ -126,12 +128,12 @@ def due(child: ChildState, now: datetime) -> bool:
     """
     if child.cursor is None or counter_trust.reread_due(child, now):
         return has_news(child) or counter_trust.reread_due(child, now)
-    stored = passes.restore(child.cursor)
+    stored = stored_pass.restore(child.cursor)
     return not stored.hole or stored.part.ready(now) or has_news(replace(child, cursor=None))
 
 
 def is_history(child: ChildState) -> bool:
-    """A list that was never read, and that has not moved since: what is new there, a check shows."""
+    """Return whether a list was never read, and its counter has not moved since it was first seen."""
     return child.read_counter is None and not child.recent
 
 
@@ -144,9 +146,9 @@ def _why(block: Block, proving: bool) -> str:
 def dated_probe(
     stream: Stream, state: StreamState, policy: Policy, first_page: int | None, now: datetime
 ) -> Probe:
-    """A list without parents and counters, such as NPS: back to the lookback before its watermark."""
+    """Return the probe of a list without parents, such as NPS: back to the lookback before its watermark."""
     habits, why = habits_of(state, first_page), "look for new rows"
-    stored = passes.restore(state.cursor) if state.cursor else None
+    stored = stored_pass.restore(state.cursor) if state.cursor else None
     mark, lookback = state.watermark, policy.lookback
     if stored and not stored.hole:
         mark, lookback = _read_through(stored), NEW_ONLY
@@ -165,12 +167,14 @@ def dated_probe(
 
 def _read_through(stored: ListPass) -> datetime | None:
     """Return the newest date up to which a list was read that was cut short, but for what it left."""
-    return min(filter(None, (stored.newest or stored.begun, stored.waits, stored.begun)), default=None)
+    return min(
+        filter(None, (stored.newest or stored.started_at, stored.unsettled, stored.started_at)), default=None
+    )
 
 
 def hole_probe(stream: Stream, cursor: str, parent: str = NO_PARENT) -> Probe:
-    """What could not be read of a list, once more; `cursor` is what is kept of it."""
-    return Probe(stream, HOLE, parent, list_pass=passes.restore(cursor))
+    """Return the probe that reads again what failed of a list; `cursor` is what is kept of it."""
+    return Probe(stream, HOLE, parent, list_pass=stored_pass.restore(cursor))
 
 
 def waiting_children(
@@ -205,17 +209,22 @@ def child_probe(
     now: datetime,
     *,
     thrifty: bool = False,
+    hinted: bool = False,
 ) -> Probe:
-    """A child list whose counter has moved; `thrifty`, it is read no further than the counter asks."""
+    """Return the probe of a child list; `thrifty`: it is read no further than its counter asks.
+
+    `hinted`: a hint announced rows, whatever the counter shows.
+    """
     habits = habits_of(state, first_page)
-    stored = passes.restore(child.cursor) if child.cursor else None
+    stored = stored_pass.restore(child.cursor) if child.cursor else None
     moved_on = (
         has_news(replace(child, cursor=None)) or state.distrusted or counter_trust.reread_due(child, now)
     )
     if stored and stored.hole and not moved_on:
         return hole_probe(stream, child.cursor or "", child.parent)
     short = counter_trust.missing_rows(child)
-    if child.read_counter == child.counter and not child.fell and stored is None and not short:
+    still = child.read_counter == child.counter and not child.fell and stored is None and not short
+    if still and not hinted:
         return audit_probe(stream, child, policy, parent_date)
     mark, lookback = child.watermark, policy.lookback
     if stored and not stored.hole:
@@ -235,32 +244,36 @@ def child_probe(
         thrifty=thrifty and not state.distrusted and not short,
         sure=not state.distrusted,
     )
+    if still:
+        pass_ = replace(pass_, hinted=True, thrifty=True)
     if stored and stored.hole:
         left = in_order(stored.unread, now)
         return Probe(
             stream, "some of its rows are not read yet", child.parent, list_pass=passes.beside(pass_, left)
         )
     if stored:
-        moved_on = child.counter != stored.began or UNKNOWN in child.counter or state.distrusted
+        moved_on = child.counter != stored.counter or UNKNOWN in child.counter or state.distrusted
         front = passes.wants_front(stored, habits, now, moved=moved_on)
         taken = passes.taken_up(stored, habits, now, pass_ if front else None)
         return Probe(stream, GO_ON, child.parent, list_pass=taken)
-    return Probe(stream, _why_read(child), child.parent, list_pass=pass_)
+    return Probe(stream, HINTED if hinted else _why_read(child), child.parent, list_pass=pass_)
 
 
 def _why_read(child: ChildState) -> str:
     if child.read_counter is None:
         return "its rows were never read"
     if child.read_counter == child.counter and (missing := counter_trust.missing_rows(child)):
-        return f"{missing} rows that its counter shows were missing or invalid"
+        return f"its counter shows {counted(missing, 'row')} more than were read"
     return f"counter {child.read_counter} → {child.counter}"
 
 
-def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Probe:
-    """The probe of a child list, as it stands now."""
+def list_probe(
+    picture: Picture, stream: Stream, child: ChildState, now: datetime, *, hinted: bool = False
+) -> Probe:
+    """Return the probe of a child list, as it stands now."""
     parent = picture.progress.parents[stream.parent or ""][child.parent]
     state = picture.progress.streams[stream.name]
-    return child_probe(
+    probe = child_probe(
         stream,
         child,
         parent.date,
@@ -272,11 +285,13 @@ def list_probe(picture: Picture, stream: Stream, child: ChildState, now: datetim
         thrifty=picture.per_day is not None
         and child.deep_at is not None
         and now - child.deep_at < DEEP_EVERY,
+        hinted=hinted,
     )
+    return replace(probe, hinted=hinted)
 
 
 def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: datetime) -> Probe:
-    """A child list that is read whole, whether or not its counter has moved, to compare its ids."""
+    """Return the probe that reads a child list whole, whatever its counter, to compare its ids."""
     announced = 0 if child.read_counter is None else waiting(child.counter, child.read_counter, child.surplus)
     young = parent_date >= policy.start
     pass_ = passes.begin_audit(child.counter, policy.start, young=young, expected=announced)
@@ -284,19 +299,19 @@ def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: 
 
 
 def count_probe(stream: Stream, window: Window, *, thorough: bool = False) -> Probe:
-    """How many rows a list without parents has in a window: the audit of what has no counter."""
+    """Return the probe that counts the rows of a window: the audit of a list without counters."""
     return Probe(stream, "audit: compare the count", audit=True, window=window, thorough=thorough)
 
 
 def left_probe(stream: Stream, left: Left, *, thorough: bool) -> Probe:
-    """What an earlier run's audit had still to count or to read."""
+    """Return what an earlier run's audit had still to count or to read."""
     if left.count is None:
         return count_probe(stream, left.window, thorough=thorough)
     return window_probe(stream, left.window, left.count)
 
 
 def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, int]) -> list[Probe]:
-    """What to ask when Beamer counts so many rows in a window and so many are held there, by day.
+    """Return what to ask when Beamer counts so many rows in a window and so many are held there, by day.
 
     A row that has gone hides one that has come late. What fits on a page costs no more to read than to
     count once more, so it is read in any case, and by a thorough audit everything is, page by page.
@@ -319,7 +334,7 @@ def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, 
 
 
 def window_probe(stream: Stream, window: Window, count: int) -> Probe:
-    """A window whose rows are read again; Beamer counts so many there."""
+    """Return the probe that reads a window again, in which Beamer counts so many rows."""
     pass_ = ListPass(Cursor.around(window.since, window.until), None, counted=count)
     return Probe(stream, "audit: compare the ids", audit=True, window=window, list_pass=pass_)
 

@@ -20,22 +20,32 @@ ALIKE = 10.0
 
 
 def with_sent(state: StreamState, sent: int, held: int) -> StreamState:
-    """The stream after so many new rows."""
+    """Return the stream after so many new rows."""
     fading = REMEMBERED ** (sent + held)
     rows, to_send = state.verdict_count * fading + sent + held, state.to_send_count * fading + sent
     return replace(state, verdict_count=rows, to_send_count=to_send)
 
 
 def sent_share(state: StreamState) -> float:
-    """What share of the rows to come will be sent."""
+    """Return what share of the rows to come will be sent."""
     return (ALIKE + state.to_send_count) / (ALIKE + state.verdict_count)
+
+
+# Some twenty rows tell how many of a stream's rows webhooks announce.
+HINTS_REMEMBERED = 0.95
+
+
+def with_hinted(state: StreamState, announced: int, new: int) -> StreamState:
+    """Return the stream after so many new rows, of which hints had announced some."""
+    if not new:
+        return state
+    fading = HINTS_REMEMBERED**new
+    return replace(state, hint_share=state.hint_share * fading + (1 - fading) * announced / new)
 
 
 # A row that is older than the connection is worth next to nothing beside what is said today, or it would
 # keep the connector from it for weeks: history is read by its own share of the requests.
 HISTORY = 0.01
-# At posts older than the start date there is little of it: that is left to the share alone.
-OLD_HISTORY = 1e-6
 # How many rows are behind a move without a rise, or one by rows that were found before their counter moved:
 # a deletion may hide one that came.
 HIDDEN_ROW = 0.02
@@ -43,63 +53,79 @@ HIDDEN_ROW = 0.02
 QUIET_HOURS = 24.0 * 365
 
 
-class Expected(NamedTuple):
-    """Rows that have come at one list, as far as can be guessed, and the hours they have waited together.
+# A delay counts to this power: one row that waits for a day counts more than two that wait for half a day,
+# or the mean would be bought with a few rows that wait very long.
+POWER = 1.5
 
-    Only the hours of those that will be sent count (see `sent_share`).
+
+class Expected(NamedTuple):
+    """Rows that have come at one list, as far as can be guessed, and how much their delays count together.
+
+    A delay counts in hours to the `POWER`. Only the delays of rows that will be sent count (`sent_share`).
     """
 
     rows: float
-    row_hours: float
+    delay: float
 
     def times(self, factor: float, sent: float = 1.0) -> "Expected":
-        """So many times as many rows, of which a share is sent."""
-        return Expected(factor * self.rows, factor * sent * self.row_hours)
+        """Return so many times as many rows, of which a share is sent."""
+        return Expected(factor * self.rows, factor * sent * self.delay)
 
 
 NOTHING = Expected(0.0, 0.0)
 
 
+def expected(rows: float, row_hours: float) -> Expected:
+    """Return rows that have waited for so many hours in all, as if they had come at an even rate."""
+    if rows <= 0:
+        return NOTHING
+    return Expected(rows, POWER / (POWER + 1) * rows * (2 * max(0.0, row_hours) / rows) ** POWER)
+
+
+def waited(rows: float, since: datetime, now: datetime) -> float:
+    """Return how much it counts that so many rows have waited since a moment."""
+    return float(rows * max(0.0, (now - since) / HOUR) ** POWER)
+
+
 def of_check(own: Expected, child_lists: Iterable[Expected], requests: float = 1.0) -> float:
-    """The priority of looking at a block of parents, and of reading the lists that are then worth it.
+    """Return the priority of looking at a block of parents, and of reading the lists that are then worth it.
 
     A list that moved costs a request of its own. Of a list's rows, the first would cost one at any time; only
     those that share a read save something by waiting, and only as far as that counts against looking now.
     """
-    cleared = own.row_hours
+    cleared = own.delay
     lists = []
-    for rows, row_hours in child_lists:
+    for rows, delay in child_lists:
         if rows > 0:
             shared = 1.0 - exp(-rows) * (1.0 + rows)
-            lists.append((row_hours / (shared + 1e-12), row_hours, shared))
+            lists.append((delay / (shared + 1e-12), delay, shared))
     lists.sort(reverse=True)
-    for ratio, row_hours, shared in lists:
+    for ratio, delay, shared in lists:
         if ratio * requests <= cleared:
             break
-        cleared += row_hours
+        cleared += delay
         requests += shared
     return cleared / requests
 
 
-def lists_moved(child_lists: Iterable[Expected]) -> float:
-    """How many lists a check is expected to show to have moved."""
-    return sum(1.0 - exp(-rows) for rows, _ in child_lists if rows > 0)
+def of_waiting(rows: float, age: float, per_hour: float, pages: int = 1) -> float:
+    """Return the priority of reading a list whose first row has waited for `age` hours, while more come.
 
-
-def of_waiting(rows: float, per_hour: float, pages: int = 1) -> float:
-    """The priority of reading a list in which so many rows wait, while more come at a rate."""
-    return rows * (rows + 1.0) / 2.0 / max(per_hour, 1.0 / QUIET_HOURS) / pages
+    Waiting for one more row to share the request is the alternative.
+    """
+    until_next = min(1.0 / per_hour, QUIET_HOURS) if per_hour > 0 else QUIET_HOURS
+    return float(rows * (rows + 1.0) / 2.0 * ((age + until_next) ** POWER - age**POWER) / pages)
 
 
 def of_polling(per_hour: float, unchecked: timedelta, pages: int = 1) -> float:
-    """The priority of reading a list of which nothing shows whether something has come."""
-    return steady(per_hour, unchecked).row_hours / pages
+    """Return the priority of reading a list of which nothing shows whether something has come."""
+    return steady(per_hour, unchecked).delay / pages
 
 
 def steady(per_hour: float, unchecked: timedelta) -> Expected:
-    """Rows that come at an even rate."""
+    """Return rows that come at an even rate."""
     hours = max(0.0, unchecked / HOUR)
-    return Expected(per_hour * hours, per_hour * hours * hours / 2)
+    return expected(per_hour * hours, per_hour * hours * hours / 2)
 
 
 # Ages that differ by less than one part in so many count as the same.
@@ -112,19 +138,22 @@ class Rates(Protocol):
     """How often rows come."""
 
     def births(self, stream: Stream) -> float:
-        """Rows an hour of a stream without a parent."""
+        """Return rows an hour of a stream without a parent."""
 
-    def sent(self, stream: Stream) -> float:
-        """What share of a stream's rows is sent; the row-hours below are those of that share."""
+    def weight(self, stream: Stream) -> float:
+        """Return how much a stream's rows count: the share that is sent, times the setting's weight.
+
+        The delays below are weighed by it.
+        """
 
     def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:
-        """What has come at a child list since a moment."""
+        """Return what has come at a child list since a moment."""
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:
-        """Rows an hour that will come at a child list in the hours ahead."""
+        """Return rows an hour that will come at a child list in the hours ahead."""
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
-        """What has come at a parent like the others between two ages in hours."""
+        """Return what has come at a parent like the others between two ages in hours."""
 
 
 class Ages(NamedTuple):
@@ -142,8 +171,7 @@ class Shape(NamedTuple):
 
     usual: float
     lately: float
-    rows: float
-    row_hours: float
+    unseen: Expected
     ahead: float
 
 
@@ -155,7 +183,9 @@ class LearnedRates:
         self._progress, self._now, self._start = picture.progress, now, picture.policy.start
         streams = picture.progress.streams
         self._curves = {name: arrival.restore(state.curve).curve for name, state in streams.items()}
-        self._sent = {name: sent_share(state) for name, state in streams.items()}
+        self._weights = {
+            name: sent_share(state) * picture.policy.weights.get(name, 1.0) for name, state in streams.items()
+        }
         self._shapes: dict[str, dict[object, Shape]] = {name: {} for name in streams}
         self._of: tuple[ParentState | None, datetime | None, Ages] = (None, None, Ages(0, 0, 0, 0, ()))
 
@@ -169,13 +199,13 @@ class LearnedRates:
         parents = self._progress.parents.get(stream.name, {}).values()
         return arrival.births((parent.date for parent in parents), self._now)
 
-    def sent(self, stream: Stream) -> float:
-        return self._sent[stream.name]
+    def weight(self, stream: Stream) -> float:
+        return self._weights[stream.name]
 
     def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:
         shape = self._shape_of(stream.name, parent, since)
         pace = self._pace(child, shape)
-        return Expected(pace * shape.rows, pace * self._sent[stream.name] * shape.row_hours)
+        return shape.unseen.times(pace, self._weights[stream.name])
 
     def coming(self, stream: Stream, parent: ParentState, child: ChildState) -> float:
         shape = self._shape_of(stream.name, parent, parent.checked_at or self._now)
@@ -186,7 +216,7 @@ class LearnedRates:
         return arrival.pace(counters.total(child.counter), shape.usual, recent, shape.lately)
 
     def _shape_of(self, name: str, parent: ParentState, since: datetime) -> Shape:
-        """What the curve gives at a list; ages that are nearly the same are reckoned once."""
+        """Return what the curve gives at a list; ages that are nearly the same are reckoned once."""
         if parent is not self._of[0] or since is not self._of[1]:
             # The lists of one parent are asked for one after the other.
             self._of = (parent, since, self._ages(parent, since))
@@ -215,8 +245,8 @@ class LearnedRates:
         rows, row_hours = curve.arrivals(ages.age - ages.unseen, ages.age)
         hours = AHEAD / HOUR
         ahead = curve.arrivals(ages.age, ages.age + hours)[0] / hours
-        return Shape(curve.total(checked_at), lately, rows, row_hours, ahead)
+        return Shape(curve.total(checked_at), lately, expected(rows, row_hours), ahead)
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
-        arrived = Expected(*self._curves[stream.name].arrivals(since, until))
-        return arrived.times(1.0, self._sent[stream.name])
+        arrived = expected(*self._curves[stream.name].arrivals(since, until))
+        return arrived.times(1.0, self._weights[stream.name])

@@ -1,10 +1,10 @@
 """How a month's quota is spent: what is asked, and in which order; without I/O.
 
-The rule is one: the next request goes to the probe with the most row-hours per request. Where there is
+The rule is one: the next request goes to the probe that clears the most waiting per request. Where there is
 no monthly limit, every probe is sent at every run (`UnlimitedPlanner` in start.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import nlargest
@@ -13,11 +13,11 @@ from typing import Protocol
 
 from connector.beamer.pagination import EMPTY_PAGES_THAT_END
 from connector.beamer.streams import Stream, children
+from connector.domain.budget import GATHERS
 from connector.domain.state import ChildState, ParentState, StreamState
-from connector.state.budget import GATHERS
 from connector.sync.lists import backoff, counter_trust, counters
 from connector.sync.lists.blocks import SIZE, UNORDERED
-from connector.sync.planning import arrival, candidates, estimates
+from connector.sync.planning import arrival, candidates, estimates, hinted
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.audit import audits
 from connector.sync.planning.estimates import NOTHING, Expected, LearnedRates, Rates
@@ -28,8 +28,8 @@ from connector.sync.planning.queue import ANNOUNCED
 # under a monthly limit, and no more than this share of the budget.
 PROOF_LASTS_LIMITED = timedelta(days=30)
 PROOF_SHARE = 0.02
-# A row behind a page that was never seen counts as one that has waited this long.
-UNKNOWN_HOURS = 12.0
+# A row behind a page that was never seen counts as one that has waited for twelve hours.
+UNKNOWN = float(12.0**estimates.POWER)
 # So many blocks are reckoned closely, list by list.
 CLOSELY = 350
 # More may come in while a run is under way.
@@ -43,18 +43,18 @@ class Planner(Protocol):
     """Says what a run asks, and the priority of each probe."""
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
-        """What to ask before any page has been seen."""
+        """Return what to ask before any page has been seen."""
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        """A child list after a page has shown its counter; None if there is nothing to ask."""
+        """Return a child list after a page has shown its counter; None if there is nothing to ask."""
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
-        """A block's next page."""
+        """Return a block's next page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """The priority of a probe, in row-hours per request, and when its turn comes; `overdue` in hours.
+    """The priority of a probe, and when its turn comes; `overdue` in hours.
 
     `announced`: see `Probe`.
     """
@@ -71,19 +71,20 @@ class Rank:
         return self.overdue if self.turn is Turn.OVERDUE else self.priority
 
     def by_age(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
-        """What has waited longer than `max_age` gets a turn whatever its priority."""
+        """Give what has waited longer than `max_age` a turn, whatever its priority."""
         over = now - since - picture.policy.max_age
         return Rank(self.priority, Turn.OVERDUE, over / HOUR) if over > timedelta(0) else self
 
     def announced_at(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
-        """What a counter showed longer ago than `max_age` comes before anything else."""
+        """Put what a counter showed longer ago than `max_age` before anything else."""
         over = now - since - picture.policy.max_age
         return replace(self, overdue=over / HOUR, announced=True) if over > timedelta(0) else self
 
     def given(self, probe: Probe) -> Probe:
-        probe.priority, probe.turn, probe.overdue = self.priority, self.turn, self.overdue
-        probe.announced = self.announced
-        return probe
+        """Return the probe with this rank."""
+        return replace(
+            probe, priority=self.priority, turn=self.turn, overdue=self.overdue, announced=self.announced
+        )
 
 
 class LimitedPlanner:
@@ -93,10 +94,15 @@ class LimitedPlanner:
         self._known_rates = known_rates
         # Set as a run begins.
         self._rates: Rates
+        self._unannounced: Mapping[str, float]
+        self._hints: hinted.Unplaced
         self._known_since: Mapping[str, datetime]
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         self._rates = self._known_rates or LearnedRates(picture, now)
+        self._unannounced = {
+            name: hinted.unannounced(state) for name, state in picture.progress.streams.items()
+        }
         self._known_since = {
             name: min((parent.known_at for parent in known.values() if parent.known_at), default=now)
             for name, known in picture.progress.parents.items()
@@ -110,17 +116,21 @@ class LimitedPlanner:
             if stream.parent is not None:
                 lists += self._lists(picture, stream, state, now)
             else:
-                blocks = bool(children(picture.catalogue, stream.name))
                 own = (
                     self._blocks(picture, stream, now)
-                    if blocks
+                    if children(picture.catalogue, stream.name)
                     else [self._dated(picture, stream, state, now)]
                 )
                 last = backoff.comes_last(picture.progress, state)
                 probes += [
-                    replace(probe, priority=0.0) if last or self._passed_over(picture, probe) else probe
+                    replace(probe, turn=Turn.LAST) if last or self._passed_over(picture, probe) else probe
                     for probe in own
                 ]
+        for_hints = hinted.probes(picture, probes, now)
+        # Each is asked once; of lists, the queue takes the first.
+        blocks = [probe.check for probe in for_hints if probe.check]
+        probes = for_hints + [probe for probe in probes if probe.check not in blocks]
+        self._hints = hinted.Unplaced.begin(picture, len(for_hints))
         # No more are put into the queue than can be asked.
         most = len(lists) if picture.available is None else MARGIN + int(picture.available)
         for turn in Turn:
@@ -130,24 +140,24 @@ class LimitedPlanner:
         return probes + audits(picture, now, self._rates)
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        child = picture.progress.children.get(stream.name, {}).get(parent)
+        child = picture.progress.child(stream.name, parent)
         if child is None or not candidates.due(child, now) or backoff.in_backoff(child, now):
             return None
         if backoff.is_skipped(picture.progress, stream, now):
             return None
-        return self._rank(picture, stream, child, now).given(
-            candidates.list_probe(picture, stream, child, now)
-        )
+        rank = self._rank(picture, stream, child, now)
+        probe = rank.given(candidates.list_probe(picture, stream, child, now))
+        return hinted.first(probe) if self._hints.take(picture, stream, child) else probe
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
-        if picture.progress.streams[probe.stream.name].complete or not probe.required_check.found:
+        if picture.progress.streams[probe.stream.name].complete or not probe.required_check.seen_ids:
             return replace(probe, priority=inf)
         return replace(probe, priority=self._unknown(picture, probe.stream, now))
 
     # --- the priority of each probe ---
 
     def _passed_over(self, picture: Picture, probe: Probe) -> bool:
-        """Whether a page of parents failed again and again, and all else comes first."""
+        """Return whether a page of parents failed again and again, and all else comes first."""
         if probe.check is None or not probe.check.block.members:
             return False
         known = picture.progress.parents[probe.stream.name]
@@ -168,7 +178,10 @@ class LimitedPlanner:
         # More than that never gathers.
         most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
         blocks: list[tuple[float, Probe, list[ParentState], datetime, int]] = []
-        for probe in candidates.block_probes(stream, picture.progress, now, lasts):
+        probes = candidates.block_probes(stream, picture.progress, now, lasts)
+        # Checked with the newest block, too.
+        also = {name for probe in probes for name in probe.required_check.block.also}
+        for probe in probes:
             check = probe.required_check
             members = [known[name] for name in check.block.members]
             if check.part:
@@ -176,24 +189,21 @@ class LimitedPlanner:
                 if state.failures > backoff.FREE:
                     continue
                 # How much is there, nobody knows; it rests after each failure.
-                probe.priority = UNKNOWN_HOURS
-                _save_up(probe, to_the_end, to_the_end, most)
-                yield probe
+                probe = replace(probe, priority=UNKNOWN)
+                yield _save_up(probe, to_the_end, most)
                 continue
             if (block := backoff.of_block(members)) and backoff.in_backoff(block, now):
                 continue
             # A list that was read to its end and is empty was looked at, too.
-            check_dates = {parent.checked_at or parent.date for parent in members}
+            check_dates = (parent.checked_at or parent.date for parent in members)
             checked_at = min(check_dates, default=state.checked_at if whole else None)
             if checked_at is None:
                 # An empty list shows that it is one behind its first page; the very first check shows more.
-                probe.priority, probe.unseen, pages = inf, True, to_the_end if begun else 1
-                _save_up(probe, pages, pages, most)
-                yield probe
+                pages = to_the_end if begun else 1
+                yield _save_up(replace(probe, priority=inf, unseen=True), pages, most)
             elif check.block.since is None and not whole:
-                probe.priority, probe.unseen = self._unknown(picture, stream, now), True
-                _save_up(probe, to_the_end, to_the_end, most)
-                yield probe
+                probe = replace(probe, priority=self._unknown(picture, stream, now), unseen=True)
+                yield _save_up(probe, to_the_end, most)
             else:
                 guess = inf
                 if check.block.until is not None and members:
@@ -201,26 +211,27 @@ class LimitedPlanner:
                         members[0], checked_at, [child for child, _ in child_lists], now
                     ) * len(members)
                 # One that the last check did not show is looked for behind a short page.
-                both = unordered or len(check_dates) > 1 or check.proving
+                both = unordered or check.proving or _partly_seen(members, also)
                 blocks.append((guess, probe, members, checked_at, to_the_end if both else 1))
         # Of very many, those are reckoned closely that may be worth most.
         blocks.sort(key=lambda each: each[0], reverse=True)
         for number, (guess, probe, members, checked_at, pages) in enumerate(blocks):
-            value, lists = guess, list[Expected]()
+            value = guess
             if number < CLOSELY:
-                value, lists = self._check_value(picture, stream, probe, members, child_lists, now)
-            Rank(value).by_age(checked_at, picture, now).given(probe)
-            # On the smallest budgets a day's worth has to do.
-            wanted = min(pages + estimates.lists_moved(lists), max(pages, picture.per_day or 1.0))
-            _save_up(probe, pages, wanted, most)
-            yield probe
+                shown = [*members, *(known[name] for name in probe.required_check.block.also)]
+                value = self._check_value(picture, stream, probe, shown, child_lists, now)
+            ranked = Rank(value).by_age(checked_at, picture, now).given(probe)
+            yield _save_up(ranked, pages, most)
 
     def _guess(
         self, parent: ParentState, checked_at: datetime, child_streams: Iterable[Stream], now: datetime
     ) -> float:
-        """Row-hours at a parent, if it is like others of its age."""
+        """Return how much the delays at a parent count, if it is like others of its age."""
         since, age = (checked_at - parent.date) / HOUR, (now - parent.date) / HOUR
-        return sum(self._rates.typical(child, since, age).row_hours for child in child_streams)
+        return sum(
+            self._unannounced[child.name] * self._rates.typical(child, since, age).delay
+            for child in child_streams
+        )
 
     def _check_value(
         self,
@@ -230,7 +241,7 @@ class LimitedPlanner:
         members: Sequence[ParentState],
         child_lists: Sequence[tuple[Stream, Mapping[str, ChildState]]],
         now: datetime,
-    ) -> tuple[float, list[Expected]]:
+    ) -> float:
         unseen = self._rates.unseen
         own, lists = NOTHING, []
         for parent in members:
@@ -238,34 +249,40 @@ class LimitedPlanner:
             for child_stream, children_of in child_lists:
                 child = children_of.get(parent.id)
                 if child and (not candidates.has_news(child) or candidates.is_history(child)):
-                    lists.append(unseen(child_stream, parent, child, since))
+                    alone = self._unannounced[child_stream.name]
+                    # A list that a hint had read since holds no more than what came after that.
+                    read = alone < 1 and child.read_at is not None and child.read_at > since
+                    last = child.read_at if read and child.read_at else since
+                    lists.append(unseen(child_stream, parent, child, last).times(alone))
         if probe.required_check.block.until is None:
             before = picture.progress.streams[stream.name].checked_at or now
             unchecked = now - max((parent.checked_at or parent.date for parent in members), default=before)
-            own = estimates.steady(self._rates.births(stream), unchecked).times(1.0, self._rates.sent(stream))
+            own = estimates.steady(self._rates.births(stream), unchecked).times(
+                self._unannounced[stream.name], self._rates.weight(stream)
+            )
             hours = unchecked / HOUR
             for child_stream, _ in child_lists:
                 # The mean over the ages that a parent born since may have (Simpson).
                 half = self._rates.typical(child_stream, 0, hours / 2)
                 whole = self._rates.typical(child_stream, 0, hours)
-                rows, row_hours = 4 * half.rows + whole.rows, 4 * half.row_hours + whole.row_hours
-                lists.append(Expected(rows, row_hours).times(own.rows / 6))
+                rows, delay = 4 * half.rows + whole.rows, 4 * half.delay + whole.delay
+                lists.append(Expected(rows, delay).times(own.rows / 6))
             if stream.name not in picture.policy.streams:
                 own = NOTHING
-        return estimates.of_check(own, lists, 2.0 if probe.required_check.proving else 1.0), lists
+        return estimates.of_check(own, lists, 2.0 if probe.required_check.proving else 1.0)
 
     def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
-        """A page of parents that were never seen, older than those that were."""
+        """Return a page of parents that were never seen, older than those that were."""
         known = picture.progress.parents.get(stream.name, {}).values()
         oldest = min((parent.date for parent in known), default=now)
         age, since = (now - oldest) / HOUR, (picture.policy.start - oldest) / HOUR
         lists = []
         for child in picture.child_streams(stream):
             rows = self._rates.typical(child, max(0.0, since), age).rows
-            lists += [Expected(rows, self._rates.sent(child) * rows * UNKNOWN_HOURS)] * SIZE
-        own = Expected(SIZE, self._rates.sent(stream) * SIZE * UNKNOWN_HOURS) if since <= 0 else NOTHING
+            lists += [Expected(rows, self._rates.weight(child) * rows * UNKNOWN)] * SIZE
+        own = Expected(SIZE, self._rates.weight(stream) * SIZE * UNKNOWN) if since <= 0 else NOTHING
         # Before it was seen, nothing at all is known of it: it is worth a check sooner or later.
-        return max(estimates.of_check(own, lists), UNKNOWN_HOURS)
+        return max(estimates.of_check(own, lists), UNKNOWN)
 
     def _lists(
         self, picture: Picture, stream: Stream, state: StreamState, now: datetime
@@ -277,8 +294,9 @@ class LimitedPlanner:
                 continue
             parent = parents.get(child.parent)
             if parent and not parent.gone:
-                last = backoff.comes_last(picture.progress, child)
-                rank = Rank(0.0) if last else self._rank(picture, stream, child, now)
+                rank = self._rank(picture, stream, child, now)
+                if backoff.comes_last(picture.progress, child):
+                    rank = Rank(rank.priority, Turn.LAST)
                 yield rank, stream, child
 
     def _rank(self, picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Rank:
@@ -287,20 +305,18 @@ class LimitedPlanner:
         checked_at = parent.checked_at or now
         if not candidates.has_news(child):
             since = child.read_at or known
-            value = self._rates.unseen(stream, parent, child, since).row_hours
+            value = self._unannounced[stream.name] * self._rates.unseen(stream, parent, child, since).delay
             if short := counter_trust.missing_rows(child):
                 # As a list that is polled: each hour since the last reading counts for what may have come.
                 share = max(picture.progress.streams[stream.name].late_share, estimates.HIDDEN_ROW)
-                value += self._rates.sent(stream) * short * share * (now - since) / HOUR
+                value += self._rates.weight(stream) * estimates.waited(short * share, since, now)
                 since = child.short_since or since
             return Rank(value).by_age(since, picture, now)
-        unseen, sent = self._rates.unseen(stream, parent, child, checked_at), self._rates.sent(stream)
+        unseen, weight = self._rates.unseen(stream, parent, child, checked_at), self._rates.weight(stream)
         if candidates.is_history(child):
             history = self._history(picture, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
-            young = parent.date >= picture.policy.start
-            value = sent * history * (estimates.HISTORY if young else estimates.OLD_HISTORY) / pages
-            rank = Rank(value, Turn.HISTORY)
+            rank = Rank(weight * history * estimates.HISTORY / pages, Turn.HISTORY)
             if parent.date <= self._known_since.get(stream.parent or "", now):
                 return rank
             # All its rows are newer than the connection: they are announced, and no history.
@@ -309,21 +325,22 @@ class LimitedPlanner:
             waiting = arrival.faded(child.recent, child.recent_at, now)
         else:
             waiting = counters.waiting(child.counter, child.read_counter, child.surplus)
-            waiting = max(1, waiting) if child.waits_since else 0
+        waiting = max(1, waiting) if child.waits_since else 0
         if child.cursor and child.read_counter == child.counter and not waiting:
             # Parts of it could not be read: how much is there, nobody knows.
-            return Rank(UNKNOWN_HOURS)
+            return Rank(UNKNOWN)
         coming = self._rates.coming(stream, parent, child)
         if waiting:
             pages = max(1, ceil(waiting / stream.cap))
-            value = sent * estimates.of_waiting(waiting + unseen.rows, coming, pages)
+            age = max(0.0, (now - (child.waits_since or checked_at)) / HOUR)
+            value = weight * estimates.of_waiting(waiting + unseen.rows, age, coming, pages)
         else:
-            value = unseen.row_hours + sent * estimates.HIDDEN_ROW * (now - checked_at) / HOUR
+            value = unseen.delay + weight * estimates.waited(estimates.HIDDEN_ROW, checked_at, now)
         rank = Rank(value).by_age(child.waits_since or checked_at, picture, now)
         return rank.announced_at(child.waits_since or checked_at, picture, now) if waiting else rank
 
     def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
-        """How many rows of a list never read are of interest: those since the start date."""
+        """Return how many rows of a list never read are of interest: those since the start date."""
         count = counters.total(child.counter) or 1
         age = ((parent.known_at or parent.date) - parent.date) / HOUR
         since = (picture.policy.start - parent.date) / HOUR
@@ -337,15 +354,21 @@ class LimitedPlanner:
         left = state.cursor and not any(part.failures for part in probe.required_pass.unread)
         if state.checked_at is None or left:
             # Up to a hundred rows for one request.
-            probe.priority = inf
-            return probe
+            return replace(probe, priority=inf)
         unchecked = now - state.checked_at
-        pages = max(1, ceil(self._rates.births(stream) * (unchecked / HOUR) / stream.cap))
-        value = self._rates.sent(stream) * estimates.of_polling(self._rates.births(stream), unchecked, pages)
+        births = self._rates.births(stream) * self._unannounced[stream.name]
+        pages = max(1, ceil(births * (unchecked / HOUR) / stream.cap))
+        value = self._rates.weight(stream) * estimates.of_polling(births, unchecked, pages)
         return Rank(value).by_age(state.checked_at, picture, now).given(probe)
 
 
-def _save_up(probe: Probe, pages: int, wanted: float, most: float) -> None:
-    """How much is to be at hand before a check begins, and how much of it is kept for its further pages."""
-    probe.needs = min(wanted, most)
-    probe.kept = min(pages, int(probe.needs)) - 1
+def _partly_seen(members: Iterable[ParentState], also: Container[str]) -> bool:
+    """Return whether the last check of a block left members out; the newest block shows those in `also`."""
+    dates = {(parent.checked_at or parent.date, parent.id in also) for parent in members}
+    return len(dates) > len({of for _, of in dates})
+
+
+def _save_up(probe: Probe, pages: int, most: float) -> Probe:
+    """Say how many requests a check needs before it begins, and how many of them are for further pages."""
+    needs = min(pages, most)
+    return replace(probe, needs=needs, further_pages=min(pages, int(needs)) - 1)

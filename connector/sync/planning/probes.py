@@ -1,13 +1,13 @@
 """Probes: candidates for the next request, and what planning them needs to know."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
-from connector.beamer.pagination import Cursor, Habits, iso, params_of
-from connector.beamer.request import BeamerRequest
+from connector.beamer.pagination import BeamerRequest, Cursor, Habits, iso, params_of
 from connector.beamer.streams import Stream, children
+from connector.domain.hints import ANYWHERE, Hints
 from connector.domain.state import Progress
 from connector.sync.lists import blocks, passes
 from connector.sync.lists.blocks import BlockCheck
@@ -15,34 +15,40 @@ from connector.sync.lists.count_windows import Window
 from connector.sync.lists.passes import ListPass
 from connector.sync.policy import Policy
 
-NO_PARENT = "0"
+# A hint of a list without parents is found by this.
+NO_PARENT = ANYWHERE
+# What the ledger charges the requests to that were sent for hints.
+HINTS = "hints"
 
 
 class Turn(Enum):
-    """When a probe's turn comes: by its priority alone, or at the latest in a share of all requests."""
+    """When a probe's turn comes: by its priority alone, or at the latest in a share of all requests.
+
+    LAST: it failed lately, and everything else that is worth its price comes before it.
+    """
 
     PRIORITY = "priority"
+    LAST = "last"
     OVERDUE = "overdue"
     HISTORY = "history"
     AUDIT = "audit"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Probe:
-    """A block of parents (`check`), a list of rows (`list_pass`), or how many rows there are in a `window`.
+    """A candidate for the next request: what it reads, why, and its priority.
 
-    `reason` says why it is asked. A `list_pass` with a window reads just that for the audit; `whole` is the
-    window that an audit begins with, and a `thorough` one reads every window and list whole, whatever counts
-    and counters say.
+    It reads a block of parents (`check`), a list of rows (`list_pass`), or how many rows there are in a
+    `window`; both of the last, the rows of that window, for the audit. `whole` is the window that an audit
+    begins with, and a `thorough` one reads every window and list whole, whatever counts and counters say.
+    `reading` is the key of the list in a backfill.
 
-    `tries`: how many parts of the list have failed in this run; `shown`: how many pages it has had there.
-
-    `of` is the number of the list that a backfill reads with it.
-
-    `priority` is in row-hours per request, `overdue` in hours; `needs` is how
-    many requests should be at hand before it is asked, and `kept` how many of those are for its further pages
-    once it is `going_on`. An `unseen` one reads pages of parents that were never seen before. An `announced`
-    one reads a list whose counter showed more than `max_age` ago that rows wait there: it comes first.
+    `priority` is how much waiting a request clears (see estimates.py), `overdue` in hours. `needs` is how
+    many requests should be available before it begins, and `further_pages` how many of those are kept for
+    the pages after the first.
+    An `unseen` one reads pages of parents that were never seen before. An `announced` one reads a list whose
+    counter showed more than `max_age` ago that rows wait there: it comes first. A `hinted` one is sent for a
+    hint's sake, out of the share of the requests that hints may use.
     """
 
     stream: Stream
@@ -50,46 +56,40 @@ class Probe:
     parent: str = NO_PARENT
     check: BlockCheck | None = None
     list_pass: ListPass | None = None
-    failures: int = 0
-    not_before: datetime | None = None
-    ignore_filters: bool = False
-    habits: Habits = field(default_factory=Habits)
     priority: float = 0.0
     turn: Turn = Turn.PRIORITY
     overdue: float = 0.0
     needs: float = 1.0
-    kept: int = 0
-    going_on: bool = False
-    tries: int = 0
-    shown: int = 0
+    further_pages: int = 0
     unseen: bool = False
     announced: bool = False
+    hinted: bool = False
     audit: bool = False
     window: Window | None = None
     whole: bool = False
     thorough: bool = False
-    of: int = 0
+    reading: tuple[str, str, int] | None = None
 
     @property
     def counts(self) -> bool:
-        """Whether rows are only counted."""
+        """Return whether rows are only counted."""
         return self.window is not None and self.list_pass is None
 
     @property
     def purpose(self) -> str:
-        """What the ledger charges the request to."""
-        return "audit" if self.audit else self.stream.name
+        """Return what the ledger charges the request to."""
+        return "audit" if self.audit else HINTS if self.hinted else self.stream.name
 
     @property
     def required_check(self) -> BlockCheck:
-        """The check of a probe that is known to read a block of parents."""
+        """Return the check of a probe that is known to read a block of parents."""
         if self.check is None:
             raise ValueError("this probe reads no block")
         return self.check
 
     @property
     def required_pass(self) -> ListPass:
-        """The pass of a probe that is known to read a list of rows."""
+        """Return the pass of a probe that is known to read a list of rows."""
         if self.list_pass is None:
             raise ValueError("this probe reads no list")
         return self.list_pass
@@ -103,26 +103,54 @@ class Probe:
 
     @property
     def begun(self) -> bool:
-        """Whether it reads a list of which a page was shown, and no newer rows are asked for first."""
+        """Return whether it reads a list of which a page was shown, and no newer rows are asked for first."""
         pass_ = self.list_pass
         return pass_ is not None and not pass_.front and bool(pass_.pages or pass_.hole or pass_.resumed)
 
     @property
     def may_be_over(self) -> bool:
-        """Whether the page that is asked next may lie behind the list's last one."""
+        """Return whether the page that is asked next may lie behind the list's last one."""
         if self.check:
             return blocks.may_be_over(self.check)
         return self.list_pass is not None and passes.may_be_over(self.list_pass)
 
 
-def request_for(probe: Probe, habits: Habits, *, ignore_filters: bool) -> BeamerRequest:
-    """The request for a probe's next page, with documented parameters only."""
+@dataclass(slots=True)
+class Job:
+    """A probe that a run reads, page by page: what comes next of it, and what has failed.
+
+    `habits` and `ignore_filters` are those of the request under way. `kept` requests are for further pages
+    once it has `started`. `pages` were read in this run, and `parts_tried` of the list failed in it.
+    """
+
+    probe: Probe
+    habits: Habits = field(default_factory=Habits)
+    ignore_filters: bool = False
+    failures: int = 0
+    not_before: datetime | None = None
+    started: bool = False
+    kept: int = 0
+    pages: int = 0
+    parts_tried: int = 0
+
+    def go_on(self, list_pass: ListPass) -> None:
+        """Continue the list as this pass says."""
+        self.probe = replace(self.probe, list_pass=list_pass)
+
+    def recovered(self) -> None:
+        """Forget failures: a page was accepted, or another part of the list is asked."""
+        self.failures, self.not_before = 0, None
+
+
+def request_for(job: Job) -> BeamerRequest:
+    """Return the request for a job's next page, with documented parameters only."""
+    probe, habits = job.probe, job.habits
     stream = probe.stream
     if probe.window and probe.counts:
         within = {"dateFrom": iso(probe.window.since), "dateTo": iso(probe.window.until)}
         return BeamerRequest(f"{stream.path_for(probe.parent)}/count", tuple(within.items()))
     params = {**stream.params, **params_of(probe.cursor, habits, stream.cap)}
-    if stream.filtered and ignore_filters:
+    if stream.filtered and job.ignore_filters:
         params["ignoreFilters"] = "true"
     return BeamerRequest(stream.path_for(probe.parent), tuple(params.items()))
 
@@ -132,7 +160,8 @@ class Picture:
     """What a plan is made from.
 
     `available` requests may be spent at once and `per_day` come in; None without a limit. A run that may
-    spend a few only has no more available.
+    spend a few only has no more available. `hints` announced rows, and `hint_requests` may be sent for their
+    sake; None without a limit.
     """
 
     catalogue: Mapping[str, Stream]
@@ -141,9 +170,11 @@ class Picture:
     first_page: int | None
     per_day: float | None = None
     available: float | None = None
+    hints: Hints = field(default_factory=dict)
+    hint_requests: int | None = None
 
     def child_streams(self, stream: Stream) -> tuple[Stream, ...]:
-        """The child streams of a stream that are sent."""
+        """Return the child streams of a stream that are sent."""
         return tuple(
             child for child in children(self.catalogue, stream.name) if child.name in self.policy.streams
         )

@@ -1,17 +1,55 @@
-"""The queue of probes of one run, by priority, and what is in flight."""
+"""The queue of one run: which probe is asked next, and which are being asked."""
 
-from collections.abc import Callable, Collection
-from concurrent.futures import Future
+from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
-from math import inf
+from math import exp, inf
 
-from connector.beamer.request import Answer
-from connector.sync.planning.probes import Probe, Turn
+from connector.sync.planning.probes import Job, Probe, Turn
 
 # Shares of all requests that are kept, whatever else would be worth more: the mean must not be bought with
 # rows that never come. One request in so many, and which of them.
 TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (20, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What the priority of a request must exceed: `level` while as many as the `target` are at hand."""
+
+    level: float
+    target: float
+
+    def at(self, available: float) -> float:
+        return self.level * exp(-STEEPNESS * (available - self.target) / self.target)
+
+
+# So many days' requests are kept at hand, for what will be worth more; and how fast the price follows.
+TARGET_DAYS = 0.3
+STEEPNESS, GAIN = 0.7, 0.02
+FIRST_PRICE, LOWEST_PRICE, HIGHEST_PRICE = 10.0, 0.01, 1e6
+# History is read from what is at hand beyond that many times the target, such as a new account's grant.
+FOR_HISTORY = 2.0
+
+
+def price_now(
+    before: float | None, available: float | None, per_day: float | None, hours: float
+) -> Price | None:
+    """Return what a request costs, so many hours after the price was `before`; None where nothing is saved.
+
+    A connection that is synced so rarely that more comes in meanwhile than would be kept spends it at once.
+    """
+    if available is None or not per_day:
+        return None
+    target = max(1.0, TARGET_DAYS * per_day)
+    if hours / 24 * per_day > target:
+        return None
+    if before is None:
+        return Price(FIRST_PRICE, target)
+    over = max(-1.0, min(2.0, (available - target) / target))
+    # Neither an outage nor a quiet year moves it so far that it takes weeks to come back.
+    hours = max(0.0, min(24.0, hours))
+    return Price(max(LOWEST_PRICE, min(HIGHEST_PRICE, before * exp(-GAIN * hours * over))), target)
 
 
 # Above any priority but that of what is asked first of all.
@@ -36,7 +74,9 @@ class ProbeQueue:
         per_run: float = 0.0,
         reserved: float = 0.0,
         most: int | None = None,
+        price: Price | None = None,
     ) -> None:
+        self.price = price
         self.spent_before = spent_before
         self.available = available
         self.per_run = per_run
@@ -46,15 +86,16 @@ class ProbeQueue:
         self.saves_for = 0.0
         self._kept = 0
         self._order = count()
-        self._waiting: dict[Turn, list[tuple[float, int, Probe]]] = {turn: [] for turn in Turn}
-        self._flights: dict[Future[Answer], Probe] = {}
+        self._waiting: dict[Turn, list[tuple[float, int, Job]]] = {turn: [] for turn in Turn}
+        self._in_flight: list[Job] = []
         self._lists: set[tuple[str, str]] = set()
         self._dropped: set[str] = set()
         self._unseen: set[str] = set()
 
     @property
-    def flights(self) -> Collection[Future[Answer]]:
-        return self._flights.keys()
+    def in_flight(self) -> int:
+        """Return how many probes are being asked."""
+        return len(self._in_flight)
 
     @property
     def waits(self) -> bool:
@@ -62,7 +103,7 @@ class ProbeQueue:
 
     @property
     def ready(self) -> int:
-        """How many probes wait."""
+        """Return how many probes wait."""
         return sum(map(len, self._waiting.values()))
 
     def add(self, probe: Probe) -> None:
@@ -75,144 +116,159 @@ class ProbeQueue:
             self._lists.add((probe.stream.name, probe.parent))
         if probe.unseen:
             self._unseen.add(probe.stream.name)
-        self.onward(probe)
+        self.put(Job(probe))
 
-    def onward(self, probe: Probe) -> None:
-        """Ask a probe's next page when its priority is the highest."""
+    def put(self, job: Job) -> None:
+        """Ask a job's next page when its priority is the highest."""
+        probe = job.probe
         if probe.stream.name not in self._dropped:
             # What is overdue is asked in the order of time, or its turns would go by priority again.
             rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.priority
-            if self._in_vain(probe):
+            if self._in_vain(job):
                 rank = min(rank, 0.0)
             if probe.window and probe.turn is Turn.AUDIT:
                 # What has no counter is seen by its audit alone: within those, it comes before all lists.
                 rank = inf
             turn = probe.turn
-            if probe.announced and not self._in_vain(probe):
+            if probe.announced and not self._in_vain(job):
                 turn, rank = Turn.PRIORITY, ANNOUNCED + probe.overdue
-            heappush(self._waiting[turn], (-rank, next(self._order), probe))
+            heappush(self._waiting[turn], (-rank, next(self._order), job))
 
-    def _in_vain(self, probe: Probe) -> bool:
-        """Whether this run may not spend what a first check further back needs.
+    def _in_vain(self, job: Job) -> bool:
+        """Return whether this run may not spend what a first check further back needs.
 
         Cut short it would begin anew in each run, for ever: what can be finished comes first.
         """
-        if self.most is None or not probe.unseen or probe.going_on or probe.needs <= self.most:
+        probe = job.probe
+        if self.most is None or not probe.unseen or job.started or probe.needs <= self.most:
             return False
         return probe.check is not None and bool(probe.check.block.members)
 
-    def first(self, probe: Probe) -> None:
-        """Ask a probe's next page, or the same again, before anything else."""
-        if probe.stream.name not in self._dropped:
-            heappush(self._waiting[Turn.PRIORITY], (-inf, -next(self._order), probe))
+    def put_first(self, job: Job) -> None:
+        """Ask a job's next page, or the same again, before anything else."""
+        if job.probe.stream.name not in self._dropped:
+            heappush(self._waiting[Turn.PRIORITY], (-inf, -next(self._order), job))
 
-    def next(self, alone: Callable[[Probe], bool]) -> Probe | None:
+    def next(self, alone: Callable[[Probe], bool]) -> Job | None:
         """Take the next probe; of a stream whose habits are unknown, one list at a time is asked.
 
         Otherwise a first run would make every thread look behind a short page for the same answer.
         """
-        busy = {probe.stream.name for probe in self._flights.values() if alone(probe)}
-        held: list[tuple[Turn, tuple[float, int, Probe]]] = []
-        found = None
-        while found is None and (turn := self._turn()):
+        busy = {job.probe.stream.name for job in self._in_flight if alone(job.probe)}
+        passed_over: list[tuple[Turn, tuple[float, int, Job]]] = []
+        chosen = None
+        while chosen is None and (turn := self._turn()):
             first = self._waiting[turn][0][2]
             if self._saves(first) or self._spoken_for(first):
                 break
             entry = heappop(self._waiting[turn])
-            if entry[2].stream.name in busy and alone(entry[2]):
-                held.append((turn, entry))
+            probe = entry[2].probe
+            if probe.stream.name in busy and alone(probe):
+                passed_over.append((turn, entry))
             else:
-                found = entry[2]
-        for turn, entry in held:
+                chosen = entry[2]
+        for turn, entry in passed_over:
             heappush(self._waiting[turn], entry)
-        if found:
+        if chosen:
             self.spent_before += 1
             self.available = None if self.available is None else self.available - 1
-            self._keep(found)
-        return found
+            self._keep(chosen)
+        return chosen
+
+    def sent(self, job: Job) -> None:
+        """Note that a job's request is under way."""
+        self._in_flight.append(job)
+
+    def landed(self, job: Job) -> None:
+        """Note that a job's request was answered, or failed."""
+        self._in_flight = [other for other in self._in_flight if other is not job]
 
     def not_sent(self) -> None:
         """A request that was taken for a probe was never sent: it is at hand again."""
         self.available = None if self.available is None else self.available + 1
 
-    def _spoken_for(self, probe: Probe) -> bool:
-        """Whether what is at hand is kept for the further pages of checks that are on their way."""
-        if self.available is None or probe.going_on or self.available < 1:
+    def _spoken_for(self, job: Job) -> bool:
+        """Return whether what is at hand is kept for the further pages of checks that are on their way."""
+        if self.available is None or job.started or self.available < 1:
             return False
         if self.available >= self._kept + self.reserved + 1:
             return False
-        self.saves_for = max(self.saves_for, probe.needs) if self.reserved else self.saves_for
+        self.saves_for = max(self.saves_for, job.probe.needs) if self.reserved else self.saves_for
         return True
 
-    def _keep(self, probe: Probe) -> None:
-        if probe.going_on:
-            page = min(1, probe.kept)
+    def _keep(self, job: Job) -> None:
+        if job.started:
+            page = min(1, job.kept)
             self._kept -= page
-            probe.kept -= page
+            job.kept -= page
         else:
-            probe.going_on = True
-            self._kept += probe.kept
+            job.started, job.kept = True, job.probe.further_pages
+            self._kept += job.kept
 
-    def _saves(self, probe: Probe) -> bool:
-        """Whether to wait until enough is at hand to read what a check shows at once."""
+    def _saves(self, job: Job) -> bool:
+        """Return whether to wait until enough is available to read what a check shows at once."""
+        probe = job.probe
         # Where a run finds more than that each time, waiting for the next one saves nothing.
         if probe.turn is not Turn.PRIORITY or self.available is None or probe.needs <= self.per_run:
             return False
         # What was begun goes on with what is there.
-        if probe.going_on:
+        if job.started:
             return False
         needs = probe.needs if self.most is None else min(probe.needs, self.most)
         self.saving = max(0.0, needs - (self.available - self._kept))
         self.saves_for = probe.needs if self.saving else 0.0
         return self.saving > 0
 
+    def _too_dear(self, turn: Turn) -> bool:
+        """Return whether a request is better kept for what will be worth more."""
+        job = self._waiting[turn][0][2]
+        if self.price is None or self.available is None or job.started:
+            return False
+        if turn is Turn.HISTORY:
+            return self.available <= FOR_HISTORY * self.price.target
+        return job.probe.priority <= self.price.at(self.available)
+
+    def _due(self) -> Turn | None:
+        """Return whose share of all requests the next one belongs to."""
+        for turn, (every, which) in TURNS.items():
+            if self._waiting[turn] and self.spent_before % every == which:
+                return turn
+        return None
+
     def _turn(self) -> Turn | None:
         """Whose turn it is: a share of the requests is kept; the others go by priority alone."""
         begun = self._waiting[Turn.PRIORITY]
         if begun and begun[0][0] <= -ANNOUNCED:
             return Turn.PRIORITY
-        for turn, (every, which) in TURNS.items():
-            if self._waiting[turn] and self.spent_before % every == which:
-                return turn
-        # Page after page shows what there is at all: history must not eat up what is at hand meanwhile.
-        passed_over = Turn.HISTORY if self._unseen else None
-        return max(
-            (turn for turn in Turn if self._waiting[turn] and turn is not passed_over),
-            key=lambda turn: self._waiting[turn][0][2].priority,
-            default=None,
-        )
+        if turn := self._due():
+            return turn
+        # Page after page shows what there is at all: history must not eat up what is available meanwhile.
+        history = () if self._unseen else (Turn.HISTORY,)
+        usual = [turn for turn in (Turn.PRIORITY, Turn.OVERDUE, *history, Turn.AUDIT) if self._waiting[turn]]
+        best = max(usual, key=lambda turn: self._waiting[turn][0][2].probe.priority, default=Turn.LAST)
+        # What is not worth its price leaves the turn to what failed, and to history.
+        turns = (best, Turn.LAST, *history)
+        return next((turn for turn in turns if self._waiting[turn] and not self._too_dear(turn)), None)
 
-    def fly(self, flight: Future[Answer], probe: Probe) -> None:
-        self._flights[flight] = probe
+    def close(self, job: Job) -> None:
+        """Take a probe out that was answered to its end."""
+        self.release(job)
+        if not job.probe.window:
+            self._lists.discard((job.probe.stream.name, job.probe.parent))
 
-    def launched(self, before: Future[Answer], flight: Future[Answer]) -> None:
-        """What stood in for a flight has become one."""
-        self._flights[flight] = self._flights.pop(before)
-
-    def land(self, landed: Collection[Future[Answer]]) -> list[tuple[Future[Answer], Probe]]:
-        """Take those that have landed, in the order in which they set out."""
-        here = [flight for flight in self._flights if flight in landed]
-        return [(flight, self._flights.pop(flight)) for flight in here]
-
-    def close(self, probe: Probe) -> None:
-        """A probe was answered to its end."""
-        self.release(probe)
-        if not probe.window:
-            self._lists.discard((probe.stream.name, probe.parent))
-
-    def release(self, probe: Probe) -> None:
-        """What was kept for a probe's further pages is for others: there will be none of them in this run."""
-        self._kept -= probe.kept if probe.going_on else 0
-        probe.kept = 0
-        if probe.unseen:
-            self._unseen.discard(probe.stream.name)
+    def release(self, job: Job) -> None:
+        """Leave to others what was kept for a job's further pages: this run asks none of them."""
+        self._kept -= job.kept
+        job.kept = 0
+        if job.probe.unseen:
+            self._unseen.discard(job.probe.stream.name)
 
     def drop(self, stream: str) -> None:
         """Ask nothing more of a stream in this run."""
         self._dropped.add(stream)
         for turn, waiting in self._waiting.items():
-            for _, _, probe in waiting:
-                if probe.stream.name == stream:
-                    self.release(probe)
-            self._waiting[turn] = [entry for entry in waiting if entry[2].stream.name != stream]
+            for _, _, job in waiting:
+                if job.probe.stream.name == stream:
+                    self.release(job)
+            self._waiting[turn] = [entry for entry in waiting if entry[2].probe.stream.name != stream]
             heapify(self._waiting[turn])

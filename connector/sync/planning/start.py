@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from math import ceil, inf
 
 from connector.beamer.streams import Stream
-from connector.state.ledger import Balance
+from connector.domain.budget import Balance
 from connector.sync.lists import backoff
-from connector.sync.planning import candidates
+from connector.sync.planning import candidates, hinted
 from connector.sync.planning.audit import BEFORE, audits
 from connector.sync.planning.planner import LimitedPlanner, Planner
 from connector.sync.planning.probes import Picture, Probe, Turn
-from connector.sync.planning.queue import ProbeQueue
+from connector.sync.planning.queue import ProbeQueue, price_now
 
 
 def planner_for(*, limited: bool) -> Planner:
-    """The plan with a monthly limit, and the one without."""
+    """Return the plan with a monthly limit, and the one without."""
     return LimitedPlanner() if limited else UnlimitedPlanner()
 
 
@@ -28,18 +28,29 @@ def available(balance: Balance, most: int | None) -> float | None:
 
 
 def queue_for(
+    planner: Planner,
     balance: Balance,
     started: datetime,
     *,
     before: datetime | None = None,
+    price: float | None = None,
     reserved: float = 0.0,
     most: int | None = None,
 ) -> ProbeQueue:
-    """The queue of a run that begins with this balance; the one `before` it began then."""
-    per_run = 0.0
-    if before and balance.per_day:
-        per_run = balance.per_day * ((started - before) / timedelta(days=1))
-    return ProbeQueue(balance.drawn, balance.level, per_run=per_run, reserved=reserved, most=most)
+    """Return the queue of a run that begins with this balance; the one `before` it began then.
+
+    Only the `LimitedPlanner` weighs requests: what a person asks for has no price.
+    """
+    days = (started - before) / timedelta(days=1) if before else 0.0
+    weighs = isinstance(planner, LimitedPlanner)
+    return ProbeQueue(
+        balance.drawn,
+        balance.level,
+        per_run=days * (balance.per_day or 0.0),
+        reserved=reserved,
+        most=most,
+        price=price_now(price, balance.level, balance.per_day, days * 24) if weighs else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ def dry_plan(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetim
     probes: list[Probe] = []
     most = float("inf") if picture.available is None else picture.available
     while len(probes) + 1 <= most and (next_one := queue.next(lambda _: False)):
-        probes.append(next_one)
+        probes.append(next_one.probe)
     return DryPlan(probes, queue.ready, queue.saving)
 
 
@@ -97,16 +108,27 @@ class UnlimitedPlanner:
         return probes + [replace(audit, turn=Turn.PRIORITY, priority=-1.0) for audit in due[:few]]
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        child = picture.progress.children.get(stream.name, {}).get(parent)
+        child = picture.progress.child(stream.name, parent)
         if child is None:
             return None
         state = picture.progress.streams[stream.name]
-        if not candidates.due(child, now) and not state.distrusted:
+        named = hinted.is_hinted(picture, stream, parent)
+        if not (candidates.due(child, now) or state.distrusted or named):
             return None
-        return candidates.list_probe(picture, stream, child, now)
+        return candidates.list_probe(picture, stream, child, now, hinted=named)
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, priority=inf)
+
+
+class HintedPlanner(UnlimitedPlanner):
+    """Ask what hints name, and nothing else: where there is no monthly limit, the next sync asks the rest."""
+
+    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+        roots = candidates.first_probes(
+            picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+        )
+        return hinted.probes(picture, roots, now)
 
 
 def _passed_over(picture: Picture, probe: Probe) -> bool:
@@ -114,7 +136,7 @@ def _passed_over(picture: Picture, probe: Probe) -> bool:
 
 
 def _checked_at(picture: Picture, probe: Probe) -> datetime | None:
-    """When a probe was last asked; of a block, the parent that was looked at longest ago."""
+    """Return when a probe was last asked; of a block, the parent that was looked at longest ago."""
     if probe.check is None:
         return picture.progress.streams[probe.stream.name].checked_at
     known = picture.progress.parents.get(probe.stream.name, {})

@@ -6,19 +6,18 @@ from typing import Any
 
 from connector.beamer.rows import Row, Unreadable
 from connector.beamer.streams import USER, Stream
-from connector.domain.state import ParentState
-from connector.domain.verdicts import Verdict
+from connector.domain.state import ParentState, Verdict
 from connector.segment.shaping import Fact, user_id, user_of
 from connector.sync.policy import Policy
 
 
 def is_forgotten(row: Row, policy: Policy) -> bool:
-    """Whether the row's user is one of those whose rows are not sent any more."""
+    """Return whether the row's user is one of those whose rows are not sent any more."""
     return user_id(row.fields.get("user_id")) in policy.forgotten
 
 
 def user_of_raw(raw: Any) -> str | None:
-    """The user of a row that may be invalid otherwise."""
+    """Return the user of a row that may be invalid otherwise."""
     if not isinstance(raw, dict):
         return None
     try:
@@ -65,12 +64,12 @@ def judge(row: Row, stream: Stream, policy: Policy, now: datetime) -> Verdict | 
 
 
 def unsettled(row: Row, stream: Stream, policy: Policy, now: datetime) -> bool:
-    """Whether a row of the window has to be looked at again later."""
+    """Return whether a row of the window has to be looked at again later."""
     return row.date >= policy.start and not _settled(row, stream, policy, now)
 
 
 def fact_of(row: Row, stream: Stream, parent: str, title: str | None = None) -> Fact:
-    """The row as shaping wants it; a reply carries no title of its own and gets its parent's."""
+    """Return the row as shaping wants it; a reply carries no title of its own and gets its parent's."""
     fields = {**row.fields, "team": by_team(row)}
     if title and not fields.get("title"):
         fields["title"] = title
@@ -92,7 +91,7 @@ def _settled(row: Row, stream: Stream, policy: Policy, now: datetime) -> bool:
 
 
 def _inside(row: Row, stream: Stream) -> bool:
-    """The team's own words: by the team, not visible, or written by Beamer itself."""
+    """Return the team's own words: by the team, not visible, or written by Beamer itself."""
     if stream.parent is None:
         return False
     fields = row.fields

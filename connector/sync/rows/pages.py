@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,16 +10,15 @@ from typing import Any
 from connector.beamer.pagination import PageRows
 from connector.beamer.rows import InvalidRow, Row, date_of, parse
 from connector.beamer.streams import Stream
-from connector.domain.verdicts import Verdict
+from connector.domain.state import Effects, Outgoing, Rejected, RowVerdict, Verdict
 from connector.segment.messages import Unshapeable, build
 from connector.segment.shaping import Fact, shape
-from connector.state.page_writer import Effects, Outgoing, Rejected, RowVerdict
 from connector.sync.policy import Policy
 from connector.sync.rows.judging import fact_of, judge, unsettled, user_of_raw
 
 
 def outgoing(fact: Fact, policy: Policy, now: datetime) -> Outgoing:
-    """The finished message of a fact; raises Unshapeable."""
+    """Return the finished message of a fact; raises Unshapeable."""
     message = build(shape(fact, policy.naming, policy.privacy, now))
     return Outgoing(message.message_id, message.event, message.text, message.size)
 
@@ -57,7 +56,7 @@ def rejected(invalid: InvalidRow) -> Rejected:
 
 
 def body_of(raw: Any) -> str:
-    """The row as it came, in ASCII: PostgreSQL refuses NUL and lone surrogates in text."""
+    """Return the row as it came, in ASCII: PostgreSQL refuses NUL and lone surrogates in text."""
     return json.dumps(raw, sort_keys=True)
 
 
@@ -76,30 +75,30 @@ class PageVerdicts:
     waits: datetime | None
     parents: Mapping[str, tuple[datetime | None, Any]]
 
-    def events(self, fresh: set[str]) -> list[tuple[Row, Any]]:
-        """The new rows that are to be sent, oldest first."""
+    def events(self, fresh: Set[str]) -> list[tuple[Row, Any]]:
+        """Return the new rows that are to be sent, oldest first."""
         sent = [
             self.rows[row.id] for row in self.row_verdicts if row.id in fresh and row.verdict is Verdict.EVENT
         ]
         return sorted(sent, key=lambda pair: pair[0].date)
 
     def dated_before(self, date: datetime) -> set[str]:
-        """The rows that are older."""
+        """Return the rows that are older."""
         return {name for name, (row, _) in self.rows.items() if row.date < date}
 
     def without(self, moved: set[str]) -> "PageVerdicts":
-        """The page, with rows that were judged before at another parent: they are not sent again."""
+        """Return the page, with rows that were judged before at another parent: they are not sent again."""
         if not moved:
             return self
         rows = self.row_verdicts
         rows = [replace(row, verdict=Verdict.MOVED) if row.id in moved else row for row in rows]
         return replace(self, row_verdicts=rows)
 
-    def verdicts(self, fresh: set[str]) -> list[Verdict]:
-        """What was decided about the new rows."""
+    def verdicts(self, fresh: Set[str]) -> list[Verdict]:
+        """Return what was decided about the new rows."""
         return [row.verdict for row in self.row_verdicts if row.id in fresh]
 
-    def held(self, fresh: set[str]) -> list[Verdict]:
+    def unsent(self, fresh: Set[str]) -> list[Verdict]:
         return [verdict for verdict in self.verdicts(fresh) if verdict is not Verdict.EVENT]
 
 
@@ -131,7 +130,7 @@ def judge_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetim
 def _parents(
     parsed: Sequence[tuple[Row | InvalidRow, Any]], rows: Mapping[str, tuple[Row, Any]]
 ) -> Mapping[str, tuple[datetime | None, Any]]:
-    """Every id of a page, with a date and its raw row.
+    """Return every id of a page, with a date and its raw row.
 
     A row without a date gets the older one of those beside it: time is cut into blocks so that what stands
     between two parents falls to the older one.

@@ -1,0 +1,191 @@
+"""Hints: what webhooks announced, by list, until that is read; who reads it decides what of it was right."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, reduce
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
+
+from connector.domain.hints import ANYWHERE, Hint, Hints, NewHint, ReadHint
+from connector.state.dialects import insert_into
+from connector.state.engine import Database
+from connector.state.tables import hints, parents, rows, streams
+
+# A title that more posts share tells too little; and no list waits for more rows than that by its hints.
+MOST_PARENTS, MOST_WAITING = 20, 1_000
+
+_SCOPES = select(streams.c.name, streams.c.scope).where(streams.c.connection == bindparam("whose"))
+_PARENTS = (
+    select(parents.c.id)
+    .where(parents.c.scope == bindparam("of"), ~parents.c.gone)
+    .order_by(parents.c.date.desc())
+    .limit(MOST_PARENTS + 1)
+)
+_BY_ID = _PARENTS.where(parents.c.id == bindparam("name"))
+_BY_TITLE = _PARENTS.where(parents.c.title == bindparam("digest"))
+_KNOWN = select(rows.c.parent).where(
+    rows.c.scope == bindparam("of"),
+    rows.c.parent.in_(bindparam("under", expanding=True)),
+    rows.c.id == bindparam("row"),
+)
+_WAITING = select(hints.c.stream, hints.c.parent, hints.c.waiting, hints.c.since).where(
+    hints.c.connection == bindparam("whose"), hints.c.waiting > 0
+)
+_NEWEST = (
+    select(hints.c.connection, func.max(hints.c.received_at).label("at"))
+    .where(hints.c.waiting > 0)
+    .group_by(hints.c.connection)
+)
+_LEFT = hints.c.waiting - bindparam("count")
+_READ = (
+    update(hints)
+    .where(
+        hints.c.connection == bindparam("whose"),
+        hints.c.stream == bindparam("of"),
+        hints.c.parent == bindparam("under"),
+    )
+    .values(waiting=case((_LEFT > 0, _LEFT), else_=0), confirmed=hints.c.confirmed + bindparam("right"))
+)
+
+
+def add(database: Database, connection: str, new: Iterable[NewHint], now: datetime) -> None:
+    """Store where something is new; what names a row that is known is counted, and waits for nothing."""
+    received, known = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    # Looked up without a lock: a run must not wait for a thousand events.
+    with database.read() as db:
+        scopes = {name: int(scope) for name, scope in db.execute(_SCOPES, {"whose": connection})}
+        for hint, count in Counter(new).items():
+            under = _parents(db, scopes, hint)
+            here = _known(db, scopes, hint, under)
+            for parent in here or under:
+                received[hint.stream, parent] += count
+                known[hint.stream, parent] += count if here else 0
+    values = [
+        {
+            "connection": connection,
+            "stream": stream,
+            "parent": parent,
+            "received": count,
+            "received_at": now,
+            "confirmed": known[stream, parent],
+            "waiting": min(MOST_WAITING, count - known[stream, parent]),
+            "since": now,
+        }
+        # In one order always, so that two writers never wait for each other.
+        for (stream, parent), count in sorted(received.items())
+    ]
+    if values:
+        with database.write() as db:
+            db.execute(_adding(db.dialect.name), values)
+
+
+def _parents(db: Connection, scopes: Mapping[str, int], hint: NewHint) -> list[str]:
+    """Return the parents that a hint may mean; where none is known, it stands for the newest block."""
+    scope = scopes.get(hint.parents)
+    if scope is None or not (hint.parent or hint.title):
+        return [ANYWHERE]
+    query, values = (_BY_ID, {"name": hint.parent}) if hint.parent else (_BY_TITLE, {"digest": hint.title})
+    found = list(db.execute(query, {"of": scope, **values}).scalars())
+    return found if 0 < len(found) <= MOST_PARENTS else [ANYWHERE]
+
+
+def _known(db: Connection, scopes: Mapping[str, int], hint: NewHint, under: Sequence[str]) -> Sequence[str]:
+    """Return at which of the parents a hint's row is known."""
+    scope = scopes.get(hint.stream)
+    if scope is None or not hint.row:
+        return ()
+    return db.execute(_KNOWN, {"of": scope, "under": under, "row": hint.row}).scalars().all()
+
+
+@cache
+def _adding(dialect: str) -> Any:
+    new = insert_into(dialect, hints)
+    more = hints.c.waiting + new.excluded.waiting
+    values = {
+        "received": hints.c.received + new.excluded.received,
+        "received_at": new.excluded.received_at,
+        "confirmed": hints.c.confirmed + new.excluded.confirmed,
+        "waiting": case((more > MOST_WAITING, MOST_WAITING), else_=more),
+        "since": case((hints.c.waiting > 0, hints.c.since), else_=new.excluded.since),
+    }
+    return new.on_conflict_do_update(index_elements=list(hints.primary_key.columns), set_=values)
+
+
+def waiting(database: Database, connection: str) -> Hints:
+    """Return what was announced and is not read yet."""
+    found: dict[str, dict[str, Hint]] = {}
+    with database.read() as db:
+        for stream, parent, count, since in db.execute(_WAITING, {"whose": connection}):
+            found.setdefault(stream, {})[parent] = Hint(int(count), since)
+    return found
+
+
+def newest(database: Database) -> Mapping[str, datetime]:
+    """Return by connection when the last hint came, where some wait to be read."""
+    with database.read() as db:
+        return {row.connection: row.at for row in db.execute(_NEWEST)}
+
+
+def read(db: Connection, connection: str, found: Iterable[ReadHint]) -> None:
+    """Store, in the caller's transaction, that lists with hints were read; what came since still waits."""
+    values = [
+        {
+            "whose": connection,
+            "of": hint.stream,
+            "under": hint.parent,
+            "count": hint.count,
+            "right": hint.confirmed,
+        }
+        for hint in found
+    ]
+    if values:
+        db.execute(_READ, values)
+
+
+SUMS = (
+    select(
+        hints.c.connection,
+        hints.c.stream,
+        func.sum(hints.c.received).label("received"),
+        func.max(hints.c.received_at).label("received_at"),
+        func.sum(hints.c.confirmed).label("confirmed"),
+        func.sum(hints.c.waiting).label("waiting"),
+    )
+    .group_by(hints.c.connection, hints.c.stream)
+    .order_by(hints.c.connection, hints.c.stream)
+)
+# A list whose last hint is from before `old` is counted no more.
+DELETE_OLD = delete(hints).where(hints.c.received_at < bindparam("old"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The hints of one stream: how many came, the last one when, how many were right, how many wait."""
+
+    received: int
+    received_at: datetime
+    confirmed: int
+    waiting: int
+
+    def with_more(self, other: "Sums") -> "Sums":
+        at = max(self.received_at, other.received_at)
+        confirmed, waiting = self.confirmed + other.confirmed, self.waiting + other.waiting
+        return Sums(self.received + other.received, at, confirmed, waiting)
+
+
+def total(of: Iterable[Sums]) -> Sums:
+    """Return the hints of several streams together."""
+    return reduce(Sums.with_more, of)
+
+
+def sums(database: Database, connection: str) -> Mapping[str, Sums]:
+    """Return what became of the hints, by stream."""
+    with database.read() as db:
+        found = db.execute(SUMS.where(hints.c.connection == connection))
+        return {
+            row.stream: Sums(int(row.received), row.received_at, int(row.confirmed), int(row.waiting))
+            for row in found
+        }

@@ -1,0 +1,152 @@
+"""How soon comments arrive with webhooks, and a flood of forged ones: `python -m tests.stress.hints`.
+
+A sandbox in real time (Free, 60 posts, 30 feature requests, quiet), `schedule` as a process, and comments
+that appear at random moments; then requests with a wrong secret, as fast as wanted, while syncs go on.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from statistics import median
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from time import monotonic
+
+from connector.sandbox import Company, Sandbox
+from connector.sandbox.webhooks import SECRET, post
+from tests.cli.process import Machine, until
+from tests.cli.test_cli_schedule import Daemon, metrics, schedule
+from tests.harness import hold_still
+from tests.sandbox import Sandbox as Editable
+
+SETTINGS = {
+    "BEAMER_PLAN": "free",
+    "BEAMER_WEBHOOK_SECRET": SECRET,
+    # As after a quiet week: requests are available.
+    "BEAMER_STARTUP_SHARE": "100%",
+    "BEAMER_START_DATE": "",
+}
+
+
+def sandbox() -> Editable:
+    now = datetime.now(UTC).replace(microsecond=0)
+    made = Editable(Company(posts=60, requests=30, days=120, activity=0.2), plan="free", now=now, speed=1.0)
+    hold_still(made)
+    return made
+
+
+def comments(machine: Machine, count: int, mean: float, rng: Random) -> list[tuple[str, str, float]]:
+    """Let comments appear, so many seconds apart on average; return (post, id, moment)."""
+    world, waiting, made = machine.sandbox.world, Event(), []
+    for _ in range(count):
+        waiting.wait(rng.expovariate(1 / mean))
+        with machine.sandbox.lock:
+            machine.sandbox.advance(machine.sandbox.now() - machine.sandbox.now())
+            parent = rng.choice(world.posts_shown()[:50]).id
+            made.append((parent, world.add("comments", parent, userId="u-1"), monotonic()))
+    return made
+
+
+class Arrivals:
+    """When each comment's event came to Segment, by a look every tenth of a second."""
+
+    def __init__(self, box: Sandbox) -> None:
+        self.at: dict[str, float] = {}
+        self._box, self._over = box, Event()
+        Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        seen = 0
+        while not self._over.wait(0.1):
+            messages = self._box.segment.messages
+            for message in messages[seen:]:
+                if message["event"] == "Post Commented":
+                    self.at.setdefault(message["properties"]["comment_id"], monotonic())
+            seen = len(messages)
+
+    def close(self) -> None:
+        self._over.set()
+
+
+def delays(machine: Machine, daemon: Daemon, count: int, mean: float) -> str:
+    """Return the delays of so many comments, and the requests that they took."""
+    url = f"{daemon.url}/webhooks/beamer/default"
+    arrivals = Arrivals(machine.sandbox)
+    with closing(machine.sandbox.send_webhooks(url)), closing(arrivals):
+        before = len(machine.sandbox.requests)
+        made = comments(machine, count, mean, Random(7))
+        until(lambda: {row for _, row, _ in made} <= arrivals.at.keys(), 120)
+    found = sorted(arrivals.at[row] - at for _, row, at in made)
+    asked = Counter(seen.path for seen in machine.sandbox.requests[before:] if seen.api == "beamer")
+    lists = {f"/posts/{parent}/comments" for parent, _, _ in made}
+    on_lists = sum(asked[path] for path in lists)
+    titles = Counter(post.title for post in machine.sandbox.world.posts_shown())
+    alone = sum(titles[machine.sandbox.world._by_id["posts"][p].title] == 1 for p, _, _ in made)
+    return (
+        f"{count} comments ({alone} at a post whose title no other has): median {median(found):.1f} s, "
+        f"95th percentile {found[int(0.95 * count) - 1]:.1f} s, longest {found[-1]:.1f} s; "
+        f"{on_lists} requests for {len(lists)} hinted lists, {asked.total()} requests in all"
+    )
+
+
+def flood(daemon: Daemon, machine: Machine, per_second: int, seconds: float) -> str:
+    """Send forged requests, and say what came of them."""
+    url, answers = f"{daemon.url}/webhooks/beamer/default", Counter[str]()
+    pid = daemon.running.process.pid
+    before, spent, memory = metrics(daemon), machine.asked(), resident(pid)
+    began, threads = monotonic(), 16
+
+    def send(number: int) -> None:
+        own = Counter[str]()
+        for turn in range(int(per_second * seconds / threads)):
+            due = began + (turn * threads + number) / per_second
+            Event().wait(max(0.0, due - monotonic()))
+            own[str(post(url, [{"score": 9}], "forged-secret"))] += 1
+        answers.update(own)
+
+    senders = [Thread(target=send, args=(number,)) for number in range(threads)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    took = monotonic() - began
+    after = metrics(daemon)
+    runs = sum(after[key] - before.get(key, 0) for key in after if key.startswith("schedule_runs_total"))
+    return (
+        f"{answers.total()} forged requests in {took:.1f} s ({answers.total() / took:.0f} a second), "
+        f"answered {dict(answers)}; memory {memory} → {resident(pid)} MB; {runs:.0f} runs meanwhile, "
+        f"{machine.asked() - spent} requests to Beamer"
+    )
+
+
+def resident(pid: int) -> int:
+    """Return a process's memory in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096 // 1_000_000
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.stress.hints", description=__doc__)
+    parser.add_argument("--comments", type=int, default=50)
+    parser.add_argument("--apart", type=float, default=12.0, help="seconds from one to the next, on average")
+    parser.add_argument("--forged", type=int, default=1_000, help="forged requests a second")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    given = parser.parse_args(words)
+    box = sandbox()
+    with TemporaryDirectory() as folder, box.serve() as served:
+        machine = Machine(box, served, Path(folder), extra=SETTINGS)
+        with schedule(machine, "--interval", "60s") as daemon:
+            until(lambda: bool(daemon.ended()), 120)
+            if given.comments:
+                sys.stdout.write(delays(machine, daemon, given.comments, given.apart) + "\n")
+            if given.forged:
+                sys.stdout.write(flood(daemon, machine, given.forged, given.seconds) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
