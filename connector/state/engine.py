@@ -230,7 +230,12 @@ class Database:
         """One transaction; raise StateDamaged if it needs a value that cannot be read."""
         try:
             with engine.begin() as connection:
-                yield connection
+                try:
+                    yield connection
+                except Needed:
+                    # The statement that met the value is still open: its lock would stay.
+                    connection.invalidate()
+                    raise
         except Needed as needed:
             with self._reading.begin() as connection:
                 raise damage.error(connection, needed) from None

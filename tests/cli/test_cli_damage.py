@@ -16,12 +16,14 @@ from sqlalchemy import Table, text
 
 from connector import cli
 from connector.domain.budget import Limits
+from connector.domain.hints import NewHint
 from connector.errors import ConnectorError, StateDamaged
 from connector.sandbox import Company
-from connector.state import alerts, leases, privacy, runs, suspensions
+from connector.state import alerts, deliveries, hints, leases, privacy, runs, suspensions
 from connector.state.alerts import Alert
 from connector.state.columns import NEEDED, Checked, Real, Whole
 from connector.state.leases import this_process
+from connector.state.pace import Pace
 from connector.state.runs import Due
 from connector.state.tables import PREFIX, metadata
 from tests.cli.process import Machine
@@ -118,6 +120,10 @@ def scene(database_url: str) -> Iterator[Scene]:
     suspensions.remember(rig.database, "other", "beamer", "key", "No.", now)
     runs.save_due(rig.database, rig.name, Due(now))
     alerts.claim(rig.database, rig.name, Alert("stuck", now), "healthy")
+    Pace(rig.database, 1_000).take(1, now)
+    problem = {"found": "3 messages are missing.", "todo": "Run verify."}
+    deliveries.save(rig.database, rig.name, {"problems": [problem]}, now)
+    hints.add(rig.database, rig.name, [NewHint("nps"), NewHint("posts")], now)
     with rig.database.write() as db:
         spoken = {"connection": "default", "what": "a", "since": now}
         db.execute(metadata.tables[f"{PREFIX}mention"].insert(), [spoken])
@@ -304,6 +310,7 @@ SHAPES = {
         '{"version": 2, "rates": [], "rows": [], "hours": 5}',
     ],
     ("run", "summary"): ['{"late": 5}', '{"rows_new": {"nps": "x"}, "saving_since": "x", "saving": "y"}'],
+    ("proof", "found"): ["[]", '{"problems": 5, "unproven": {}}', '{"problems": [5]}'],
     ("reading", "cursor"): ['{"version": 1, "cursor": {"page": "x"}}', '{"version": 9}'],
 }
 

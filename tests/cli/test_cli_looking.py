@@ -37,7 +37,7 @@ def test_the_shape_of_status(machine: Machine) -> None:
         *("requests_since", "requests_until", "requests_again_at"),
         *("lists_never_read", "read_by", "closed_until", "suspended", "excluded", "outbox", "waiting"),
         *("segmented_posts_hidden", "newest_stream", "newest", "newest_delay_seconds", "streams"),
-        *("last_run", "last_success", "seconds_between_syncs", "runs", "at_work", "backfills"),
+        *("last_run", "last_success", "seconds_between_syncs", "runs", "at_work", "backfills", "hints"),
     }
     assert len(after["streams"]) == 7
     assert after["last_run"]["outcome"] == "done"

@@ -17,10 +17,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import func, make_url, select, text
+from sqlalchemy import String, func, make_url, select, text, type_coerce, update
 
 from connector.domain.state import Effects, Outgoing, Page, RowVerdict, Verdict
-from connector.errors import ConfigurationError, DatabaseRefused, DatabaseUnreachable
+from connector.errors import ConfigurationError, DatabaseRefused, DatabaseUnreachable, StateDamaged
 from connector.state import schema
 from connector.state.engine import Database, driver, open_database
 from connector.state.leases import acquire, this_process
@@ -172,6 +172,30 @@ def test_an_error_inside_takes_everything_back(database: Database) -> None:
         raise RuntimeError
     with database.read() as db:
         assert db.execute(select(func.count()).select_from(runs)).scalar() == 0
+
+
+def first_spend(database: Database) -> None:
+    with database.read() as db:
+        found = db.execute(select(spends.c.requests))
+        next(found)
+
+
+def test_a_value_that_cannot_be_read_locks_nobody_out(sqlite_store: Database, sqlite_url: str) -> None:
+    """Although the error is kept, as an outcome keeps it: the statement that met the value is not open."""
+    with sqlite_store.write() as db:
+        for day in (1, 2):
+            values = {"account": "acct", "day": day, "connection": "", "purpose": "", "requests": 1}
+            db.execute(spends.insert(), values)
+        db.execute(update(spends).values(requests=type_coerce("garbage", String)))
+    with pytest.raises(StateDamaged) as kept:
+        first_spend(sqlite_store)
+    other = open_database(sqlite_url)
+    with other.write() as db:
+        db.execute(update(spends).values(requests=3))
+    other.close()
+    with sqlite_store.write() as db:
+        assert db.scalars(select(spends.c.requests)).all() == [3, 3]
+    assert spends.name in kept.value.what
 
 
 def test_a_moment_needs_a_time_zone(database: Database) -> None:
