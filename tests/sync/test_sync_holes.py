@@ -330,7 +330,7 @@ def test_a_pass_with_parts_survives_the_store() -> None:
 
 
 def test_a_list_without_order_that_was_cut_short_goes_on_where_it_stood() -> None:
-    stored = ListPass(Cursor(page=3, last_ids=("1",)), NOW - DAY, pages=3)
+    stored = ListPass(Cursor(page=3, last_ids=("1",)), NOW - DAY, pages=3, rows_read=30)
     for order, front in ((Order.NEWEST, True), (Order.NONE, False), (Order.OLDEST, False)):
         assert passes.wants_front(stored, Habits(order), NOW, moved=True) is front
     assert not passes.wants_front(replace(stored, front_read=True), Habits(Order.NEWEST), NOW, moved=True)

@@ -291,6 +291,12 @@ def test_odd_answers_cost_no_row(empty: Path, stream: str) -> None:
     check()
 
 
+@STREAM
+def test_an_empty_page_before_failures_does_not_stand_for_the_first(empty: Path, stream: str) -> None:
+    """The next sync asks from the front again: not only behind the page that showed nothing."""
+    odd_answers(empty, stream, [Answer(204, b"", JSON), *[Answer(346, b"1", JSON)] * 5], 0)
+
+
 @pytest.mark.slow
 @pytest.mark.long
 @STREAM

@@ -512,12 +512,13 @@ def wants_front(stored: ListPass, habits: Habits, now: datetime, *, moved: bool)
     """Return whether a list that was cut short is asked from its newest row on before it goes on.
 
     Not twice in a row, or a run that may send one request would never get further; nor in a list without
-    order, unless something failed there: what is new may stand anywhere in what is left.
+    order, unless something failed there or nothing was shown yet: what is new may stand anywhere in what is
+    left.
     """
     if not any(part.ready(now) for part in stored.unread):
         return True
-    failed = any(part.failures for part in stored.unread)
-    return not stored.front_read and (failed or (moved and habits.order is Order.NEWEST))
+    again = any(part.failures for part in stored.unread) or not stored.rows_read
+    return not stored.front_read and (again or (moved and habits.order is Order.NEWEST))
 
 
 def hole(left: tuple[Part, ...], now: datetime) -> ListPass:
