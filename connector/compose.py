@@ -331,6 +331,7 @@ def policy(connection: Connection, found: Identity, *, shared_key: bool = False)
         team_comments=connection.team_comments,
         metrics=connection.metrics,
         sync_event=connection.sync_event,
+        identify=connection.identify,
         ignore_filters=None if filters == "auto" else filters,
         first_page=None if first_page == "auto" else first_page,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from connector.beamer.rows import Field, Unreadable, flag, integer, mapping, storable, text
+from connector.beamer.rows import Field, Unreadable, flag, integer, mapping, moment, storable, text
 
 
 def _translations(value: Any) -> list[Mapping[str, Any]]:
@@ -171,3 +171,23 @@ CATALOGUE: Mapping[str, Stream] = {
 def children(catalogue: Mapping[str, Stream], parent: str) -> tuple[Stream, ...]:
     """Return the streams whose rows belong to rows of `parent`."""
     return tuple(stream for stream in catalogue.values() if stream.parent == parent)
+
+
+# The users are no stream: nothing of a user has an id or a date of its own, and none of the planner's rules
+# holds for them. They are read for `identify` (sync/users.py).
+USERS, USERS_PATH, USERS_CAP = "users", "/users", 100
+PROFILE = {
+    "user_id": USER["user_id"],
+    "language": Field(text, ("language",), optional=True),
+    "filter": Field(text, ("filter",), optional=True),
+    "first_seen": Field(moment, ("firstSeen",), optional=True),
+    "last_seen": Field(moment, ("lastSeen",), optional=True),
+}
+
+
+def profile_of(raw: Any) -> Mapping[str, Any] | None:
+    """Parse a user; None if the row is no object, or its user id no text."""
+    try:
+        return {name: field.read(raw) for name, field in PROFILE.items()} if isinstance(raw, dict) else None
+    except Unreadable:
+        return None

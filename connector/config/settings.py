@@ -287,6 +287,12 @@ class Connection(Configured):
         _YES_NO,
         "Sends Beamer Sync Completed, at most once an hour, as proof that syncs run.",
     )
+    identify: bool = _setting(
+        False,
+        "BEAMER_IDENTIFY",
+        _YES_NO,
+        "Sends identify for users whose language, filter or day of the last visit changed (Scale plan).",
+    )
     integrations: _JsonObject = _setting(
         None,
         "SEGMENT_INTEGRATIONS",

@@ -211,7 +211,8 @@ def prove(
     source, problem = find_source(database, api, write_key, source_id)
     begin = deliveries.start_of_hour(max(since or now - USUAL, now - OLDEST + timedelta(hours=1)))
     keys = deliveries.write_keys_of(database, key_digest(write_key))
-    sent = deliveries.sent(database, keys, begin)
+    # Segment's counts are of events; `identify` has no event's name.
+    sent = {key: each for key, each in deliveries.sent(database, keys, begin).items() if key[0] in NAMES}
     if source is None or not sent:
         return Proof(connection, source, problem)
     received: list[Volume] = []

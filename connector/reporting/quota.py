@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from connector.beamer.streams import CATALOGUE
+from connector.beamer.streams import CATALOGUE, USERS
 from connector.clock import plain
 from connector.domain.budget import Balance, Limits
 from connector.domain.period import EPOCH, PERIOD_DAYS, day_of
 from connector.reporting.status import DAY, HOUR, between_runs
-from connector.segment.events import EVENTS
+from connector.segment.events import EVENTS, IDENTIFY
 from connector.state import deliveries, progress, spending
 from connector.state.engine import Database
 from connector.state.ledger import Ledger
@@ -93,7 +93,9 @@ class Quota:
     @property
     def most_users(self) -> int:
         """Return how many different users these events can have at the most."""
-        return sum(count for stream, count in self.events.items() if CATALOGUE[stream].by_user)
+        return sum(
+            count for stream, count in self.events.items() if stream == USERS or CATALOGUE[stream].by_user
+        )
 
     def as_dict(self) -> dict[str, Any]:
         balance = self.balance
@@ -124,11 +126,11 @@ class Quota:
 def events_by_stream(database: Database, connections: Sequence[str], now: datetime) -> dict[str, int]:
     """Return how many events of each stream's rows went to Segment in the last 30 days."""
     found: Counter[str] = Counter()
-    stream_of = {event.name: event.stream for event in EVENTS.values()}
+    stream_of = {event.name: event.stream for event in (*EVENTS.values(), IDENTIFY)}
     for event, count in deliveries.by_event(database, connections, now - EVENTS_SINCE).items():
-        if (stream := stream_of.get(event)) in CATALOGUE:
+        if (stream := stream_of.get(event)) in (*CATALOGUE, USERS):
             found[str(stream)] += count
-    return {stream: found[stream] for stream in CATALOGUE if found[stream]}
+    return {stream: found[stream] for stream in (*CATALOGUE, USERS) if found[stream]}
 
 
 def quota(

@@ -89,12 +89,15 @@ def _of_user(connection: str, user: str, traces: Traces) -> RowHistory:
         lines.append(f"in quarantine: {counted(traces.quarantined, 'row')}")
     if traces.forgotten:
         lines.append("forgotten: no row of this user is sent (forget --user-id)")
+    if traces.identified:
+        lines.append("identify was sent: a digest of the user id and one of the traits are kept")
     data = {
         "connection": connection,
         "waiting": dict(traces.waiting),
         "refused": dict(traces.refused),
         "quarantined": traces.quarantined,
         "forgotten": traces.forgotten,
+        "identified": traces.identified,
     }
     return RowHistory((*lines, DELIVERED), data)
 

@@ -443,6 +443,9 @@ class BeamerApi:
             for user in self.world.users()
             if all(str(user.get(name) or "") == value for name, value in filters.items())
         ]
+        # ISO dates in one zone are in order as texts, too.
+        sort = request.params.get("sort", "firstSeen")
+        users.sort(key=lambda user: str(user.get(sort.lstrip("-")) or ""), reverse=sort.startswith("-"))
         size = min(endpoint.cap, int(request.params.get("maxResults", endpoint.cap)))
         page = max(0, int(request.params.get("page", self.switches.first_page)) - self.switches.first_page)
         return json.dumps(users[page * size : (page + 1) * size], ensure_ascii=False).encode()

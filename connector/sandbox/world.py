@@ -171,6 +171,7 @@ class World:
         self._next_day = self.life.first_day
         self._ids = Ids(company.seed)
         self._lists: dict[tuple[str, str | None], RowList] = {}
+        self._users: list[Fields] | None = None
         self._counters: dict[tuple[str, str | None], ChildCounter] = defaultdict(ChildCounter)
         self._by_id: dict[str, dict[str, Row]] = {stream: {} for stream in STREAMS}
         self.advance_to(self.start)
@@ -244,8 +245,10 @@ class World:
         return row if row and row.deleted_s is None else None
 
     def users(self) -> list[Fields]:
-        """Return the rows of `/users`."""
-        return self.life.people.user_rows(self.company.seed, self.start)
+        """Return the rows of `/users`, which may be changed."""
+        if self._users is None:
+            self._users = self.life.people.user_rows(self.company.seed, self.start)
+        return self._users
 
     def counter(self, name: str, parent_id: str | None) -> ChildCounter | None:
         """Return a counter of a parent; None before its first child."""

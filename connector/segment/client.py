@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from connector.clock import GLANCE, GRACE, Clock
 from connector.errors import ConfigurationError, ConnectorError, Exit, Transient, Unreachable, WriteKeyRefused
@@ -109,13 +109,13 @@ def silence_library() -> None:
 
 
 @cache
-def tracker() -> Callable[..., tuple[bool, dict[str, Any]]]:
-    """Return the `track` of a client that builds messages and sends none."""
+def builder(call: Literal["track", "identify"]) -> Callable[..., tuple[bool, dict[str, Any]]]:
+    """Return the `track` or `identify` of a client that builds messages and sends none."""
     from segment.analytics.client import Client
 
     silence_library()
-    track: Callable[..., tuple[bool, dict[str, Any]]] = Client("builds-only", send=False).track
-    return track
+    method: Callable[..., tuple[bool, dict[str, Any]]] = getattr(Client("builds-only", send=False), call)
+    return method
 
 
 @cache

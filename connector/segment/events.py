@@ -254,6 +254,20 @@ _OF_THE_CONNECTOR = (
 _ALL = (*_OF_ROWS, *_OF_THE_CONNECTOR)
 
 EVENTS: Mapping[str, Event] = {event.kind: event for event in _ALL}
+# No track: its properties are traits of the user. A tracking plan has one rule for all identify calls of a
+# source, so that a rule of ours would replace the customer's own.
+IDENTIFY = Event(
+    "identify",
+    "identify",
+    "users",
+    "Traits of a user who was seen; off by default, at most once per user and UTC day of the last visit",
+    (
+        Property("beamer_language", "string", "Language of the user in Beamer", "language", "EN"),
+        Property("beamer_filter", "string", "Segmentation filter of the user in Beamer", "filter", "admin"),
+        _moment("beamer_first_seen", "When Beamer first saw the user", "first_seen"),
+        _moment("beamer_last_seen", "When Beamer last saw the user", "last_seen"),
+    ),
+)
 FREE_TEXT = frozenset(p.name for event in _ALL for p in event.properties if p.free_text)
 
 CONNECTION = Property(
@@ -338,7 +352,7 @@ Cells = tuple[str, ...]
 
 def listed() -> Iterator[Cells]:
     """Yield one row of cells per property, each with the event's name."""
-    for event in EVENTS.values():
+    for event in (*EVENTS.values(), IDENTIFY):
         yield from (_cells(event.name, event.when, p) for p in event.properties)
     yield from (_cells("any event", "only if it applies", p) for p in EVERYWHERE)
 

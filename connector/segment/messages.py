@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from connector.errors import ConnectorError, Exit
-from connector.segment.client import tracker
+from connector.segment.client import builder
 from connector.segment.events import FREE_TEXT, TRUNCATED
 from connector.segment.shaping import Shaped
 
@@ -47,7 +47,7 @@ def build(shaped: Shaped) -> Message:
     """Build and freeze one message; raise `Unshapeable` if it cannot be made to fit."""
     # Nearly all fit; measuring them before would take as long as building them.
     text = _frozen(shaped.body)
-    if text is None or len(text) > MOST_OF_ONE:
+    if (text is None or len(text) > MOST_OF_ONE) and "traits" not in shaped.body:
         text = _frozen(_fitted(shaped.body))
     if text is None:
         # Raised here and not in `_frozen`: the library's error holds the whole message.
@@ -59,7 +59,8 @@ def _frozen(body: dict[str, Any]) -> str | None:
     """Return the text of a message, or None if the library does not accept it."""
     try:
         # The library changes the context that it is given.
-        message = tracker()(**body | {"context": dict(body["context"])})[1]
+        build_one = builder("identify" if "traits" in body else "track")
+        message = build_one(**body | {"context": dict(body["context"])})[1]
     except (AssertionError, RuntimeError, TypeError, ValueError):
         return None
     return _FROZEN(message)

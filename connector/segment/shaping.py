@@ -11,7 +11,16 @@ from sys import float_info
 from typing import Any, Literal
 
 from connector import __version__
-from connector.segment.events import CONNECTION, EVENTS, TRUNCATED, Actor, Event, Property, Type
+from connector.segment.events import (
+    CONNECTION,
+    EVENTS,
+    IDENTIFY,
+    TRUNCATED,
+    Actor,
+    Event,
+    Property,
+    Type,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +227,7 @@ class Privacy:
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A message before it is built; `body` has the arguments of `track`."""
+    """A message before it is built; `body` has the arguments of `track`, or of `identify`."""
 
     message_id: str
     event: str
@@ -250,6 +259,30 @@ def shape(fact: Fact, naming: Naming, privacy: Privacy, now: datetime) -> Shaped
         "message_id": ident,
     }
     return Shaped(ident, event.name, body)
+
+
+def traits_of(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the traits that `identify` sends of a user; a long text is none."""
+    values = {p.name: typed(profile.get(p.source), p.type) for p in IDENTIFY.properties}
+    return {name: value for name, value in values.items() if value is not None and len(value) <= LONGEST_URL}
+
+
+def identify(
+    user: str, traits: Mapping[str, Any], same: str, seen: datetime, parts: Naming, privacy: Privacy
+) -> Shaped:
+    """Shape the traits of a user who was last `seen` at that time; `same` is equal for equal messages."""
+    # Of the user as well: two users may have the same traits.
+    fact = Fact(IDENTIFY.kind, _digest(user, same)[:32], "0", seen, {})
+    ident = message_id(parts, fact)
+    body = {
+        "user_id": user,
+        "traits": dict(traits),
+        "context": _context(fact, Identity(user=user), privacy),
+        "timestamp": seen.astimezone(UTC),
+        "integrations": dict(privacy.integrations or {}),
+        "message_id": ident,
+    }
+    return Shaped(ident, IDENTIFY.name, body)
 
 
 def _properties(fact: Fact, event: Event, naming: Naming, privacy: Privacy) -> dict[str, Any]:

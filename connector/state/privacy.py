@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, delete, func, select
 from connector.state.dialects import add
 from connector.state.engine import Database
 from connector.state.leases import Lease, check_lease
-from connector.state.tables import IN_QUARANTINE, connections, forgotten, keys, outbox, quarantine
+from connector.state.tables import IN_QUARANTINE, connections, forgotten, keys, outbox, quarantine, users
 
 KEY = "forgotten"
 KEY_BYTES = 32
@@ -85,21 +85,27 @@ def erase(
         bodies = _bodies_of(db, lease.connection, theirs)
         _delete(db, outbox, [message.id for message in messages])
         _delete(db, quarantine, bodies)
+        db.execute(delete(users).where(users.c.connection == lease.connection, users.c.digest == digest))
     dead = sum(message.state == "dead" for message in messages)
     return Erased(len(messages) - dead, dead, len(bodies))
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What the database holds of a user: by event, messages that wait or were refused; rows in quarantine."""
+    """What the database holds of a user: by event, messages that wait or were refused; rows in quarantine.
+
+    `identified`: digests say that `identify` was sent, and whether its traits have changed since.
+    """
 
     waiting: Counter[str]
     refused: Counter[str]
     quarantined: int
     forgotten: bool
+    identified: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.waiting or self.refused or self.quarantined or self.forgotten)
+        held = self.waiting or self.refused or self.quarantined
+        return bool(held or self.forgotten or self.identified)
 
 
 def traces(database: Database, connection: str, user: str, theirs: Callable[[Any], bool]) -> Traces:
@@ -107,9 +113,12 @@ def traces(database: Database, connection: str, user: str, theirs: Callable[[Any
     with database.read() as db:
         messages = [row for row in _messages_of(db, connection, user) if _user_of(row.message) == user]
         bodies = _bodies_of(db, connection, theirs)
+        digest = keyed_digest(stored_key(db, KEY), user)
+        mine = (users.c.connection == connection) & (users.c.digest == digest)
+        identified = db.scalar(select(users.c.digest).where(mine)) is not None
     dead = Counter(row.event for row in messages if row.state == "dead")
     waiting = Counter(row.event for row in messages if row.state != "dead")
-    return Traces(waiting, dead, len(bodies), user in load(database, connection))
+    return Traces(waiting, dead, len(bodies), user in load(database, connection), identified)
 
 
 def inherit(db: Connection, connection: str, accounts: Collection[str]) -> None:

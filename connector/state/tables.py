@@ -202,6 +202,24 @@ proofs = _table(
     Column("found", Json(instead="{}"), nullable=False),
 )
 
+# What `identify` last sent of each user: digests, made with the key of forgotten people.
+users = _table(
+    "user",
+    Column("connection", String(40), primary_key=True),
+    Column("digest", Digest(64, instead=DROP), primary_key=True),
+    Column("traits", Digest(64, instead=DROP), nullable=False),
+)
+
+# How far a connection's users were read: the columns are those of Reading (state/users.py).
+user_readings = _table(
+    "user_reading",
+    Column("connection", String(40), primary_key=True),
+    Column("tried_at", Moment),
+    Column("through", Moment),
+    Column("newest", Moment),
+    Column("page", Whole(instead=0), nullable=False),
+)
+
 # Requests by UTC day and purpose: what the quota is reckoned from.
 spends = _table(
     "spend",

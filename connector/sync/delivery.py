@@ -32,12 +32,14 @@ UNREADABLE = (
 
 
 def _is_readable(text: str) -> bool:
-    """Return whether a stored message is whole: an object that has an id and an event's name."""
+    """Return whether a stored message is whole: an object that has an id, and traits or an event's name."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(message, dict) and bool(message.get("messageId")) and bool(message.get("event"))
+    if not isinstance(message, dict) or not message.get("messageId"):
+        return False
+    return bool(message.get("event")) or message.get("type") == "identify"
 
 
 class RefusedMessage(NamedTuple):

@@ -29,4 +29,5 @@ class Policy:
     ignore_filters: bool | None = None
     first_page: int | None = None
     sync_event: bool = False
+    identify: bool = False
     forgotten: Container[object] = frozenset()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -26,6 +27,7 @@ from connector.sync.fetch.loop import Collector
 from connector.sync.heartbeat import enqueue_heartbeat
 from connector.sync.policy import Policy
 from connector.sync.report import Report
+from connector.sync.users import UserReader
 from connector.text import counted
 
 # What is done in a run: under a lease, as run number so and so, begun at that moment; gives what ended it.
@@ -195,23 +197,9 @@ class Run:
         balance = parts.ledger.balance(started)
         last = runs.last(parts.database, parts.identity.name, before=number)
         state = self._state(balance, last, started)
-        reserved = 0.0
-        if balance.level is not None:
-            name, account = parts.identity.name, parts.ledger.account
-            reserved = left_to_others(parts.database, name, account, last, started, before=number)
         # Under the lease, so that nobody is forgotten in the middle of a run.
         policy = replace(parts.policy, forgotten=privacy.load(parts.database, parts.identity.name))
-        collector = Collector(
-            replace(parts, policy=policy),
-            state,
-            PageWriter(parts.database, lease, parts.identity.destination, number, write_key=parts.write_key),
-            lease,
-            self._report,
-            most_requests=self._most,
-            before=last.started_at if last else None,
-            reserved=reserved,
-            accepted=lambda report: self._page_accepted(delivery, outbox, report),
-        )
+        working = replace(parts, policy=policy)
 
         def delivery_of(of: Outbox) -> Delivery:
             return Delivery(
@@ -225,6 +213,18 @@ class Run:
             )
 
         delivery = delivery_of(outbox)
+        accepted = partial(self._page_accepted, delivery, outbox)
+        collector = Collector(
+            working,
+            state,
+            PageWriter(parts.database, lease, parts.identity.destination, number, write_key=parts.write_key),
+            lease,
+            self._report,
+            most_requests=self._most,
+            before=last.started_at if last else None,
+            reserved=self._reserved(balance, last, started, number),
+            accepted=accepted,
+        )
         self._report.deliveries.set_waiting(outbox.waiting())
         error: ConnectorError | None = None
         try:
@@ -232,6 +232,8 @@ class Run:
             self._hold_back(outbox, self._report.backlog)
             if not self._report.stopped:
                 collector.run(started)
+                if self._command == SYNC:
+                    UserReader(working, lease, self._report, self._most, accepted).run(collector.beamer_now)
         except Busy:
             raise
         except ConnectorError as stopped:
@@ -261,6 +263,13 @@ class Run:
         progress.doubt_future(state, max(started, parts.ledger.beamer_now(started)))
         stored.readable(state, parts.policy.start)
         return state
+
+    def _reserved(self, balance: Balance, last: runs.Last | None, started: datetime, number: int) -> float:
+        """Return how many of the available requests are left to other connections."""
+        if balance.level is None:
+            return 0.0
+        name, account = self._parts.identity.name, self._parts.ledger.account
+        return left_to_others(self._parts.database, name, account, last, started, before=number)
 
     def _deliver_what_backfills_left(self, delivery_of: Callable[[Outbox], Delivery]) -> None:
         """Messages of a backfill that was cut short go out, unless one is at work."""

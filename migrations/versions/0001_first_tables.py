@@ -309,6 +309,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "beamer_segment_user",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("traits", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "digest"),
+    )
+    op.create_table(
+        "beamer_segment_user_reading",
+        sa.Column("connection", sa.String(length=40), nullable=False),
+        sa.Column("tried_at", sa.DateTime(), nullable=True),
+        sa.Column("through", sa.DateTime(), nullable=True),
+        sa.Column("newest", sa.DateTime(), nullable=True),
+        sa.Column("page", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("connection"),
+    )
+    op.create_table(
         "beamer_segment_spend",
         sa.Column("account", sa.String(length=40), nullable=False),
         sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),

@@ -91,8 +91,8 @@ class Scene:
         self.rig.sync()
         self.rig.backfill(9)
         sent = [message["messageId"] for message in self.box.segment.received]
-        # Totals that are not known any more are sent as they are.
-        return Counter(each for each in sent if "-metrics-" not in each)
+        # Totals and traits that are not known any more are sent as they are.
+        return Counter(each for each in sent if "-metrics-" not in each and "-identify-" not in each)
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +102,9 @@ def quiet() -> None:
 
 @pytest.fixture
 def scene(database_url: str) -> Iterator[Scene]:
-    box = sandbox(company=SMALL)
+    box = sandbox(company=SMALL, plan="scale")
     rig = Rig(box, database_url, days=20, limits=Limits(100_000, 0, 30, None, 1.0))
-    rig.settings = {"metrics": True}
+    rig.settings = {"metrics": True, "identify": True}
     box.world.add("nps", score="eleven", feedback="?", userId="u-1")
     rig.sync()
     rig.backfill(9, most_requests=3)

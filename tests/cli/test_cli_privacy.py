@@ -29,6 +29,7 @@ EVERYTHING = {
     "BEAMER_TEAM_COMMENTS": "true",
     "BEAMER_METRICS": "true",
     "BEAMER_SYNC_EVENT": "true",
+    "BEAMER_IDENTIFY": "true",
     "LOG_LEVEL": "debug",
 }
 # Shorter ones may stand in a file of numbers by chance.
@@ -93,11 +94,12 @@ def day(machine: Machine, *options: str) -> str:
 
 @pytest.mark.slow
 def test_nothing_of_anybody_is_left_when_everything_is_delivered(make: Make) -> None:
-    machine = make(made_up(Company()), extra=EVERYTHING)
+    machine = make(made_up(Company(), plan="scale"), extra=EVERYTHING)
     logs = day(machine)
     words = words_of(machine.sandbox)
     assert len(words) > 500
     assert len(machine.sandbox.segment.messages) > 900
+    assert {message["type"] for message in machine.sandbox.segment.messages} == {"track", "identify"}
     assert found(words, machine.here / "state", logs) == set()
 
 

@@ -18,7 +18,7 @@ from connector.reporting.status import between_runs
 from connector.sandbox import Company
 from connector.state.ledger import Ledger
 from tests.cli.conftest import Make
-from tests.cli.process import Machine
+from tests.cli.process import Machine, made_up
 from tests.harness import Rig, sandbox
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -396,10 +396,12 @@ def test_a_server_that_hangs_up_costs_each_request(on_either: Machine) -> None:
     assert on_either.run("quota", "--output", "json").json["accounts"][0]["used"] == on_either.asked()
 
 
-def test_events_and_users_that_segment_may_bill(machine: Machine) -> None:
+def test_events_and_users_that_segment_may_bill(make: Make) -> None:
+    machine = make(made_up(plan="scale"), extra={"BEAMER_IDENTIFY": "true"})
     assert machine.run("sync").code == 0
     ended = machine.run("quota", "--output", "json").json["accounts"][0]
-    events = Counter(STREAM_OF[message["event"]] for message in machine.sandbox.segment.messages)
+    events = Counter(STREAM_OF.get(each.get("event"), "users") for each in machine.sandbox.segment.messages)
+    assert events["users"] > 10
     assert ended["segment_events"] == events
     users = {message.get("userId") for message in machine.sandbox.segment.messages}
     assert len(users) <= ended["segment_most_users"] == events.total() - events["posts"]

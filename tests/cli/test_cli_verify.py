@@ -17,7 +17,7 @@ from connector.sandbox.public_api import Source
 from connector.segment.events import tracking_plan
 from connector.state.tables import deliveries, proofs
 from tests.cli.conftest import Make
-from tests.cli.process import Ended, Machine
+from tests.cli.process import Ended, Machine, made_up
 from tests.harness import landed
 
 HOUR = timedelta(hours=1)
@@ -172,6 +172,19 @@ def test_all_that_was_sent_is_there(proving: Machine) -> None:
     assert (code, found["missing"], found["problems"]) == (0, 0, [])
     assert sum(hour["sent"] for hour in found["hours"]) == len(proving.sandbox.segment.messages)
     assert all(hour["sent"] == hour["received"] for hour in found["hours"])
+
+
+def test_identify_calls_are_not_compared(make: Make) -> None:
+    """Segment's counts are by event name, and they have none."""
+    proving = make(made_up(plan="scale"), extra={"BEAMER_IDENTIFY": "true"})
+    proving.extra |= proof_environment(proving.served, proving.sandbox)
+    assert proving.run("sync").code == 0
+    age(proving, 30)
+    code, found = verified(proving)
+    assert (code, found["missing"], found["problems"]) == (0, 0, [])
+    calls = Counter(message["type"] for message in proving.sandbox.segment.messages)
+    assert calls["identify"] > 10
+    assert sum(hour["sent"] for hour in found["hours"]) == calls["track"]
 
 
 def test_events_lost_after_the_200_are_found_and_sent_again_as_printed(proving: Machine) -> None:

@@ -69,6 +69,7 @@ def refusal(environ: Mapping[str, str]) -> ConfigurationError:
         ("BEAMER_OVERDRAW", "yes", "overdraw", True),
         ("BEAMER_TEAM_COMMENTS", "1", "team_comments", True),
         ("BEAMER_METRICS", "true", "metrics", True),
+        ("BEAMER_IDENTIFY", "true", "identify", True),
         ("BEAMER_ANONYMOUS", "Shared", "anonymous", "shared"),
         ("BEAMER_TRAITS", "all", "traits", "all"),
         ("BEAMER_GROUP_ATTRIBUTE", " company id ", "group_attribute", "company id"),

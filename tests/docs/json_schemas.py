@@ -378,6 +378,7 @@ USER = record(
     refused=counts("messages that Segment refused, by event"),
     quarantined=whole("rows in quarantine"),
     forgotten=flag("no row of this user is sent"),
+    identified=flag("identify was sent, of which digests are kept"),
 )
 DAY = record(
     "a day (UTC) of a connection; the other keys are missing before its first run",

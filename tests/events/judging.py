@@ -10,19 +10,27 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from connector.segment.events import EVENTS, schema_of
+from connector.segment.events import EVENTS, IDENTIFY, schema_of
 
 
 @cache
 def validators() -> Mapping[str, Draft7Validator]:
-    return {event.name: Draft7Validator(schema_of(event)) for event in EVENTS.values()}
+    return {event.name: Draft7Validator(schema_of(event)) for event in (*EVENTS.values(), IDENTIFY)}
+
+
+def name_of(message: Mapping[str, Any]) -> str:
+    """An event's name; `identify` has none."""
+    return str(message.get("event") or message["type"])
 
 
 def flaws(message: Mapping[str, Any]) -> list[str]:
     """What the schema of its event says against a message."""
-    validator = validators().get(message["event"])
+    name = name_of(message)
+    if name == IDENTIFY.name:
+        message = {**message, "properties": message["traits"], "traits": {}}
+    validator = validators().get(name)
     if validator is None:
-        return [f"no event is called {message['event']!r}"]
+        return [f"no event is called {name!r}"]
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(message)]
 
 
@@ -40,7 +48,7 @@ def main(folder: Path) -> int:
         found = flaws(message)
         outcome["failed" if found else "passed"] += 1
         if found and outcome["failed"] <= 50:
-            sys.stderr.write(f"{message['event']}: {'; '.join(found)}\n")
+            sys.stderr.write(f"{name_of(message)}: {'; '.join(found)}\n")
     sys.stdout.write(f"schemas: {outcome['passed']} passed, {outcome['failed']} failed\n")
     return 1 if outcome["failed"] or not outcome["passed"] else 0
 

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from connector.segment.events import EVENTS
+from connector.segment.events import EVENTS, IDENTIFY
 
 # As they are without what a test may add for its length.
-NAMES = frozenset(event.name for event in EVENTS.values())
+NAMES = frozenset(event.name for event in (*EVENTS.values(), IDENTIFY))
 
 _seen: set[int] = set()
 
@@ -24,7 +24,7 @@ def keep(messages: Iterable[Mapping[str, Any]]) -> None:
         return
     for message in messages:
         line = json.dumps({"variant": "as it came", "message": message}, sort_keys=True)
-        if message.get("event") in NAMES and (known := hash(line)) not in _seen:
+        if message.get("event", message.get("type")) in NAMES and (known := hash(line)) not in _seen:
             _seen.add(known)
             _file().write(line + "\n")
 

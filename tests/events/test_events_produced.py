@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from connector.reporting.checks import hello_message
-from connector.segment.events import EVENTS
+from connector.segment.events import EVENTS, IDENTIFY
 from connector.segment.shaping import Privacy
 from tests.events.judging import flaws
 from tests.events.recording import keep
@@ -14,8 +14,9 @@ from tests.sandbox import Sandbox
 
 
 def test_every_event_of_the_demo_fits_its_schema(tmp_path: Path) -> None:
-    box = Sandbox()
-    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", settings={"metrics": True, "sync_event": True})
+    box = Sandbox(plan="scale")
+    every = {"metrics": True, "sync_event": True, "identify": True}
+    rig = Rig(box, f"sqlite:///{tmp_path / 'state.sqlite'}", settings=every)
     rig.privacy = Privacy(anonymous="send", traits="all", trait_attributes=("organization", "age"))
     rig.sync()
     box.advance(timedelta(hours=26))
@@ -28,5 +29,6 @@ def test_every_event_of_the_demo_fits_its_schema(tmp_path: Path) -> None:
     landed = [*box.segment.messages, hello]
     keep([hello])
     assert [flaw for message in landed for flaw in flaws(message)] == []
-    assert {message["event"] for message in landed} == {event.name for event in EVENTS.values()}
+    names = {message.get("event") or message["type"] for message in landed}
+    assert names == {*(event.name for event in EVENTS.values()), IDENTIFY.name}
     assert len(landed) > 900

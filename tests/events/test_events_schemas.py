@@ -10,6 +10,7 @@ from connector.beamer.streams import CATALOGUE
 from connector.segment.events import (
     EVENTS,
     EVERYWHERE,
+    IDENTIFY,
     SENDING,
     Event,
     listed,
@@ -84,7 +85,7 @@ def test_the_plan_and_the_schemas_differ_in_what_is_unplanned_only() -> None:
 def test_the_table_names_what_the_plan_names() -> None:
     table = {(name, prop) for name, _, prop, *_ in listed()}
     everywhere = {p.name for p in EVERYWHERE}
-    assert table == {(e.name, p.name) for e in EVENTS.values() for p in e.properties} | {
+    assert table == {(e.name, p.name) for e in (*EVENTS.values(), IDENTIFY) for p in e.properties} | {
         ("any event", name) for name in everywhere
     }
     assert len(rows(markdown_table())) == len(table)

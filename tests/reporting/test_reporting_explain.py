@@ -106,4 +106,5 @@ def test_a_user_of_whom_messages_wait_were_refused_and_are_forgotten(rig: Rig) -
         "refused": {},
         "quarantined": 0,
         "forgotten": True,
+        "identified": False,
     }

@@ -12,15 +12,20 @@ from connector.beamer.rows import InvalidRow, Row, date_of, parse
 from connector.beamer.streams import Stream
 from connector.domain.state import Effects, Outgoing, Rejected, RowVerdict, Verdict
 from connector.segment.messages import Unshapeable, build
-from connector.segment.shaping import Fact, shape
+from connector.segment.shaping import Fact, Shaped, shape
 from connector.sync.policy import Policy
 from connector.sync.rows.judging import fact_of, judge, unsettled, user_of_raw
 
 
 def outgoing(fact: Fact, policy: Policy, now: datetime) -> Outgoing:
     """Return the finished message of a fact; raises Unshapeable."""
-    message = build(shape(fact, policy.naming, policy.privacy, now))
-    return Outgoing(message.message_id, message.event, message.text, message.size)
+    return finished(shape(fact, policy.naming, policy.privacy, now))
+
+
+def finished(shaped: Shaped, stream: str = "") -> Outgoing:
+    """Return the finished message of what was shaped; raises Unshapeable."""
+    message = build(shaped)
+    return Outgoing(message.message_id, message.event, message.text, message.size, stream)
 
 
 def enqueue(

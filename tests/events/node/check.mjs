@@ -7,7 +7,7 @@ import looselyValidate from "@segment/loosely-validate-event";
 
 const folder = process.argv[2];
 const due = JSON.parse(readFileSync(join(folder, "due.json"), "utf8"));
-const counts = new Map(due.events.map((name) => [name, new Map()]));
+const counts = new Map([...due.events, "identify"].map((name) => [name, new Map()]));
 const failures = [];
 let passed = 0;
 
@@ -27,10 +27,10 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".ndjson")
     try {
       check(message);
       passed += 1;
-      const of = counts.get(message.event);
+      const of = counts.get(message.event ?? message.type);
       if (of) of.set(variant, (of.get(variant) ?? 0) + 1);
     } catch (error) {
-      failures.push(`${message.event} (${variant}): ${error.message}`);
+      failures.push(`${message.event ?? message.type} (${variant}): ${error.message}`);
     }
   }
 }
@@ -39,7 +39,7 @@ const width = Math.max(...due.events.map((name) => name.length));
 for (const [name, of] of counts) {
   const told = [...of].map(([variant, count]) => `${variant} ${count}`).join(", ");
   console.log(`${name.padEnd(width)}  ${told}`);
-  for (const variant of due.variants) {
+  for (const variant of name === "identify" ? ["as it came"] : due.variants) {
     if (!of.get(variant)) failures.push(`${name}: none with values of the kind '${variant}'`);
   }
 }

@@ -1,0 +1,180 @@
+"""The users of a Beamer account: read once a day, after everything else, and sent as `identify`."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from connector.beamer.pagination import BeamerRequest, Habits, Order, order_of
+from connector.beamer.streams import CATALOGUE, USERS, USERS_CAP, USERS_PATH, profile_of
+from connector.domain.state import Outgoing
+from connector.errors import BadAnswer, Busy, ConnectorError, Forbidden, NoBudget, NotSent, Stopped
+from connector.segment.shaping import identify, traits_of, user_id
+from connector.state import users
+from connector.state.leases import Lease
+from connector.state.users import Reading, Seen
+from connector.sync.context import Parts
+from connector.sync.report import Report
+from connector.sync.rows.pages import finished
+
+log = structlog.get_logger()
+
+# As of one list in one run; the next sync continues.
+MOST_PAGES = 500
+NOT_ALLOWED = (
+    "Beamer answered 403: BEAMER_IDENTIFY needs the Scale plan and a key that may read users; the streams "
+    "are not affected, and the users are requested again tomorrow"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """One page: how many rows, when its users were seen, in its order, and their fields."""
+
+    rows: int
+    visits: Sequence[datetime]
+    profiles: Mapping[Seen, Mapping[str, Any]]
+
+
+def parse_page(body: Any, parts: Parts, done: set[str]) -> UserPage:
+    """Parse a page; leave out who has no user id, is forgotten or is `done`, and add the others to these."""
+    if not isinstance(body, list):
+        raise BadAnswer("Beamer's answer is not a list of users")
+    visits, profiles = list[datetime](), dict[Seen, Mapping[str, Any]]()
+    for profile in filter(None, map(profile_of, body)):
+        if profile["last_seen"]:
+            visits.append(profile["last_seen"])
+        user = user_id(profile["user_id"])
+        # A user may be listed once for each device; the first is the latest.
+        if user is not None and user not in parts.policy.forgotten and user not in done:
+            done.add(user)
+            profiles[Seen(user, _same(profile, parts.policy.naming.destination))] = profile
+    return UserPage(len(body), visits, profiles)
+
+
+def _same(profile: Mapping[str, Any], destination: str) -> str:
+    """Return what is equal as long as nothing is to be sent: of the last visit the day counts.
+
+    With the time, each visit would be a message; how many users Segment bills does not depend on that.
+    """
+    visit = profile["last_seen"]
+    traits = traits_of({**profile, "last_seen": visit and visit.replace(hour=0, minute=0, second=0)})
+    return json.dumps([destination, traits], sort_keys=True)
+
+
+def after(
+    before: Reading, page: UserPage, now: datetime, *, changed: bool, repeated: bool, second: int
+) -> Reading:
+    """Return how far the users are read after a page; `second` is the number of the second page.
+
+    Without a change, and with visits before those of the last whole reading only, nothing new is behind it.
+    """
+    newest = before.newest or max(page.visits, default=before.through)
+    in_order = order_of(page.visits) in (Order.NEWEST, Order.UNKNOWN)
+    oldest = min(page.visits, default=None)
+    known = not changed and in_order and oldest and before.through and oldest < before.through
+    # Where counting starts at 1, page 1 is the first page again.
+    if known or page.rows == 0 or (repeated and before.page != 1):
+        return Reading(tried_at=now, through=newest)
+    return replace(before, newest=newest, page=before.page + 1 if before.page else second)
+
+
+@dataclass(frozen=True, slots=True)
+class UserReader:
+    """Reads the users in one run, under its lease. `accepted` is called after each page."""
+
+    parts: Parts
+    lease: Lease
+    report: Report
+    most_requests: int | None = None
+    accepted: Callable[[Report], None] = lambda _: None
+
+    def run(self, now: datetime) -> None:
+        """Send who was seen since the last reading, at most one reading a UTC day; `now` is Beamer's.
+
+        A failure ends only this. A run for some of the streams reads no users.
+        """
+        if not self.parts.policy.identify or set(self.parts.catalogue) < set(CATALOGUE):
+            return
+        state = users.reading(self.parts.database, self.lease.connection)
+        if state.tried_at and state.tried_at.date() == now.date():
+            return
+        done, last = set[str](), None
+        for _ in range(MOST_PAGES):
+            if not self._may_request():
+                return
+            try:
+                body = self._request(state.page)
+                page = parse_page(body, self.parts, done)
+            except Busy:
+                raise
+            except (NoBudget, NotSent, Stopped):
+                return
+            except ConnectorError as error:
+                self._give_up(error, state, now)
+                return
+            state = self._accept(page, state, now, repeated=body == last)
+            if not state.page:
+                return
+            last = body
+
+    def _may_request(self) -> bool:
+        """Return whether nothing else needs the request: of a limited month a day's requests are left."""
+        parts, report = self.parts, self.report
+        if report.stopped or report.saving or parts.clock.stopped:
+            return False
+        if self.most_requests is not None and report.requests_spent >= self.most_requests:
+            return False
+        balance = parts.ledger.balance(parts.clock.now())
+        return balance.level is None or balance.level - (balance.per_day or 0.0) >= 1
+
+    def _request(self, page: int) -> Any:
+        parts, report = self.parts, self.report
+        params = {"sort": "-lastSeen", "maxResults": str(USERS_CAP), **({"page": str(page)} if page else {})}
+        with parts.ledger.taken(USERS, parts.clock.now(), lease=self.lease) as at:
+            report.requests[USERS] += 1
+            try:
+                answer = parts.beamer.get(BeamerRequest(USERS_PATH, tuple(params.items())), at)
+            except (NotSent, Stopped):
+                report.requests[USERS] -= 1
+                raise
+        parts.ledger.note_beamer_time(answer.date, parts.clock.now())
+        return answer.body
+
+    def _accept(self, page: UserPage, before: Reading, now: datetime, *, repeated: bool) -> Reading:
+        parts = self.parts
+        changed = users.changed(parts.database, self.lease.connection, list(page.profiles))
+        habits = Habits(first_page=first_page(parts))
+        state = after(before, page, now, changed=bool(changed), repeated=repeated, second=habits.second_page)
+        self._write({seen: message(seen, page.profiles[seen], parts, now) for seen in changed}, state)
+        self.report.pages += 1
+        self.report.count(USERS, {"events": len(changed)})
+        self.accepted(self.report)
+        return state
+
+    def _give_up(self, error: ConnectorError, state: Reading, now: datetime) -> None:
+        forbidden = isinstance(error, Forbidden)
+        what = NOT_ALLOWED if forbidden else f"{error.what} The users are requested again tomorrow."
+        log.warning("stream_trouble", stream=USERS, error=what)
+        self.report.trouble(f"{USERS}: {what}", unread=False)
+        self._write({}, replace(state, tried_at=now))
+
+    def _write(self, messages: Mapping[Seen, Outgoing], state: Reading) -> None:
+        parts = self.parts
+        destination, now = parts.policy.naming.destination, parts.clock.now()
+        users.write(parts.database, self.lease, destination, messages, state, now, write_key=parts.write_key)
+
+
+def first_page(parts: Parts) -> int | None:
+    """Return the number of the API's first page, as it is set or was seen."""
+    return parts.identity.first_page if parts.policy.first_page is None else parts.policy.first_page
+
+
+def message(seen: Seen, profile: Mapping[str, Any], parts: Parts, now: datetime) -> Outgoing:
+    """Return the finished `identify` of a user."""
+    policy, visit = parts.policy, min(filter(None, (profile["last_seen"], now)))
+    shaped = identify(seen.user, traits_of(profile), seen.same, visit, policy.naming, policy.privacy)
+    return finished(shaped, USERS)
