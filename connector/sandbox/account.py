@@ -55,7 +55,7 @@ class Switches:
     """Whether an unknown parameter is answered with status 400."""
     ignore_filters_allowed: bool = True
     """Whether the key may use `ignoreFilters`."""
-    may_read: set[str] = field(default_factory=lambda: {*STREAMS, "users", "ping"})
+    may_read: set[str] = field(default_factory=lambda: {*STREAMS, "users", "url", "ping"})
     """What the key may read; the rest is answered with status 403."""
     errors_count: bool = True
     """Whether answers with status 400, 403, 404, 405 and 500 count towards the monthly limit."""

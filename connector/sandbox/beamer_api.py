@@ -211,7 +211,7 @@ def _languages(row: Row) -> list[str]:
     return [translation["language"].lower() for translation in translations] if translations else ["en"]
 
 
-Action = Literal["list", "count", "get", "ping"]
+Action = Literal["list", "count", "get", "ping", "url"]
 
 
 @dataclass(frozen=True)
@@ -299,11 +299,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         100,
         "scale",
     ),
+    Endpoint(
+        _pattern("/url"),
+        "url",
+        "url",
+        "",
+        {
+            **VIEWER,
+            "language": "text:starter",
+            "filterByUrl": "boolean:pro",
+            "filter": "text:pro",
+            "forceFilter": "text:pro",
+            "theme": "text:pro",
+        },
+    ),
     Endpoint(_pattern("/ping"), "ping", "ping", "", {}, method="POST"),
 )
 
 
-_RESOURCE = re.compile(r"/(posts|requests|nps|users|ping)(?:/|$)")
+_RESOURCE = re.compile(r"/(posts|requests|nps|users|url|ping)(?:/|$)")
 
 
 def api_path(path: str) -> str:
@@ -362,6 +376,8 @@ class BeamerApi:
     def _body(self, endpoint: Endpoint, ids: dict[str, str], request: Request) -> bytes:
         if endpoint.action == "ping":
             return b'{"name": "Sandbox"}'
+        if endpoint.action == "url":
+            return json.dumps({"url": f"https://company-{self.world.company.seed}.beamer.example/"}).encode()
         if endpoint.stream == "users":
             return self._users(endpoint, request)
         parent = self._row(endpoint.parent, ids["parent"]).id if endpoint.parent else None

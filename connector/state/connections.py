@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
 
 from connector.errors import Busy, ConfigurationError
 from connector.state import privacy
@@ -184,6 +184,8 @@ DESTINATION = "name of the destination"
 ORDER = (BEAMER_KEY, BASE_URL, WRITE_KEY, HOST, DESTINATION)
 
 CONFIRM = "beamer-segment state accept-keys"
+# Beamer did not say which feed a key belongs to.
+NO_FEED = "none"
 
 
 class OtherAccount(ConfigurationError):
@@ -215,7 +217,7 @@ class KeyChange:
 
     `changed` names what differs, `returned` the keys among them that were replaced before. `new`: what was
     never stored. `moved`: the settings name another destination than the state. `blank`: the state holds
-    nothing of an account yet.
+    nothing of an account yet, except for its `feed`: the digest of its feed's URL, where that was asked.
     """
 
     changed: frozenset[str] = frozenset()
@@ -223,14 +225,15 @@ class KeyChange:
     new: frozenset[Api] = frozenset()
     moved: bool = False
     blank: bool = True
+    feed: str | None = None
 
     @property
     def verdict(self) -> KeyVerdict:
         if not self.changed:
             return KeyVerdict.ACCEPT if self.new else KeyVerdict.SAME
-        if self.blank:
-            return KeyVerdict.ACCEPT
         of_beamer = self.changed - SEGMENT
+        if self.blank:
+            return KeyVerdict.COMPARE if self.feed and of_beamer else KeyVerdict.ACCEPT
         # Another destination has a key and an address of its own, but not another account.
         together = of_beamer if self.moved else self.changed & KEYS and len(self.changed) > 1
         if self.returned or together:
@@ -289,6 +292,7 @@ def _compare_keys(db: Connection, name: str, destination: str, given: Given) -> 
     changed: set[str] = set()
     returned: set[str] = set()
     new: set[Api] = set()
+    feed: str | None = None
 
     def of(api: Api, destination: str) -> list[Any]:
         wanted = (api, _destination_of(api, destination))
@@ -307,9 +311,11 @@ def _compare_keys(db: Connection, name: str, destination: str, given: Given) -> 
                 returned.add(key)
         if last and last.address != credential.address:
             changed.add(address)
+        if last and api == "beamer" and last.source != NO_FEED:
+            feed = last.source
     moved = before is not None and before != destination
     blank = _is_blank(db, name) if changed else True
-    return KeyChange(frozenset(changed), frozenset(returned), frozenset(new), moved, blank)
+    return KeyChange(frozenset(changed), frozenset(returned), frozenset(new), moved, blank, feed)
 
 
 def _destination_of(api: Api, destination: str) -> str:
@@ -369,7 +375,7 @@ def take_over_keys(
             return
         if change.changed and change.blank and others_at_work(db, lease, this_process(), now):
             raise _busy(f"Another run of connection '{name}' is using other keys.")
-        _save_keys(db, name, destination, given, change, now)
+        _save_keys(db, name, destination, given, change, now, feed=change.feed if proved else None)
 
 
 def accept_keys(
@@ -393,7 +399,13 @@ def accept_keys(
 
 
 def _save_keys(
-    db: Connection, name: str, destination: str, given: Given, change: KeyChange, now: datetime
+    db: Connection,
+    name: str,
+    destination: str,
+    given: Given,
+    change: KeyChange,
+    now: datetime,
+    feed: str | None = None,
 ) -> None:
     for api, credential in given.items():
         if api not in change.new and not change.changed & {*PARTS[api]}:
@@ -402,7 +414,25 @@ def _save_keys(
         former = [credentials.c[column] == value for column, value in mine.items()]
         db.execute(update(credentials).where(*former).values(current=False))
         values = {"digest": credential.digest, "address": credential.address, "current": True, "since": now}
-        put(db, credentials, [{**mine, **values}])
+        put(db, credentials, [{**mine, **values, **({"source": feed} if api == "beamer" else {})}])
+
+
+def needs_feed(database: Database, name: str) -> bool:
+    """Return whether a Beamer key is in use of which it is unknown which feed it belongs to."""
+    unknown = select(credentials.c.digest).where(_beamer_key(name), credentials.c.source.is_(None))
+    with database.read() as db:
+        return db.execute(unknown).first() is not None
+
+
+def set_feed(database: Database, lease: Lease, feed: str, now: datetime) -> None:
+    """Store the digest of the URL of the feed that the Beamer key in use belongs to."""
+    with database.write() as db:
+        check_lease(db, lease, now)
+        db.execute(update(credentials).where(_beamer_key(lease.connection)).values(source=feed))
+
+
+def _beamer_key(name: str) -> ColumnElement[bool]:
+    return (credentials.c.connection == name) & (credentials.c.api == "beamer") & credentials.c.current
 
 
 def current_write_key(database: Database, name: str, destination: str) -> str | None:

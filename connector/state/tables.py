@@ -89,7 +89,8 @@ credentials = _table(
     Column("digest", String(16), primary_key=True),
     Column("address", Message(instead=DROP), nullable=False),
     Column("current", Flag(instead=DROP), nullable=False),
-    # Of a write key: the id of its source, as Segment's Public API gave it.
+    # Of a write key: the id of its source, as Segment's Public API gave it. Of a Beamer key, where nothing
+    # else shows its account: the digest of its feed's URL, or NO_FEED.
     Column("source", Name(64)),
     Column("since", Moment(instead=EPOCH), nullable=False),
 )

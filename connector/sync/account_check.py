@@ -1,10 +1,14 @@
-"""A changed Beamer key or address is of the same account if Beamer shows what is known of it."""
+"""A changed Beamer key or address is of the same account if Beamer shows what is known of it.
+
+Where no row is known, the URL of the account's feed is compared.
+"""
 
 import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -22,8 +26,18 @@ from connector.errors import (
     Transient,
     Unreachable,
 )
-from connector.state.connections import Identity, KeyChange, KeyVerdict, OtherAccount
+from connector.state.connections import (
+    NO_FEED,
+    Identity,
+    KeyChange,
+    KeyVerdict,
+    OtherAccount,
+    key_digest,
+    needs_feed,
+    set_feed,
+)
 from connector.state.engine import Database
+from connector.state.leases import Lease
 from connector.state.progress import KnownList, known_lists, shows_known_row
 from connector.sync.context import Parts
 from connector.sync.lists.backoff import wait_before
@@ -33,6 +47,9 @@ from connector.sync.report import Report
 
 log = structlog.get_logger()
 
+FEED = BeamerRequest("/url")
+# What its request is charged to.
+ACCOUNT = "account"
 UNCLEAR = "Beamer's answer does not show which account the key belongs to"
 
 # Returns the answer to a request that is charged to a stream.
@@ -52,14 +69,8 @@ def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = ra
         failures = 0
         while True:
             try:
-                with parts.ledger.taken(stream, parts.clock.now(), beyond_bucket=True) as at:
-                    report.requests[stream] += 1
-                    return parts.beamer.get(request, at)
-            except Stopped:
-                report.requests[stream] -= 1
-                raise
+                return answer_to(parts, report, stream, request, beyond_bucket=True)
             except Transient as error:
-                report.requests[stream] -= isinstance(error, NotSent)
                 failures += 1
                 wait = wait_before(failures, error, chance())
                 if wait is None or parts.clock.stopped:
@@ -76,12 +87,31 @@ def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = ra
     return True
 
 
+def answer_to(
+    parts: Parts,
+    report: Report,
+    purpose: str,
+    request: BeamerRequest,
+    *,
+    lease: Lease | None = None,
+    beyond_bucket: bool = False,
+) -> Answer:
+    """Return the answer to one request, which is charged to the purpose unless it was never sent."""
+    with parts.ledger.taken(purpose, parts.clock.now(), lease=lease, beyond_bucket=beyond_bucket) as at:
+        report.requests[purpose] += 1
+        try:
+            return parts.beamer.get(request, at)
+        except (NotSent, Stopped):
+            report.requests[purpose] -= 1
+            raise
+
+
 def compare_account(
     database: Database, identity: Identity, policy: Policy, change: KeyChange, get: Get
 ) -> None:
     """Ask for what is known of the account's lists, until one shows something of it.
 
-    Raises OtherAccount if none does.
+    Raises OtherAccount if none does; without such a list, if the account has another feed.
     """
     wanted = {stream.name for stream in candidates.wanted(CATALOGUE, policy)}
     known = sorted(
@@ -104,12 +134,48 @@ def compare_account(
             means="Nothing was read.",
             todo="Give it read permissions under Settings > API in Beamer, or use another key.",
         )
+    now_used = f"With {change.named} that connection '{identity.name}' uses now, Beamer"
     if known:
-        raise OtherAccount(
-            f"With {change.named} that connection '{identity.name}' uses now, Beamer shows none of its "
-            f"known rows of {' and '.join(compared)}.",
-            todo=change.todo,
-        )
+        what = f"{now_used} shows none of its known rows of {' and '.join(compared)}."
+        raise OtherAccount(what, todo=change.todo)
+    if change.feed and feed_of(get) not in (change.feed, NO_FEED):
+        raise OtherAccount(f"{now_used} names the URL of another feed than before.", todo=change.todo)
+
+
+def feed_of(get: Get) -> str:
+    """Return the digest of the URL of the account's feed; NO_FEED where Beamer does not say it."""
+    try:
+        body = get(ACCOUNT, FEED).body
+    except (Forbidden, Gone, BadAnswer):
+        return NO_FEED
+    url = body.get("url") if isinstance(body, dict) else body
+    try:
+        parts = urlsplit(url.strip()) if isinstance(url, str) else None
+    except ValueError:
+        return NO_FEED
+    if parts is None or not parts.hostname:
+        return NO_FEED
+    # The account may be named in any of them.
+    return key_digest(f"feed {parts.hostname}{parts.path.rstrip('/')}?{parts.query}")
+
+
+def learn_feed(parts: Parts, lease: Lease, report: Report, most_requests: int | None) -> None:
+    """Ask for the feed's URL, once for each Beamer key, where no row will show whose account it is.
+
+    Raises Busy when the lease is lost; any other failure is for the next run.
+    """
+    database, name = parts.database, parts.identity.name
+    spent = most_requests is not None and report.requests_spent >= most_requests
+    if spent or report.stopped or known_lists(database, name) or not needs_feed(database, name):
+        return
+
+    def get(purpose: str, request: BeamerRequest) -> Answer:
+        return answer_to(parts, report, purpose, request, lease=lease)
+
+    try:
+        set_feed(database, lease, feed_of(get), parts.clock.now())
+    except (NoBudget, Stopped, Transient, KeyRefused) as error:
+        log.info("feed_unknown", error=error.what)
 
 
 def _answer(stream: Stream, known_list: KnownList, identity: Identity, get: Get) -> Answer:

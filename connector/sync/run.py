@@ -19,7 +19,7 @@ from connector.state.leases import SYNC, Lease, this_process
 from connector.state.outbox import Outbox
 from connector.state.pace import Pace
 from connector.state.page_writer import PageWriter
-from connector.sync.account_check import prove_account
+from connector.sync.account_check import learn_feed, prove_account
 from connector.sync.context import Parts
 from connector.sync.delivery import Delivery
 from connector.sync.fetch import stored
@@ -232,8 +232,7 @@ class Run:
             self._hold_back(outbox, self._report.backlog)
             if not self._report.stopped:
                 collector.run(started)
-                if self._command == SYNC:
-                    UserReader(working, lease, self._report, self._most, accepted).run(collector.beamer_now)
+                self._read_what_is_no_stream(working, lease, collector.beamer_now, accepted)
         except Busy:
             raise
         except ConnectorError as stopped:
@@ -263,6 +262,13 @@ class Run:
         progress.doubt_future(state, max(started, parts.ledger.beamer_now(started)))
         stored.readable(state, parts.policy.start)
         return state
+
+    def _read_what_is_no_stream(
+        self, parts: Parts, lease: leases.Lease, now: datetime, accepted: Callable[[Report], None]
+    ) -> None:
+        if self._command == SYNC:
+            learn_feed(parts, lease, self._report, self._most)
+            UserReader(parts, lease, self._report, self._most, accepted).run(now)
 
     def _reserved(self, balance: Balance, last: runs.Last | None, started: datetime, number: int) -> float:
         """Return how many of the available requests are left to other connections."""

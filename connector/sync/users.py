@@ -10,12 +10,12 @@ import structlog
 
 from connector.beamer.pagination import BeamerRequest, Habits, Order, order_of
 from connector.beamer.streams import CATALOGUE, USERS, USERS_CAP, USERS_PATH, profile_of
-from connector.domain.state import Outgoing
 from connector.errors import BadAnswer, Busy, ConnectorError, Forbidden, NoBudget, NotSent, Stopped
 from connector.segment.shaping import identify, traits_of, user_id
 from connector.state import users
 from connector.state.leases import Lease
 from connector.state.users import Reading, Seen
+from connector.sync.account_check import answer_to
 from connector.sync.context import Parts
 from connector.sync.report import Report
 from connector.sync.rows.pages import finished
@@ -134,13 +134,8 @@ class UserReader:
     def _request(self, page: int) -> Any:
         parts, report = self.parts, self.report
         params = {"sort": "-lastSeen", "maxResults": str(USERS_CAP), **({"page": str(page)} if page else {})}
-        with parts.ledger.taken(USERS, parts.clock.now(), lease=self.lease) as at:
-            report.requests[USERS] += 1
-            try:
-                answer = parts.beamer.get(BeamerRequest(USERS_PATH, tuple(params.items())), at)
-            except (NotSent, Stopped):
-                report.requests[USERS] -= 1
-                raise
+        request = BeamerRequest(USERS_PATH, tuple(params.items()))
+        answer = answer_to(parts, report, USERS, request, lease=self.lease)
         parts.ledger.note_beamer_time(answer.date, parts.clock.now())
         return answer.body
 
@@ -149,7 +144,7 @@ class UserReader:
         changed = users.changed(parts.database, self.lease.connection, list(page.profiles))
         habits = Habits(first_page=first_page(parts))
         state = after(before, page, now, changed=bool(changed), repeated=repeated, second=habits.second_page)
-        self._write({seen: message(seen, page.profiles[seen], parts, now) for seen in changed}, state)
+        self._write({seen: page.profiles[seen] for seen in changed}, state, now)
         self.report.pages += 1
         self.report.count(USERS, {"events": len(changed)})
         self.accepted(self.report)
@@ -160,21 +155,20 @@ class UserReader:
         what = NOT_ALLOWED if forbidden else f"{error.what} The users are requested again tomorrow."
         log.warning("stream_trouble", stream=USERS, error=what)
         self.report.trouble(f"{USERS}: {what}", unread=False)
-        self._write({}, replace(state, tried_at=now))
+        self._write({}, replace(state, tried_at=now), now)
 
-    def _write(self, messages: Mapping[Seen, Outgoing], state: Reading) -> None:
-        parts = self.parts
-        destination, now = parts.policy.naming.destination, parts.clock.now()
-        users.write(parts.database, self.lease, destination, messages, state, now, write_key=parts.write_key)
+    def _write(self, profiles: Mapping[Seen, Mapping[str, Any]], state: Reading, now: datetime) -> None:
+        """Write how far the users are read, and the messages of those that have changed."""
+        parts, policy, messages = self.parts, self.parts.policy, {}
+        for seen, profile in profiles.items():
+            visit = min(filter(None, (profile["last_seen"], now)))
+            shaped = identify(seen.user, traits_of(profile), seen.same, visit, policy.naming, policy.privacy)
+            messages[seen] = finished(shaped, USERS)
+        here, key = parts.clock.now(), parts.write_key
+        destination = policy.naming.destination
+        users.write(parts.database, self.lease, destination, messages, state, here, write_key=key)
 
 
 def first_page(parts: Parts) -> int | None:
     """Return the number of the API's first page, as it is set or was seen."""
     return parts.identity.first_page if parts.policy.first_page is None else parts.policy.first_page
-
-
-def message(seen: Seen, profile: Mapping[str, Any], parts: Parts, now: datetime) -> Outgoing:
-    """Return the finished `identify` of a user."""
-    policy, visit = parts.policy, min(filter(None, (profile["last_seen"], now)))
-    shaped = identify(seen.user, traits_of(profile), seen.same, visit, policy.naming, policy.privacy)
-    return finished(shaped, USERS)

@@ -365,6 +365,99 @@ def test_where_nothing_is_known_nothing_can_be_mixed(
     assert desk.sync()["exit"] == 0
 
 
+# --- where no row is known: the URL of the feed ---
+
+
+def feeds_asked(box: Sandbox) -> int:
+    return sum(request.path.endswith("/url") for request in box.requests)
+
+
+@pytest.mark.parametrize("kind", ["sync", "backfill", MORE("schedule"), MORE("audit"), MORE("deliver")])
+@pytest.mark.parametrize("what", [("K",), ("U",), MORE(("U", "H")), ("K", "W"), MORE(("K", "U", "W", "H"))])
+def test_another_feed_is_of_another_account_where_no_row_is_known(
+    places: Callable[..., Place], database_url: str, what: tuple[str, ...], kind: str
+) -> None:
+    place = places(acme=EMPTY)
+    place.second_is = place.bolt
+    desk = Desk(place, database_url)
+    assert desk.sync()["exit"] == 0
+    assert feeds_asked(place.acme) == 1
+    before = desk.written()
+    for times in (1, 2):
+        result = desk.sync(kind, **changes(place, what, FOREIGN))
+        if kind == "deliver":
+            # It sends no request, takes nothing over, and there is nothing to deliver.
+            assert (result["exit"], place.bolt.requests) == (0, [])
+            continue
+        assert result["exit"] == 78, result
+        assert "names the URL of another feed" in result["error"]["what"]
+        assert "accept-keys" in result["error"]["todo"]
+        assert "another connection name" in result["error"]["todo"]
+        # A backfill may count before.
+        assert feeds_asked(place.bolt) == times <= len(place.bolt.requests) <= 2 * times
+    after = {name: rows for name, rows in desk.written().items() if kind != "deliver" or "run" not in name}
+    assert after == {name: before[name] for name in after}
+    assert place.sent == []
+    assert desk.sync(kind)["exit"] == 0
+
+
+def test_a_key_of_the_same_feed_goes_on_with_one_request(
+    places: Callable[..., Place], database_url: str
+) -> None:
+    place = places(acme=EMPTY)
+    desk = Desk(place, database_url)
+    for settings in ({}, {"BEAMER_API_KEY": SAME}, {"BEAMER_API_KEY": SAME}):
+        assert desk.sync(**settings)["exit"] == 0
+    assert feeds_asked(place.acme) == 2
+    assert desk.sync(BEAMER_API_KEY=FOREIGN)["exit"] == 78
+
+
+def test_an_account_whose_posts_were_all_deleted_has_its_feed(
+    places: Callable[..., Place], database_url: str
+) -> None:
+    """What is stored of it cannot be compared any more, but it is there."""
+    place = places(acme=EMPTY)
+    post = place.acme.world.add("posts", None, date=place.acme.now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+    desk = Desk(place, database_url)
+    assert desk.sync()["exit"] == 0
+    assert (len(place.sent), feeds_asked(place.acme)) == (1, 0)
+    place.acme.world.delete("posts", post)
+    assert desk.sync("audit")["exit"] == 0
+    assert desk.sync()["exit"] == 0
+    assert feeds_asked(place.acme) == 1
+    before = desk.written()
+    assert desk.sync(BEAMER_API_KEY=FOREIGN)["exit"] == 78
+    assert (desk.written(), len(place.sent)) == (before, 1)
+    assert desk.sync(BEAMER_API_KEY=SAME)["exit"] == 0
+
+
+@pytest.mark.parametrize("answer", [403, 404, ("answer", 200, "{}", {}), ("answer", 200, '{"url": 1}', {})])
+def test_where_beamer_does_not_name_the_feed_syncs_go_on(
+    places: Callable[..., Place], database_url: str, answer: Any
+) -> None:
+    place = places(acme=EMPTY)
+    desk = Desk(place, database_url)
+    place.before = lambda request: (
+        place.acme.faults.script("beamer", [answer]) if request.path.endswith("/url") else None
+    )
+    for _ in range(2):
+        assert desk.sync()["exit"] == 0
+    # What it does not say is not asked again for the same key.
+    assert feeds_asked(place.acme) == 1
+    place.before = lambda _: None
+    assert desk.sync(BEAMER_API_KEY=SAME)["exit"] == 0
+    assert feeds_asked(place.acme) == 2
+    place.bolt.switches.may_read.discard("url")
+    # Nothing is known of either account that could be mixed.
+    assert desk.sync(BEAMER_API_KEY=FOREIGN)["exit"] == 0
+
+
+def test_an_account_with_rows_costs_no_request_for_its_feed(desk: Desk) -> None:
+    assert desk.sync()["exit"] == 0
+    assert desk.sync(BEAMER_API_KEY=SAME)["exit"] == 0
+    assert feeds_asked(desk.place.acme) == 0
+
+
 def test_a_key_rotated_after_months_of_silence(places: Callable[..., Place], database_url: str) -> None:
     """Whole pages of what came meanwhile do not hide what is known."""
     place = places()

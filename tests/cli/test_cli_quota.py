@@ -400,7 +400,9 @@ def test_events_and_users_that_segment_may_bill(make: Make) -> None:
     machine = make(made_up(plan="scale"), extra={"BEAMER_IDENTIFY": "true"})
     assert machine.run("sync").code == 0
     ended = machine.run("quota", "--output", "json").json["accounts"][0]
-    events = Counter(STREAM_OF.get(each.get("event"), "users") for each in machine.sandbox.segment.messages)
+    events = Counter(
+        STREAM_OF.get(str(each.get("event")), "users") for each in machine.sandbox.segment.messages
+    )
     assert events["users"] > 10
     assert ended["segment_events"] == events
     users = {message.get("userId") for message in machine.sandbox.segment.messages}
