@@ -103,7 +103,7 @@ def run_daemon(
             return html(session, database, [by_name[name]], links)
 
         receivers = {each.name: Receiver(each.webhook_secrets, each.streams) for each in chosen}
-        webhooks = Webhooks(receivers, database, clock)
+        webhooks = Webhooks(receivers, database, clock, scheduler.hint_came)
         apart = settings.webhook_bind
         served = pages(scheduler, database, clock, limits, report, webhooks)
         with (

@@ -126,8 +126,8 @@ class Scheduler:
         self._runs: Counter[tuple[str, str]] = Counter()
         self._due: dict[str, datetime] = {}
         self._tries: Counter[str] = Counter()
-        # The last hint of each connection for which a sync was set.
-        self._hints_at: dict[str, datetime] = {}
+        # The newest hint of each connection that a run has seen, and left for want of requests.
+        self._hints_seen: dict[str, datetime] = {}
 
     def start(self) -> None:
         """Set every timer; overdue connections begin at once, as workers are free."""
@@ -149,25 +149,37 @@ class Scheduler:
         with self._state:
             return self._state.wait_for(lambda: not self._running, seconds)
 
+    def hint_came(self, name: str) -> None:
+        """Sync a connection soon for a hint that has just been stored; more are collected until then."""
+        self._set_for_hint(name, self._clock.now())
+
     def check_for_hints(self) -> None:
-        """Sync connections for which hints have come since their last run, whoever stored them.
+        """Sync connections for which hints can be read that no run has seen, whoever stored them.
 
         Call it every few seconds, like `keep_time`.
         """
         try:
-            newest = hints.newest(self._database)
+            for name, at in hints.newest(self._database, self._clock.now()).items():
+                if name in self.names and at != self._hints_seen.get(name):
+                    if self._was_seen(name, at):
+                        self._hints_seen[name] = at
+                    else:
+                        self._set_for_hint(name, at)
         except ConnectorError as error:
             log.warning("job_failed", code=error.code, error=error.what)
-            return
-        for name in self.names:
-            at = newest.get(name)
-            if at and at != self._hints_at.get(name):
-                self._hints_at[name] = at
-                last = runs.last_begun(self._database, name)
-                now = self._clock.now()
-                # A clock that was set back delays nothing for long.
-                due = max(now, at + COLLECTED, (last or at) + BETWEEN_HINTED if last else now)
-                self._set("hints", name, min(due, now + BETWEEN_HINTED))
+
+    def _was_seen(self, name: str, at: datetime) -> bool:
+        """Return whether a run has begun since a hint could be read."""
+        last = runs.last_begun(self._database, name)
+        return bool(last and at < last <= self._clock.now())
+
+    def _set_for_hint(self, name: str, at: datetime) -> None:
+        now = self._clock.now()
+        # A clock that was set back delays nothing for long.
+        due = min(max(now, at + COLLECTED), now + BETWEEN_HINTED)
+        job = self._timers.get_job(f"hints {name}")
+        if job is None or job.next_run_time > self._clock.on_the_wall(due):
+            self._set("hints", name, due)
 
     def keep_time(self) -> None:
         """Move all timers if the wall clock was set back, because they would not go off for so long.
@@ -288,12 +300,14 @@ class Scheduler:
 
     def _hints(self, name: str) -> datetime | None:
         """Sync for the sake of hints: no later sync is put off or brought forward by it."""
-        at, last = hints.newest(self._database).get(name), runs.last_begun(self._database, name)
         now = self._clock.now()
+        at, last = hints.newest(self._database, now).get(name), runs.last_begun(self._database, name)
         if at is None or (last and at < last <= now):
             return None  # a run has seen them meanwhile
         if last and last <= now < last + BETWEEN_HINTED:
             return last + BETWEEN_HINTED  # for what has come since
+        if name in self.under_way:
+            return now + COLLECTED  # until that sync has ended
         ended = self._run("hints", name)
         self._deliver_soon(name, ended)
         return self._clock.now() + BETWEEN_HINTED if ended.exit == Exit.BUSY else None

@@ -53,11 +53,20 @@ class Rate:
 
 
 class Webhooks:
-    """Answers the requests to the route with a status each, and stores the hints of the right ones."""
+    """Answers the requests to the route with a status each, and stores the hints of the right ones.
 
-    def __init__(self, receivers: Mapping[str, Receiver], database: Database, clock: Clock) -> None:
+    `stored` is called with the connection for which that was done.
+    """
+
+    def __init__(
+        self,
+        receivers: Mapping[str, Receiver],
+        database: Database,
+        clock: Clock,
+        stored: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._receivers = {name: receiver for name, receiver in receivers.items() if receiver.secrets}
-        self._database, self._clock = database, clock
+        self._database, self._clock, self._stored = database, clock, stored
         self._lock = Lock()
         self._rates = {name: Rate() for name in self._receivers}
         self._answered: Counter[tuple[str, str]] = Counter()
@@ -115,6 +124,7 @@ class Webhooks:
             return 400
         streams = self._receivers[name].streams
         hints.add(self._database, name, [hint for hint in new if hint.stream in streams], self._clock.now())
+        self._stored(name)
         return 202
 
     def samples(self) -> list[Sample]:

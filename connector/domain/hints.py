@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 # In the place of a parent's id: a list without parents, or the newest block of parents.
 ANYWHERE = "0"
@@ -26,7 +26,10 @@ class NewHint:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """How many new rows hints have announced at a list that was not read since, the first one at `since`."""
+    """How many new rows hints have announced at a list, and since when the first can be read.
+
+    It was not read since then; where a row of it was not settled, `since` lies in the future.
+    """
 
     count: int
     since: datetime
@@ -34,12 +37,17 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class ReadHint:
-    """A hint whose list was read: `count` of its rows were announced, and `confirmed` of them were new."""
+    """A hint whose list was read: `count` of its rows were announced, and `confirmed` of them were new.
+
+    `left` of them still wait, because a row will be settled only `after` so long.
+    """
 
     stream: str
     parent: str
     count: int
     confirmed: int
+    left: int = 0
+    after: timedelta = timedelta(0)
 
 
 # By stream and parent's id.

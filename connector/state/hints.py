@@ -34,12 +34,15 @@ _KNOWN = select(rows.c.parent).where(
 _WAITING = select(hints.c.stream, hints.c.parent, hints.c.waiting, hints.c.since).where(
     hints.c.connection == bindparam("whose"), hints.c.waiting > 0
 )
+# A hint is kept for a row that is not settled, or it has just come; that moment is never put off.
+_KEPT = hints.c.since > hints.c.received_at
 _NEWEST = (
-    select(hints.c.connection, func.max(hints.c.received_at).label("at"))
-    .where(hints.c.waiting > 0)
+    select(hints.c.connection, func.max(case((_KEPT, hints.c.since), else_=hints.c.received_at)).label("at"))
+    .where(hints.c.waiting > 0, ~_KEPT | (hints.c.since <= bindparam("now")))
     .group_by(hints.c.connection)
 )
-_LEFT = hints.c.waiting - bindparam("count")
+_LEFT = hints.c.waiting - bindparam("over")
+_AGAIN = bindparam("again", type_=hints.c.since.type)
 _READ = (
     update(hints)
     .where(
@@ -47,7 +50,12 @@ _READ = (
         hints.c.stream == bindparam("of"),
         hints.c.parent == bindparam("under"),
     )
-    .values(waiting=case((_LEFT > 0, _LEFT), else_=0), confirmed=hints.c.confirmed + bindparam("right"))
+    .values(
+        waiting=case((_LEFT > 0, _LEFT), else_=0),
+        confirmed=hints.c.confirmed + bindparam("right"),
+        # What came while the list was read can be read at once.
+        since=case((hints.c.waiting == bindparam("count"), _AGAIN), else_=hints.c.since),
+    )
 )
 
 
@@ -109,7 +117,10 @@ def _adding(dialect: str) -> Any:
         "received_at": new.excluded.received_at,
         "confirmed": hints.c.confirmed + new.excluded.confirmed,
         "waiting": case((more > MOST_WAITING, MOST_WAITING), else_=more),
-        "since": case((hints.c.waiting > 0, hints.c.since), else_=new.excluded.since),
+        "since": case(
+            ((hints.c.waiting > 0) & (hints.c.since < new.excluded.since), hints.c.since),
+            else_=new.excluded.since,
+        ),
     }
     return new.on_conflict_do_update(index_elements=list(hints.primary_key.columns), set_=values)
 
@@ -123,13 +134,13 @@ def waiting(database: Database, connection: str) -> Hints:
     return found
 
 
-def newest(database: Database) -> Mapping[str, datetime]:
-    """Return by connection when the last hint came, where some wait to be read."""
+def newest(database: Database, now: datetime) -> Mapping[str, datetime]:
+    """Return by connection since when the newest of the hints that wait can be read."""
     with database.read() as db:
-        return {row.connection: row.at for row in db.execute(_NEWEST)}
+        return {row.connection: row.at for row in db.execute(_NEWEST, {"now": now})}
 
 
-def read(db: Connection, connection: str, found: Iterable[ReadHint]) -> None:
+def read(db: Connection, connection: str, found: Iterable[ReadHint], now: datetime) -> None:
     """Store, in the caller's transaction, that lists with hints were read; what came since still waits."""
     values = [
         {
@@ -137,6 +148,8 @@ def read(db: Connection, connection: str, found: Iterable[ReadHint]) -> None:
             "of": hint.stream,
             "under": hint.parent,
             "count": hint.count,
+            "over": hint.count - hint.left,
+            "again": now + hint.after,
             "right": hint.confirmed,
         }
         for hint in found

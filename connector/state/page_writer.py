@@ -166,7 +166,7 @@ class PageWriter:
         self._give_up(db, page, effects.rejected, now)
         self._move(db, page, effects)
         self._count(db, page.stream, effects.tally)
-        hints.read(db, self._lease.connection, effects.hints)
+        hints.read(db, self._lease.connection, effects.hints, now)
         by_day = sorted(effects.days.items())
         add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
 

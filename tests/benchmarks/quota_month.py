@@ -86,6 +86,8 @@ class Month:
         self._rng = Random(f"{seed}/cron")
         self.runs = 0
         self._webhooks = self.sandbox.start_webhooks(webhooks) if webhooks else None
+        # The newest hint that a run has seen.
+        self._newest: datetime | None = None
 
     def go(self) -> None:
         """Let the days pass."""
@@ -99,15 +101,17 @@ class Month:
         self.sandbox.advance(max(timedelta(0), self.since + self.length - self.sandbox.now()))
 
     def _take_webhooks(self, parts: Parts, until: datetime) -> None:
-        """As the daemon: a minute at a time, a run where webhooks have come and a request is available."""
+        """As the daemon: a minute at a time, a run where hints can be read and a request is available."""
         while self._webhooks and self.sandbox.now() + MINUTE < until:
             self.sandbox.advance(MINUTE)
             bodies = self._webhooks.due(self.sandbox.now().timestamp())
             for body in bodies:
                 new = hints_of(json.dumps(body).encode())
                 hints.add(parts.database, parts.identity.name, new, self.sandbox.now())
-            if bodies and parts.ledger.balance(self.sandbox.now()).refusal is None:
+            newest = hints.newest(parts.database, self.sandbox.now()).get(parts.identity.name)
+            if newest and newest != self._newest and parts.ledger.balance(self.sandbox.now()).refusal is None:
                 self._run(parts)
+            self._newest = newest
 
     def _ticks(self) -> Iterator[datetime]:
         for number in range(ceil(self.length / self.account.every)):

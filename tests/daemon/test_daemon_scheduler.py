@@ -11,7 +11,7 @@ import pytest
 
 from connector.clock import SystemClock
 from connector.daemon.scheduler import BETWEEN_HINTED, COLLECTED, Kind, Pace, RunResult, Scheduler
-from connector.domain.hints import NewHint
+from connector.domain.hints import ANYWHERE, NewHint, ReadHint
 from connector.errors import DatabaseUnreachable
 from connector.state import hints, runs, schema
 from connector.state.engine import Database, open_database
@@ -227,3 +227,43 @@ def test_hints_have_a_connection_synced_soon_and_not_too_often(database: Databas
             scheduler.check_for_hints()
             Event().wait(0.2)
     assert jobs.done == {("sync", "a"): 1, ("sync", "b"): 1, ("hints", "a"): 2}
+
+
+def test_hints_that_go_on_coming_put_off_no_sync(database: Database) -> None:
+    jobs = Jobs()
+    clock = FastClock(START, 20.0)
+    with going(database, jobs, clock=clock, least=50 * MINUTE) as scheduler:
+        until(lambda: jobs.done["sync", "a"] == 1)
+
+        def synced_for_a_hint() -> bool:
+            hints.add(database, "a", [NewHint("nps")], clock.now())
+            scheduler.hint_came("a")
+            scheduler.check_for_hints()
+            return jobs.done["hints", "a"] > 0
+
+        until(synced_for_a_hint)
+
+
+def test_a_hint_that_is_kept_has_its_connection_synced_when_the_row_is_settled(database: Database) -> None:
+    begun: list[datetime] = []
+
+    def does(kind: Kind, name: str) -> RunResult:
+        if kind == "hints":
+            runs.begin(database, name, "hints", clock.now())
+            begun.append(clock.now())
+            left = 1 if len(begun) == 1 else 0
+            with database.write() as db:
+                hints.read(db, name, [ReadHint("nps", ANYWHERE, 1, 0, left, 5 * MINUTE)], clock.now())
+        return RunResult(0)
+
+    clock, jobs = FastClock(START, 60.0), Jobs(does)
+    with going(database, jobs, clock=clock, least=50 * MINUTE) as scheduler:
+        until(lambda: jobs.done["sync", "a"] == 1)
+        hints.add(database, "a", [NewHint("nps")], clock.now())
+
+        def looked() -> bool:
+            scheduler.check_for_hints()
+            return jobs.done["hints", "a"] == 2
+
+        until(looked)
+    assert begun[1] - begun[0] >= 5 * MINUTE

@@ -49,7 +49,7 @@ def test_where_a_hint_belongs(database: Database, writer: PageWriter, progress: 
         found = hints.waiting(database, "default").get(hint.stream, {})
         assert set(found) == lists, hint
         with database.write() as db:
-            hints.read(db, "default", [ReadHint(hint.stream, name, 1, 0) for name in found])
+            hints.read(db, "default", [ReadHint(hint.stream, name, 1, 0) for name in found], NOW)
         # Of a connection that was never synced, nothing is known.
         assert set(hints.waiting(database, f"c{number}")[hint.stream]) == {ANYWHERE}
     assert hints.waiting(database, "default") == {}
@@ -60,17 +60,39 @@ def test_hints_add_up_until_their_list_is_read(database: Database) -> None:
     hints.add(database, "default", [of(), of()], NOW)
     hints.add(database, "default", [of()], later)
     assert hints.waiting(database, "default") == {"comments": {ANYWHERE: Hint(3, NOW)}}
-    assert hints.newest(database) == {"default": later}
+    assert hints.newest(database, later) == {"default": later}
     with database.write() as db:
-        hints.read(db, "default", [ReadHint("comments", ANYWHERE, 2, 1)])
+        hints.read(db, "default", [ReadHint("comments", ANYWHERE, 2, 1)], NOW)
     assert hints.waiting(database, "default")["comments"][ANYWHERE].count == 1
     with database.write() as db:
-        hints.read(db, "default", [ReadHint("comments", ANYWHERE, 5, 0)])
-    assert (hints.waiting(database, "default"), hints.newest(database)) == ({}, {})
+        hints.read(db, "default", [ReadHint("comments", ANYWHERE, 5, 0)], NOW)
+    assert (hints.waiting(database, "default"), hints.newest(database, later)) == ({}, {})
     sums = hints.sums(database, "default")["comments"]
     assert (sums.received, sums.received_at, sums.confirmed, sums.waiting) == (3, later, 1, 0)
     hints.add(database, "default", [of()], later)
     assert hints.waiting(database, "default")["comments"][ANYWHERE] == Hint(1, later)
+
+
+def test_a_hint_is_kept_until_its_row_is_settled(database: Database) -> None:
+    """What comes meanwhile, or while the list is read, can be read at once."""
+    settled = NOW + timedelta(minutes=15)
+
+    def read(count: int, left: int) -> None:
+        with database.write() as db:
+            kept = ReadHint("nps", ANYWHERE, count, count - left, left, timedelta(minutes=15))
+            hints.read(db, "default", [kept], NOW)
+
+    hints.add(database, "default", [NewHint("nps")] * 3, NOW)
+    read(3, 1)
+    assert hints.waiting(database, "default")["nps"][ANYWHERE] == Hint(1, settled)
+    assert hints.newest(database, settled - timedelta(seconds=1)) == {}
+    assert hints.newest(database, settled) == {"default": settled}
+    later = NOW + timedelta(minutes=1)
+    hints.add(database, "default", [NewHint("nps")], later)
+    assert hints.waiting(database, "default")["nps"][ANYWHERE] == Hint(2, later)
+    assert hints.newest(database, later) == {"default": later}
+    read(1, 1)
+    assert hints.waiting(database, "default")["nps"][ANYWHERE] == Hint(2, later)
 
 
 def test_what_waits_is_bounded(database: Database) -> None:

@@ -20,6 +20,7 @@ from tests.harness import Rig, sandbox
 
 USER = {"userId": "u-1"}
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -151,6 +152,42 @@ def test_nps_and_new_posts_have_hints_of_their_own(rig: Rig) -> None:
     assert set(synced(rig)[:2]) == {"/nps", "/posts"}
     rig.check()
     assert all(sums.waiting == 0 for sums in hints.sums(rig.database, "default").values())
+
+
+def test_a_score_that_may_still_get_a_text_is_read_when_it_is_settled(rig: Rig) -> None:
+    """Until then its hint waits, and no request is sent for it."""
+    told(rig, hint_for("nps"), hint_for("nps"))
+    rig.sandbox.world.add("nps", feedback="", score=9, **USER)
+    rig.sandbox.world.add("nps", feedback="fine", score=8, **USER)
+    assert synced(rig)[0] == "/nps"
+    assert hints.sums(rig.database, "default")["nps"].waiting == 1
+    settled = rig.clock.now() + timedelta(minutes=15)
+    for _ in range(4):
+        rig.sandbox.advance(timedelta(minutes=3))
+        assert hints.newest(rig.database, rig.clock.now()) == {}
+        assert "/nps" not in synced(rig)
+    rig.sandbox.advance(timedelta(minutes=4))
+    assert settled - MINUTE < hints.newest(rig.database, rig.clock.now())["default"] <= settled + MINUTE
+    assert synced(rig)[0] == "/nps"
+    rig.check()
+    sums = hints.sums(rig.database, "default")["nps"]
+    assert (sums.received, sums.confirmed, sums.waiting) == (2, 2, 0)
+
+
+def test_what_is_announced_beside_a_score_that_waits_is_read_at_once(rig: Rig) -> None:
+    told(rig, hint_for("nps"))
+    rig.sandbox.world.add("nps", feedback="", score=9, **USER)
+    synced(rig)
+    rig.sandbox.advance(timedelta(minutes=5))
+    rig.sandbox.world.add("nps", feedback="fine", score=8, **USER)
+    told(rig, hint_for("nps"))
+    assert hints.newest(rig.database, rig.clock.now()) == {"default": rig.clock.now()}
+    assert synced(rig)[0] == "/nps"
+    assert hints.sums(rig.database, "default")["nps"].waiting == 1
+    rig.sandbox.advance(timedelta(minutes=11))
+    assert synced(rig)[0] == "/nps"
+    rig.check()
+    assert hints.sums(rig.database, "default")["nps"].waiting == 0
 
 
 def test_false_hints_cost_their_share_and_no_more(rig: Rig) -> None:

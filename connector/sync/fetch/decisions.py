@@ -301,7 +301,11 @@ def _with_hint(
     hint = None if pass_.resumed else context.hint(probe.stream.name, probe.parent)
     announced = min(hint.count, pass_.all_new) if hint else 0
     if hint:
-        effects.hints.append(ReadHint(probe.stream.name, probe.parent, hint.count, announced))
+        read = ReadHint(probe.stream.name, probe.parent, hint.count, announced)
+        if pass_.unsettled:
+            after = context.policy.nps_settle - (context.now - pass_.unsettled)
+            read = replace(read, left=hint.count - announced, after=after)
+        effects.hints.append(read)
     # Nothing announces what was there before.
     first = state.checked_at is None if child is None else child.read_counter is None
     return state if first else estimates.with_hinted(state, announced, pass_.all_new)

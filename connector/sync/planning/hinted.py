@@ -42,7 +42,7 @@ def probes(picture: Picture, blocks: Iterable[Probe], now: datetime) -> list[Pro
     """
     found: list[tuple[Hint, Probe]] = []
     for probe in blocks:
-        if (hint := _newest_block(picture, probe)) is not None:
+        if (hint := _newest_block(picture, probe, now)) is not None:
             found.append((hint, probe))
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         if stream.parent is None or backoff.is_skipped(picture.progress, stream, now):
@@ -62,13 +62,14 @@ def first(probe: Probe) -> Probe:
     return replace(probe, hinted=True, priority=ANNOUNCED, turn=turn)
 
 
-def _newest_block(picture: Picture, probe: Probe) -> Hint | None:
+def _newest_block(picture: Picture, probe: Probe, now: datetime) -> Hint | None:
     """Return the oldest hint that a probe of a list without parents, or of its newest block, answers."""
     if probe.check is not None and (probe.check.block.until is not None or probe.check.part):
         return None
     streams = (probe.stream, *children(picture.catalogue, probe.stream.name))
-    hints = [hint for each in streams if (hint := picture.hints.get(each.name, {}).get(ANYWHERE))]
-    return min(hints, key=lambda hint: hint.since, default=None)
+    hints = (picture.hints.get(each.name, {}).get(ANYWHERE) for each in streams)
+    ready = [hint for hint in hints if hint and hint.since <= now]
+    return min(ready, key=lambda hint: hint.since, default=None)
 
 
 @dataclass(slots=True)
