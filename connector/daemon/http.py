@@ -4,6 +4,7 @@ import errno
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -192,9 +193,11 @@ class _Bounded:
 
 
 class _Server(ThreadingHTTPServer):
-    """A thread for each connection, for a bounded number of connections and a bounded time."""
+    """A thread for each connection, for a bounded number of connections and a bounded time.
 
-    daemon_threads = True
+    The threads are used again: making one takes longer than refusing a forged webhook.
+    """
+
     block_on_close = False
     request_queue_size = MOST_CONNECTIONS
 
@@ -202,6 +205,7 @@ class _Server(ThreadingHTTPServer):
         self._deadline = deadline
         self._open: dict[Connection, Callable[[], float]] = {}
         self._lock = Lock()
+        self._pool = ThreadPoolExecutor(MOST_CONNECTIONS, "board")
         super().__init__(*args)
 
     def get_request(self) -> tuple[Connection, Any]:
@@ -220,7 +224,14 @@ class _Server(ThreadingHTTPServer):
             if len(self._open) >= MOST_CONNECTIONS:
                 _hang_up(self._open, next(iter(self._open)))
             self._open[request] = timer()
-        super().process_request(request, client_address)
+        self._pool.submit(self.process_request_thread, request, client_address)
+
+    def server_close(self) -> None:
+        super().server_close()
+        with self._lock:
+            for connection in list(self._open):
+                _hang_up(self._open, connection)
+        self._pool.shutdown(wait=False)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:

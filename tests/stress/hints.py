@@ -7,17 +7,21 @@ that appear at random moments; then requests with a wrong secret, as fast as wan
 import argparse
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from multiprocessing import get_context
+from os import sysconf
 from pathlib import Path
 from random import Random
+from socket import create_connection
 from statistics import median
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, process_time
 
 from connector.sandbox import Company, Sandbox
-from connector.sandbox.webhooks import SECRET, post
+from connector.sandbox.webhooks import SECRET
 from tests.cli.process import Machine, until
 from tests.cli.test_cli_schedule import Daemon, metrics, schedule
 from tests.harness import hold_still
@@ -93,34 +97,66 @@ def delays(machine: Machine, daemon: Daemon, count: int, mean: float) -> str:
     )
 
 
-def flood(daemon: Daemon, machine: Machine, per_second: int, seconds: float) -> str:
-    """Send forged requests, and say what came of them."""
-    url, answers = f"{daemon.url}/webhooks/beamer/default", Counter[str]()
-    pid = daemon.running.process.pid
-    before, spent, memory = metrics(daemon), machine.asked(), resident(pid)
-    began, threads = monotonic(), 16
+FORGED = (
+    b"POST /webhooks/beamer/default HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b'Beamer-Webhook-Secret: forged\r\nContent-Length: 14\r\n\r\n[{"score": 9}]'
+)
+
+
+def forge(port: int, per_second: int, seconds: float) -> tuple[Counter[str], float, float]:
+    """Send forged requests, a connection each; return the answers, how long that took, and the CPU time."""
+    answers, began, threads = Counter[str](), monotonic(), 16
 
     def send(number: int) -> None:
-        own = Counter[str]()
         for turn in range(int(per_second * seconds / threads)):
-            due = began + (turn * threads + number) / per_second
-            Event().wait(max(0.0, due - monotonic()))
-            own[str(post(url, [{"score": 9}], "forged-secret"))] += 1
-        answers.update(own)
+            Event().wait(max(0.0, began + (turn * threads + number) / per_second - monotonic()))
+            try:
+                with create_connection(("127.0.0.1", port), 10) as connection:
+                    connection.sendall(FORGED)
+                    answers[connection.recv(1_000)[9:12].decode()] += 1
+            except OSError:
+                answers["none"] += 1
 
     senders = [Thread(target=send, args=(number,)) for number in range(threads)]
     for sender in senders:
         sender.start()
     for sender in senders:
         sender.join()
-    took = monotonic() - began
+    return answers, monotonic() - began, process_time()
+
+
+def flood(daemon: Daemon, machine: Machine, per_second: int, seconds: float) -> str:
+    """Send forged requests from a process of their own, and say what came of them."""
+    pid = daemon.running.process.pid
+    port = int(daemon.url.rpartition(":")[2])
+    before, spent, memory = metrics(daemon), machine.asked(), resident(pid)
+    arrivals = Arrivals(machine.sandbox)
+    with (
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
+        closing(machine.sandbox.send_webhooks(f"{daemon.url}/webhooks/beamer/default")),
+        closing(arrivals),
+    ):
+        pool.submit(int).result()
+        busy, sent = cpu(pid), pool.submit(forge, port, per_second, seconds)
+        ((_, row, at),) = comments(machine, 1, 0.1, Random(8))
+        answers, took, own = sent.result()
+        busy = cpu(pid) - busy
+        until(lambda: row in arrivals.at, 120)
     after = metrics(daemon)
     runs = sum(after[key] - before.get(key, 0) for key in after if key.startswith("schedule_runs_total"))
     return (
         f"{answers.total()} forged requests in {took:.1f} s ({answers.total() / took:.0f} a second), "
-        f"answered {dict(answers)}; memory {memory} → {resident(pid)} MB; {runs:.0f} runs meanwhile, "
+        f"answered {dict(answers)}; CPU of the daemon {busy:.1f} s, of the sender {own:.1f} s; "
+        f"memory {memory} → {resident(pid)} MB; a comment of the first second arrived after "
+        f"{arrivals.at[row] - at:.1f} s; {runs:.0f} runs meanwhile, "
         f"{machine.asked() - spent} requests to Beamer"
     )
+
+
+def cpu(pid: int) -> float:
+    """Return the CPU time of a process in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> int:
