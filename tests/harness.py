@@ -21,7 +21,7 @@ from connector.state.connections import Identity
 from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
-from connector.sync.context import Parts
+from connector.sync.context import Constants, Parts
 from connector.sync.policy import Policy
 from connector.sync.run import Outcome, Run
 from tests.events.recording import keep
@@ -84,6 +84,7 @@ class Rig:
     most_waiting: int = 100_000
     most_bytes: int = 200_000_000
     events_per_second: int | None = None
+    constants: Constants = field(default_factory=Constants)
     database: Database = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +120,7 @@ class Rig:
             self.most_waiting,
             self.most_bytes,
             self.events_per_second,
+            constants=self.constants,
         )
 
     def sync(self, **options: Any) -> Outcome:

@@ -116,6 +116,7 @@ class Lease:
     connection: str
     token: int
     work: str = SYNC
+    lasts: timedelta = LASTS
 
     @property
     def key(self) -> dict[str, Any]:
@@ -123,18 +124,25 @@ class Lease:
         return {"mine": self.connection, "kind": self.work, "held": self.token}
 
 
-def acquire(database: Database, connection: str, owner: Owner, now: datetime, work: str = SYNC) -> Lease:
+def acquire(
+    database: Database,
+    connection: str,
+    owner: Owner,
+    now: datetime,
+    work: str = SYNC,
+    lasts: timedelta = LASTS,
+) -> Lease:
     """Take the lease, if it is free, expired, or its owner is dead; raise Busy otherwise."""
-    values = {"expires_at": now + LASTS, **asdict(owner)}
+    values = {"expires_at": now + lasts, **asdict(owner)}
     with database.write() as db:
         first = {"connection": connection, "work": work, "token": 1, **values}
         if add_new(db, leases, [first], leases.c.token):
-            return Lease(connection, 1, work)
+            return Lease(connection, 1, work, lasts)
         mine = (leases.c.connection == connection) & (leases.c.work == work)
         held = db.execute(select(leases).where(mine).with_for_update()).one()
         _check_free(held, owner, now)
         db.execute(update(leases).where(mine).values(token=held.token + 1, **values))
-        return Lease(connection, held.token + 1, work)
+        return Lease(connection, held.token + 1, work, lasts)
 
 
 def _lasts(held: Row[Any], now: datetime) -> bool:
@@ -200,7 +208,7 @@ def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
     held = (db.get_transaction(), lease)
     if db.info.get(HELD) == held:
         return
-    if db.execute(_RENEW, {**lease.key, "until": now + LASTS}).rowcount != 1:
+    if db.execute(_RENEW, {**lease.key, "until": now + lease.lasts}).rowcount != 1:
         raise Busy(
             f"Another run took over this run's lease on connection '{lease.connection}'.",
             means="Nothing is lost: the other run reads again what this run had not stored.",
@@ -230,10 +238,15 @@ def release(database: Database, lease: Lease, now: datetime) -> None:
 
 @contextmanager
 def holding(
-    database: Database, connection: str, owner: Owner, clock: Clock, work: str = SYNC
+    database: Database,
+    connection: str,
+    owner: Owner,
+    clock: Clock,
+    work: str = SYNC,
+    lasts: timedelta = LASTS,
 ) -> Iterator[Lease]:
     """Hold the lease, and give it back in every case; raise Busy as `acquire` does."""
-    lease = acquire(database, connection, owner, clock.now(), work)
+    lease = acquire(database, connection, owner, clock.now(), work, lasts)
     try:
         yield lease
     finally:

@@ -124,9 +124,19 @@ class Outbox:
     """The messages of one connection that were made by one kind of run, under the lease of such a run.
 
     `write_key` is the digest of the key that they send with; what was made for another one is not touched.
+    What was sent without an answer longer ago than `double_after` is a possible double when it is sent again.
     """
 
-    def __init__(self, database: Database, lease: Lease, destination: str, write_key: str = "") -> None:
+    def __init__(
+        self,
+        database: Database,
+        lease: Lease,
+        destination: str,
+        write_key: str = "",
+        *,
+        double_after: timedelta = POSSIBLE_DOUBLE_AFTER,
+    ) -> None:
+        self._double_after = double_after
         self._database = database
         self._lease = lease
         self._mine = {
@@ -145,7 +155,7 @@ class Outbox:
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
-        return sorted((_outbox_message(row, now) for row in found), key=lambda message: message.id)
+        return sorted((self._message(row, now) for row in found), key=lambda message: message.id)
 
     def sample(self, most: int, chance: float, now: datetime) -> list[OutboxMessage]:
         """Mark the newest waiting message, and some from other places, as in flight.
@@ -158,7 +168,7 @@ class Outbox:
             step = max(1, len(waiting) // (most - 1))
             positions = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
             found = db.execute(_CLAIM_THESE, {"at": now, "these": list(positions)}).all() if positions else []
-        return [_outbox_message(row, now) for row in found]
+        return [self._message(row, now) for row in found]
 
     def confirm(self, messages: Sequence[OutboxMessage], now: datetime) -> None:
         """Delete messages that Segment has confirmed, and count them as sent."""
@@ -217,6 +227,12 @@ class Outbox:
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             db.execute(update(outbox).where(_these(messages) & (outbox.c.state == FLIGHT)).values(values))
+
+    def _message(self, row: Any, now: datetime) -> OutboxMessage:
+        # Of one that cannot be read, it may be long ago.
+        late = row.first_sent_at is None or now - row.first_sent_at > self._double_after
+        short = (row.id, row.message_id, row.stream, row.message, row.size, late, row.event)
+        return OutboxMessage(*short, unsure=row.tries > 1 and not row.resent, resent=row.resent)
 
 
 # The last try does not count: surely nothing of it arrived.
@@ -299,13 +315,6 @@ def strays(db: Connection) -> list[Unreadable]:
 
 def _these(messages: Sequence[OutboxMessage]) -> ColumnElement[bool]:
     return outbox.c.id.in_([message.id for message in messages])
-
-
-def _outbox_message(row: Any, now: datetime) -> OutboxMessage:
-    # Of one that cannot be read, it may be long ago.
-    late = row.first_sent_at is None or now - row.first_sent_at > POSSIBLE_DOUBLE_AFTER
-    short = (row.id, row.message_id, row.stream, row.message, row.size, late, row.event)
-    return OutboxMessage(*short, unsure=row.tries > 1 and not row.resent, resent=row.resent)
 
 
 def enqueue_heartbeat(

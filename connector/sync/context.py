@@ -12,10 +12,14 @@ from connector.clock import Clock
 from connector.domain.hints import Hint, Hints, ReadHint
 from connector.domain.state import ChildState, Effects, ParentState, Progress, StreamState
 from connector.errors import ConfigurationError, Forbidden
+from connector.segment.messages import MOST_BYTES, MOST_MESSAGES
 from connector.state.connections import Given, Identity, KeyChange
 from connector.state.engine import Database
+from connector.state.leases import LASTS, Lease
 from connector.state.ledger import Ledger
+from connector.state.outbox import POSSIBLE_DOUBLE_AFTER, Outbox
 from connector.state.page_writer import PageWriter
+from connector.state.runs import KEPT
 from connector.sync.planning.arrival import Observations
 from connector.sync.planning.hinted import requests_for_hints
 from connector.sync.planning.planner import Planner
@@ -28,6 +32,23 @@ from connector.sync.threads import Pool
 if TYPE_CHECKING:
     from connector.beamer.client import BeamerClient
     from connector.segment.client import SegmentClient
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """What runs keep to and no setting changes; the simulation draws it.
+
+    A request to Segment holds at most `batch` messages of `batch_bytes` together. What has no answer after
+    `double_after` may be doubled when it is sent again. Runs and dead letters are `kept`. No list is read
+    further in one run than `most_pages`: one that never ends must leave the others their turn.
+    """
+
+    batch: int = MOST_MESSAGES
+    batch_bytes: int = MOST_BYTES
+    double_after: timedelta = POSSIBLE_DOUBLE_AFTER
+    lease: timedelta = LASTS
+    kept: timedelta = KEPT
+    most_pages: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +72,18 @@ class Parts:
     # The keys and addresses in use, and how they differ from those of the last run.
     given: Given = field(default_factory=dict)
     change: KeyChange = field(default_factory=KeyChange)
+    constants: Constants = field(default_factory=Constants)
 
     @property
     def write_key(self) -> str:
         """Return the digest of the write key that messages are made for."""
         segment = self.given.get("segment")
         return segment.digest if segment else ""
+
+    def outbox(self, lease: Lease) -> Outbox:
+        """Return the messages that are delivered under a lease."""
+        destination, double_after = self.identity.destination, self.constants.double_after
+        return Outbox(self.database, lease, destination, self.write_key, double_after=double_after)
 
 
 ALWAYS = datetime.max.replace(tzinfo=UTC)
@@ -91,6 +118,7 @@ class RunState:
     report: Report
     first_page: int | None
     ignore_filters: bool | None
+    constants: Constants = field(default_factory=Constants)
     careful: bool = True
     per_day: float | None = None
     available: float | None = None
@@ -121,6 +149,7 @@ class RunState:
             report=report,
             first_page=identity.first_page if policy.first_page is None else policy.first_page,
             ignore_filters=identity.ignore_filters if setting is None else setting,
+            constants=parts.constants,
         )
 
     def may_spend(self, queue: ProbeQueue, per_day: float | None, available: float | None) -> None:

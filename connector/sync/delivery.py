@@ -14,7 +14,7 @@ import structlog
 from connector.clock import Clock
 from connector.errors import ConnectorError, Stopped, Transient, Unreachable
 from connector.segment.client import Refused, SegmentClient
-from connector.segment.messages import MOST_MESSAGES, into_batches
+from connector.segment.messages import MOST_BYTES, MOST_MESSAGES, into_batches
 from connector.state.outbox import Outbox, OutboxMessage
 from connector.state.pace import Pace
 from connector.sync.lists.backoff import LONGEST_RETRY, wait_before
@@ -53,7 +53,7 @@ class RefusedMessage(NamedTuple):
 class Delivery:
     """Delivers what waits for one destination; up to `lanes` batches are on their way at once.
 
-    So many messages are a `full` batch. The pace may let less of both through.
+    So many messages are a `full` batch, of at most `limit` bytes. The pace may let less of both through.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Delivery:
         chance: Callable[[], float] = random.random,
         lanes: int = 1,
         full: int = MOST_MESSAGES,
+        limit: int = MOST_BYTES,
     ) -> None:
         self._outbox = outbox
         self._segment = segment
@@ -80,6 +81,7 @@ class Delivery:
         self._pace = pace
         self._lanes = pace.lanes(lanes)
         self._full = pace.batch(full)
+        self._limit = limit
         # Sendings and refusals, numbered as they came; and the last sending that was taken, 0 for none.
         self._ticks = count(1)
         self._taken = 0
@@ -115,7 +117,7 @@ class Delivery:
             self._mark_dead(message, UNREADABLE)
         if unreadable:
             messages = [message for message in messages if message not in unreadable]
-        refused = self._try(into_batches(messages, lambda message: message.size))
+        refused = self._try(into_batches(messages, lambda message: message.size, limit=self._limit))
         tried = bool(self._doubtful(refused)) and self._try_others(refused)
         doubtful = self._doubtful(refused)
         if len(doubtful) == 1 and self._taken and not tried:

@@ -11,7 +11,6 @@ import structlog
 from connector.domain.budget import Balance
 from connector.domain.state import Progress
 from connector.errors import Busy, ConnectorError, Exit, Stopped
-from connector.segment.messages import MOST_MESSAGES
 from connector.state import connections, leases, privacy, progress, runs
 from connector.state.connections import OtherAccount
 from connector.state.engine import Database
@@ -76,7 +75,8 @@ def under_lease(
     problem, proved = _proved(parts, report) if may_request else (None, False)
     if problem and work != SYNC:
         raise problem
-    with leases.holding(parts.database, name, this_process(), parts.clock, work) as lease:
+    lasts = parts.constants.lease
+    with leases.holding(parts.database, name, this_process(), parts.clock, work, lasts) as lease:
         connections.check_names(parts.database, parts.identity)
         if parts.given:
             destination, now = parts.identity.destination, parts.clock.now()
@@ -126,7 +126,8 @@ def _write_down(parts: Parts, outcome: Outcome, lease: Lease) -> None:
     # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
     if parts.ledger.furthest is not None:
         with suppress(Busy):
-            runs.delete_old(parts.database, lease, now, min(now, parts.ledger.beamer_now(now)) - runs.KEPT)
+            old = min(now, parts.ledger.beamer_now(now)) - parts.constants.kept
+            runs.delete_old(parts.database, lease, now, old)
 
 
 # Who has not run for so long saves for nothing any more.
@@ -192,7 +193,7 @@ class Run:
 
     def _work(self, lease: leases.Lease, number: int, started: datetime) -> ConnectorError | None:
         parts = self._parts
-        outbox = self._outbox(lease)
+        outbox = parts.outbox(lease)
         outbox.check_values()
         balance = parts.ledger.balance(started)
         last = runs.last(parts.database, parts.identity.name, before=number)
@@ -201,18 +202,10 @@ class Run:
         policy = replace(parts.policy, forgotten=privacy.load(parts.database, parts.identity.name))
         working = replace(parts, policy=policy)
 
-        def delivery_of(of: Outbox) -> Delivery:
-            return Delivery(
-                of,
-                parts.segment,
-                parts.clock,
-                self._report,
-                Pace(parts.database, parts.events_per_second),
-                segment_now=lambda: collector.beamer_now,
-                latest=parts.ledger.latest,
-            )
+        def segment_now() -> datetime:
+            return collector.beamer_now
 
-        delivery = delivery_of(outbox)
+        delivery = self._delivery(outbox, segment_now)
         accepted = partial(self._page_accepted, delivery, outbox)
         collector = Collector(
             working,
@@ -247,7 +240,7 @@ class Run:
         ):
             self._try_delivery(delivery, 1)
             self._report.deliveries.set_waiting(outbox.waiting())
-        self._deliver_what_backfills_left(delivery_of)
+        self._deliver_what_backfills_left(segment_now)
         return error or self._segment_error
 
     def _state(self, balance: Balance, last: runs.Last | None, started: datetime) -> Progress:
@@ -277,19 +270,30 @@ class Run:
         name, account = self._parts.identity.name, self._parts.ledger.account
         return left_to_others(self._parts.database, name, account, last, started, before=number)
 
-    def _deliver_what_backfills_left(self, delivery_of: Callable[[Outbox], Delivery]) -> None:
+    def _deliver_what_backfills_left(self, segment_now: Callable[[], datetime]) -> None:
         """Messages of a backfill that was cut short go out, unless one is at work."""
         parts, name = self._parts, self._parts.identity.name
-        left = self._outbox(leases.Lease(name, 0, leases.BACKFILL))
+        left = parts.outbox(leases.Lease(name, 0, leases.BACKFILL))
         if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
             return
-        holding = leases.holding(parts.database, name, this_process(), parts.clock, leases.BACKFILL)
+        lasts = parts.constants.lease
+        holding = leases.holding(parts.database, name, this_process(), parts.clock, leases.BACKFILL, lasts)
         with suppress(Busy), holding as lease:
-            self._try_delivery(delivery_of(self._outbox(lease)), 1)
+            self._try_delivery(self._delivery(parts.outbox(lease), segment_now), 1)
 
-    def _outbox(self, lease: leases.Lease) -> Outbox:
+    def _delivery(self, of: Outbox, segment_now: Callable[[], datetime]) -> Delivery:
         parts = self._parts
-        return Outbox(parts.database, lease, parts.identity.destination, parts.write_key)
+        return Delivery(
+            of,
+            parts.segment,
+            parts.clock,
+            self._report,
+            Pace(parts.database, parts.events_per_second),
+            segment_now=segment_now,
+            latest=parts.ledger.latest,
+            full=parts.constants.batch,
+            limit=parts.constants.batch_bytes,
+        )
 
     def _enqueue_heartbeat(self, policy: Policy, lease: leases.Lease, state: Progress, now: datetime) -> bool:
         """Say in Segment how far things have come, where that is wanted."""
@@ -305,7 +309,7 @@ class Run:
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""
         waiting = self._report.backlog
-        if waiting >= MOST_MESSAGES:
+        if waiting >= self._parts.constants.batch:
             self._try_delivery(delivery, waiting)
         self._hold_back(outbox, waiting)
         self._on_progress(report)

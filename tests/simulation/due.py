@@ -37,7 +37,7 @@ def missing(
     Lists that were `half_read` may have shown a row on a page that was read before it came. Only rows that
     are `sure` are looked for.
     """
-    waits = waiting(universe)
+    waits = waiting(universe) | universe.dropped
     return [
         f"{member.name}: {row.stream} {row.id} of {row.date:%d %H:%M:%S}"
         for member in universe.plan.members

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from connector.sandbox import Row
+from connector.sync.context import Constants
 from tests.simulation import oracle
 from tests.simulation.chains import judge_chains
 from tests.simulation.due import Key, is_among, waiting
@@ -157,7 +158,7 @@ class Judge:
     def verdicts(self) -> None:
         """Each row's verdict in the database is what the settings say."""
         universe = self._universe
-        waits = waiting(universe)
+        waits = waiting(universe) | universe.dropped
         members = {member.name: member for member in universe.plan.members}
         with closing(universe.disk.opened()) as db:
             rows = db.execute(
@@ -193,12 +194,15 @@ class Judge:
         judge_chains(universe, self)
 
     def _note_reports(self) -> None:
-        """Note what the runs wrote down before it is deleted, also of those that lost their lease."""
+        """Note what may be deleted for its age: what runs wrote down, and dead letters."""
         with closing(self._universe.disk.opened()) as db:
             runs = db.execute("SELECT id, summary FROM beamer_segment_run WHERE summary IS NOT NULL")
             self._reported |= {
                 number: json.loads(summary).get("possible_doubles", 0) for number, summary in runs
             }
+            if self._universe.drawn.constants.kept < Constants().kept:
+                dead = db.execute("SELECT message_id FROM beamer_segment_outbox WHERE state = 'dead'")
+                self._universe.dropped |= {message_id for (message_id,) in dead}
 
 
 def _is_long(value: object) -> bool:

@@ -135,7 +135,11 @@ MUTANTS = (
     _mutant(
         "not-fenced",
         "a run that has lost its lease goes on writing",
-        ("state/leases.py", '"until": now + LASTS}).rowcount != 1:', '"until": now + LASTS}).rowcount < 0:'),
+        (
+            "state/leases.py",
+            '"until": now + lease.lasts}).rowcount != 1:',
+            '"until": now + lease.lasts}).rowcount < 0:',
+        ),
     ),
     _mutant(
         "random-id",

@@ -16,7 +16,6 @@ from connector.sandbox import Api, Request, Row
 from tests.sandbox import Sandbox, Step
 from tests.simulation.plan import Plan
 
-TIMEOUT = timedelta(seconds=15)
 BEAMER_FAULTS: tuple[Step, ...] = (
     *("status_500", "html_502", "html_200", "truncated", "redirect", "busy"),
     *("reset_before", "reset_after", "hang_before", "hang"),
@@ -137,7 +136,7 @@ class Network:
             yield
         finally:
             if step in SLOWLY:
-                self.box.advance(TIMEOUT)
+                self.box.advance(self.plan.drawn.timeout)
 
     def _meddled(self, request: Request) -> None:
         self.faults += 1

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from connector.sandbox import STREAMS, Company
+from tests.simulation.constants import Drawn, drawn
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -98,6 +99,7 @@ class Plan:
     large: bool = field(default=False)
     webhooks: dict[str, Any] | None = None
     """What may happen to webhooks on their way; None: there are none."""
+    drawn: Drawn = field(default_factory=Drawn)
 
     @property
     def behind(self) -> bool:
@@ -134,6 +136,7 @@ def plan(seed: int) -> Plan:
         elsewhere=rng.choice((0, 0, 3)) if monthly else 0,
         large=large,
         webhooks=_webhooks(Random(f"{seed}/webhooks")),
+        drawn=drawn(Random(f"{seed}/constants")),
     )
 
 

@@ -7,7 +7,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from connector.beamer.client import BeamerClient
-from connector.beamer.streams import CATALOGUE
 from connector.errors import ConnectorError
 from connector.segment.client import SegmentClient
 from connector.segment.shaping import Naming, Privacy
@@ -26,7 +25,6 @@ from tests.simulation.pool import DisorderlyPool
 if TYPE_CHECKING:
     from tests.simulation.universe import Universe
 
-LASTS = timedelta(seconds=60)
 ACCOUNT = "acct"
 # What only the holder of the lease may write. Runs, leases and the account's closing are everybody's, and
 # a stream's first row is written by whoever comes first.
@@ -176,23 +174,25 @@ class Process:
 
     def parts(self) -> Parts:
         member, universe, database = self.member, self.universe, self.slot.database
+        drawn = universe.drawn
         destination = universe.destinations[member.name]
         first = Identity(member.name, ACCOUNT, destination, universe.starts[member.name])
         identity = connections.settle(database, first, self.clock.now())
         if identity.destination != destination:
             connections.set_destination(database, member.name, destination)
             identity = replace(identity, destination=destination)
-        pool = DisorderlyPool(self._rng, self._rng.choice((1, 3, 6)), self.moment)
+        pool = DisorderlyPool(self._rng, self._rng.choice(drawn.threads), self.moment)
         ledger = Ledger(database, ACCOUNT, member.name, universe.limits)
         return Parts(
-            CATALOGUE,
+            drawn.catalogue,
             identity,
-            policy_of(member, identity),
+            replace(policy_of(member, identity), max_age=drawn.max_age, hint_share=drawn.hint_share),
             database,
             BeamerClient(
                 universe.box.api_key,
                 "http://127.0.0.1/v0",
                 self.clock,
+                per_second=drawn.per_second,
                 transport=BeamerWay(universe.network, self._asks),
             ),
             SegmentClient(
@@ -203,7 +203,10 @@ class Process:
             ledger,
             self.clock,
             pool,
-            universe.most_waiting,
+            drawn.most_waiting,
+            drawn.most_bytes,
+            drawn.events_per_second,
+            constants=drawn.constants,
         )
 
     def _asks(self, kind: str) -> None:

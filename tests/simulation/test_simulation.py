@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.simulation.constants import Drawn, drawn
 from tests.simulation.crashes import Disk
 from tests.simulation.life import Result, live
 
@@ -73,3 +75,13 @@ def _told_in_a_process(hash_seed: str) -> str:
     words = [sys.executable, "-m", "tests.simulation", "--seed", "12"]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "COLUMNS": "200"}
     return subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_third_of_the_lives_have_other_constants() -> None:
+    usual = Drawn()
+    lives = [life for seed in range(600) if (life := drawn(Random(f"{seed}/constants"))).absurd]
+    assert 150 < len(lives) < 250
+    for thing in (usual, usual.constants):
+        for name in thing.__dataclass_fields__:
+            values = {getattr(life if thing is usual else life.constants, name) for life in lives}
+            assert len(values) > 2, name

@@ -18,7 +18,7 @@ from tests.simulation.crashes import Disk
 from tests.simulation.happenings import Happenings
 from tests.simulation.network import Network
 from tests.simulation.plan import MOVED, START, Plan
-from tests.simulation.process import LASTS, Ending, Process
+from tests.simulation.process import Ending, Process
 from tests.simulation.trace import Trace
 
 PROCESS = re.compile(r" \(process .*\)")
@@ -59,9 +59,13 @@ class Universe:
         self.box.segment.write_keys = {key_of(each) for each in (*self.destinations.values(), MOVED)}
         self.happenings = Happenings(plan, self.box)
         self.network = Network(plan, self.box, self._meddle)
-        self.limits = Limits(plan.monthly, plan.reserve, 30, plan.period_day)
+        self.drawn = plan.drawn
+        self.limits = Limits(
+            plan.monthly, plan.reserve, self.drawn.per_second, plan.period_day, self.drawn.startup
+        )
         self.ahead = plan.ahead
-        self.most_waiting = 100_000
+        self.dropped: set[str] = set()
+        """messageIds of dead letters that may have been deleted for their age."""
         self.starts = {m.name: START + self.ahead - timedelta(days=m.days) for m in plan.members}
         self.rng = Random(f"{plan.seed}/life")
         self.processes = 0
@@ -133,7 +137,7 @@ class Universe:
             self.census.sums["takeovers by a run that was suspended with the time in hand"] += 1
             return
         idle = self.now() - before.held_at + (process.ahead - before.ahead)
-        if idle < LASTS:
+        if idle < self.drawn.constants.lease:
             raise Wrong(f"{process.name} took the lease of {before.name}, which had worked {idle} before")
 
     def fenced_write(self, process: Process, tables: set[str]) -> None:

@@ -50,6 +50,14 @@ def test_when_a_lease_is_free(database: Database, after: timedelta, free: bool) 
         leases.acquire(database, "default", ME, NOW + after)
 
 
+def test_a_lease_lasts_as_long_as_its_run_wants(database: Database) -> None:
+    lease = leases.acquire(database, "default", ELSEWHERE, NOW, lasts=2 * SECOND)
+    held(database, lease, SECOND)
+    with pytest.raises(Busy):
+        leases.acquire(database, "default", ME, NOW + 2 * SECOND)
+    assert leases.acquire(database, "default", ME, NOW + 3 * SECOND).token > lease.token
+
+
 def test_progress_renews_a_lease(database: Database) -> None:
     lease = leases.acquire(database, "default", ELSEWHERE, NOW)
     held(database, lease, LASTS - SECOND)

@@ -93,6 +93,14 @@ def test_an_old_unconfirmed_one_may_be_a_double(
     assert [message.possible_double for message in outbox.claim(1, NOW + after)] == [double]
 
 
+def test_from_when_on_a_double_is_possible(database: Database, lease: Lease) -> None:
+    outbox = Outbox(database, lease, "dest", double_after=SECOND)
+    fill(database, 1)
+    for after, double in ((SECOND, False), (2 * SECOND, True)):
+        outbox.put_back(outbox.claim(1, NOW), NOW, not_arrived=False)
+        assert [message.possible_double for message in outbox.claim(1, NOW + after)] == [double]
+
+
 def test_what_did_not_arrive_counts_as_not_sent(database: Database, outbox: Outbox) -> None:
     """However often: only a send whose end is unknown starts the clock of a possible double."""
     fill(database, 1)

@@ -13,7 +13,7 @@ from connector.beamer.streams import CATALOGUE, children
 from connector.domain.budget import Limits
 from connector.sandbox import Answer, Company, Request
 from connector.state import progress
-from connector.sync.fetch import failures as leaving
+from connector.sync.context import Constants
 from connector.sync.lists import blocks, passes, stored_pass
 from connector.sync.lists.blocks import Part
 from connector.sync.lists.passes import ListPass
@@ -266,7 +266,7 @@ def test_a_list_that_never_ends_leaves_the_others_their_turn(
     box.faults.on(lambda _: True, [endless] * 90_000)
     rig = Rig(box, sqlite_url, limits=Limits(limit, 50, 30) if limit else Limits(None, 0, 30))
     outcome = rig.sync()
-    assert outcome.report.requests[stream] <= (1.2 * leaving.MOST_PAGES if limit is None else 300)
+    assert outcome.report.requests[stream] <= (1.2 * Constants().most_pages if limit is None else 300)
     assert (EVENT[other], wanted) in landed(box)
     assert outcome.report.new[stream] > 90
     assert limit or any("did not end" in said for said in outcome.report.troubles)

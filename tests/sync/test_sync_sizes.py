@@ -7,7 +7,8 @@ import pytest
 
 from connector.domain.budget import Limits
 from connector.sandbox import Company, Switches
-from connector.state import progress
+from connector.state import progress, runs
+from connector.sync.context import Constants
 from tests.harness import Rig, idle_cost, sandbox
 
 HOUR = timedelta(hours=1)
@@ -188,4 +189,38 @@ def test_a_large_account_on_a_small_quota_is_no_list_without_end(tmp_path: Path,
         rig.sandbox.advance(HOUR)
     assert progress.load_readonly(rig.database, rig.name).streams[stream].complete
     rig.check()
+    rig.close()
+
+
+@pytest.mark.parametrize("constants", [Constants(batch=2), Constants(batch_bytes=3_000)])
+def test_a_request_to_segment_holds_what_the_constants_allow(tmp_path: Path, constants: Constants) -> None:
+    rig = account(tmp_path, 5, 0, 30)
+    rig.constants = constants
+    rig.sync()
+    rig.check()
+    requests = sum(request.api == "segment" for request in rig.sandbox.requests)
+    assert requests >= 35 / 2 if constants.batch == 2 else 5 < requests < 35
+    rig.close()
+
+
+@pytest.mark.parametrize("pages", [2, 3])
+def test_a_list_is_left_after_as_many_pages_as_the_constants_allow(tmp_path: Path, pages: int) -> None:
+    rig = account(tmp_path, 0, 0, 600)
+    rig.constants = Constants(most_pages=pages)
+    assert rig.sync().report.requests["nps"] == pages
+    for _ in range(9):
+        # What was left rests for a while.
+        rig.sandbox.advance(6 * HOUR)
+        rig.sync()
+    rig.check()
+    rig.close()
+
+
+def test_runs_are_kept_as_long_as_the_constants_say(tmp_path: Path) -> None:
+    rig = account(tmp_path, 0, 0, 1)
+    rig.constants = Constants(kept=HOUR)
+    for _ in range(3):
+        rig.sync()
+        rig.sandbox.advance(HOUR / 2 + timedelta(seconds=1))
+    assert len(runs.last_runs(rig.database, rig.name, 9)) == 2
     rig.close()

@@ -8,11 +8,9 @@ from typing import Any
 import structlog
 
 from connector.errors import Busy, ConnectorError
-from connector.segment.messages import MOST_MESSAGES
 from connector.state import backfills, leases, privacy, progress
 from connector.state.backfills import Backfill, BackfillWriter, Range
 from connector.state.leases import BACKFILL, Lease
-from connector.state.outbox import Outbox
 from connector.state.pace import Pace
 from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import decisions
@@ -76,7 +74,7 @@ class BackfillRun:
         self._report = Report()
         # How many messages may wait, and how many are sent together while reading continues.
         self._most_waiting = parts.most_waiting * SHARE_OF_WAITING
-        self._full = max(1, int(min(MOST_MESSAGES, self._most_waiting)))
+        self._full = max(1, int(min(parts.constants.batch, self._most_waiting)))
 
     def go(self) -> tuple[Outcome, Backfill]:
         """Read and deliver; return how the run ended, and the backfill after it."""
@@ -91,7 +89,7 @@ class BackfillRun:
     def _work(self, lease: Lease, number: int, started: datetime) -> ConnectorError | None:
         parts, report = self._parts, self._report
         backfill = self._begun(lease, started)
-        outbox = Outbox(parts.database, lease, parts.identity.destination, parts.write_key)
+        outbox = parts.outbox(lease)
         writer = BackfillWriter(
             parts.database,
             lease,
@@ -113,6 +111,7 @@ class BackfillRun:
             latest=parts.ledger.latest,
             lanes=self._lanes,
             full=self._full,
+            limit=parts.constants.batch_bytes,
         )
         report.deliveries.set_waiting(outbox.waiting())
         worker = self._worker_of(delivery)

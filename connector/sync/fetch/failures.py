@@ -25,15 +25,14 @@ from connector.sync.planning import candidates
 from connector.sync.planning.probes import NO_PARENT, Job, Probe
 from connector.text import counted
 
-# No list is read further in one run than so many pages; one that never ends must leave the others their turn.
-MOST_PAGES = 500
 # Under a monthly limit, too, an ordinary list fits in: 300 posts are 34 pages.
 MOST_PAGES_LIMITED = 100
 
 
 def most_pages(work: RunState) -> int:
     """Return how many pages of one list a run reads at most."""
-    return MOST_PAGES if work.per_day is None else max(MOST_PAGES_LIMITED, min(MOST_PAGES, int(work.per_day)))
+    most = work.constants.most_pages
+    return most if work.per_day is None else min(most, max(MOST_PAGES_LIMITED, int(work.per_day)))
 
 
 def without(work: RunState, job: Job, *, patient: bool) -> str:
