@@ -14,9 +14,10 @@ from tests.simulation import many
 from tests.simulation.census import Census
 from tests.simulation.crashes import Disk
 from tests.simulation.life import Result, live
+from tests.simulation.sometimes import STATES
 
 console = Console(highlight=False)
-FEW = 500
+FEW, MANY = 500, 2_000
 WORDS = 160
 
 
@@ -25,7 +26,8 @@ def main(words: list[str]) -> int:
     if asked.seed is not None:
         return _one(asked.seed)
     seeds = range(asked.first, asked.first + asked.seeds)
-    return _many(seeds, max(1, asked.jobs), until_failure=asked.until_failure)
+    every_state = asked.every_state or len(seeds) >= MANY
+    return _many(seeds, max(1, asked.jobs), until_failure=asked.until_failure, every_state=every_state)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all CPUs)")
     parser.add_argument("--seed", type=int, help="one life, shown line by line")
     parser.add_argument("--until-failure", action="store_true", help="end at the first life that goes wrong")
+    parser.add_argument(
+        "--every-state",
+        action="store_true",
+        help=f"fail if an interesting state never came (always from {MANY:,} lives on)",
+    )
     return parser
 
 
@@ -52,7 +59,7 @@ def _show(line: str) -> None:
     console.print(line, markup=False, soft_wrap=True)
 
 
-def _many(seeds: range, jobs: int, *, until_failure: bool) -> int:
+def _many(seeds: range, jobs: int, *, until_failure: bool, every_state: bool) -> int:
     census, results = Census(), list[Result]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -71,7 +78,10 @@ def _many(seeds: range, jobs: int, *, until_failure: bool) -> int:
     never = census.never if len(results) >= FEW and not until_failure else []
     if never:
         console.print(f"No crash struck: {', '.join(never)}", markup=False, soft_wrap=True)
-    return 1 if wrong or never else 0
+    unreached = census.unreached(STATES)
+    if unreached:
+        console.print(f"Never reached: {'; '.join(unreached)}", markup=False, soft_wrap=True)
+    return 1 if wrong or never or (unreached and every_state and not until_failure) else 0
 
 
 def _told(result: Result) -> str:
@@ -86,6 +96,8 @@ def _say(results: list[Result], census: Census) -> None:
     for kind in sorted(census.passed):
         table.add_row(kind, f"{census.passed[kind]:,}", f"{census.struck[kind]:,}")
     console.print(table)
+    for state in STATES:
+        console.print(f"{census.states[state]:>9,}  {state}", markup=False)
     for what, number in sorted(census.sums.items()):
         console.print(f"{what}: {number:,}")
     lives = len(results)

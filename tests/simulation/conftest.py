@@ -1,17 +1,17 @@
 """One store's file and quiet logs for all lives of a test process."""
 
-import logging
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from tests.simulation.crashes import Disk
+from tests.simulation.sometimes import listen
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quiet() -> Iterator[None]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    listen()
     yield
     structlog.reset_defaults()
 

@@ -106,6 +106,8 @@ def _shown(universe: Universe, parent: Row, member: Member, now: datetime, *, pa
 
 
 def _only_by_audit(universe: Universe, row: Row, member: Member) -> bool:
+    if (row.stream, row.id) in universe.happenings.mended:
+        return True
     others = universe.box.world._by_id[row.stream].values()
     if row.stream == "nps":
         # There is no counter: what comes behind the lookback is found by counting.

@@ -24,7 +24,17 @@ NAMES = {
     ("requests", "votes"): "feature_request_votes",
 }
 ALONE = {"posts": "posts", "requests": "feature_requests"}
+# What makes a row one of no use where it is none of these values, and a value that mends it.
+FIELD = {"nps": "score", "comments": "text", "feature_request_comments": "text"}
+MENDED: dict[str, Any] = {"nps": 7, "comments": "words", "feature_request_comments": "words"}
 LONG = "Words, words, words, and a smile \N{GRINNING FACE}. "
+
+
+def stream_of(path: str) -> str:
+    """The stream whose list is at a path, however that begins."""
+    if found := LIST.search(path):
+        return NAMES[found[1], found[3]]
+    return ALONE.get(path.rstrip("/").rpartition("/")[2], "nps")
 
 
 class Happenings:
@@ -34,6 +44,9 @@ class Happenings:
         self._plan = plan
         self._box = box
         self._rng = Random(f"{plan.seed}/happenings")
+        self._mending = Random(f"{plan.seed}/mended")
+        self.mended: set[tuple[str, str]] = set()
+        """Rows that were of no use at first."""
         self.quarantined: set[tuple[str, str]] = set()
         self.cut: set[tuple[str, str | None]] = set()
         """Lists from which a row has gone by hand."""
@@ -58,20 +71,14 @@ class Happenings:
             )
         )
         done: str = getattr(self, f"_{kind}")()
-        return done
+        return done + self._mend()
 
     def in_the_middle(self, path: str) -> str:
         """A row comes to, or goes from, the very list that is being read."""
-        found = LIST.search(path)
-        stream: str
-        parent: str | None
-        if found is None:
-            stream = ALONE.get(path.rstrip("/").rpartition("/")[2], "nps")
-            parent = None
-        else:
-            stream, parent = NAMES[found[1], found[3]], found[2]
-            if self._box.world.find(PARENT[stream], parent) is None:
-                return "nothing, as the list is gone"
+        found, stream = LIST.search(path), stream_of(path)
+        parent = found[2] if found else None
+        if parent is not None and self._box.world.find(PARENT[stream], parent) is None:
+            return "nothing, as the list is gone"
         rows = self._box.world.row_list(stream, parent).rows
         if rows and self._rng.random() < 0.5:
             row = self._rng.choice((rows[-1], rows[0], self._rng.choice(rows)))
@@ -144,8 +151,7 @@ class Happenings:
         if (place := self._place()) is None:
             return "nothing"
         stream, parent = place
-        field = {"nps": "score", "comments": "text", "feature_request_comments": "text"}.get(stream, "userId")
-        row = self._add(stream, parent, **{field: {"not": "this"}})
+        row = self._add(stream, parent, **{FIELD.get(stream, "userId"): {"not": "this"}})
         self.quarantined.add((stream, row))
         return f"{stream} {row} comes, of no use"
 
@@ -157,6 +163,17 @@ class Happenings:
         text = LONG * self._rng.choice((1, 5, 1_500))
         row = self._add(stream, parent, **{name: text, "userId": "u-1 \N{SNOWMAN}"})
         return f"{stream} {row} has many words"
+
+    def _mend(self) -> str:
+        """Now and then a row of no use is shown as it should have been."""
+        rows = sorted(self.quarantined)
+        if not rows or self._mending.random() >= 0.1:
+            return ""
+        stream, row_id = self._mending.choice(rows)
+        self._box.world.set(stream, row_id, **{FIELD.get(stream, "userId"): MENDED.get(stream, "u-1")})
+        self.quarantined.remove((stream, row_id))
+        self.mended.add((stream, row_id))
+        return f"; {stream} {row_id} is mended"
 
     def _nobody(self) -> str:
         if (place := self._place()) is None:

@@ -20,6 +20,7 @@ from tests.simulation.pair import Pair
 from tests.simulation.plan import DAY, HOUR, MOVED, START, Member, Plan, plan
 from tests.simulation.process import Ending, Fate, Process
 from tests.simulation.quota import judge_quota
+from tests.simulation.sometimes import Sometimes
 from tests.simulation.trace import Trace
 from tests.simulation.universe import Universe, Wrong
 
@@ -82,6 +83,8 @@ class Life:
         self.plan = plan
         self.universe = Universe(plan, disk, trace)
         self.judge = Judge(self.universe)
+        self.sometimes = Sometimes(self.universe)
+        self.universe.after_run.append(self._look)
         self.rng = self.universe.rng
         self.syncs = 0
         self._usual = 60
@@ -104,6 +107,10 @@ class Life:
         self.judge.books()
         judge_quota(self.universe)
         self._end()
+
+    def _look(self, process: Process, ending: Ending) -> None:
+        """A run has ended: count what it came to."""
+        self.sometimes.look(process, ending)
 
     # --- the everyday ---
 

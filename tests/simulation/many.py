@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import logging
 import multiprocessing
 import multiprocessing.util
 import os
@@ -11,10 +10,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import structlog
-
 from tests.simulation.crashes import Disk
 from tests.simulation.life import Result, live
+from tests.simulation.sometimes import listen
 
 # A file system in memory, where there is one: thousands of small stores are no work for a disk.
 MEMORY = Path("/dev/shm")  # noqa: S108
@@ -23,11 +21,11 @@ _disk: Disk | None = None
 
 
 def begin() -> None:
-    """Once in each process: quiet logs, and a folder for the database."""
+    """Once in each process: who hears the logs, and a folder for the database."""
     global _disk
     # A life makes few cycles and many objects: looking for cycles at the usual pace is a tenth of its time.
     gc.set_threshold(50_000)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    listen()
     usable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
     folder = tempfile.mkdtemp(prefix="beamer-simulation-", dir=MEMORY if usable else None)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

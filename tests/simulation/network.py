@@ -14,6 +14,7 @@ import httpx
 
 from connector.sandbox import Api, Request, Row
 from tests.sandbox import Sandbox, Step
+from tests.simulation.happenings import stream_of
 from tests.simulation.plan import Plan
 
 BEAMER_FAULTS: tuple[Step, ...] = (
@@ -26,6 +27,7 @@ SEGMENT_FAULTS: tuple[Step, ...] = (
     *("reset_before", "reset_after", "reset_after", "hang_before", "hang", "hang"),
     *(503, 408, ("answer", 200, b'{"success": false}', {}), ("answer", 200, b"", {})),
 )
+IDS = re.compile(rb'"id": "?(\w+)')
 HTML = b"<html><body>Access denied</body></html>"
 PAGE = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/json"}
@@ -86,6 +88,8 @@ class Network:
     """Paths that once showed an empty list that was not empty, or no list at all."""
     spoilt: set[str] = field(default_factory=set)
     """Paths of which a page has failed for what stands on it: that part of the list may wait for a week."""
+    shown: set[tuple[str, str]] = field(default_factory=set)
+    """Streams and ids of all rows that an answer has shown."""
     refused: bool = False
     """Whether a refusal was answered in Beamer's own words."""
 
@@ -180,7 +184,7 @@ class Network:
         row = self.bad_row
         if row is None or answer.status_code != 200 or not path.endswith(path_of(row)):
             return False
-        return row.id.encode() in re.findall(rb'"id": "?(\w+)', answer.content)
+        return row.id.encode() in IDS.findall(answer.content)
 
     def is_poison(self, message_id: str) -> bool:
         if not self.poisoned:
@@ -208,6 +212,8 @@ class BeamerWay(httpx.BaseTransport):
     def _ask(self, request: httpx.Request) -> httpx.Response:
         network, path = self._network, request.url.path
         answer = self._inner.handle_request(request)
+        if answer.status_code == 200 and (stream := stream_of(path)):
+            network.shown.update((stream, row_id.decode()) for row_id in IDS.findall(answer.content))
         network.redated(answer)
         if network.fails_for_good(path, answer):
             network.failed_pages += 1
@@ -221,10 +227,15 @@ class BeamerWay(httpx.BaseTransport):
 
 def path_of(row: Row) -> str:
     """The path of the list that shows a row."""
-    root = {"posts": "/posts", "feature_requests": "/requests", "nps": "/nps"}
-    if row.parent is None:
-        return root[row.stream]
-    return f"{root[row.parent.stream]}/{row.parent.id}/{row.stream.removeprefix('feature_request_')}"
+    return list_path(row.stream, row.parent.id if row.parent else "")
+
+
+def list_path(stream: str, parent: str) -> str:
+    """The path of a stream's list, where it has parents that of one of them."""
+    if not parent:
+        return {"posts": "/posts", "feature_requests": "/requests", "nps": "/nps"}[stream]
+    root = "/requests" if stream.startswith("feature_request") else "/posts"
+    return f"{root}/{parent}/{stream.removeprefix('feature_request_')}"
 
 
 class SegmentWay:

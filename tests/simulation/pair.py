@@ -14,6 +14,7 @@ class Pair:
 
     def __init__(self, universe: Universe, first: Process, second: Process, fate: Fate) -> None:
         self._universe, self._first, self._second, self._fate = universe, first, second, fate
+        first.partner, second.partner = second, first
         self._rng = universe.rng
         self._asleep = self._due = False
         self._often = self._rng.choice((0.0, 0.02, 0.2))
@@ -38,7 +39,7 @@ class Pair:
     def _pausing(self, baton: Baton, process: Process) -> Callable[[str], None]:
         def pause(kind: str) -> None:
             if process is self._first and not self._asleep and self._strikes(kind, process):
-                self._asleep = True
+                self._asleep, process.suspended = True, kind
                 self._universe.census.sums["overlaps"] += 1
                 self._universe.tell(f"{process.name} is suspended {kind} for {self._suspended}")
                 self._universe.box.advance(self._suspended)

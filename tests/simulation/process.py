@@ -89,6 +89,11 @@ class Process:
     asked: int = 0
     held_at: datetime | None = None
     in_transaction: bool = False
+    partner: "Process | None" = None
+    """The other one of two at once."""
+    suspended: str = ""
+    """At which moment it was suspended while the other one went on, and at which it died."""
+    died_at: str = ""
     _touched: set[str] = field(default_factory=set)
     _acquired: bool = False
     _released: bool = False
@@ -108,7 +113,7 @@ class Process:
         census = self.universe.census
         census.passed[kind] += 1
         if self.fate and self.fate.strikes(kind):
-            self.dead = True
+            self.dead, self.died_at = True, kind
             census.struck[kind] += 1
             self.universe.tell(f"{self.name} dies {kind}")
             self.slot.roll_back()

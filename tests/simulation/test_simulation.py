@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from tests.simulation.census import Census
 from tests.simulation.constants import Drawn, drawn
 from tests.simulation.crashes import Disk
 from tests.simulation.life import Result, live
+from tests.simulation.sometimes import STATES
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 20
@@ -40,7 +43,9 @@ MORE = (0, 20, 40, 60, 80, 120, 140, 160, 180)
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_few_lives_go_well(disk: Disk, seed: int) -> None:
-    well(live(seed, disk))
+    result = well(live(seed, disk))
+    assert {*result.census.states} <= {*STATES}
+    assert len(result.census.states) >= 5
 
 
 @pytest.mark.slow
@@ -85,3 +90,20 @@ def test_a_third_of_the_lives_have_other_constants() -> None:
         for name in thing.__dataclass_fields__:
             values = {getattr(life if thing is usual else life.constants, name) for life in lives}
             assert len(values) > 2, name
+
+
+@pytest.mark.slow
+def test_lives_that_must_come_to_every_state_fail_without_one() -> None:
+    """One life cannot come to all of them."""
+    words = [sys.executable, "-m", "tests.simulation", "--seeds", "1", "--jobs", "1", "--every-state"]
+    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Never reached: " in done.stdout
+    assert "0 wrong" in " ".join(done.stdout.split())
+
+
+def test_what_was_never_reached() -> None:
+    census = Census(states=Counter({"a counter falls": 3}))
+    census.add(Census(states=Counter({"a hint waits": 1})))
+    assert census.unreached(STATES) == [each for each in STATES if each not in census.states]
+    assert len(STATES) == len({*STATES}) >= 40

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 from random import Random
@@ -72,6 +73,7 @@ class Universe:
         self.deaths = 0
         self._holders: dict[str, Process] = {}
         self._logged = 0
+        self.after_run: list[Callable[[Process, Ending], None]] = []
         self._clocks: list[tuple[datetime, timedelta]] = []
         disk.fresh(self.now())
 
@@ -160,6 +162,8 @@ class Universe:
         if ending.report is None and ending.exit in (None, Exit.UNREACHABLE):
             # Whose store failed behind what it sent cannot report it either.
             self.deaths += 1
+        for look in self.after_run:
+            look(process, ending)
         if ending.exit is None and self.rng.random() < 0.5:
             self._gone(process)
 
