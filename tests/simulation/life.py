@@ -15,6 +15,7 @@ from tests.simulation.census import Census
 from tests.simulation.crashes import Disk
 from tests.simulation.due import List, half_read, missing, waiting
 from tests.simulation.judge import Judge
+from tests.simulation.model import Model
 from tests.simulation.network import AWAY, REFUSED, Spell, path_of
 from tests.simulation.pair import Pair
 from tests.simulation.plan import DAY, HOUR, MOVED, START, Member, Plan, plan
@@ -83,6 +84,7 @@ class Life:
         self.plan = plan
         self.universe = Universe(plan, disk, trace)
         self.judge = Judge(self.universe)
+        self.model = Model(self.universe)
         self.sometimes = Sometimes(self.universe)
         self.universe.after_run.append(self._look)
         self.rng = self.universe.rng
@@ -109,8 +111,8 @@ class Life:
         self._end()
 
     def _look(self, process: Process, ending: Ending) -> None:
-        """A run has ended: count what it came to."""
-        self.sometimes.look(process, ending)
+        """A run has ended: count what it came to, and take each row's step in the model."""
+        self.model.check(self.sometimes.look(process, ending))
 
     # --- the everyday ---
 

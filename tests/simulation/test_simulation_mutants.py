@@ -33,6 +33,14 @@ def test_a_broken_connector_is_noticed(name: str) -> None:
     assert caught.said
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sent-early", "confirms-others"])
+def test_the_model_notices_by_itself(name: str) -> None:
+    caught = hunt(BY_NAME[name], ENOUGH)
+    assert caught.seed is not None
+    assert caught.said.startswith("model: ")
+
+
 def test_a_replacement_without_its_place_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "code.py"
     file.write_text("one two one", encoding="utf-8")
