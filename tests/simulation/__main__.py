@@ -3,8 +3,6 @@
 import argparse
 import os
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,8 +10,7 @@ from rich.table import Table
 
 from tests.simulation import many
 from tests.simulation.census import Census
-from tests.simulation.crashes import Disk
-from tests.simulation.life import Result, live
+from tests.simulation.life import Result
 from tests.simulation.sometimes import STATES
 
 console = Console(highlight=False)
@@ -23,11 +20,17 @@ WORDS = 160
 
 def main(words: list[str]) -> int:
     asked = _parser().parse_args(words)
+    server = os.environ.get("TEST_POSTGRES_URL") if asked.database == "postgresql" else None
+    if asked.database == "postgresql" and server is None:
+        console.print("TEST_POSTGRES_URL names no server that may create databases.")
+        return 2
     if asked.seed is not None:
-        return _one(asked.seed)
+        return _one(asked.seed, server)
     seeds = range(asked.first, asked.first + asked.seeds)
     every_state = asked.every_state or len(seeds) >= MANY
-    return _many(seeds, max(1, asked.jobs), until_failure=asked.until_failure, every_state=every_state)
+    return _many(
+        seeds, max(1, asked.jobs), server, until_failure=asked.until_failure, every_state=every_state
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all CPUs)")
     parser.add_argument("--seed", type=int, help="one life, shown line by line")
+    parser.add_argument(
+        "--database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="postgresql: on the server of TEST_POSTGRES_URL, slower (default: %(default)s)",
+    )
     parser.add_argument("--until-failure", action="store_true", help="end at the first life that goes wrong")
     parser.add_argument(
         "--every-state",
@@ -45,12 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _one(seed: int) -> int:
-    many.begin()
-    with TemporaryDirectory() as folder:
-        result = live(
-            seed, Disk(Path(folder)), lambda line: console.print(line, markup=False, soft_wrap=True)
-        )
+def _one(seed: int, server: str | None) -> int:
+    many.begin(server)
+    result = many.lived(seed, _show)
     console.print(f"seed {seed}: {result.syncs} syncs, {result.crashes} crashes, {result.overlaps} overlaps")
     return 1 if result.wrong else 0
 
@@ -59,12 +65,12 @@ def _show(line: str) -> None:
     console.print(line, markup=False, soft_wrap=True)
 
 
-def _many(seeds: range, jobs: int, *, until_failure: bool, every_state: bool) -> int:
+def _many(seeds: range, jobs: int, server: str | None, *, until_failure: bool, every_state: bool) -> int:
     census, results = Census(), list[Result]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("simulating", total=len(seeds))
-        for result in many.all_of(seeds, jobs):
+        for result in many.all_of(seeds, jobs, server):
             census.add(result.census)
             results.append(result)
             progress.advance(task)

@@ -8,9 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, event
+import psycopg
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import OperationalError
 
 from connector.state import schema
+from connector.state.dialects import POSTGRES_PATIENCE
 from connector.state.engine import Database, open_database
 from connector.state.tables import PREFIX
 
@@ -57,12 +60,12 @@ class Slot:
     what a simulation does.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, url: str) -> None:
         self.witness: Witness | None = None
-        # Whoever meets a lock is told so at once: the process that holds it does not go on meanwhile.
-        self.database: Database = open_database(f"sqlite:///{file}?timeout=0")
+        self.database: Database = open_database(url)
         engine = self.database.engine
-        event.listen(engine, "connect", _without_power_cuts)
+        if self.database.is_sqlite:
+            event.listen(engine, "connect", _without_power_cuts)
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
         event.listen(engine, "rollback", self._rolled_back)
@@ -70,12 +73,12 @@ class Slot:
         self._do_commit: Callable[[Any], None] = engine.dialect.do_commit
         engine.dialect.do_commit = self._commit  # type: ignore[method-assign, assignment]
         self._writing = False
-        self._raw: list[sqlite3.Connection] = []
+        self._raw: list[Any] = []
 
     def roll_back(self) -> None:
         """A process has died: its transaction ends with it, also where a cursor is still in use."""
         for connection in self._raw:
-            with suppress(sqlite3.ProgrammingError):
+            with suppress(sqlite3.ProgrammingError, psycopg.OperationalError):
                 connection.rollback()
 
     def clear(self) -> None:
@@ -89,13 +92,13 @@ class Slot:
     def _before(self, _db: Connection, _cursor: Any, statement: str, *_: Any) -> None:
         if self.witness is None:
             return
-        if statement.startswith("BEGIN"):
+        if statement == "BEGIN":
             self._writing = False
-            if statement == "BEGIN":
-                return
+        elif statement.startswith("BEGIN") or statement == POSTGRES_PATIENCE:
+            self._writing = False
             self.witness.moment("before begin")
             if self.witness.mishap("begin"):
-                raise sqlite3.OperationalError("database is locked")
+                raise self._failure("database is locked")
             self.witness.begun()
         elif found := writes(statement):
             self._writing = True
@@ -116,15 +119,21 @@ class Slot:
         self._writing = False
         witness.moment("before commit")
         if witness.mishap("commit"):
-            raise sqlite3.OperationalError("disk I/O error")
+            raise self._failure("disk I/O error")
         self._do_commit(connection)
         witness.over()
         witness.committed()
         witness.moment("after commit")
         if witness.mishap("answer to commit"):
-            raise sqlite3.OperationalError("the connection was lost")
+            raise self._failure("the connection was lost")
 
-    def _connected(self, connection: sqlite3.Connection, _record: Any) -> None:
+    def _failure(self, what: str) -> Exception:
+        """Return an error of the driver, as the connector's engine raises it."""
+        if self.database.is_sqlite:
+            return sqlite3.OperationalError(what)
+        return OperationalError(what, None, psycopg.OperationalError(what))
+
+    def _connected(self, connection: Any, _record: Any) -> None:
         self._raw.append(connection)
 
     def _rolled_back(self, _db: Connection) -> None:
@@ -139,26 +148,29 @@ def _without_power_cuts(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 class Disk:
-    """The database's file, new for each life, and the engines on it, which are kept."""
+    """The database, new for each life, and the engines on it, which are kept: a file on SQLite."""
+
+    # Whether a transaction in the middle may wait for another process: who meets its locks does not wait.
+    pauses_inside = True
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "state.sqlite"
+        # Whoever meets a lock is told so at once: the process that holds it does not go on meanwhile.
+        self.url = f"sqlite:///{self.file}?timeout=0"
         self._template = folder / "template.sqlite"
         self._slots: list[Slot] = []
 
     def fresh(self, now: Any) -> None:
         """An empty store; the migrations run once, as they cost more than a whole life."""
-        for slot in self._slots:
-            slot.clear()
+        self.close()
         if not self._template.exists():
-            database = open_database(f"sqlite:///{self._template}")
-            schema.ready(database, now)
-            database.close()
+            _prepare(f"sqlite:///{self._template}", now)
         # Into the same file: an engine notices when another takes its place.
         with closing(sqlite3.connect(self._template)) as template, closing(self.opened()) as file:
             template.backup(file)
 
     def close(self) -> None:
+        """Let go of every connection."""
         for slot in self._slots:
             slot.clear()
 
@@ -167,9 +179,74 @@ class Disk:
         for slot in self._slots:
             if slot.witness is None:
                 return slot
-        self._slots.append(Slot(self.file))
+        self._slots.append(Slot(self.url))
         return self._slots[-1]
 
-    def opened(self) -> sqlite3.Connection:
-        """The file as it is, past the connector's own code."""
+    def opened(self) -> Any:
+        """The database as it is, past the connector's own code; a placeholder is a question mark."""
         return sqlite3.connect(self.file, isolation_level=None)
+
+
+def _prepare(url: str, now: Any) -> None:
+    database = open_database(url)
+    schema.ready(database, now)
+    database.close()
+
+
+class PostgresDisk(Disk):
+    """A database on a server, which is made anew for each life from one that is kept."""
+
+    # Whoever meets a lock there waits for it, and so for ever for one that is suspended.
+    pauses_inside = False
+
+    def __init__(self, server: str, name: str) -> None:
+        self._server = make_url(server)
+        self._name, self._kept = name, f"{name}_template"
+        self.file = Path(name)
+        self.url = self._url(name)
+        self._slots = []
+
+    def fresh(self, now: Any) -> None:
+        self.close()
+        with closing(self._connect(self._server)) as admin:
+            if not admin.execute("SELECT 1 FROM pg_database WHERE datname = ?", [self._kept]).fetchall():
+                admin.execute(f"CREATE DATABASE {self._kept} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
+                _prepare(self._url(self._kept), now)
+            admin.execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
+            admin.execute(f"CREATE DATABASE {self._name} TEMPLATE {self._kept}")
+
+    def drop(self) -> None:
+        """Leave nothing on the server."""
+        self.close()
+        with closing(self._connect(self._server)) as admin:
+            for name in (self._name, self._kept):
+                admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def opened(self) -> Any:
+        return self._connect(make_url(self.url))
+
+    def _url(self, name: str) -> str:
+        return self._server.set(drivername="postgresql+psycopg", database=name).render_as_string(
+            hide_password=False
+        )
+
+    @staticmethod
+    def _connect(url: URL) -> "_Opened":
+        conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return _Opened(psycopg.connect(conninfo, autocommit=True, connect_timeout=10))
+
+
+class _Opened:
+    """A connection to a server that takes what SQLite's takes."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, query: str, values: Any = ()) -> Any:
+        return self._connection.execute(query.replace("?", "%s").encode(), values or None)
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+    def close(self) -> None:
+        self._connection.close()

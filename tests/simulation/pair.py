@@ -18,7 +18,7 @@ class Pair:
         self._rng = universe.rng
         self._asleep = self._due = False
         self._often = self._rng.choice((0.0, 0.02, 0.2))
-        self._anywhere = self._rng.random() < 0.1
+        self._anywhere = self._rng.random() < 0.1 and universe.disk.pauses_inside
         self._endings: dict[str, Ending] = {}
         self._now = first
         self._suspended = timedelta(

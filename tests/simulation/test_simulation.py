@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.simulation.census import Census
 from tests.simulation.constants import Drawn, drawn
-from tests.simulation.crashes import Disk
+from tests.simulation.crashes import Disk, PostgresDisk
 from tests.simulation.life import Result, live
 from tests.simulation.sometimes import STATES
 
@@ -107,3 +108,19 @@ def test_what_was_never_reached() -> None:
     census.add(Census(states=Counter({"a hint waits": 1})))
     assert census.unreached(STATES) == [each for each in STATES if each not in census.states]
     assert len(STATES) == len({*STATES}) >= 40
+
+
+@pytest.fixture(scope="module")
+def postgres_disk(postgres_server: str | None) -> Iterator[PostgresDisk]:
+    if postgres_server is None:
+        assert not os.environ.get("REQUIRE_POSTGRES")
+        pytest.skip("no PostgreSQL server answers")
+    disk = PostgresDisk(postgres_server, f"beamer_simulation_test_{os.getpid()}")
+    yield disk
+    disk.drop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40, 44))
+def test_lives_on_postgresql_go_well(postgres_disk: PostgresDisk, seed: int) -> None:
+    well(live(seed, postgres_disk))
