@@ -120,6 +120,36 @@ def test_sigterm_in_the_middle_of_a_run_and_the_next_start_goes_on_at_once(machi
     machine.all_there_once()
 
 
+def test_a_webhook_brings_a_comment_before_the_next_sync(make: Make, database_url: str) -> None:
+    """A forged one brings nothing."""
+    machine = make(database_url=database_url, extra={"BEAMER_WEBHOOK_SECRET": "a-secret"})
+    with schedule(machine) as daemon:
+        until(lambda: bool(daemon.ended()))
+        before = machine.asked()
+        with machine.sandbox.lock:
+            post = machine.sandbox.world.posts_shown()[0]
+            machine.sandbox.world.add("comments", post.id, userId="u-1")
+
+        def called(secret: str) -> int:
+            url = f"{daemon.url}/webhooks/beamer/default"
+            body = [{"postTitle": post.title, "text": "Nice"}]
+            headers = {"Beamer-Webhook-Secret": secret}
+            return httpx.post(url, json=body, headers=headers, trust_env=False).status_code
+
+        assert called("forged") == 401
+        assert called("a-secret") == 202
+        until(lambda: bool(daemon.ended("hints")), 60)
+        figures = metrics(daemon)
+        assert daemon.leave().code == 0
+    machine.all_there_once()
+    asked = [seen.path for seen in machine.sandbox.requests if seen.api == "beamer"][before:]
+    assert f"/posts/{post.id}/comments" in asked
+    assert all(path.endswith("/comments") for path in asked)
+    assert figures["hints_confirmed default comments"] == 1
+    assert figures["webhook_requests_total default 401"] == 1
+    assert len(daemon.ended()) == 1
+
+
 def test_a_second_signal_does_not_wait(machine: Machine) -> None:
     machine.sandbox.faults.script("beamer", ["hang"])
     with schedule(machine) as daemon:

@@ -273,7 +273,7 @@ def list_probe(
     """Return the probe of a child list, as it stands now."""
     parent = picture.progress.parents[stream.parent or ""][child.parent]
     state = picture.progress.streams[stream.name]
-    probe = child_probe(
+    return child_probe(
         stream,
         child,
         parent.date,
@@ -287,7 +287,6 @@ def list_probe(
         and now - child.deep_at < DEEP_EVERY,
         hinted=hinted,
     )
-    return replace(probe, hinted=hinted)
 
 
 def audit_probe(stream: Stream, child: ChildState, policy: Policy, parent_date: datetime) -> Probe:

@@ -115,7 +115,7 @@ class UnlimitedPlanner:
         named = hinted.is_hinted(picture, stream, parent)
         if not (candidates.due(child, now) or state.distrusted or named):
             return None
-        return candidates.list_probe(picture, stream, child, now, hinted=named)
+        return replace(candidates.list_probe(picture, stream, child, now, hinted=named), hinted=named)
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, priority=inf)
