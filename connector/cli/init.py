@@ -36,6 +36,8 @@ app = typer.Typer(rich_markup_mode=None)
 HEAD = """\
 # Settings of beamer-segment, written by `beamer-segment init`. Only you may read this file (chmod 600).
 # Every other setting: `beamer-segment config show`, or the page Settings of the documentation.
+# With `beamer-segment schedule` and Beamer's webhooks, rows arrive within minutes. Enter their secrets here:
+# BEAMER_WEBHOOK_SECRET=
 """
 NOT_NOTICED = (
     "This program cannot detect a wrong write key: Segment answers 200 to any key, also to a key of "

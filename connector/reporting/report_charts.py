@@ -42,6 +42,8 @@ class Days:
     late: defaultdict[date, Lateness] = field(default_factory=lambda: defaultdict(Lateness))
     outcomes: defaultdict[str, Counter[date]] = field(default_factory=lambda: defaultdict(Counter))
     audits: defaultdict[str, Audited] = field(default_factory=lambda: defaultdict(Audited))
+    # Of the runs for hints (True), and of all others.
+    late_by_hints: defaultdict[bool, Lateness] = field(default_factory=lambda: defaultdict(Lateness))
 
     @property
     def all(self) -> list[date]:
@@ -97,6 +99,7 @@ def _add(days: Days, run: RunSummary, outcome: str) -> None:
         days.rows[stream][day] += rows
     if late := run.did.get("late"):
         days.late[day].add(late)
+        days.late_by_hints[run.command == "hints"].add(late)
     for stream, checks in run.did.get("audited", {}).items():
         audited = days.audits[stream]
         audited.checks += checks

@@ -6,7 +6,7 @@ import html
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -40,11 +40,15 @@ Status = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One connection: its status as in `status --output json`, its charts and audits, none before a run."""
+    """One connection: its status as in `status --output json`, its charts and audits, none before a run.
+
+    `delays`: the mean delay in seconds of rows read by runs for hints (True), and by others.
+    """
 
     status: Status
     charts: Sequence[Chart] = ()
     audits: Mapping[str, Audited] | None = None
+    delays: Mapping[bool, float | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -83,7 +87,8 @@ def _with_charts(database: Database, status: Status, now: datetime) -> Subject:
         report_charts.runs(days),
         report_charts.purposes(spent),
     )
-    return Subject(status, charts, days.audits)
+    delays = {by_hints: late.mean for by_hints, late in days.late_by_hints.items()}
+    return Subject(status, charts, days.audits, delays)
 
 
 # --- the whole page ---
@@ -176,7 +181,7 @@ def _body(subject: Subject, now: datetime) -> str:
     status = subject.status
     cards = [*map(_chart, subject.charts)]
     if subject.audits is not None:
-        cards.append(f"<div>{_missing(subject.audits)}{_excluded(status)}</div>")
+        cards.append(f"<div>{_missing(subject.audits)}{_excluded(status)}{_hints(subject)}</div>")
     return (
         f"{_banner(status, now)}{_tiles(status, now)}{_streams(status, now)}"
         f'<div class="cards">\n{"".join(cards)}</div>\n<p class="note">{_prose(status["limit"])}</p>\n'
@@ -306,6 +311,23 @@ def _excluded(status: Status) -> str:
     ]
     caption = "Rows that were read, but not sent." if rows else "No row is excluded."
     return _card("excluded", "Excluded rows", caption, table("", ("reason", "rows"), rows) if rows else "")
+
+
+def _hints(subject: Subject) -> str:
+    """Return the table of what webhooks announced; nothing without any."""
+    rows = [
+        (label(stream), *(number(hints[name]) for name in ("received", "confirmed", "waiting")))
+        for stream, hints in subject.status.get("hints", {}).items()
+    ]
+    if not rows:
+        return ""
+    with_hints, without = (
+        "no row" if (mean := subject.delays.get(by_hints)) is None else f"rows after {span(mean)} on average"
+        for by_hints in (True, False)
+    )
+    caption = f"Runs for webhooks read {with_hints}; other runs, {without}."
+    columns = ("stream", "announced", "found", "not read yet")
+    return _card("hints", "Webhooks", caption, table("", columns, rows))
 
 
 # --- pieces ---

@@ -26,6 +26,7 @@ OVERLAYS = {
     "backfill": "overlays/example/backfill",
     "schedule": "overlays/schedule",
     "sharded": "overlays/sharded",
+    "webhooks": "overlays/webhooks",
 }
 
 Object = dict[str, Any]

@@ -8,6 +8,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from connector import __version__
+from connector.daemon.webhooks import PATH
 from connector.errors import Exit
 from tests.places import manifests
 from tests.places.dockerfile import only
@@ -195,6 +196,24 @@ def test_prometheus_alone_comes_to_the_daemon() -> None:
     deployment = manifests.find("schedule", "Deployment")["spec"]["template"]
     assert (protocol, str(port)) == ("TCP", deployment["metadata"]["annotations"]["prometheus.io/port"])
     assert deployment["spec"]["containers"][0]["ports"] == [{"name": "http", "containerPort": port}]
+
+
+def test_the_outside_comes_to_the_route_for_webhooks_only() -> None:
+    container = manifests.pod("webhooks", "Deployment").container
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    port = int(variables["BEAMER_WEBHOOK_BIND"].rpartition(":")[2])
+    assert variables["CONNECTOR_BIND"] != variables["BEAMER_WEBHOOK_BIND"]
+    assert {"name": "webhooks", "containerPort": port} in container["ports"]
+    (rule,) = manifests.find("webhooks", "Ingress")["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert path["path"] == PATH
+    service = manifests.find("webhooks", "Service")
+    assert path["backend"]["service"]["name"] == service["metadata"]["name"]
+    assert [each["targetPort"] for each in service["spec"]["ports"]] == ["webhooks"]
+    labels = manifests.find("webhooks", "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    rules = manifests.find("webhooks", "NetworkPolicy")["spec"]["ingress"]
+    assert ports(rules) == [("TCP", 8080), ("TCP", port)]
 
 
 def test_the_namespace_takes_no_lesser_pod() -> None:

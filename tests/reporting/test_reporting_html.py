@@ -159,6 +159,24 @@ def test_runs_are_added_up_by_day() -> None:
     assert found.all == [yesterday, today]
 
 
+def test_what_webhooks_announced_is_shown_with_the_delays() -> None:
+    """Only where there are any."""
+    assert 'data-picture="hints"' not in html.page([Subject(status(), audits={})], NOW)
+    late = {"rows": 2, "longest": 20.0, "up_to": {"60": 2}}
+    past = [
+        ran(NOW, command="hints", late={**late, "seconds": 30.0}),
+        ran(NOW - HOUR, late={**late, "seconds": 36_000.0}),
+    ]
+    found = added_up(past, NOW, 100)
+    delays = {by_hints: each.mean for by_hints, each in found.late_by_hints.items()}
+    hints = {"nps": {"received": 3, "received_at": NOW.isoformat(), "confirmed": 2, "waiting": 1}}
+    page = html.page([Subject(status(hints=hints), audits={}, delays=delays)], NOW)
+    assert "Runs for webhooks read rows after 15 s on average; other runs, rows after 5 h on average." in page
+    cells = [f'<td data-column="{name}">{count}</td>' for name, count in {"announced": 3, "found": 2}.items()]
+    assert "".join(cells) in page
+    assert "other runs, no row." in html.page([Subject(status(hints=hints), audits={})], NOW)
+
+
 def test_a_backfill_is_a_run_whose_rows_are_not_news() -> None:
     found = added_up([ran(NOW, command=BACKFILL, rows_new={"nps": 900})], NOW, 100)
     assert (found.rows, found.outcomes) == ({}, {"done": {NOW.date(): 1}})
