@@ -47,6 +47,7 @@ class Happenings:
         self._mending = Random(f"{plan.seed}/mended")
         self.mended: set[tuple[str, str]] = set()
         """Rows that were of no use at first."""
+        self._popular: list[Row] = []
         self.quarantined: set[tuple[str, str]] = set()
         self.cut: set[tuple[str, str | None]] = set()
         """Lists from which a row has gone by hand."""
@@ -151,6 +152,9 @@ class Happenings:
         if (place := self._place()) is None:
             return "nothing"
         stream, parent = place
+        if self._mending.random() < 0.3:
+            # A parent whose child list can be read.
+            stream, parent = "feature_requests", None
         row = self._add(stream, parent, **{FIELD.get(stream, "userId"): {"not": "this"}})
         self.quarantined.add((stream, row))
         return f"{stream} {row} comes, of no use"
@@ -163,6 +167,17 @@ class Happenings:
         text = LONG * self._rng.choice((1, 5, 1_500))
         row = self._add(stream, parent, **{name: text, "userId": "u-1 \N{SNOWMAN}"})
         return f"{stream} {row} has many words"
+
+    def popular(self) -> str:
+        """A few reactions more to the same posts: their counters move all the time, late if they are slow.
+
+        So few that a page holds them: of what takes several, none counts as unannounced.
+        """
+        posts = [row for row in self._box.world.row_list("posts").rows if row.date <= self._box.now()]
+        self._popular = [row for row in self._popular if row in posts] or posts[-4:]
+        for post in (*self._popular, *self._popular):
+            self._add("reactions", post.id)
+        return f"2 reactions come at each of {[post.id for post in self._popular]}"
 
     def _mend(self) -> str:
         """Now and then a row of no use is shown as it should have been."""

@@ -169,6 +169,11 @@ class Life:
     def _strange(self, number: int) -> None:
         """Pages hold less from now on; one row spoils every page that holds it."""
         universe, strange = self.universe, self.plan.strange
+        if strange.slow_counters is not None:
+            universe.tell(universe.happenings.popular())
+        if number == strange.slow_counters:
+            universe.box.switches.counters_lag = timedelta(0)
+            universe.tell("from now on counters are as new as their lists")
         if number == strange.shrinks:
             universe.box.switches.page_share = strange.page_share
             universe.tell(f"from now on a page holds {strange.page_share:.0%} of the rows")

@@ -1,6 +1,6 @@
 """What a seed stands for: an account, its settings, the answers to the unknowns, and how much goes wrong."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -68,6 +68,8 @@ class Strange:
     poisons: int | None = None
     """From this sync on, every page with a certain row fails with `poison_status`."""
     poison_status: int = 500
+    slow_counters: int | None = None
+    """Until this sync, counters are three syncs behind their lists, and some posts are popular."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,9 @@ def plan(seed: int) -> Plan:
         # With both clocks wrong nothing tells the time.
         wrong_clock=None if strange.dates else _wrong_clock(Random(f"{seed}/wrong clock")),
         troubles=_troubles(rng),
-        strange=strange,
+        strange=replace(
+            strange, slow_counters=_slow_counters(Random(f"{seed}/slow counters"), strange, syncs)
+        ),
         happenings=rng.choice((0.1, 0.3, 0.6)),
         sure=(rng.randrange(syncs), rng.randrange(syncs)) if rng.random() < 0.6 else None,
         moves=(first := rng.randrange(2, syncs), first + rng.randint(1, 6)) if rng.random() < 0.2 else None,
@@ -138,6 +142,12 @@ def plan(seed: int) -> Plan:
         webhooks=_webhooks(Random(f"{seed}/webhooks")),
         drawn=drawn(Random(f"{seed}/constants")),
     )
+
+
+def _slow_counters(rng: Random, strange: Strange, syncs: int) -> int | None:
+    """Lists that are behind as well would show no row before its counter."""
+    slow = rng.random() < 0.12 and not strange.lists_lag
+    return rng.randrange(syncs // 3, syncs) if slow else None
 
 
 def _webhooks(rng: Random) -> dict[str, Any] | None:

@@ -11,9 +11,7 @@ from typing import Any
 
 import structlog
 
-from connector.sandbox import Row
 from tests.sandbox import RequestSeen
-from tests.simulation.happenings import PARENT
 from tests.simulation.network import list_path
 from tests.simulation.process import Ending, Process
 from tests.simulation.snapshot import Key, List, Snapshot, taken
@@ -58,7 +56,7 @@ STATES = (
     # webhooks
     "a hint waits",
     "a hint is read",
-    "a hint for a deleted parent",
+    "a hint for a row that is gone, or below one",
     "a hint outlives a crash",
     # delivery
     "a message is in flight at a crash",
@@ -306,10 +304,11 @@ def _rows(look: Look) -> Iterator[str]:
             yield "a hint waits"
             if look.ending.exit is None:
                 yield "a hint outlives a crash"
-            if (parent := _parent(look.universe, key)) and parent.deleted_s is not None:
-                yield "a hint for a deleted parent"
         elif before.hints.get(key):
             yield "a hint is read"
+    if any(_is_gone(look.universe, *hinted) for hinted in look.universe.hinted):
+        yield "a hint for a row that is gone, or below one"
+    look.universe.hinted.clear()
 
 
 def _runs(look: Look) -> Iterator[str]:
@@ -378,6 +377,6 @@ def _delivery(look: Look) -> Iterator[str]:
         yield "too much waits, and nothing is read"
 
 
-def _parent(universe: Universe, key: Key) -> Row | None:
-    """Return the parent of the list that a hint is for."""
-    return universe.box.world._by_id[PARENT[key[1]]].get(key[2]) if key[1] in PARENT else None
+def _is_gone(universe: Universe, stream: str, row_id: str) -> bool:
+    row = universe.box.world._by_id.get(stream, {}).get(row_id)
+    return row is not None and row.deleted_s is not None

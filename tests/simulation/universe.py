@@ -48,6 +48,8 @@ class Universe:
         switches = Switches(**plan.switches, lists_lag=plan.strange.lists_lag)
         # Nothing that is printed, and nothing that is gone through, depends on the order of a set.
         switches.may_read = {*switches.may_read}
+        if plan.strange.slow_counters is not None:
+            switches.counters_lag = 3 * plan.rhythm
         # Time stands still but for what advances it, and so does the limiters'.
         self.box = Sandbox(plan.company, switches=switches, now=START, limiter_clock=self._seconds)
         self.box.segment.rate_limit = None
@@ -69,6 +71,8 @@ class Universe:
         """messageIds of dead letters that may have been deleted for their age."""
         self.starts = {m.name: START + self.ahead - timedelta(days=m.days) for m in plan.members}
         self.rng = Random(f"{plan.seed}/life")
+        self.hinted: set[tuple[str, str]] = set()
+        """Streams and ids of the rows that webhooks announced since the last run, and of their parents."""
         self.processes = 0
         self.deaths = 0
         self._holders: dict[str, Process] = {}
@@ -105,6 +109,8 @@ class Universe:
         bodies = self.webhooks.due(self._seconds()) if self.webhooks else []
         for body in bodies:
             new = hints_of(json.dumps(body).encode())
+            self.hinted |= {(hint.stream, hint.row) for hint in new}
+            self.hinted |= {(hint.parents, hint.parent) for hint in new}
             self.tell(f"webhooks: {[(hint.stream, hint.row) for hint in new]}")
             for member in self.plan.members:
                 wanted = [hint for hint in new if hint.stream in member.streams]
