@@ -308,7 +308,8 @@ class Life:
         return self._sure(row) and not self._unannounced(row)
 
     def _sure_in_quiet(self, row: Row) -> bool:
-        spoilt = any(path.endswith(path_of(row)) for path in self.universe.network.spoilt)
+        # What is left at the bound of a run rests like what failed.
+        spoilt = self._capped or any(path.endswith(path_of(row)) for path in self.universe.network.spoilt)
         return not spoilt and not self._came_behind(row) and self._sure_in_a_week(row)
 
     def _hidden_at_first(self, row: Row) -> bool:
