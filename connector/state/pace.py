@@ -1,11 +1,12 @@
 """The rate at which events go to Segment, shared by all runs of a database."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, bindparam
 
+from connector.clock import Clock
 from connector.domain.period import micros, moment_of
 from connector.state.dialects import insert_into
 from connector.state.engine import Database
@@ -16,6 +17,9 @@ from connector.state.tables import paces
 # the batches of a second stay within the rate although two from before it arrive late, whatever held them up.
 SHARE_OF_RATE = 0.8
 LANES, BATCHES = 2, 10
+# A batch that is later than this would go together with the next ones: it takes another moment, at most
+# so many.
+LATE, MOST_MOMENTS = timedelta(seconds=1 / BATCHES), 3
 # Segment asks partners for no more requests than this, however few events each one holds.
 REQUESTS_PER_SECOND = 50
 SEGMENT = "segment"
@@ -35,6 +39,15 @@ class Pace:
     def batch(self, wanted: int) -> int:
         """Return how many events one batch may hold."""
         return wanted if self._per_second is None else min(wanted, max(1, self._per_second // BATCHES))
+
+    def wait(self, events: int, clock: Clock) -> None:
+        """Wait until a batch of so many events may be sent."""
+        for _ in range(MOST_MOMENTS):
+            now = clock.now()
+            at = self.take(events, now)
+            clock.sleep((at - now).total_seconds())
+            if self._per_second is None or clock.stopped or clock.now() - at <= LATE:
+                return
 
     def take(self, events: int, now: datetime) -> datetime:
         """Reserve the next moment for a batch of so many events, and return it."""

@@ -117,7 +117,8 @@ class Delivery:
             self._mark_dead(message, UNREADABLE)
         if unreadable:
             messages = [message for message in messages if message not in unreadable]
-        refused = self._try(into_batches(messages, lambda message: message.size, limit=self._limit))
+        batches = into_batches(messages, lambda message: message.size, self._full, self._limit)
+        refused = self._try(batches)
         tried = bool(self._doubtful(refused)) and self._try_others(refused)
         doubtful = self._doubtful(refused)
         if len(doubtful) == 1 and self._taken and not tried:
@@ -240,8 +241,7 @@ class Delivery:
         log.debug("batch_confirmed", messages=len(batch))
 
     def _wait_for_pace(self, events: int) -> None:
-        now = self._clock.now()
-        self._clock.sleep((self._pace.take(events, now) - now).total_seconds())
+        self._pace.wait(events, self._clock)
         if self._clock.stopped:
             raise _stopped()
 

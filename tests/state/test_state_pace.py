@@ -61,6 +61,37 @@ def test_a_rate_limits_what_is_on_its_way(database: Database) -> None:
     assert Pace(database, 3).batch(100) == 1
 
 
+class SlowClock:
+    """Wakes up later than it should, each time by the next of some seconds."""
+
+    stopped = False
+
+    def __init__(self, *late: float) -> None:
+        self._now, self._late = NOW, [*late]
+
+    def now(self) -> datetime:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += timedelta(seconds=max(0.0, seconds) + self._late.pop(0))
+
+
+@pytest.mark.parametrize(
+    ("late", "moments"),
+    [((0.0,), 1), ((0.1,), 1), ((0.3, 0.0), 2), ((0.3, 5.0, 0.05), 3), ((9.0, 9.0, 9.0), 3)],
+)
+def test_a_batch_that_is_late_takes_another_moment(
+    database: Database, late: tuple[float, ...], moments: int
+) -> None:
+    """On a busy machine several late ones would be sent together."""
+    clock = SlowClock(*late)
+    Pace(database, 1_000).wait(100, clock)
+    assert clock.now() == NOW + timedelta(seconds=sum(late))
+    assert len(late) == moments
+    # The last moment that was taken is that before the next one.
+    assert taken(database, 1_000, 100, at=NOW) == [sum(late[:-1]) + 0.125]
+
+
 def _take(url: str, count: int) -> list[Any]:
     database = open_database(url)
     pace = Pace(database, 1_000)

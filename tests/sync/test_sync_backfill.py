@@ -15,6 +15,7 @@ from connector.clock import SystemClock
 from connector.domain.budget import Limits
 from connector.errors import Busy
 from connector.sandbox import Company, Request, Switches
+from connector.segment.client import SegmentClient
 from connector.segment.shaping import Privacy
 from connector.state import leases, outbox, progress
 from connector.state.engine import Database
@@ -660,6 +661,35 @@ def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
     worker.go()
     worker.finish()
     assert delivered.backlog == 0
+    rig.close()
+
+
+def test_under_a_rate_no_batch_holds_more_than_a_tenth_of_a_second(tmp_path: Path) -> None:
+    """Two lanes claim two batches, which are not sent as one: late ones would exceed the rate."""
+    rig = Rig(small(), url(tmp_path))
+    rig.sync(deliver=False)
+    parts, sizes = rig.parts(), list[int]()
+
+    def post(*args: Any, batch: list[Any], **options: Any) -> Any:
+        sizes.append(len(batch))
+        return rig.sandbox.segment_post(*args, batch=batch, **options)
+
+    waits = Report()
+    waits.deliveries.set_waiting(1)
+    Delivery(
+        Outbox(
+            rig.database, leases.acquire(rig.database, "default", this_process(), rig.clock.now()), "dest"
+        ),
+        SegmentClient(rig.sandbox.write_key, "http://127.0.0.1:1", post=post),
+        rig.clock,
+        waits,
+        Pace(rig.database, 50),
+        segment_now=rig.clock.now,
+        latest=parts.ledger.latest,
+        lanes=2,
+    ).run()
+    assert (max(sizes), sum(sizes)) == (5, len(rig.sandbox.segment.messages))
+    assert len(sizes) > 4
     rig.close()
 
 
