@@ -85,7 +85,6 @@ STATES = (
     "Beamer is away for a whole run",
     "429 closes the account",
     "a closed account opens again",
-    "a month is used up",
     "requests are saved for a check",
     "a stream is forbidden",
     "a refusal is doubted",
@@ -337,8 +336,6 @@ def _runs(look: Look) -> Iterator[str]:
         yield "429 closes the account"
     elif before.closed:
         yield "a closed account opens again"
-    if said == "The monthly limit is used up.":
-        yield "a month is used up"
     if report and report.saving:
         yield "requests are saved for a check"
     if ending.exit == 70 or "database" in said.lower():
