@@ -104,6 +104,11 @@ PARENTS = {
 }
 
 
+def in_office_hours(at: int) -> bool:
+    """Return whether an epoch second lies from 8 to 18 h UTC on a day from Monday to Friday."""
+    return (at // DAY + 3) % 7 < 5 and 8 <= at % DAY // HOUR < 18  # 1970 began on a Thursday
+
+
 def poisson(rng: Random, mean: float) -> int:
     """Return a random number with a Poisson distribution."""
     count = 0
@@ -185,7 +190,7 @@ class Life:
         }
 
     def _arrivals(self, rng: Random, stream: str, day: int, per_day: float) -> list[int]:
-        count = poisson(rng, per_day * self._busiest)
+        count = poisson(rng, per_day * self.busiest)
         random_times = sorted(day * DAY + rng.randrange(DAY) for _ in range(count))
         random_times = [at for at in random_times if self._happens(rng, at)]
         initial = self._initial.get(stream)
@@ -195,18 +200,15 @@ class Life:
         return [at for at in initial if at // DAY == day] + [at for at in random_times if at > self.start]
 
     @property
-    def _busiest(self) -> float:
+    def busiest(self) -> float:
         """How many times as much as in the mean hour of a week happens in office hours."""
         ratio = self.company.office_hours
         return ratio / (OFFICE_SHARE * ratio + 1 - OFFICE_SHARE)
 
     def _happens(self, rng: Random, at: int) -> bool:
         """Return whether a row that might appear does so, which at night and at weekends is rare."""
-        if self.company.office_hours == 1:
-            return True
-        # 1970 began on a Thursday.
-        weekday, hour = (at // DAY + 3) % 7, at % DAY // HOUR
-        return (weekday < 5 and 8 <= hour < 18) or rng.random() * self.company.office_hours < 1
+        ratio = self.company.office_hours
+        return ratio == 1 or in_office_hours(at) or rng.random() * ratio < 1
 
     def _arrive(self, rng: Random, stream: str, at: int, changes: list[Change]) -> None:
         row = self._row(stream, at, at)
@@ -270,7 +272,7 @@ class Life:
         end = ((day + 1) * DAY - parent.starts_s) / HOUR
         if not end > start:
             return
-        for _ in range(poisson(rng, curve.total(start, end) * parent.appeal * self._busiest)):
+        for _ in range(poisson(rng, curve.total(start, end) * parent.appeal * self.busiest)):
             at = int(parent.starts_s + curve.draw(rng, start, end) * HOUR)
             if not self._happens(rng, at):
                 continue

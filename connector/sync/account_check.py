@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -165,13 +166,10 @@ def learn_feed(parts: Parts, lease: Lease, report: Report, most_requests: int | 
     Raises Busy when the lease is lost; any other failure is for the next run.
     """
     database, name = parts.database, parts.identity.name
-    spent = most_requests is not None and report.requests_spent >= most_requests
-    if spent or report.stopped or known_lists(database, name) or not needs_feed(database, name):
+    over = report.stopped or report.has_spent(most_requests)
+    if over or known_lists(database, name) or not needs_feed(database, name):
         return
-
-    def get(purpose: str, request: BeamerRequest) -> Answer:
-        return answer_to(parts, report, purpose, request, lease=lease)
-
+    get = partial(answer_to, parts, report, lease=lease)
     try:
         set_feed(database, lease, feed_of(get), parts.clock.now())
     except (NoBudget, Stopped, Transient, KeyRefused) as error:

@@ -80,6 +80,11 @@ class Parts:
         segment = self.given.get("segment")
         return segment.digest if segment else ""
 
+    @property
+    def first_page(self) -> int | None:
+        """Return the number of the API's first page, as it is set or was seen."""
+        return self.identity.first_page if self.policy.first_page is None else self.policy.first_page
+
     def outbox(self, lease: Lease) -> Outbox:
         """Return the messages that are delivered under a lease."""
         destination, double_after = self.identity.destination, self.constants.double_after
@@ -147,7 +152,7 @@ class RunState:
             writer=writer,
             clock=parts.clock,
             report=report,
-            first_page=identity.first_page if policy.first_page is None else policy.first_page,
+            first_page=parts.first_page,
             ignore_filters=identity.ignore_filters if setting is None else setting,
             constants=parts.constants,
         )

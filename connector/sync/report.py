@@ -182,6 +182,10 @@ class Report:
     def requests_spent(self) -> int:
         return self.requests.total()
 
+    def has_spent(self, most: int | None) -> bool:
+        """Return whether the run has sent as many requests as it may at the most; None: no such limit."""
+        return most is not None and self.requests_spent >= most
+
     @property
     def backlog(self) -> int:
         """Return how many messages wait while a run collects; `waiting` is how many did before."""

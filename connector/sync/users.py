@@ -22,8 +22,6 @@ from connector.sync.rows.pages import finished
 
 log = structlog.get_logger()
 
-# As of one list in one run; the next sync continues.
-MOST_PAGES = 500
 NOT_ALLOWED = (
     "Beamer answered 403: BEAMER_IDENTIFY needs the Scale plan and a key that may read users; the streams "
     "are not affected, and the users are requested again tomorrow"
@@ -103,7 +101,8 @@ class UserReader:
         if state.tried_at and state.tried_at.date() == now.date():
             return
         done, last = set[str](), None
-        for _ in range(MOST_PAGES):
+        # What is left is for the next sync.
+        for _ in range(self.parts.constants.most_pages):
             if not self._may_request():
                 return
             try:
@@ -124,9 +123,7 @@ class UserReader:
     def _may_request(self) -> bool:
         """Return whether nothing else needs the request: of a limited month a day's requests are left."""
         parts, report = self.parts, self.report
-        if report.stopped or report.saving or parts.clock.stopped:
-            return False
-        if self.most_requests is not None and report.requests_spent >= self.most_requests:
+        if report.stopped or report.saving or report.has_spent(self.most_requests) or parts.clock.stopped:
             return False
         balance = parts.ledger.balance(parts.clock.now())
         return balance.level is None or balance.level - (balance.per_day or 0.0) >= 1
@@ -142,8 +139,8 @@ class UserReader:
     def _accept(self, page: UserPage, before: Reading, now: datetime, *, repeated: bool) -> Reading:
         parts = self.parts
         changed = users.changed(parts.database, self.lease.connection, list(page.profiles))
-        habits = Habits(first_page=first_page(parts))
-        state = after(before, page, now, changed=bool(changed), repeated=repeated, second=habits.second_page)
+        second = Habits(first_page=parts.first_page).second_page
+        state = after(before, page, now, changed=bool(changed), repeated=repeated, second=second)
         self._write({seen: page.profiles[seen] for seen in changed}, state, now)
         self.report.pages += 1
         self.report.count(USERS, {"events": len(changed)})
@@ -164,11 +161,5 @@ class UserReader:
             visit = min(filter(None, (profile["last_seen"], now)))
             shaped = identify(seen.user, traits_of(profile), seen.same, visit, policy.naming, policy.privacy)
             messages[seen] = finished(shaped, USERS)
-        here, key = parts.clock.now(), parts.write_key
-        destination = policy.naming.destination
-        users.write(parts.database, self.lease, destination, messages, state, here, write_key=key)
-
-
-def first_page(parts: Parts) -> int | None:
-    """Return the number of the API's first page, as it is set or was seen."""
-    return parts.identity.first_page if parts.policy.first_page is None else parts.policy.first_page
+        destination, here = policy.naming.destination, parts.clock.now()
+        users.write(parts.database, self.lease, destination, messages, state, here, write_key=parts.write_key)

@@ -12,11 +12,10 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import accumulate, pairwise
 from math import exp, log
 
-from connector.sandbox.life import OFFICE_SHARE, PARENTS
+from connector.sandbox.life import PARENTS, in_office_hours
 from tests import harness
 from tests.benchmarks.quota_accounts import ACCOUNTS, HOUR, SEEDS, Account
 from tests.benchmarks.quota_month import MONTH
@@ -122,7 +121,9 @@ def _lists(account: Account, seed: int, months_before: int) -> Iterator[List]:
     box.advance(MONTH)
     world, hours = box.world, account.every / HOUR
     shares = shares_sent(world)
-    busy = [_busy(moment, account.company(seed).office_hours) for moment in moments[:-1]]
+    # How many times as much happens as in the mean hour of a week.
+    often, seldom = world.life.busiest, world.life.busiest / world.company.office_hours
+    busy = [often if in_office_hours(int(moment.timestamp())) else seldom for moment in moments[:-1]]
     per_day = world.life.rates_per_day()
     # A window of ten parents shows the counters of their lists, and the newest one which parents are new.
     shared = {parent: 1 / (PAGE * list(PARENTS.values()).count(parent) + 1) for parent in PARENTS.values()}
@@ -138,12 +139,6 @@ def _lists(account: Account, seed: int, months_before: int) -> Iterator[List]:
             rates = tuple(curve.total(*span) * factor * row.appeal for span, factor in spans)
             if any(rates):
                 yield List(rates, shares[stream], shared[parents], 1.0)
-
-
-def _busy(moment: datetime, ratio: float) -> float:
-    """Return how many times as much happens as in the mean hour of a week; see connector/sandbox/life.py."""
-    mean = OFFICE_SHARE * ratio + 1 - OFFICE_SHARE
-    return (ratio if moment.weekday() < 5 and 8 <= moment.hour < 18 else 1.0) / mean
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -185,7 +185,7 @@ class Verification:
         for _ in range(ATTEMPTS):
             if work.report.stopped:
                 return None
-            if self._most is not None and work.report.requests_spent >= self._most:
+            if work.report.has_spent(self._most):
                 work.stop(f"--max-requests {self._most} reached")
                 return None
             try:

@@ -215,7 +215,7 @@ class Fetching:
         if work.clock.stopped:
             work.interrupt()
             return False
-        if self._most is not None and work.report.requests_spent >= self._most:
+        if work.report.has_spent(self._most):
             work.stop(f"--max-requests {self._most} reached")
             return False
         # A refused key stops everything: until the first answer nothing else is tried.
