@@ -1,5 +1,6 @@
-"""How soon comments arrive with webhooks, and a flood of forged ones: `python -m tests.stress.hints`.
+"""How webhooks are taken: `python -m tests.stress.hints`.
 
+Measured are how soon comments arrive, how soon a webhook is answered, and what a flood of forged ones costs.
 A sandbox in real time (Free, 60 posts, 30 feature requests, quiet), `schedule` as a process, and comments
 that appear at random moments; then requests with a wrong secret, as fast as wanted, while syncs go on.
 """
@@ -21,7 +22,7 @@ from threading import Event, Thread
 from time import monotonic, process_time
 
 from connector.sandbox import Company, Sandbox
-from connector.sandbox.webhooks import SECRET
+from connector.sandbox.webhooks import SECRET, event_of, post
 from tests.cli.process import Machine, until
 from tests.cli.test_cli_schedule import Daemon, metrics, schedule
 from tests.harness import hold_still
@@ -36,6 +37,9 @@ SETTINGS = {
     # Not as fast as in other tests: after many 429, the account would be left alone for minutes.
     "BEAMER_REQUESTS_PER_SECOND": "",
 }
+
+
+LIST = "/posts/{}/comments"
 
 
 def sandbox() -> Editable:
@@ -88,14 +92,39 @@ def delays(machine: Machine, daemon: Daemon, count: int, mean: float) -> str:
         until(lambda: {row for _, row, _ in made} <= arrivals.at.keys(), 120)
     found = sorted(arrivals.at[row] - at for _, row, at in made)
     asked = Counter(seen.path for seen in machine.sandbox.requests[before:] if seen.api == "beamer")
-    lists = {f"/posts/{parent}/comments" for parent, _, _ in made}
-    on_lists = sum(asked[path] for path in lists)
-    titles = Counter(post.title for post in machine.sandbox.world.posts_shown())
-    alone = sum(titles[machine.sandbox.world._by_id["posts"][p].title] == 1 for p, _, _ in made)
+    titles = Counter(shown.title for shown in machine.sandbox.world.posts_shown())
+    posts = Counter(parent for parent, _, _ in made)
+    alone = {name for name in posts if titles[machine.sandbox.world._by_id["posts"][name].title] == 1}
+    of_one = Counter(asked[LIST.format(name)] for name in alone if posts[name] == 1)
     return (
-        f"{count} comments ({alone} at a post whose title no other has): median {median(found):.1f} s, "
+        f"{count} comments ({sum(posts[name] for name in alone)} at a post whose title no other has): "
+        f"median {median(found):.1f} s, "
         f"95th percentile {found[int(0.95 * count) - 1]:.1f} s, longest {found[-1]:.1f} s; "
-        f"{on_lists} requests for {len(lists)} hinted lists, {asked.total()} requests in all"
+        f"{sum(asked[LIST.format(name)] for name in posts)} requests for {len(posts)} hinted lists, of these "
+        f"{_times(of_one)} for lists with one new comment and a title of their own; "
+        f"{asked.total()} requests in all"
+    )
+
+
+def _times(of_one: Counter[int]) -> str:
+    return ", ".join(f"{requests} × {count}" for requests, count in sorted(of_one.items()))
+
+
+def answers(machine: Machine, daemon: Daemon, count: int, pause: float) -> str:
+    """Return how long webhooks of a comment that is known waited for their 202."""
+    url, waiting, took = f"{daemon.url}/webhooks/beamer/default", Event(), []
+    row = machine.sandbox.world.rows("comments")[0]
+    for _ in range(count):
+        waiting.wait(pause)
+        began = monotonic()
+        status = post(url, [event_of(row)])
+        took.append(1_000 * (monotonic() - began))
+        if status != 202:
+            return f"a webhook was answered with {status}"
+    took.sort()
+    return (
+        f"{count} webhooks answered with 202: median {median(took):.0f} ms, "
+        f"95th percentile {took[int(0.95 * count) - 1]:.0f} ms, longest {took[-1]:.0f} ms"
     )
 
 
@@ -171,6 +200,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.hints", description=__doc__)
     parser.add_argument("--comments", type=int, default=50)
     parser.add_argument("--apart", type=float, default=12.0, help="seconds from one to the next, on average")
+    parser.add_argument("--answers", type=int, default=100, help="webhooks whose answer is timed")
     parser.add_argument("--forged", type=int, default=1_000, help="forged requests a second")
     parser.add_argument("--seconds", type=float, default=10.0)
     given = parser.parse_args(words)
@@ -181,6 +211,8 @@ def main(words: list[str] | None = None) -> int:
             until(lambda: bool(daemon.ended()), 120)
             if given.comments:
                 sys.stdout.write(delays(machine, daemon, given.comments, given.apart) + "\n")
+            if given.answers:
+                sys.stdout.write(answers(machine, daemon, given.answers, 0.2) + "\n")
             if given.forged:
                 sys.stdout.write(flood(daemon, machine, given.forged, given.seconds) + "\n")
     return 0
