@@ -1,30 +1,40 @@
 """One life: syncs, crashes, overlapping runs, and in the end quiet in which everything arrives."""
 
 import random
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from connector.domain.budget import Limits
 from connector.sandbox import STREAMS, Api, Row
 from connector.state import outbox
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.start import HintedPlanner
+from tests.sandbox import Step
 from tests.simulation.census import Census
+from tests.simulation.choices import Choices
 from tests.simulation.crashes import Disk
 from tests.simulation.due import List, half_read, missing, waiting
 from tests.simulation.judge import Judge
 from tests.simulation.model import Model
 from tests.simulation.network import AWAY, REFUSED, Spell, path_of
-from tests.simulation.pair import Pair
+from tests.simulation.pair import Overlap, Pair
 from tests.simulation.plan import DAY, HOUR, MOVED, START, Member, Plan, plan
 from tests.simulation.process import Ending, Fate, Process
 from tests.simulation.quota import judge_quota
 from tests.simulation.sometimes import Sometimes
+from tests.simulation.story import Story
 from tests.simulation.trace import Trace
 from tests.simulation.universe import Universe, Wrong
 
+# The kind of a moment (None: any), and how many of it have to come.
+Where = tuple[str | None, int]
+# Which API is away from when until when, after the life's beginning, and what it does meanwhile.
+Away = tuple[Api, timedelta, timedelta, tuple[Step, ...]]
 BUSY, DENIED = 75, 77
 FIRST_PAGE = {name: 100 if name == "nps" else 10 for name in STREAMS}
 ROOTS = {
@@ -49,13 +59,16 @@ class Result:
     syncs: int
     crashes: int
     overlaps: int
+    story: Story | None
+    """How it came to what is wrong; None where all is well."""
 
 
-def live(seed: int, disk: Disk, shown: Callable[[str], None] | None = None) -> Result:
-    """Live one life to its end, or to the first thing that is wrong."""
+def live(of: int | Story, disk: Disk, shown: Callable[[str], None] | None = None) -> Result:
+    """Live a seed's or a story's life to its end, or to the first thing that is wrong."""
+    drawn, choices = (of.plan, Choices(of.events)) if isinstance(of, Story) else (plan(of), Choices())
     # The connector's jitter is drawn from the global generator.
-    random.seed(f"{seed}/jitter")
-    life = Life(plan(seed), disk, Trace(shown))
+    random.seed(f"{drawn.seed}/jitter")
+    life = Life(drawn, choices, disk, Trace(shown))
     wrong = None
     try:
         life.go()
@@ -64,25 +77,27 @@ def live(seed: int, disk: Disk, shown: Callable[[str], None] | None = None) -> R
     except Exception as error:
         wrong = f"{type(error).__name__}: {error}"
         if shown:
-            raise
+            shown(traceback.format_exc())
     life.universe.log()
     life.universe.tell(f"wrong: {wrong}" if wrong else "all is well")
     sums = life.universe.census.sums
     return Result(
-        seed,
+        drawn.seed,
         life.universe.trace.digest,
         life.universe.census,
         wrong,
         life.syncs,
         sums["deaths"],
         sums["overlaps"],
+        Story.of(drawn, choices, wrong) if wrong else None,
     )
 
 
 class Life:
-    def __init__(self, plan: Plan, disk: Disk, trace: Trace) -> None:
+    def __init__(self, plan: Plan, choices: Choices, disk: Disk, trace: Trace) -> None:
         self.plan = plan
-        self.universe = Universe(plan, disk, trace)
+        self.choices = choices
+        self.universe = Universe(plan, choices, disk, trace)
         self.judge = Judge(self.universe)
         self.model = Model(self.universe)
         self.sometimes = Sometimes(self.universe)
@@ -90,17 +105,28 @@ class Life:
         self.rng = self.universe.rng
         self.syncs = 0
         self._usual = 60
+        # The runs of this part of the life are numbered.
+        self._place = ""
+        self._runs: Counter[str] = Counter()
+        self._often = 0.0
         self._hinted = random.Random(f"{plan.seed}/hinted")
         # From when until when which lists were half read.
         self._half_read: list[tuple[datetime, datetime, set[List]]] = []
-        trace(repr(plan) if plan.seed >= 0 else "")
+        trace(repr(plan))
+        rows = {name: len(self.universe.box.world.rows(name)) for name in STREAMS}
+        self.universe.tell(", ".join(f"{number} {name}" for name, number in rows.items()) + " are there")
 
     def go(self) -> None:
         self._outages()
         for number in range(self.plan.syncs):
+            self._place = f"sync {number}"
+            at = self.choices.choose(self._place, None, self._drawn_time)
+            if at is None:
+                continue
             if number == self.plan.syncs // 2 and self.plan.step:
                 self.universe.step(self.plan.step)
-            self._between()
+            self.universe.box.advance(max(START + at - self.universe.now(), timedelta(0)))
+            self._between(f"before sync {number}")
             self._strange(number)
             self._move(number)
             with self._wrong_clock(number):
@@ -117,17 +143,21 @@ class Life:
     # --- the everyday ---
 
     def _outages(self) -> None:
-        span = self.plan.syncs * self.plan.rhythm
-        for _ in range(self.plan.troubles.outages):
-            api: Api = "beamer" if self.rng.random() < 0.33 else "segment"
-            start = START + self.rng.random() * span
-            hours = self.rng.choice((2, 7, 30, 60))
-            steps = AWAY if self.rng.random() < 0.8 or api == "beamer" else (REFUSED,)
-            if api == "segment" and self.rng.random() < 0.5:
-                # What is sent at the beginning arrives, and nobody hears of it.
-                lost = Spell(api, start - HOUR, start, ("reset_after", "hang"))
-                self.universe.network.spells.append(lost)
-            self.universe.network.spells.append(Spell(api, start, start + hours * HOUR, steps))
+        for number in range(self.plan.troubles.outages):
+            none: tuple[Away, ...] = ()
+            for api, start, end, steps in self.choices.choose(f"outage {number}", none, self._drawn_outage):
+                self.universe.network.spells.append(Spell(api, START + start, START + end, steps))
+
+    def _drawn_outage(self) -> tuple[Away, ...]:
+        api: Api = "beamer" if self.rng.random() < 0.33 else "segment"
+        start = self.rng.random() * self.plan.syncs * self.plan.rhythm
+        end = start + self.rng.choice((2, 7, 30, 60)) * HOUR
+        steps = AWAY if self.rng.random() < 0.8 or api == "beamer" else (REFUSED,)
+        away = api, start, end, steps
+        if api == "segment" and self.rng.random() < 0.5:
+            # What is sent at the beginning arrives, and nobody hears of it.
+            return (api, start - HOUR, start, ("reset_after", "hang")), away
+        return (away,)
 
     @contextmanager
     def _wrong_clock(self, number: int) -> Iterator[None]:
@@ -142,23 +172,42 @@ class Life:
         finally:
             self.universe.step(-by)
 
-    def _between(self) -> None:
-        universe = self.universe
-        universe.box.advance(self.plan.rhythm * (0.8 + 0.4 * self.rng.random()))
-        if self.plan.elsewhere:
-            universe.box.monthly_used += self.rng.randint(0, self.plan.elsewhere)
-        if universe.deliver_webhooks() and self._hinted.random() < 0.3:
-            # As `schedule` runs it without a monthly limit; with one it may be run as well.
-            member = self._hinted.choice(self.plan.members)
-            process = self._process(member)
-            process.fate = self._fate() if self._hinted.random() < self.plan.troubles.crashes else None
-            self._after(process.run(planner=HintedPlanner()))
-            self.syncs += 1
-        while self.rng.random() < self.plan.happenings:
-            universe.tell(f"{universe.now():%d %H:%M:%S} {universe.happenings.between()}")
-        if self.rng.random() < 0.02:
-            number = outbox.retry(self.universe.disk.slot().database, None, [])
-            universe.tell(f"{number} dead letters wait again")
+    def _drawn_time(self) -> timedelta:
+        """When a sync begins, if those before it have not gone on until then."""
+        return self.universe.now() - START + self.plan.rhythm * (0.8 + 0.4 * self.rng.random())
+
+    def _between(self, before: str) -> None:
+        universe, choose = self.universe, self.choices.choose
+        universe.box.monthly_used += choose(f"elsewhere {before}", 0, self._drawn_elsewhere)
+        if universe.deliver_webhooks():
+            self._sync_hinted(choose(f"hinted run {before}", None, self._drawn_hinted))
+        for number in self.choices.numbers(before, lambda: self.rng.random() < self.plan.happenings):
+            if happened := universe.happenings.between(number, before):
+                universe.tell(happened)
+        if choose(f"retry {before}", False, lambda: self.rng.random() < 0.02):
+            retried = outbox.retry(self.universe.disk.slot().database, None, [])
+            universe.tell(f"{retried} dead letters wait again")
+
+    def _drawn_elsewhere(self) -> int:
+        return self.rng.randint(0, self.plan.elsewhere) if self.plan.elsewhere else 0
+
+    def _drawn_hinted(self) -> str | None:
+        return self._hinted.choice(self.plan.members).name if self._hinted.random() < 0.3 else None
+
+    def _sync_hinted(self, name: str | None) -> None:
+        """As `schedule` runs it without a monthly limit; with one it may be run as well."""
+        if (member := self._member(name)) is None:
+            return
+        process = self._process(member)
+        self._doom(process, self._drawn_fate_of_hinted)
+        self._after(process, process.run(planner=HintedPlanner()))
+        self.syncs += 1
+
+    def _drawn_fate_of_hinted(self) -> Where | None:
+        return self._drawn_fate() if self._hinted.random() < self.plan.troubles.crashes else None
+
+    def _member(self, name: str | None) -> Member | None:
+        return next((member for member in self.plan.members if member.name == name), None)
 
     def _move(self, number: int) -> None:
         """The first connection is told to send elsewhere; what waits stays bound to where it was to go."""
@@ -183,9 +232,16 @@ class Life:
         if bad:
             # What comes behind a page that fails is what may be lost.
             universe.tell(universe.happenings.beside(bad))
-        elif bad := self._some_row():
+        elif bad := self._bad_row():
             universe.network.bad_row = bad
             universe.tell(f"from now on each page with {bad.stream} {bad.id} fails")
+
+    def _bad_row(self) -> Row | None:
+        def draw() -> tuple[str, str] | None:
+            return (row.stream, row.id) if (row := self._some_row()) else None
+
+        chosen = self.choices.choose(f"bad row in {self._place}", None, draw)
+        return self.universe.box.world.find(*chosen) if chosen else None
 
     def _some_row(self) -> Row | None:
         """A row that does not stand on its list's first page, so that what is new stands before it."""
@@ -211,24 +267,25 @@ class Life:
         dies, meets = self.plan.sure or (None, None)
         for member in self.plan.members:
             crash = self.rng.random() < self.plan.troubles.crashes
-            if self.rng.random() < self.plan.troubles.overlaps or number == meets:
-                self._overlap(member, crash, sure=number == meets)
+            name = f"{self._place} of {member.name} overlaps"
+            overlap = self.choices.choose(name, None, partial(self._drawn_overlap, sure=number == meets))
+            if overlap is not None:
+                self._overlap(name, member, Overlap(*overlap), crash=crash)
                 continue
             process = self._process(member)
-            if crash or number == dies:
-                process.fate = Fate(None, self.rng.randint(1, 9)) if number == dies else self._fate()
+            self._doom(process, partial(self._drawn_fate_if, crash, sure=number == dies))
             crash = process.fate is not None
             trouble = self.universe.network.faults
             asked = process.moments
             unfinished, began = self._note_half_read(), self.universe.now()
-            ending = process.run(**self._options())
+            ending = process.run(**self._options(process))
             self.syncs += 1
             if ending.exit == 0 and not crash and self.universe.network.faults == trouble:
                 self._usual = max(20, process.moments - asked)
                 self._clean(member, ending, unfinished, self.universe.now() - began)
             self.judge.check()
             self._beside_the_bad_page(member)
-            self._after(ending)
+            self._after(process, ending)
 
     def _note_half_read(self) -> set[List]:
         unfinished, now = half_read(self.universe), self.universe.box.now()
@@ -236,7 +293,11 @@ class Life:
             self._half_read.append((now - 2 * self.plan.rhythm, now, unfinished))
         return unfinished
 
-    def _options(self) -> dict[str, object]:
+    def _options(self, process: Process) -> dict[str, object]:
+        none: dict[str, object] = {}
+        return self.choices.choose(f"{process.name}, options", none, self._drawn_options)
+
+    def _drawn_options(self) -> dict[str, object]:
         if self.rng.random() < 0.1:
             return {"most_requests": self.rng.randint(1, 6)}
         return {"deliver": False} if self.rng.random() < 0.03 else {}
@@ -244,27 +305,45 @@ class Life:
     def _process(self, member: Member, ahead: timedelta = timedelta(0)) -> Process:
         universe = self.universe
         universe.processes += 1
-        return Process(universe, member, f"p{universe.processes}", universe.ahead + ahead)
+        self._runs[self._place] += 1
+        name = f"{self._place}, run {self._runs[self._place]}"
+        return Process(universe, member, name, universe.processes, universe.ahead + ahead)
 
-    def _fate(self) -> Fate:
+    def _doom(self, process: Process, draw: Callable[[], Where | None]) -> None:
+        """Choose whether and where a process dies."""
+        fate = self.choices.choose(f"{process.name} dies", None, draw)
+        process.fate = Fate(*fate) if fate else None
+
+    def _drawn_fate_if(self, crash: bool, *, sure: bool) -> Where | None:
+        if sure:
+            return None, self.rng.randint(1, 9)
+        return self._drawn_fate() if crash else None
+
+    def _drawn_fate(self) -> Where:
         """Half of the deaths come at any moment, half at one of a kind: rare kinds have to be met, too."""
         if self.rng.random() < 0.4:
-            return Fate(None, 1 + int(self._usual * self.rng.random() ** 2))
+            return None, 1 + int(self._usual * self.rng.random() ** 2)
         kinds = sorted(self.universe.census.passed) or ["before commit"]
-        return Fate(self.rng.choice(kinds), self.rng.choice((1, 1, 1, 2, 3, 5)))
+        return self.rng.choice(kinds), self.rng.choice((1, 1, 1, 2, 3, 5))
 
-    def _after(self, ending: Ending) -> None:
+    def _after(self, process: Process, ending: Ending) -> None:
         """Whoever supervises a process may start it again soon."""
         if ending.exit == DENIED and not self.universe.network.refused and self._all_may_be_read():
             raise Wrong(f"a run ends with {DENIED}, and nobody but a gateway refused anything")
         if ending.exit is None:
             self.judge.check()
             self.judge.books()
-            if self.rng.random() < 0.5:
-                self.universe.box.advance(timedelta(seconds=self.rng.choice((1, 20, 70))))
-                member = self.rng.choice(self.plan.members)
+            again = self.choices.choose(f"{process.name} is started again", None, self._drawn_restart)
+            if again and (member := self._member(again[1])):
+                self.universe.box.advance(timedelta(seconds=again[0]))
                 self._process(member).run()
                 self.syncs += 1
+
+    def _drawn_restart(self) -> tuple[int, str] | None:
+        """After how many seconds, and for which connection."""
+        if self.rng.random() >= 0.5:
+            return None
+        return self.rng.choice((1, 20, 70)), self.rng.choice(self.plan.members).name
 
     def _clean(self, member: Member, ending: Ending, unfinished: set[List], took: timedelta) -> None:
         """After a sync without any trouble, what was there for all to see has arrived."""
@@ -397,25 +476,35 @@ class Life:
 
     # --- overlapping runs ---
 
-    def _overlap(self, member: Member, crash: bool, *, sure: bool = False) -> None:
+    def _drawn_overlap(self, *, sure: bool) -> Overlap | None:
+        if not (self.rng.random() < self.plan.troubles.overlaps or sure):
+            return None
+        other = self.rng.choice(self.plan.members).name
+        kind, moment = (None, self.rng.randint(1, 9)) if sure else self._drawn_fate()
+        self._often = self.rng.choice((0.0, 0.02, 0.2))
+        anywhere = self.rng.random() < 0.1
+        seconds = self.rng.choice((0, 5, 50, 59, 61, 61, 90, 600, 3_600, 6 * 3_600))
+        return Overlap(other, kind, moment, timedelta(seconds=seconds), anywhere)
+
+    def _overlap(self, name: str, member: Member, overlap: Overlap, *, crash: bool) -> None:
         """One run is suspended somewhere, another one starts, and they go on in turns."""
-        other = self.rng.choice(self.plan.members)
-        first, second = self._process(member), self._process(other)
-        pair = Pair(
-            self.universe, first, second, Fate(None, self.rng.randint(1, 9)) if sure else self._fate()
-        )
-        if crash:
-            self.rng.choice((first, second)).fate = self._fate()
+        first, second = self._process(member), self._process(self._member(overlap.other) or member)
+        pair = Pair(self.universe, name, first, second, overlap, self._often)
+        fate = self._drawn_fate() if crash else None
+        doomed = self.rng.choice((first, second)) if crash else None
+        self._doom(first, lambda: fate if doomed is first else None)
+        self._doom(second, lambda: fate if doomed is second else None)
         endings = pair.run()
         self.syncs += 2
-        for ending in endings:
-            self._after(ending)
+        for process, ending in endings:
+            self._after(process, ending)
 
     # --- the end ---
 
     def _end(self) -> None:
         """Quiet, budget and time enough: first what counters show, then what only an audit finds."""
         universe = self.universe
+        self._place = "the quiet end"
         universe.network.quiet()
         box = universe.box
         box.world.company = replace(box.world.company, quiet=True)

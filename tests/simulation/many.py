@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.simulation.crashes import Disk, PostgresDisk
 from tests.simulation.life import Result, live
 from tests.simulation.sometimes import listen
+from tests.simulation.story import Story
 
 # A file system in memory, where there is one: thousands of small stores are no work for a disk.
 MEMORY = Path("/dev/shm")  # noqa: S108
@@ -39,12 +40,12 @@ def begin(server: str | None = None) -> None:
     _disk = Disk(Path(folder))
 
 
-def lived(seed: int, shown: Callable[[str], None] | None = None) -> Result:
+def lived(of: int | Story, shown: Callable[[str], None] | None = None) -> Result:
     """Live one life in this process."""
     if _disk is None:
         begin()
     assert _disk is not None
-    return live(seed, _disk, shown)
+    return live(of, _disk, shown)
 
 
 def all_of(seeds: Iterable[int], jobs: int, server: str | None = None) -> Iterator[Result]:

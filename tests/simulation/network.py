@@ -2,11 +2,13 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,7 +16,8 @@ import httpx
 
 from connector.sandbox import Api, Request, Row
 from tests.sandbox import Sandbox, Step
-from tests.simulation.happenings import stream_of
+from tests.simulation.choices import Choices
+from tests.simulation.happenings import Event, Happenings, stream_of
 from tests.simulation.plan import Plan
 
 BEAMER_FAULTS: tuple[Step, ...] = (
@@ -72,11 +75,13 @@ class Spell:
 
 @dataclass
 class Network:
-    """One for all processes of a life. `meddle` may change the world just before a request is answered."""
+    """One for all processes of a life. The world may change just before a request is answered."""
 
     plan: Plan
     box: Sandbox
-    meddle: Callable[[Request], None]
+    choices: Choices
+    happenings: Happenings
+    tell: Callable[[str], None]
     spells: list[Spell] = field(default_factory=list)
     calm: bool = False
     faults: int = 0
@@ -104,80 +109,108 @@ class Network:
         self.calm, self.poisoned, self.bad_row = True, 0, None
         self.spells.clear()
 
-    def step(self, api: Api) -> Step:
+    def step(self, api: Api, request: str) -> Step:
         """What happens to the next request."""
         if self.calm:
             return "ok"
         now = self.box.now()
-        for spell in self.spells:
-            if spell.api == api and spell.start <= now < spell.end:
-                self.faults += 1
-                return self._rng.choice(spell.steps)
+        away = (spell.steps for spell in self.spells if spell.api == api and spell.start <= now < spell.end)
+        steps = next(away, ("ok",))
+        step = self.choices.choose(request, steps[0], lambda: self._drawn_step(api, steps))
+        self.faults += step != "ok"
+        return step
+
+    def _drawn_step(self, api: Api, steps: tuple[Step, ...]) -> Step:
+        if steps != ("ok",):
+            return self._rng.choice(steps)
         troubles = self.plan.troubles
         if self._rng.random() < (troubles.beamer if api == "beamer" else troubles.segment):
-            self.faults += 1
             return self._rng.choice(BEAMER_FAULTS if api == "beamer" else SEGMENT_FAULTS)
         return "ok"
 
     @contextmanager
-    def passing(self, api: Api, path: str = "", *, refused: bool = False) -> Iterator[None]:
-        """A request under way: time passes, and the step that was drawn happens to it.
+    def passing(self, api: Api, request: str, path: str = "", *, refused: bool = False) -> Iterator[None]:
+        """A request under way: time passes, and the step that was chosen happens to it.
 
         What is `refused` for its content is so as often as it comes through.
         """
-        step = self.step(api)
+        step = self.step(api, request)
         if step == "ok" and api == "beamer":
-            step = self.foreign(path) or "ok"
+            step = self.foreign(path, request) or "ok"
         if refused and step in THROUGH:
             self.faults += 1
             step = REFUSED
-        self.box.advance(timedelta(seconds=round(self._rng.random() * self.plan.troubles.slow, 3)))
+        seconds = self.choices.choose(f"{request} takes", 0.0, self._drawn_duration)
+        self.box.advance(timedelta(seconds=seconds))
         if step != "ok":
             self.box.faults.script(api, [step])
-        elif api == "beamer" and not self.calm and self._rng.random() < self.plan.troubles.meddling:
-            self.box.faults.script(api, [self._meddled])
+        elif api == "beamer" and not self.calm:
+            event = self.choices.choose(f"{request} meanwhile", None, lambda: self._drawn_meddling(path))
+            if event is not None:
+                self.box.faults.script(api, [partial(self._meddle, event)])
         try:
             yield
         finally:
             if step in SLOWLY:
                 self.box.advance(self.plan.drawn.timeout)
 
-    def _meddled(self, request: Request) -> None:
-        self.faults += 1
-        self.meddle(request)
+    def _drawn_duration(self) -> float:
+        return round(self._rng.random() * self.plan.troubles.slow, 3)
 
-    def foreign(self, path: str) -> Step | None:
+    def _drawn_meddling(self, path: str) -> Event | None:
+        meddles = self._rng.random() < self.plan.troubles.meddling
+        return self.happenings.in_the_middle(path) if meddles else None
+
+    def _meddle(self, event: Event, _: Request) -> None:
+        self.faults += 1
+        self.tell(f"meanwhile {self.happenings.happen(event)}")
+
+    def foreign(self, path: str, request: str) -> Step | None:
         """What somebody else answers in Beamer's place, if so."""
-        share = self.plan.strange.foreign
-        if self.calm or not share or self._strange.random() >= share:
+        if self.calm or not self.plan.strange.foreign:
+            return None
+        step = self.choices.choose(f"{request} is answered by another", None, self._drawn_foreign)
+        if step is None:
             return None
         self.faults += 1
-        if self._once and self._strange.random() < 0.1:
+        if step in FOREIGN_ONCE:
             self.refused = True
-            return self._once.pop(self._strange.randrange(len(self._once)))
-        step = self._strange.choice(FOREIGN)
-        if isinstance(step, tuple) and step[1] in (200, 404):
+        elif isinstance(step, tuple) and step[1] in (200, 404):
             self.lied.add(path)
         return step
 
-    def redated(self, answer: httpx.Response) -> None:
+    def _drawn_foreign(self) -> Step | None:
+        if self._strange.random() >= self.plan.strange.foreign:
+            return None
+        if self._once and self._strange.random() < 0.1:
+            return self._once.pop(self._strange.randrange(len(self._once)))
+        return self._strange.choice(FOREIGN)
+
+    def redated(self, answer: httpx.Response, request: str) -> None:
         """Now and then, `Date` is wrong; or right, of an answer that a cache has kept."""
-        share = self.plan.strange.dates
-        if self.calm or not share or self._strange.random() >= share:
+        if self.calm or not self.plan.strange.dates:
             return
+        right: tuple[str, Any] = ("", None)
+        kind, wrong = self.choices.choose(f"{request} dated", right, self._drawn_date)
+        if kind == "by a cache":
+            answer.headers["Age"] = str(wrong)
+            answer.headers["Date"] = format_datetime(self.box.now() - timedelta(seconds=wrong), usegmt=True)
+        elif kind == "wrongly":
+            del answer.headers["Date"]
+            if wrong is not None:
+                text = wrong if isinstance(wrong, str) else self.box.now() + wrong
+                answer.headers["Date"] = text if isinstance(text, str) else format_datetime(text, usegmt=True)
+
+    def _drawn_date(self) -> tuple[str, Any]:
+        if self._strange.random() >= self.plan.strange.dates:
+            return "", None
         if self._strange.random() < 0.2:
-            age = self._strange.randrange(1, 7_200)
-            answer.headers["Age"] = str(age)
-            answer.headers["Date"] = format_datetime(self.box.now() - timedelta(seconds=age), usegmt=True)
-            return
+            return "by a cache", self._strange.randrange(1, 7_200)
         wrong = self._strange.choice(WRONG_DATES)
         if isinstance(wrong, timedelta) and self.plan.behind:
             # Two clocks that are both behind cannot be told from a row of the future.
-            return
-        del answer.headers["Date"]
-        if wrong is not None:
-            text = wrong if isinstance(wrong, str) else format_datetime(self.box.now() + wrong, usegmt=True)
-            answer.headers["Date"] = text
+            return "", None
+        return "wrongly", wrong
 
     def fails_for_good(self, path: str, answer: httpx.Response) -> bool:
         """Whether a page holds the row that Beamer cannot show."""
@@ -194,27 +227,32 @@ class Network:
 
 
 class BeamerWay(httpx.BaseTransport):
-    """Beamer as one process reaches it; `moment` is told before each request and each answer."""
+    """Beamer as a process of a name reaches it; `moment` is told before each request and each answer."""
 
-    def __init__(self, network: Network, moment: Callable[[str], None]) -> None:
+    def __init__(self, network: Network, name: str, moment: Callable[[str], None]) -> None:
         self._network = network
+        self._name = name
         self._moment = moment
+        self._asked: Counter[str] = Counter()
         self._inner = network.box.beamer_transport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self._moment("before Beamer's request")
+        path = request.url.path
+        self._asked[path] += 1
+        name = f"{self._name}, {path.removeprefix('/v0')} {self._asked[path]}"
         try:
-            with self._network.passing("beamer", request.url.path):
-                return self._ask(request)
+            with self._network.passing("beamer", name, path):
+                return self._ask(request, name)
         finally:
             self._moment("between Beamer's request and answer")
 
-    def _ask(self, request: httpx.Request) -> httpx.Response:
+    def _ask(self, request: httpx.Request, name: str) -> httpx.Response:
         network, path = self._network, request.url.path
         answer = self._inner.handle_request(request)
         if answer.status_code == 200 and (stream := stream_of(path)):
             network.shown.update((stream, row_id.decode()) for row_id in IDS.findall(answer.content))
-        network.redated(answer)
+        network.redated(answer, name)
         if network.fails_for_good(path, answer):
             network.failed_pages += 1
             network.spoilt.add(path)
@@ -239,10 +277,12 @@ def list_path(stream: str, parent: str) -> str:
 
 
 class SegmentWay:
-    """Segment as one process reaches it, in the place of the library's `post`."""
+    """Segment as a process of a name reaches it, in the place of the library's `post`."""
 
-    def __init__(self, network: Network, moment: Callable[[str], None]) -> None:
+    def __init__(self, network: Network, name: str, moment: Callable[[str], None]) -> None:
         self._network = network
+        self._name = name
+        self._batches = 0
         self._moment = moment
 
     def __call__(self, write_key: str, host: str, **options: Any) -> Any:
@@ -250,7 +290,9 @@ class SegmentWay:
         network = self._network
         try:
             poison = any(network.is_poison(each["messageId"]) for each in options["batch"])
-            with network.passing("segment", refused=poison):
+            self._batches += 1
+            name = f"{self._name}, batch {self._batches}"
+            with network.passing("segment", name, refused=poison):
                 answer = network.box.segment_post(write_key, host, **options)
         finally:
             self._moment("between Segment's request and answer")

@@ -3,55 +3,78 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import NamedTuple
 
 from tests.simulation.baton import Baton
 from tests.simulation.process import Ending, Fate, Process
 from tests.simulation.universe import Universe
 
 
+class Overlap(NamedTuple):
+    """How two runs overlap: the first one is suspended at the n-th moment of a kind (None: of any)."""
+
+    other: str
+    """The connection of the second one."""
+    kind: str | None
+    moment: int
+    suspended: timedelta
+    anywhere: bool = False
+    """Whether also in the middle of a transaction."""
+
+
 class Pair:
-    """Two runs, the first suspended at `fate` for a while that the seed chooses."""
+    """Two runs; `often`: how often they take turns, where that is drawn. `name` is that of the choice."""
 
-    def __init__(self, universe: Universe, first: Process, second: Process, fate: Fate) -> None:
-        self._universe, self._first, self._second, self._fate = universe, first, second, fate
+    def __init__(
+        self, universe: Universe, name: str, first: Process, second: Process, overlap: Overlap, often: float
+    ) -> None:
+        self._universe, self._name, self._first, self._second = universe, name, first, second
         first.partner, second.partner = second, first
-        self._rng = universe.rng
+        self._overlap, self._often = overlap, often
+        self._fate = Fate(overlap.kind, overlap.moment)
         self._asleep = self._due = False
-        self._often = self._rng.choice((0.0, 0.02, 0.2))
-        self._anywhere = self._rng.random() < 0.1 and universe.disk.pauses_inside
-        self._endings: dict[str, Ending] = {}
-        self._now = first
-        self._suspended = timedelta(
-            seconds=self._rng.choice((0, 5, 50, 59, 61, 61, 90, 600, 3_600, 6 * 3_600))
-        )
+        self._endings: list[tuple[Process, Ending]] = []
 
-    def run(self) -> list[Ending]:
+    def run(self) -> list[tuple[Process, Ending]]:
         baton = Baton()
         for process in (self._first, self._second):
             process.pause = self._pausing(baton, process)
             baton.add(process.name, partial(self._go, process))
         baton.go()
-        return list(self._endings.values())
+        return self._endings
 
     def _go(self, process: Process) -> None:
-        self._endings[process.name] = process.run()
+        self._endings.append((process, process.run()))
 
     def _pausing(self, baton: Baton, process: Process) -> Callable[[str], None]:
         def pause(kind: str) -> None:
             if process is self._first and not self._asleep and self._strikes(kind, process):
-                self._asleep, process.suspended = True, kind
-                self._universe.census.sums["overlaps"] += 1
-                self._universe.tell(f"{process.name} is suspended {kind} for {self._suspended}")
-                self._universe.box.advance(self._suspended)
-            elif not self._asleep or self._rng.random() >= self._often or not self._may(process):
+                self._suspend(process, kind)
+            elif not self._asleep or not self._takes_turn(process, kind) or not self._may(process):
                 return
             baton.pause(process.name)
 
         return pause
 
+    def _suspend(self, process: Process, kind: str) -> None:
+        universe, overlap = self._universe, self._overlap
+        self._asleep, process.suspended = True, kind
+        universe.choices.settle(self._name, tuple(overlap._replace(kind=kind, moment=process.passed[kind])))
+        universe.census.sums["overlaps"] += 1
+        universe.tell(f"{process.name} is suspended {kind} ({process.passed[kind]}) for {overlap.suspended}")
+        universe.box.advance(overlap.suspended)
+
+    def _takes_turn(self, process: Process, kind: str) -> bool:
+        name = f"{process.name} lets the other go on {kind} {process.passed[kind]}"
+        return self._universe.choices.choose(name, False, self._drawn_turn)
+
+    def _drawn_turn(self) -> bool:
+        return self._universe.rng.random() < self._often
+
     def _may(self, process: Process) -> bool:
         """Hardly ever in the middle of a transaction: on SQLite it locks the other one out."""
-        return self._anywhere or not process.in_transaction
+        anywhere = self._overlap.anywhere and self._universe.disk.pauses_inside
+        return anywhere or not process.in_transaction
 
     def _strikes(self, kind: str, process: Process) -> bool:
         self._due = self._due or self._fate.strikes(kind)

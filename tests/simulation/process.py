@@ -1,5 +1,6 @@
 """One process of the connector: a run, with what it holds in memory, until its end or its death."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -79,13 +80,16 @@ class Process:
     universe: "Universe"
     member: Member
     name: str
+    number: int
     ahead: timedelta
     fate: Fate | None = None
     pause: Callable[[str], None] = lambda _: None
     slot: Slot = field(init=False)
     dead: bool = False
     ended: bool = False
-    moments: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    """How often each kind of moment has come."""
+    mishaps: int = 0
     asked: int = 0
     held_at: datetime | None = None
     in_transaction: bool = False
@@ -100,7 +104,7 @@ class Process:
 
     def __post_init__(self) -> None:
         self.clock = Clock(self.universe, self.ahead)
-        self._rng = Random(f"{self.universe.plan.seed}/{self.name}")
+        self._rng = Random(f"{self.universe.plan.seed}/p{self.number}")
         self.slot = self.universe.disk.slot()
         self.slot.witness = self
 
@@ -109,13 +113,14 @@ class Process:
     def moment(self, kind: str) -> None:
         if self.dead:
             raise Death
-        self.moments += 1
+        self.passed[kind] += 1
         census = self.universe.census
         census.passed[kind] += 1
         if self.fate and self.fate.strikes(kind):
             self.dead, self.died_at = True, kind
             census.struck[kind] += 1
-            self.universe.tell(f"{self.name} dies {kind}")
+            self.universe.choices.settle(f"{self.name} dies", (kind, self.passed[kind]))
+            self.universe.tell(f"{self.name} is killed {kind} ({self.passed[kind]})")
             self.slot.roll_back()
             raise Death
         self.pause(kind)
@@ -147,17 +152,29 @@ class Process:
 
     def mishap(self, what: str) -> bool:
         universe = self.universe
-        if universe.network.calm or self._rng.random() >= universe.plan.troubles.database:
+        if universe.network.calm:
+            return False
+        self.mishaps += 1
+        name = f"{self.name}, the store fails at {what} {self.mishaps}"
+        if not universe.choices.choose(name, False, self._drawn_mishap):
             return False
         universe.network.faults += 1
         universe.census.sums[f"store failed at {what}"] += 1
         universe.tell(f"{self.name} store fails at {what}")
         return True
 
+    def _drawn_mishap(self) -> bool:
+        return self._rng.random() < self.universe.plan.troubles.database
+
     # --- its life ---
+
+    @property
+    def moments(self) -> int:
+        return self.passed.total()
 
     def run(self, **options: Any) -> Ending:
         """Run to the end, or to death."""
+        self.universe.tell(f"{self.name} starts")
         try:
             ending = self._run(**options)
         except Death:
@@ -186,7 +203,8 @@ class Process:
         if identity.destination != destination:
             connections.set_destination(database, member.name, destination)
             identity = replace(identity, destination=destination)
-        pool = DisorderlyPool(self._rng, self._rng.choice(drawn.threads), self.moment)
+        threads = universe.choices.choose(f"{self.name}, threads", 1, lambda: self._rng.choice(drawn.threads))
+        pool = DisorderlyPool(universe.choices, self.name, self._rng, threads, self.moment)
         ledger = Ledger(database, ACCOUNT, member.name, universe.limits)
         return Parts(
             drawn.catalogue,
@@ -198,12 +216,12 @@ class Process:
                 "http://127.0.0.1/v0",
                 self.clock,
                 per_second=drawn.per_second,
-                transport=BeamerWay(universe.network, self._asks),
+                transport=BeamerWay(universe.network, self.name, self._asks),
             ),
             SegmentClient(
                 f"key-of-{destination}",
                 "http://127.0.0.1:1",
-                post=SegmentWay(universe.network, self.moment),
+                post=SegmentWay(universe.network, self.name, self.moment),
             ),
             ledger,
             self.clock,

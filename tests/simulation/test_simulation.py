@@ -1,20 +1,24 @@
 """Nothing lost, nothing doubled, over lives that one number each decides."""
 
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from tests.simulation.census import Census
+from tests.simulation.choices import Choices
 from tests.simulation.constants import Drawn, drawn
 from tests.simulation.crashes import Disk, PostgresDisk
-from tests.simulation.life import Result, live
+from tests.simulation.life import Life, Result, live
+from tests.simulation.plan import plan
 from tests.simulation.sometimes import STATES
+from tests.simulation.story import Story
+from tests.simulation.trace import Trace
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 20
@@ -70,6 +74,19 @@ def test_a_seed_decides_everything(disk: Disk, seed: int) -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize("seed", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_what_was_chosen_decides_everything(disk: Disk, seed: int) -> None:
+    told: list[list[str]] = [[], []]
+    random.seed(f"{seed}/jitter")
+    life = Life(plan(seed), Choices(), disk, Trace(told[0].append))
+    life.go()
+    story = Story.of(life.plan, life.choices, "nothing")
+    assert story.plan == life.plan
+    assert len(story.events) > 100
+    live(story, disk, told[1].append)
+    assert told[1][: len(told[0])] == told[0]
+
+
 @pytest.mark.slow
 def test_a_seed_decides_everything_in_any_process() -> None:
     lives = [_told_in_a_process(hash_seed) for hash_seed in ("1", "4711")]
@@ -85,7 +102,7 @@ def _told_in_a_process(hash_seed: str) -> str:
 
 def test_a_third_of_the_lives_have_other_constants() -> None:
     usual = Drawn()
-    lives = [life for seed in range(600) if (life := drawn(Random(f"{seed}/constants"))).absurd]
+    lives = [life for seed in range(600) if (life := drawn(random.Random(f"{seed}/constants"))).absurd]
     assert 150 < len(lives) < 250
     for thing in (usual, usual.constants):
         for name in thing.__dataclass_fields__:

@@ -2,19 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from random import Random
 
 from connector.beamer.webhooks import hints_of
 from connector.domain.budget import Limits
 from connector.errors import Exit
-from connector.sandbox import Request, Switches
+from connector.sandbox import Row, Switches
 from connector.sandbox.webhooks import Webhooks, WebhookSwitches
 from connector.state import hints
-from tests.sandbox import Sandbox
+from tests.sandbox import RequestSeen, Sandbox
 from tests.simulation.census import Census
+from tests.simulation.choices import Choices
 from tests.simulation.crashes import Disk
 from tests.simulation.happenings import Happenings
 from tests.simulation.network import Network
@@ -22,6 +25,7 @@ from tests.simulation.plan import MOVED, START, Plan
 from tests.simulation.process import Ending, Process
 from tests.simulation.trace import Trace
 
+TIME = "%m-%d %H:%M:%S"
 PROCESS = re.compile(r" \(process .*\)")
 
 
@@ -40,8 +44,9 @@ def key_of(destination: str) -> str:
 class Universe:
     """One life's world; `wrong` takes what must not be."""
 
-    def __init__(self, plan: Plan, disk: Disk, trace: Trace) -> None:
+    def __init__(self, plan: Plan, choices: Choices, disk: Disk, trace: Trace) -> None:
         self.plan = plan
+        self.choices = choices
         self.disk = disk
         self.trace = trace
         self.census = Census()
@@ -57,11 +62,12 @@ class Universe:
         self.webhooks = None
         if plan.webhooks is not None:
             self.webhooks = Webhooks(plan.seed, WebhookSwitches(**plan.webhooks))
-            self.box.world.on_appearance = self.webhooks.appeared
+        self._appeared: list[Row] = []
+        self.box.world.on_appearance = self._appears
         self.destinations = {member.name: member.destination for member in plan.members}
         self.box.segment.write_keys = {key_of(each) for each in (*self.destinations.values(), MOVED)}
-        self.happenings = Happenings(plan, self.box)
-        self.network = Network(plan, self.box, self._meddle)
+        self.happenings = Happenings(plan, self.box, choices)
+        self.network = Network(plan, self.box, choices, self.happenings, self.tell)
         self.drawn = plan.drawn
         self.limits = Limits(
             plan.monthly, plan.reserve, self.drawn.per_second, plan.period_day, self.drawn.startup
@@ -95,14 +101,15 @@ class Universe:
         """Somebody sets the machine's clock."""
         self.ahead += by
         self._clocks.append((self.now(), self.ahead))
-        self.tell(f"{self.now():%d %H:%M:%S} the clock is set by {by}")
+        self.tell(f"the clock is set by {by}")
 
     def _seconds(self) -> float:
         return self.box.now().timestamp()
 
-    def _meddle(self, request: Request) -> None:
-        what = self.happenings.in_the_middle(request.path)
-        self.tell(f"{self.now():%d %H:%M:%S} meanwhile {what}")
+    def _appears(self, row: Row) -> None:
+        self._appeared.append(row)
+        if self.webhooks:
+            self.webhooks.appeared(row)
 
     def deliver_webhooks(self) -> bool:
         """Whoever receives them stores them as hints; return whether there were any."""
@@ -120,16 +127,17 @@ class Universe:
     # --- what the processes do ---
 
     def log(self) -> None:
-        """Put what was asked since into the trace."""
-        for seen in self.box.requests[self._logged :]:
-            query = "&".join(f"{name}={value}" for name, value in sorted(seen.params.items()))
-            self.trace(f"{seen.at:%d %H:%M:%S.%f} {seen.api} {seen.path}?{query} {seen.status}")
+        """Put what has appeared and what was asked since into the trace."""
+        lines = [*_appearances(self._appeared), *map(_request, self.box.requests[self._logged :])]
+        for at, line in sorted(lines, key=itemgetter(0)):
+            self.trace(f"{at:{TIME}} {line}")
+        self._appeared.clear()
         self._logged = len(self.box.requests)
 
     def tell(self, line: str) -> None:
         """Put a line into the trace, behind what was asked before."""
         self.log()
-        self.trace(line)
+        self.trace(f"{self.now():{TIME}} {line}")
 
     def acquired(self, process: Process) -> None:
         """A process has taken the lease; a run that was at work must not have lost it."""
@@ -158,7 +166,7 @@ class Universe:
         # Neither this process nor its folder belongs to what the seed decides.
         words = PROCESS.sub("", ending.said).replace(str(self.disk.file), "the file")
         said = f" ({words})" if words else ""
-        self.tell(f"{self.now():%d %H:%M:%S} {process.name} ends with {ending.exit}{said}")
+        self.tell(f"{process.name} ends with {ending.exit}{said}")
         sums = self.census.sums
         sums["deaths" if ending.exit is None else f"runs that ended with {ending.exit}"] += 1
         if "took over this run's lease" in ending.said:
@@ -170,15 +178,30 @@ class Universe:
             self.deaths += 1
         for look in self.after_run:
             look(process, ending)
-        if ending.exit is None and self.rng.random() < 0.5:
+        if ending.exit is None:
             self._gone(process)
 
     def _gone(self, process: Process) -> None:
-        """The next run is on the same machine, and sees that the owner of the lease is no more."""
-        if self._holders.get(process.member.name) is process:
+        """The next run may be on the same machine, and see that the owner of the lease is no more."""
+        name = f"{process.name} is seen to be gone"
+        seen = self.choices.choose(name, False, lambda: self.rng.random() < 0.5)
+        if seen and self._holders.get(process.member.name) is process:
             with closing(self.disk.opened()) as db:
                 db.execute(
                     "UPDATE beamer_segment_lease SET started = 'gone' WHERE connection = ?",
                     [process.member.name],
                 )
                 db.commit()
+
+
+def _appearances(rows: list[Row]) -> Iterator[tuple[datetime, str]]:
+    for (at, stream, parent), group in groupby(rows, lambda row: (row.appears, row.stream, row.parent_id)):
+        ids = [row.id for row in group]
+        below = f" of {parent}" if parent else ""
+        yield at, f"{stream} {', '.join(ids)}{below} {'appears' if len(ids) == 1 else 'appear'}"
+
+
+def _request(seen: RequestSeen) -> tuple[datetime, str]:
+    query = "&".join(f"{name}={value}" for name, value in sorted(seen.params.items()))
+    asked = f"{seen.path}?{query}" if query else seen.path
+    return seen.at, f"{seen.api} answers {asked} with {seen.status}" if seen.status else f"{asked} breaks off"
