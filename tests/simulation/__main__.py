@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,7 +12,10 @@ from rich.table import Table
 from tests.simulation import many
 from tests.simulation.census import Census
 from tests.simulation.life import Result
+from tests.simulation.shrink import Shrinker
 from tests.simulation.sometimes import STATES
+from tests.simulation.stories import STORIES
+from tests.simulation.story import Story
 
 console = Console(highlight=False)
 FEW, MANY = 500, 2_000
@@ -24,8 +28,13 @@ def main(words: list[str]) -> int:
     if asked.database == "postgresql" and server is None:
         console.print("TEST_POSTGRES_URL names no server that may create databases.")
         return 2
-    if asked.seed is not None:
-        return _one(asked.seed, server)
+    if asked.shrink and asked.seed is None:
+        console.print("--shrink takes the life of one --seed.")
+        return 2
+    if asked.shrink:
+        return _shrunk(asked.seed, server)
+    if asked.seed is not None or asked.story:
+        return _one(STORIES[asked.story] if asked.story else asked.seed, server)
     seeds = range(asked.first, asked.first + asked.seeds)
     every_state = asked.every_state or len(seeds) >= MANY
     return _many(
@@ -39,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all CPUs)")
     parser.add_argument("--seed", type=int, help="one life, shown line by line")
+    parser.add_argument("--story", choices=STORIES, help="one of the stories in stories.py, line by line")
+    parser.add_argument("--shrink", action="store_true", help="cut the life of --seed to what makes it fail")
     parser.add_argument(
         "--database",
         choices=("sqlite", "postgresql"),
@@ -54,11 +65,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _one(seed: int, server: str | None) -> int:
+def _one(of: int | Story, server: str | None) -> int:
     many.begin(server)
-    result = many.lived(seed, _show)
-    console.print(f"seed {seed}: {result.syncs} syncs, {result.crashes} crashes, {result.overlaps} overlaps")
+    result = many.lived(of, _show)
+    console.print(
+        f"seed {result.seed}: {result.syncs} syncs, {result.crashes} crashes, {result.overlaps} overlaps"
+    )
     return 1 if result.wrong else 0
+
+
+def _shrunk(seed: int, server: str | None) -> int:
+    many.begin(server)
+    started, story = monotonic(), many.lived(seed).story
+    if story is None:
+        console.print(f"All is well in the life of seed {seed}: there is nothing to shrink.")
+        return 2
+    _show(f"seed {seed}: {_size(story)}: {_first_words(story.wrong)}")
+    shrinker = Shrinker(story, lambda shorter: many.lived(shorter).story)
+    story = shrinker.shrink()
+    lines: list[str] = []
+    many.lived(story, lines.append)
+    # The first line is the plan, which the story holds as settings.
+    _show("\n".join(lines[1:]))
+    _show(f"{_size(story)} are left after {shrinker.lives} lives, {monotonic() - started:.0f} s:\n\n{story}")
+    return 1
+
+
+def _size(story: Story) -> str:
+    return f"{story.syncs} syncs, {len(story.events)} events and {len(story.settings)} settings"
 
 
 def _show(line: str) -> None:
@@ -91,8 +125,12 @@ def _many(seeds: range, jobs: int, server: str | None, *, until_failure: bool, e
 
 
 def _told(result: Result) -> str:
-    said = " ".join(str(result.wrong).split())[:WORDS]
-    return f"seed {result.seed}: {said}\n  again: python -m tests.simulation --seed {result.seed}"
+    again = f"python -m tests.simulation --seed {result.seed}"
+    return f"seed {result.seed}: {_first_words(result.wrong)}\n  again: {again}\n  shrunk: {again} --shrink"
+
+
+def _first_words(said: str | None) -> str:
+    return " ".join(str(said).split())[:WORDS]
 
 
 def _say(results: list[Result], census: Census) -> None:

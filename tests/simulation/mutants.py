@@ -52,6 +52,10 @@ def main(words: Sequence[str]) -> int:
             progress.advance(task)
     found = [done.result() for done in hunts]
     console.print(_table(found))
+    for caught in found if asked.shrink else ():
+        if caught.seed is not None:
+            printed = simulated(caught.mutant, "--seed", str(caught.seed), "--shrink")
+            console.print(f"\n{caught.mutant.name}:\n{printed}", markup=False, soft_wrap=True)
     escaped = [caught.mutant.name for caught in found if caught.seed is None]
     console.print(f"{len(found) - len(escaped)} of {len(found)} mutants were caught.")
     return 1 if escaped else 0
@@ -62,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", help="the mutants (default: all)")
     parser.add_argument("--seeds", type=int, default=600, help="lives at the most (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    parser.add_argument("--shrink", action="store_true", help="cut the life that noticed each, and print it")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
     return parser
 
@@ -94,11 +99,20 @@ def hunt(mutant: Mutant, seeds: int, first: int = 0) -> Caught:
 
 
 def _hunted(mutant: Mutant, seeds: int, first: int) -> Caught:
+    words = ("--seeds", str(seeds), "--first", str(first), "--jobs", "1", "--until-failure")
+    printed = simulated(mutant, *words)
+    failed, lives = FAILED.search(printed), LIVES.search(printed)
+    assert lives is not None
+    number = int(lives[1].replace(",", ""))
+    return Caught(mutant, int(failed[1]), number, failed[2]) if failed else Caught(mutant, None, number, "")
+
+
+def simulated(mutant: Mutant, *words: str) -> str:
+    """Return what the simulation prints with a broken copy of the connector."""
     with TemporaryDirectory(prefix="mutant-") as folder:
         copy(Path(folder))
         for edit in mutant.edits:
             apply(Path(folder) / "connector" / edit.file, edit.old, edit.new)
-        words = ["--seeds", str(seeds), "--first", str(first), "--jobs", "1", "--until-failure"]
         environment = {**os.environ, "PYTHONPATH": folder, "COLUMNS": "200"}
         done = subprocess.run(
             [sys.executable, "-m", "tests.simulation", *words],
@@ -108,11 +122,9 @@ def _hunted(mutant: Mutant, seeds: int, first: int) -> Caught:
             text=True,
             check=False,
         )
-    failed, lives = FAILED.search(done.stdout), LIVES.search(done.stdout)
-    if lives is None:
+    if done.stderr:
         raise RuntimeError(f"The simulation of mutant {mutant.name!r} broke down:\n{done.stderr[-2_000:]}")
-    number = int(lives[1].replace(",", ""))
-    return Caught(mutant, int(failed[1]), number, failed[2]) if failed else Caught(mutant, None, number, "")
+    return done.stdout
 
 
 def copy(folder: Path) -> None:

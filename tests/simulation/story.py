@@ -91,9 +91,10 @@ class Story:
         """Return it as Python, for a test file."""
         lines = [f"    wrong={_literal(self.wrong)},"]
         for part in ("settings", "events"):
-            inner = [f"        {_literal(name)}: {_literal(v)},\n" for name, v in getattr(self, part).items()]
-            lines.append(f"    {part}={{\n{''.join(inner)}    }},")
-        return "Story(\n" + "\n".join(lines) + "\n)"
+            if values := getattr(self, part):
+                inner = (f"        {_literal(name)}: {_literal(value)}," for name, value in values.items())
+                lines += [f"    {part}={{", *inner, "    },"]
+        return "\n".join(("Story(", *lines, ")"))
 
     @property
     def plan(self) -> Plan:
@@ -141,5 +142,5 @@ def _literal(value: Any) -> str:
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, timedelta):
         parts = {"days": value.days, "seconds": value.seconds, "microseconds": value.microseconds}
-        return f"timedelta({', '.join(f'{name}={number}' for name, number in parts.items() if number)})"
+        return f"timedelta({', '.join(f'{name}={number}' for name, number in parts.items() if number) or 0})"
     return repr(value)
