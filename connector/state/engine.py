@@ -177,7 +177,7 @@ def _first(by_words: Mapping[str, str], reason: str) -> str:
 SQLITE = ("sqlite", "sqlite+pysqlite")
 POSTGRES = ("postgresql", "postgresql+psycopg")
 
-# In a connection's `info`: the lease that its transaction has made sure of.
+# In a connection's `info`: a transaction, and the lease that it has made sure of.
 HELD = "lease"
 
 
@@ -223,6 +223,9 @@ class Database:
                 yield connection
             finally:
                 self._mine.writing = False
+            transaction, (held, lease) = connection.get_transaction(), connection.info.get(HELD, (None, None))
+        if lease and held is transaction:
+            lease.committed()
         self._mend()
 
     @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from connector.clock import Clock
-from connector.errors import Busy
+from connector.errors import Busy, ConnectorError, DatabaseUnreachable
 from connector.state.dialects import add_new
 from connector.state.engine import HELD, Database
 from connector.state.tables import leases
@@ -97,6 +97,7 @@ def _read(path: str) -> str:
 
 SYNC, BACKFILL = "sync", "backfill"
 LASTS = timedelta(seconds=60)
+SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 # Clocks are hardly further apart: a lease that ends later is left from before a clock was set back.
 SKEW = timedelta(hours=1)
 
@@ -105,23 +106,38 @@ _MINE = (
     leases.c.work == bindparam("kind"),
     leases.c.token == bindparam("held"),
 )
-_RENEW = update(leases).where(*_MINE).values(expires_at=bindparam("until"))
+_AS_STORED = leases.c.expires_at.in_(bindparam("stored", expanding=True))
+_RENEW = update(leases).where(*_MINE, _AS_STORED).values(expires_at=bindparam("until"))
 _GIVE_BACK = _RENEW.values(token=leases.c.token + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """The right to do one kind of work on a connection; good only while its token is the newest."""
+    """The right to do one kind of work on a connection; good only while its token is the newest.
+
+    `stored`: the ends that the database may have for it. It has another one if it has lost transactions of
+    this run, which a server may when it fails over to a replica, and this run cannot go on from there.
+    """
 
     connection: str
     token: int
     work: str = SYNC
     lasts: timedelta = LASTS
+    stored: tuple[datetime, ...] = ()
 
     @property
     def key(self) -> dict[str, Any]:
         """Return what selects it in a statement."""
-        return {"mine": self.connection, "kind": self.work, "held": self.token}
+        return {"mine": self.connection, "kind": self.work, "held": self.token, "stored": self.stored}
+
+    def committed(self) -> None:
+        """Note that the database has the last end."""
+        self.stored = self.stored[-1:]
+
+    def end(self, now: datetime) -> datetime:
+        """Return when it ends if it is renewed now: never a moment that is stored already."""
+        until, last = now + self.lasts, max(self.stored)
+        return last + MICROSECOND if timedelta(0) <= last - until < SECOND else until
 
 
 def acquire(
@@ -137,12 +153,12 @@ def acquire(
     with database.write() as db:
         first = {"connection": connection, "work": work, "token": 1, **values}
         if add_new(db, leases, [first], leases.c.token):
-            return Lease(connection, 1, work, lasts)
+            return Lease(connection, 1, work, lasts, (now + lasts,))
         mine = (leases.c.connection == connection) & (leases.c.work == work)
         held = db.execute(select(leases).where(mine).with_for_update()).one()
         _check_free(held, owner, now)
         db.execute(update(leases).where(mine).values(token=held.token + 1, **values))
-        return Lease(connection, held.token + 1, work, lasts)
+        return Lease(connection, held.token + 1, work, lasts, (now + lasts,))
 
 
 def _lasts(held: Row[Any], now: datetime) -> bool:
@@ -208,12 +224,26 @@ def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
     held = (db.get_transaction(), lease)
     if db.info.get(HELD) == held:
         return
-    if db.execute(_RENEW, {**lease.key, "until": now + lease.lasts}).rowcount != 1:
-        raise Busy(
-            f"Another run took over this run's lease on connection '{lease.connection}'.",
-            means="Nothing is lost: the other run reads again what this run had not stored.",
-        )
+    until = lease.end(now)
+    if db.execute(_RENEW, {**lease.key, "until": until}).rowcount != 1:
+        raise _lost(db, lease)
     db.info[HELD] = held
+    # Both, until the transaction has come to be.
+    lease.stored += (until,)
+
+
+def _lost(db: Connection, lease: Lease) -> ConnectorError:
+    newest = select(leases.c.token).where(*_MINE[:2])
+    if (db.execute(newest, lease.key).scalar() or 0) <= lease.token:
+        return DatabaseUnreachable(
+            "The database has lost what this run stored last: it was restored, or has failed over.",
+            means="This run reads and sends nothing more; the next run continues from what is stored.",
+            todo="Let the server keep what it has committed: synchronous_commit=on, synchronous replicas.",
+        )
+    return Busy(
+        f"Another run took over this run's lease on connection '{lease.connection}'.",
+        means="Nothing is lost: the other run reads again what this run had not stored.",
+    )
 
 
 def renew(database: Database, lease: Lease, now: datetime) -> None:

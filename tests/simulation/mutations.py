@@ -137,8 +137,8 @@ MUTANTS = (
         "a run that has lost its lease goes on writing",
         (
             "state/leases.py",
-            '"until": now + lease.lasts}).rowcount != 1:',
-            '"until": now + lease.lasts}).rowcount < 0:',
+            '"until": until}).rowcount != 1:',
+            '"until": until}).rowcount < 0:',
         ),
     ),
     _mutant(

@@ -9,11 +9,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import delete, select, update
 
-from connector.errors import Busy
+from connector.errors import Busy, DatabaseUnreachable
 from connector.state import leases
 from connector.state.engine import Database
 from connector.state.leases import LASTS, SKEW, WHOLE_MACHINE, Lease, Owner, is_dead, this_process
+from connector.state.tables import leases as table
 from tests.state.racers import race, take_and_leave, take_lease
 from tests.state.times import DAY, NOW, SECOND
 
@@ -80,6 +82,42 @@ def test_a_run_that_lost_its_lease_writes_nothing(database: Database) -> None:
         held(database, old, LASTS + SECOND)
     leases.release(database, old, NOW + LASTS + SECOND)
     held(database, new, LASTS + SECOND)
+
+
+@pytest.mark.parametrize("later", [timedelta(0), SECOND])
+def test_a_run_whose_database_has_lost_its_last_writes_writes_nothing(
+    database: Database, later: timedelta
+) -> None:
+    """As after a failover to a replica that was behind."""
+    lease = leases.acquire(database, "default", ELSEWHERE, NOW)
+    held(database, lease)
+    with database.write() as db:
+        before = db.execute(select(table.c.expires_at)).scalar_one()
+    for number in (1, 2):
+        held(database, lease, SECOND + number * later)
+    with database.write() as db:
+        db.execute(update(table).values(expires_at=before))
+    with pytest.raises(DatabaseUnreachable, match="has lost what this run stored last"):
+        held(database, lease, 5 * SECOND)
+    with database.write() as db:
+        db.execute(delete(table))
+    with pytest.raises(DatabaseUnreachable):
+        held(database, lease, 5 * SECOND)
+
+
+def test_what_was_taken_back_is_not_missed(database: Database) -> None:
+    lease = leases.acquire(database, "default", ELSEWHERE, NOW)
+    for number in range(3):
+        with suppress(RuntimeError), database.write() as db:
+            leases.check_lease(db, lease, NOW + number * SECOND)
+            raise RuntimeError
+        with database.together():
+            with suppress(RuntimeError), database.write() as db:
+                leases.check_lease(db, lease, NOW + number * SECOND)
+                raise RuntimeError
+            if number:
+                held(database, lease, number * SECOND)
+    held(database, lease, 5 * SECOND)
 
 
 def test_a_lease_given_back_is_good_for_nothing(database: Database) -> None:

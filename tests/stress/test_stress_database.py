@@ -131,6 +131,28 @@ def test_a_lock_that_is_let_go_in_time_is_waited_for(tmp_path: Path) -> None:
     rig.close()
 
 
+@pytest.mark.parametrize(("at", "behind"), [(2, 4), (4, 2), (6, 3), (9, 4), (14, 6)])
+def test_a_database_that_loses_what_a_run_stored_last(tmp_path: Path, at: int, behind: int) -> None:
+    """As a server does that fails over to a replica which is behind; the file stands for it."""
+    box, file = account(), tmp_path / "state.sqlite"
+    rig = Rig(box, f"sqlite:///{file}")
+    with closing(sqlite3.connect(file)) as server, closing(sqlite3.connect(":memory:")) as replica:
+        box.faults.script(
+            "beamer",
+            [
+                *["ok"] * (at - 1),
+                lambda _request: server.backup(replica),
+                *["ok"] * (behind - 1),
+                lambda _request: replica.backup(server),
+            ],
+        )
+        said = attempt(rig)
+    assert said is not None
+    assert "has lost what this run stored last" in said.what
+    rig.database.engine.dispose()
+    goes_on(box, rig.url, rig.start)
+
+
 # --- PostgreSQL -------------------------------------------------------------------------------------------
 
 
