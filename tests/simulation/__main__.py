@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from time import monotonic
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from tests.simulation import many
 from tests.simulation.census import Census
 from tests.simulation.life import Result
 from tests.simulation.shrink import Shrinker
-from tests.simulation.sometimes import STATES
+from tests.simulation.sometimes import ON_SERVER, ON_SQLITE, STATES
 from tests.simulation.stories import STORIES
 from tests.simulation.story import Story
 
@@ -114,11 +115,12 @@ def _many(seeds: range, jobs: int, server: str | None, *, until_failure: bool, e
                 if until_failure:
                     break
     wrong = [result for result in results if result.wrong]
-    _say(results, census)
+    states = STATES + (ON_SERVER if server else ON_SQLITE)
+    _say(results, census, states)
     never = census.never if len(results) >= FEW and not until_failure else []
     if never:
         console.print(f"No crash struck: {', '.join(never)}", markup=False, soft_wrap=True)
-    unreached = census.unreached(STATES)
+    unreached = census.unreached(states)
     if unreached:
         console.print(f"Never reached: {'; '.join(unreached)}", markup=False, soft_wrap=True)
     return 1 if wrong or never or (unreached and every_state and not until_failure) else 0
@@ -133,14 +135,14 @@ def _first_words(said: str | None) -> str:
     return " ".join(str(said).split())[:WORDS]
 
 
-def _say(results: list[Result], census: Census) -> None:
+def _say(results: list[Result], census: Census, states: Sequence[str]) -> None:
     table = Table("moment", "passed", "crashes", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for kind in sorted(census.passed):
         table.add_row(kind, f"{census.passed[kind]:,}", f"{census.struck[kind]:,}")
     console.print(table)
-    for state in STATES:
+    for state in states:
         console.print(f"{census.states[state]:>9,}  {state}", markup=False)
     for what, number in sorted(census.sums.items()):
         console.print(f"{what}: {number:,}")

@@ -1,8 +1,9 @@
 """The moments at which a process may die or be suspended: around every write, commit, request and answer."""
 
+import gc
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,13 @@ from sqlalchemy.exc import OperationalError
 from connector.state import schema
 from connector.state.dialects import POSTGRES_PATIENCE
 from connector.state.engine import Database, open_database
-from connector.state.tables import PREFIX
+from connector.state.tables import PREFIX, metadata
 
+# The endings of the database's own file and of its write-ahead log, each with what is in it.
+Files = Mapping[str, bytes]
+LOG = "-wal"
+# SQLite's number for the setting with which a commit has reached the disk before it counts.
+FULL = 2
 WRITING = re.compile(rf"\s*(INSERT INTO|UPDATE|DELETE FROM) {PREFIX}(\w+)")
 
 
@@ -25,7 +31,10 @@ class Death(BaseException):
 
 
 class Witness(Protocol):
-    """Whoever owns the engine now, and is told of every moment."""
+    """Whoever owns the engine now, and is told of every moment; `dead`, it does nothing more."""
+
+    name: str
+    dead: bool
 
     def moment(self, kind: str) -> None:
         """Something is about to happen, or just has; raises Death where the process dies of it."""
@@ -64,8 +73,12 @@ class Slot:
         self.witness: Witness | None = None
         self.database: Database = open_database(url)
         engine = self.database.engine
+        self.is_synced = True
+        """Whether SQLite, as the connector sets it, has each commit on the disk before it goes on."""
+        self.pragma = ""
+        """What the disk does to every connection from now on, as SQLite itself can be made to do it."""
         if self.database.is_sqlite:
-            event.listen(engine, "connect", _without_power_cuts)
+            event.listen(engine, "connect", self._without_syncs)
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
         event.listen(engine, "rollback", self._rolled_back)
@@ -81,11 +94,25 @@ class Slot:
             with suppress(sqlite3.ProgrammingError, psycopg.OperationalError):
                 connection.rollback()
 
+    def commit(self) -> None:
+        """Commit what is under way, before the process has asked for it."""
+        for connection in self._raw:
+            with suppress(sqlite3.ProgrammingError):
+                connection.commit()
+
+    def restrict(self, pragma: str) -> None:
+        """Let the disk do something to all connections until the process has ended."""
+        self.pragma = pragma
+        for connection in self._raw:
+            with suppress(sqlite3.ProgrammingError):
+                connection.execute(pragma)
+
     def clear(self) -> None:
         """Nobody uses the engine any more."""
         self.roll_back()
         self._raw.clear()
         self.witness = None
+        self.pragma = ""
         self._writing = False
         self.database.engine.dispose()
 
@@ -135,16 +162,20 @@ class Slot:
 
     def _connected(self, connection: Any, _record: Any) -> None:
         self._raw.append(connection)
+        if self.pragma:
+            connection.execute(self.pragma)
+
+    def _without_syncs(self, connection: sqlite3.Connection, _record: Any) -> None:
+        # A power cut takes what the connector's own setting would not have synced; waiting for a disk as
+        # well would take time.
+        (setting,) = connection.execute("PRAGMA synchronous").fetchone()
+        self.is_synced = setting >= FULL
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA secure_delete=OFF")
 
     def _rolled_back(self, _db: Connection) -> None:
         if self.witness:
             self.witness.over()
-
-
-def _without_power_cuts(connection: sqlite3.Connection, _record: Any) -> None:
-    # Processes die here, machines do not: what is committed need not reach a disk.
-    connection.execute("PRAGMA synchronous=OFF")
-    connection.execute("PRAGMA secure_delete=OFF")
 
 
 class Disk:
@@ -152,6 +183,7 @@ class Disk:
 
     # Whether a transaction in the middle may wait for another process: who meets its locks does not wait.
     pauses_inside = True
+    is_sqlite = True
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "state.sqlite"
@@ -186,6 +218,47 @@ class Disk:
         """The database as it is, past the connector's own code; a placeholder is a question mark."""
         return sqlite3.connect(self.file, isolation_level=None)
 
+    def _let_go(self) -> None:
+        """Close every connection, also those that only the frames of the dead still hold."""
+        self.close()
+        gc.collect()
+
+    def end_sessions(self) -> None:
+        """End every session but this one, as a server does that is restarted; a file has none."""
+
+    def only_read(self, only: bool) -> None:
+        """Let everybody only read from now on; whoever has a session of a server loses it."""
+        for slot in self.in_use if only else ():
+            slot.restrict("PRAGMA query_only=ON")
+
+    @property
+    def in_use(self) -> list[Slot]:
+        """The engines that processes use now."""
+        return [slot for slot in self._slots if slot.witness is not None]
+
+    def files(self) -> Files:
+        """The bytes of the database and its log, as the programs see them."""
+        paths = {name: self.file.with_name(self.file.name + name) for name in ("", LOG)}
+        return {name: path.read_bytes() if path.exists() else b"" for name, path in paths.items()}
+
+    def copied(self) -> Any:
+        """A backup, made while nobody uses the database."""
+        self._let_go()
+        return self.files()
+
+    def content(self) -> bytes:
+        """What is committed."""
+        with closing(self.opened()) as db:
+            return bytes(db.serialize())
+
+    def put(self, copy: Any) -> None:
+        """Bring a copy back while nobody uses the database."""
+        self._let_go()
+        self.file.with_name(f"{self.file.name}-shm").unlink(missing_ok=True)
+        for name, content in copy.items():
+            # Into the same file: an engine notices when another takes its place.
+            self.file.with_name(self.file.name + name).write_bytes(content)
+
 
 def _prepare(url: str, now: Any) -> None:
     database = open_database(url)
@@ -198,6 +271,7 @@ class PostgresDisk(Disk):
 
     # Whoever meets a lock there waits for it, and so for ever for one that is suspended.
     pauses_inside = False
+    is_sqlite = False
 
     def __init__(self, server: str, name: str) -> None:
         self._server = make_url(server)
@@ -224,6 +298,51 @@ class PostgresDisk(Disk):
 
     def opened(self) -> Any:
         return self._connect(make_url(self.url))
+
+    def copied(self) -> Any:
+        """What is committed, table by table, while others may go on; and where its numbers stand."""
+        with self._session() as db:
+            db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            tables = {}
+            for table in metadata.tables:
+                with db.cursor().copy(f"COPY {table} TO STDOUT (FORMAT BINARY)".encode()) as copy:
+                    tables[table] = b"".join(copy)
+            numbers = db.execute(
+                "SELECT sequencename, coalesce(last_value, 1), last_value IS NOT NULL FROM pg_sequences"
+            )
+            return tables, numbers.fetchall()
+
+    def put(self, copy: Any) -> None:
+        """Bring a copy back; whoever has a session loses it."""
+        tables, numbers = copy
+        self.end_sessions()
+        with self._session() as db:
+            db.execute(f"TRUNCATE {', '.join(tables)}".encode())
+            for table, content in tables.items():
+                with db.cursor().copy(f"COPY {table} FROM STDIN (FORMAT BINARY)".encode()) as into:
+                    into.write(content)
+            for number in numbers:
+                db.execute("SELECT setval(%s::regclass, %s, %s)", number)
+
+    def end_sessions(self) -> None:
+        with self._session() as db:
+            db.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    def only_read(self, only: bool) -> None:
+        with closing(self._connect(self._server)) as admin:
+            setting = "default_transaction_read_only"
+            admin.execute(
+                f"ALTER DATABASE {self._name} {f'SET {setting} = on' if only else f'RESET {setting}'}"
+            )
+        self.end_sessions()
+
+    def _session(self) -> psycopg.Connection:
+        return psycopg.connect(
+            make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        )
 
     def _url(self, name: str) -> str:
         return self._server.set(drivername="postgresql+psycopg", database=name).render_as_string(

@@ -26,10 +26,12 @@ from tests.simulation.pair import Overlap, Pair
 from tests.simulation.plan import DAY, HOUR, MOVED, START, Member, Plan, plan
 from tests.simulation.process import Ending, Fate, Process
 from tests.simulation.quota import judge_quota
+from tests.simulation.snapshot import taken
 from tests.simulation.sometimes import Sometimes
 from tests.simulation.story import Story
 from tests.simulation.trace import Trace
-from tests.simulation.universe import Universe, Wrong
+from tests.simulation.universe import Universe
+from tests.simulation.wrong import Wrong
 
 # The kind of a moment (None: any), and how many of it have to come.
 Where = tuple[str | None, int]
@@ -127,6 +129,8 @@ class Life:
                 self.universe.step(self.plan.step)
             self.universe.box.advance(max(START + at - self.universe.now(), timedelta(0)))
             self._between(f"before sync {number}")
+            self.universe.storage.before(number)
+            self._went_back()
             self._strange(number)
             self._move(number)
             with self._wrong_clock(number):
@@ -138,7 +142,22 @@ class Life:
 
     def _look(self, process: Process, ending: Ending) -> None:
         """A run has ended: count what it came to, and take each row's step in the model."""
+        self._went_back()
         self.model.check(self.sometimes.look(process, ending))
+
+    def _went_back(self) -> None:
+        """What the database does not have any more may come again, with the ids that it had."""
+        universe = self.universe
+        before, universe.storage.lost = universe.storage.lost, None
+        if before is None:
+            return
+        self.judge.check()
+        now = taken(universe.disk)
+        self.judge.went_back(before, now)
+        self.model.restart(now)
+        self.sometimes.restart(now)
+        # A reading goes on where it stood when the copy was made.
+        self._half_read.append((START, universe.now(), half_read(universe)))
 
     # --- the everyday ---
 
@@ -307,7 +326,9 @@ class Life:
         universe.processes += 1
         self._runs[self._place] += 1
         name = f"{self._place}, run {self._runs[self._place]}"
-        return Process(universe, member, name, universe.processes, universe.ahead + ahead)
+        process = Process(universe, member, name, universe.processes, universe.ahead + ahead)
+        process.trouble = universe.storage.trouble()
+        return process
 
     def _doom(self, process: Process, draw: Callable[[], Where | None]) -> None:
         """Choose whether and where a process dies."""
@@ -442,11 +463,11 @@ class Life:
         if len(self.plan.members) > 1:
             # Requests do not tell whose they are.
             return True
-        path = path_of(row)
+        path, back_at = path_of(row), self.universe.storage.back_at or START
         firsts = (
             seen.at
             for seen in self.universe.box.requests
-            if seen.path.endswith(path) and "page" not in seen.params
+            if seen.path.endswith(path) and "page" not in seen.params and seen.at >= back_at
         )
         # The second reading may show older rows, late at the first, in a new one's place.
         second = sorted(firsts)[1:2] or [self.universe.now()]
@@ -466,7 +487,7 @@ class Life:
             return
         before_it = rows[rows.index(bad) + FIRST_PAGE[bad.stream] :]
         patience = self._lag() + DAY + 4 * self.plan.rhythm
-        if self.universe.now() - START < patience:
+        if self.universe.now() - (self.universe.storage.back_at or START) < patience:
             # Rows older than the first run have waited for no run.
             return
         lost = missing(self.universe, self.judge.found, lag=patience, sure=lambda row: row in before_it)
@@ -506,6 +527,7 @@ class Life:
         universe = self.universe
         self._place = "the quiet end"
         universe.network.quiet()
+        universe.storage.quiet()
         box = universe.box
         box.world.company = replace(box.world.company, quiet=True)
         box.world._pending.clear()

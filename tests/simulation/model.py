@@ -10,7 +10,8 @@ from enum import IntEnum
 from tests.simulation import oracle
 from tests.simulation.plan import MOVED
 from tests.simulation.snapshot import Key, Queued, Snapshot
-from tests.simulation.universe import Universe, Wrong
+from tests.simulation.universe import Universe
+from tests.simulation.wrong import Wrong
 
 EVENT = 1
 
@@ -46,6 +47,13 @@ class Model:
         self._confirmed: dict[str, Key] = {}
         self._landed: set[str] = set()
         self._read = 0
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """Begin again with what the database holds, as it has gone back to what it had been."""
+        self._states.clear()
+        self._open.clear()
+        self._confirmed.clear()
+        self.check(snapshot)
 
     def check(self, snapshot: Snapshot) -> None:
         """Compare the database with where its rows were after the last run."""

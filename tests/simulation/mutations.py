@@ -336,4 +336,32 @@ MUTANTS = (
             "return self.ahead",
         ),
     ),
+    _mutant(
+        "not-synced",
+        "a commit does not wait for the disk",
+        ("state/dialects.py", "PRAGMA synchronous=FULL", "PRAGMA synchronous=OFF"),
+    ),
+    _mutant(
+        "synced-at-checkpoints",
+        "the disk has a commit only when its log is copied into the file",
+        ("state/dialects.py", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),
+    ),
+    _mutant(
+        "entered-for-nothing",
+        "what is entered as used of the quota counts for nothing",
+        (
+            "state/spending.py",
+            "    rest = max(0, total - spent(db, account, after).requests)\n",
+            "    rest = 0\n",
+        ),
+    ),
+    _mutant(
+        "full-for-good",
+        "a full disk counts as a wrong setting, and nothing tries again",
+        (
+            "state/engine.py",
+            'return state in REFUSING, lines[0].rstrip(".")',
+            'return state in REFUSING or "is full" in lines[0], lines[0].rstrip(".")',
+        ),
+    ),
 )

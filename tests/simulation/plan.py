@@ -73,6 +73,18 @@ class Strange:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """What goes wrong with the place where the database is. Numbers are of syncs."""
+
+    faults: float = 0.0
+    """The share of runs that meet a power cut, a full disk and the like."""
+    backup: tuple[int, int] | None = None
+    """Before which sync a backup is made, and before which other one it is put back."""
+    enters_used: bool = False
+    """Whether the requests that the backup lacks are entered then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     seed: int
     syncs: int
@@ -102,6 +114,7 @@ class Plan:
     webhooks: dict[str, Any] | None = None
     """What may happen to webhooks on their way; None: there are none."""
     drawn: Drawn = field(default_factory=Drawn)
+    storage: Storage = Storage()
 
     @property
     def behind(self) -> bool:
@@ -141,6 +154,20 @@ def plan(seed: int) -> Plan:
         large=large,
         webhooks=_webhooks(Random(f"{seed}/webhooks")),
         drawn=drawn(Random(f"{seed}/constants")),
+        storage=_storage(Random(f"{seed}/storage"), syncs),
+    )
+
+
+def _storage(rng: Random, syncs: int) -> Storage:
+    """In a quarter of the lives something goes wrong with it; in half of these a backup is put back."""
+    if rng.random() >= 0.25:
+        return Storage()
+    made = rng.choice((0, rng.randrange(1, syncs - 1), rng.randrange(1, syncs - 1)))
+    put_back = min(syncs - 1, made + rng.choice((1, 2, 5, 10)))
+    return Storage(
+        faults=rng.choice((0.1, 0.2, 0.4)),
+        backup=(made, put_back) if rng.random() < 0.5 else None,
+        enters_used=rng.random() < 0.5,
     )
 
 

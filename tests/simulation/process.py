@@ -24,6 +24,7 @@ from tests.simulation.plan import Member
 from tests.simulation.pool import DisorderlyPool
 
 if TYPE_CHECKING:
+    from tests.simulation.storage import Trouble
     from tests.simulation.universe import Universe
 
 ACCOUNT = "acct"
@@ -93,6 +94,7 @@ class Process:
     asked: int = 0
     held_at: datetime | None = None
     in_transaction: bool = False
+    trouble: "Trouble | None" = None
     partner: "Process | None" = None
     """The other one of two at once."""
     suspended: str = ""
@@ -116,14 +118,19 @@ class Process:
         self.passed[kind] += 1
         census = self.universe.census
         census.passed[kind] += 1
+        if self.trouble:
+            self.universe.storage.moment(self, self.trouble, kind)
         if self.fate and self.fate.strikes(kind):
             self.dead, self.died_at = True, kind
             census.struck[kind] += 1
             self.universe.choices.settle(f"{self.name} dies", (kind, self.passed[kind]))
             self.universe.tell(f"{self.name} is killed {kind} ({self.passed[kind]})")
+        if not self.dead:
+            self.pause(kind)
+        if self.dead:
+            # Also where the machine went down while this process was suspended.
             self.slot.roll_back()
             raise Death
-        self.pause(kind)
 
     def begun(self) -> None:
         self.in_transaction = True
@@ -183,7 +190,8 @@ class Process:
             ending = Ending(int(error.exit), error.what)
         self.ended = True
         self.slot.clear()
-        self.universe.ended(self, ending)
+        for process, its_ending in self.universe.storage.ended(self, ending):
+            self.universe.ended(process, its_ending)
         return ending
 
     def _run(self, **options: Any) -> Ending:

@@ -5,7 +5,9 @@ from calendar import monthrange
 from collections import Counter
 from datetime import datetime, timedelta
 
-from tests.simulation.universe import Universe, Wrong
+from connector.domain.period import turns
+from tests.simulation.universe import Universe
+from tests.simulation.wrong import Wrong
 
 MONTH = timedelta(days=31)
 
@@ -15,17 +17,29 @@ def judge_quota(universe: Universe) -> None:
     usable = universe.limits.usable
     if usable is None:
         return
+    usable += universe.storage.unentered
     asked = sorted(seen.at for seen in universe.box.requests if seen.api == "beamer")
     if universe.limits.period_day is None:
         for index, start in enumerate(asked):
             number = bisect_left(asked, start + MONTH) - index
             if number > usable:
                 raise Wrong(f"{number} requests in 31 days from {start}, and {usable} may be spent")
+        _judge_entered(universe, asked, usable)
         return
     periods = Counter(_period(at, universe.limits.period_day) for at in asked)
     for period, number in periods.items():
         if number > usable:
             raise Wrong(f"{number} requests in the month from {period}, and {usable} may be spent")
+
+
+def _judge_entered(universe: Universe, asked: list[datetime], usable: int) -> None:
+    """Of the month whose use was entered, what the database lacked does not come on top."""
+    if universe.storage.entered is None:
+        return
+    since, lacked = universe.storage.entered
+    number = sum(since <= at < turns(since, since.day)[1] for at in asked)
+    if number > usable - lacked:
+        raise Wrong(f"{number} requests from {since}, {usable - lacked} may be spent, and all were entered")
 
 
 def _period(at: datetime, day: int) -> str:

@@ -89,6 +89,24 @@ STATES = (
     "a stream is forbidden",
     "a refusal is doubted",
     "the database fails in a run",
+    "a backup is put back",
+    "an empty database takes the place of a lost one",
+    "used requests are entered",
+    "a run ends, as its database may only be read",
+)
+# What only a file comes to, or only a server.
+ON_SQLITE = (
+    "a power cut takes a transaction under way",
+    "a power cut comes behind a transaction under way",
+    "a power cut ends two runs",
+    "a disk is full in the middle of a run",
+    "a run ends, as its disk is full",
+)
+ON_SERVER = (
+    "sessions are ended in a transaction",
+    "sessions are ended outside a transaction",
+    "a failover takes transactions",
+    "a run notices that its database has gone back",
 )
 # Moments of a run: a request is taken out of the budget; Segment has answered, and nothing is confirmed yet.
 RECORDED = "before Beamer's request"
@@ -168,6 +186,12 @@ class Sometimes:
         self._died[name] = ending.exit is None
         _log.clear()
         return after
+
+    def restart(self, snapshot: Snapshot) -> None:
+        """The database has gone back to what it had been: nothing in it comes from what was before."""
+        self._before = snapshot
+        for seen in (self._died, self._cut, self._in_flight, self._refused):
+            seen.clear()
 
     def _over_runs(self, look: Look) -> Iterator[str]:
         """States that show over several runs."""

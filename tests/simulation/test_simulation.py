@@ -7,16 +7,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.simulation.census import Census
 from tests.simulation.choices import Choices
 from tests.simulation.constants import Drawn, drawn
-from tests.simulation.crashes import Disk, PostgresDisk
+from tests.simulation.crashes import LOG, Disk, PostgresDisk
 from tests.simulation.life import Life, Result, live
-from tests.simulation.plan import plan
-from tests.simulation.sometimes import STATES
+from tests.simulation.plan import Storage, plan
+from tests.simulation.sometimes import ON_SERVER, ON_SQLITE, STATES
+from tests.simulation.storage import SECTOR, torn
 from tests.simulation.story import Story
 from tests.simulation.trace import Trace
 
@@ -49,7 +51,7 @@ MORE = (0, 20, 40, 60, 80, 120, 140, 160, 180)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_few_lives_go_well(disk: Disk, seed: int) -> None:
     result = well(live(seed, disk))
-    assert {*result.census.states} <= {*STATES}
+    assert {*result.census.states} <= {*STATES, *ON_SQLITE}
     assert len(result.census.states) >= 5
 
 
@@ -125,6 +127,29 @@ def test_what_was_never_reached() -> None:
     census.add(Census(states=Counter({"a hint waits": 1})))
     assert census.unreached(STATES) == [each for each in STATES if each not in census.states]
     assert len(STATES) == len({*STATES}) >= 40
+    assert {*STATES}.isdisjoint({*ON_SQLITE, *ON_SERVER})
+
+
+def test_a_quarter_of_the_lives_have_storage_that_fails() -> None:
+    lives = [life for seed in range(400) if (life := plan(seed).storage) != Storage()]
+    assert 70 < len(lives) < 130
+    assert 30 < sum(life.backup is not None for life in lives) < 70
+    assert {life.enters_used for life in lives} == {True, False}
+
+
+def test_what_a_disk_has_of_a_commit_under_way() -> None:
+    """Each sector is as it was or as it was to be, only in the log, and sometimes all or none of them."""
+    old, new = b"o" * 3 * SECTOR, b"n" * 7 * SECTOR
+    before, after = {"": b"file", LOG: old}, {"": b"checkpointed", LOG: new}
+    sectors = Counter[int]()
+    for number in range(200):
+        disk = torn(before, after, Random(number))
+        assert (disk[""], len(disk[LOG])) == (b"file", len(new))
+        parts = [disk[LOG][at : at + SECTOR] for at in range(0, len(new), SECTOR)]
+        assert all(len({*part}) == 1 and part[:1] in (b"o", b"n", b"\0") for part in parts)
+        sectors[sum(part[:1] == b"n" for part in parts)] += 1
+    assert {0, 7} < sectors.keys()
+    assert len(sectors) > 4
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,10 @@ def test_each_replacement_has_its_place(name: str) -> None:
     "name",
     [
         "redirect",
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("retries-free", "two-transactions")),
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("retries-free", "two-transactions", "not-synced", "full-for-good")
+        ),
     ],
 )
 def test_a_broken_connector_is_noticed(name: str) -> None:

@@ -23,7 +23,9 @@ from tests.simulation.happenings import Happenings
 from tests.simulation.network import Network
 from tests.simulation.plan import MOVED, START, Plan
 from tests.simulation.process import Ending, Process
+from tests.simulation.storage import StorageFaults
 from tests.simulation.trace import Trace
+from tests.simulation.wrong import Wrong
 
 TIME = "%m-%d %H:%M:%S"
 PROCESS = re.compile(r" \(process .*\)")
@@ -31,10 +33,6 @@ PROCESS = re.compile(r" \(process .*\)")
 
 # A lease that ends so much later than it may is taken to be from before a clock was set back.
 STALE = timedelta(hours=1)
-
-
-class Wrong(AssertionError):
-    """The connector broke a promise."""
 
 
 def key_of(destination: str) -> str:
@@ -81,6 +79,7 @@ class Universe:
         """Streams and ids of the rows that webhooks announced since the last run, and of their parents."""
         self.processes = 0
         self.deaths = 0
+        self.storage = StorageFaults(self)
         self._holders: dict[str, Process] = {}
         self._logged = 0
         self.after_run: list[Callable[[Process, Ending], None]] = []
