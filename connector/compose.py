@@ -19,7 +19,7 @@ from connector.domain.budget import Limits
 from connector.errors import ConfigurationError, ConnectorError, KeyRefused
 from connector.segment.shaping import Naming, Privacy
 from connector.state import connections, schema
-from connector.state.connections import AccountRenamed, Credential, Given, Identity, KeyChange, KeyVerdict
+from connector.state.connections import AccountRenamed, ApiKeys, Credential, Identity, KeyChange, KeyVerdict
 from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger
 from connector.state.suspensions import Api, Secrets
@@ -135,7 +135,7 @@ def _stored_account(database: Database | None, connection: Connection) -> str | 
         return identity.account
     others = (connections.known(database, name) for name, _ in connection.same_key)
     of_others = {other.account for other in others if other}
-    return min(connections.accounts_of(database, given(connection)) | of_others, default=None)
+    return min(connections.accounts_of(database, api_keys(connection)) | of_others, default=None)
 
 
 def refuse_other_name(database: Database | None, connection: Connection) -> None:
@@ -144,7 +144,7 @@ def refuse_other_name(database: Database | None, connection: Connection) -> None
     One key is one account: other connections with the same key count, too. Nothing is written.
     """
     account = account_of(database, connection)
-    of_key = connections.accounts_of(database, given(connection)) if database else frozenset()
+    of_key = connections.accounts_of(database, api_keys(connection)) if database else frozenset()
     if account and of_key and account not in of_key:
         raise AccountRenamed.by_key(connection.name, account, min(of_key))
     others = () if _stored_account(database, connection) else connection.same_key
@@ -201,7 +201,7 @@ def segment_address(connection: Connection) -> str:
     return host_of(connection.region, connection.segment_host)
 
 
-def given(connection: Connection) -> Given:
+def api_keys(connection: Connection) -> ApiKeys:
     """Return digests of the keys that are set, with their addresses."""
     keys: tuple[tuple[Api, SecretStr | None, str], ...] = (
         ("beamer", connection.api_key, connection.base_url),
@@ -220,7 +220,7 @@ def change(database: Database | None, connection: Connection) -> KeyChange:
     if database is None or stored is None:
         return KeyChange()
     destination = connection.destination or stored.destination
-    return connections.compare_keys(database, connection.name, destination, given(connection))
+    return connections.compare_keys(database, connection.name, destination, api_keys(connection))
 
 
 def refuse_other_account(database: Database | None, connection: Connection) -> KeyChange:
@@ -245,7 +245,7 @@ def identity(database: Database, connection: Connection, now: datetime) -> Ident
     refuse_other_account(database, connection)
     first, _ = stored_or_new_identity(database, connection, now)
     unnamed = digest(secrets(connection)[0])
-    stored = connections.settle(database, first, now, unnamed=unnamed, given=given(connection))
+    stored = connections.settle(database, first, now, unnamed=unnamed, api_keys=api_keys(connection))
     if stored.account != first.account:
         # Another process has stored the connection first, by other settings.
         refuse_other_name(database, connection)
@@ -387,7 +387,7 @@ def working(
     names = identity(database, connection, clock.now())
     others = (other for other in settings.connections if other.name != connection.name)
     shared_key = any(other.write_key == connection.write_key for other in others)
-    used = given(connection)
+    keys = api_keys(connection)
     beamer, segment = clients(connection, clock)
     with closing(ThreadPool(THREADS, clock)) as pool, closing(beamer):
         yield Parts(
@@ -400,8 +400,8 @@ def working(
             ledger=Ledger(database, names.account, names.name, limits(connection)),
             clock=clock,
             pool=pool,
-            given=used,
-            change=connections.compare_keys(database, names.name, names.destination, used),
+            api_keys=keys,
+            change=connections.compare_keys(database, names.name, names.destination, keys),
             most_waiting=settings.max_waiting_rows,
             most_bytes=int(settings.max_waiting_bytes),
             events_per_second=None if settings.events_per_second == "none" else settings.events_per_second,

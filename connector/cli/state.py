@@ -222,7 +222,7 @@ def accept(session: Session, database: Database | None, connection: Connection) 
     compose.refuse_other_name(database, connection)
     with session.alone_on(database, name) as (lease, _):
         change, messages = connections.accept_keys(
-            database, lease, destination, compose.given(connection), session.clock.now()
+            database, lease, destination, compose.api_keys(connection), session.clock.now()
         )
     return {"connection": name, "changed": sorted(change.changed), "messages": messages}
 

@@ -28,7 +28,7 @@ class Alert:
 def claim(database: Database, connection: str, alert: Alert, at_first: str) -> Alert | None:
     """Store that an alert is being sent, and return the one before; None if it is not due.
 
-    Before the first one, `at_first` counts as sent. Of two processes, one gets it.
+    Before the first alert, `at_first` counts as sent. Of two processes, only one gets the alert.
     """
     values = {"word": alert.word, "sent_at": alert.sent_at}
     with database.write() as db:

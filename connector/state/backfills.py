@@ -28,11 +28,11 @@ NO_PARENT = "0"
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a backfill is known by when it is requested again.
+    """What identifies a backfill when it is requested again.
 
     Rows dated `since` or later and before `until` (None: without an end). `judging` names the settings that
-    exclude rows: under other settings, rows excluded before must be judged again. `resend`: rows that were
-    sent before are sent again.
+    exclude rows: under other settings, excluded rows must be judged again. `resend`: rows that were sent
+    before are sent again.
     """
 
     since: datetime
@@ -106,7 +106,7 @@ class Reading:
 
     @property
     def whole(self) -> bool:
-        """Whether all rows of the list are read, whatever their dates."""
+        """Return whether all rows of the list are read, whatever their dates."""
         return self.since is None and self.until is None
 
 
@@ -188,13 +188,13 @@ class BackfillWriter(PageWriter):
             return _add(db, self._backfill, new)
 
     def keep(self, reading: Reading, now: datetime) -> None:
-        """Write how far a list was read, without a page of it."""
+        """Write how far a list was read, without a page."""
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             self._put(db, reading)
 
     def _put(self, db: Connection, reading: Reading | None, rows: int = 0, events: int = 0) -> None:
-        """Write a list, and add to the totals of the backfill what was requested since, and what it gave."""
+        """Write a list, and add its rows, its events and the requests since the last write to the totals."""
         if reading is not None:
             put(db, readings, [_values(self._backfill, reading)])
         spent = self._requests_spent()
@@ -292,7 +292,7 @@ def lists(database: Database, backfill: int) -> list[Reading]:
 
 
 def abandon(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
-    """Delete a backfill with a list that cannot be named any more; requested again, it starts again."""
+    """Delete a backfill that has a list without a readable name; requested again, it starts again."""
     with database.write() as db:
         check_lease(db, lease, now)
         db.execute(delete(readings).where(readings.c.backfill == backfill))
@@ -300,7 +300,7 @@ def abandon(database: Database, lease: Lease, backfill: int, now: datetime) -> N
 
 
 def finish(database: Database, lease: Lease, backfill: int, now: datetime) -> None:
-    """Everything was read."""
+    """Store that a backfill is complete, and delete its lists."""
     with database.write() as db:
         check_lease(db, lease, now)
         db.execute(delete(readings).where(readings.c.backfill == backfill))

@@ -1,7 +1,7 @@
 """The types of columns. Each checks what it reads: a value that cannot be read is noted, without an error.
 
-A disk or a person may damage a file, and SQLite takes any value in any column. `instead` of a column says
-what stands for such a value; `damage` decides what becomes of its row.
+A disk or a person may damage a file, and SQLite takes any value in any column. `instead` of a column is
+the value used in its place; `damage` decides what becomes of its row.
 """
 
 import json
@@ -26,9 +26,9 @@ from sqlalchemy import (
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Arithmetic on later dates overflows; Beamer's end before.
+# Arithmetic on later dates overflows.
 LAST_YEAR = 9999
-# More than anything here counts, and in microseconds the last date that can be represented.
+# Larger than any count here, and in microseconds the last date that Python can represent.
 MOST = 253_402_300_799_000_000
 LABEL = re.compile(r"[A-Za-z0-9_.]{1,40}")
 # What a reader raises for a value that it cannot read.
@@ -49,12 +49,12 @@ class _Fate:
 
 # The row is deleted: it is read from Beamer again.
 DROP: Final = _Fate("DROP")
-# Nothing can stand for the value: a command that needs it stops.
+# No value can replace it: a command that needs it stops.
 NEEDED: Final = _Fate("NEEDED")
 
 
 class Needed(Exception):
-    """A needed value cannot be read; `column` is the name of its table and its own."""
+    """Raised when a needed value cannot be read; `column` is the name of its table and its own name."""
 
     def __init__(self, column: tuple[str, str]) -> None:
         super().__init__(f"{column[0]}.{column[1]}")
@@ -85,11 +85,11 @@ def fits(read: Reader, value: Any) -> bool:
 
 
 class Checked(TypeDecorator[Any]):
-    """A column's type; `instead` stands for a value that cannot be read: that, or DROP, or NEEDED."""
+    """A column's type; `instead` replaces a value that cannot be read: a value, DROP or NEEDED."""
 
     impl: Any = Text
     cache_ok = True
-    # For a row that is deleted: its reader still needs a value to go on with.
+    # For a row that is deleted: its reader still needs a value to continue.
     neutral: Any = ""
     # Set by the table.
     column: tuple[str, str] = ("", "")
@@ -99,7 +99,7 @@ class Checked(TypeDecorator[Any]):
         self.instead = instead
 
     def fits(self, value: Any) -> bool:
-        """Return whether a value, as its driver gives it, is one that this column may hold."""
+        """Return whether this column may hold a value, as the driver returns it."""
         return isinstance(value, str)
 
     def loaded(self, value: Any) -> Any:
@@ -107,7 +107,7 @@ class Checked(TypeDecorator[Any]):
         return value
 
     def unreadable(self) -> Any:
-        """Note a value that does not fit; return what stands for it."""
+        """Note a value that does not fit; return its replacement."""
         if self.instead is NEEDED:
             raise Needed(self.column)
         _notes.columns.add(self.column)
@@ -118,7 +118,7 @@ class Checked(TypeDecorator[Any]):
         return self.neutral if self.instead in (DROP, NEEDED) else self.instead
 
     def reader(self, dialect: Dialect, coltype: object) -> Reader:
-        """Return what reads a value that the driver gives; it raises one of REFUSALS if it cannot."""
+        """Return a function that reads a value from the driver, and raises one of REFUSALS if it cannot."""
         parse = self.impl_instance.result_processor(dialect, coltype)
 
         def read(value: Any) -> Any:
@@ -144,13 +144,13 @@ class Checked(TypeDecorator[Any]):
 
 
 class Message(Checked):
-    """A text whose content others judge."""
+    """A text whose content is checked elsewhere."""
 
     cache_ok = True
 
 
 class Moment(Checked):
-    """Aware UTC in, aware UTC out; a year from `before` on cannot be meant.
+    """Take and return aware UTC; a year from `before` on counts as unreadable.
 
     Stored without a zone: PostgreSQL would return every date in the server's, and none past year 9999.
     """
@@ -184,7 +184,7 @@ class Moment(Checked):
 
 
 class Words(Checked):
-    """Somebody else's text, escaped: PostgreSQL takes no NUL, and neither database a lone surrogate."""
+    """Text from outside, escaped: PostgreSQL takes no NUL, and neither database a lone surrogate."""
 
     cache_ok = True
 
@@ -252,7 +252,7 @@ class Real(Checked):
         self.least = least
 
     def reader(self, dialect: Dialect, coltype: object) -> Reader:  # noqa: ARG002
-        # Both drivers give a number as it is; the processor of PostgreSQL requires a type code besides.
+        # Both drivers return a number as it is; PostgreSQL's processor also requires a type code.
         def read(value: Any) -> Any:
             if value.__class__ not in (int, float) or not self.least <= value < MOST:
                 raise ValueError
@@ -281,7 +281,7 @@ class Flag(Checked):
 
 
 class Name(Checked):
-    """A short text of ours; one of given `words` if there are any."""
+    """A short text of the connector; one of `words` if there are any."""
 
     impl = String
     cache_ok = True
@@ -327,7 +327,7 @@ class Counters(Name):
 
 
 class Json(Checked):
-    """JSON text of an object; its readers judge what is in it."""
+    """JSON text of an object; its readers check its content."""
 
     cache_ok = True
 

@@ -22,7 +22,7 @@ from connector.state.tables import accounts, connections, credentials, outbox, p
 
 
 class AccountRenamed(ConfigurationError):
-    """The settings give an account that is known another name."""
+    """Raised when the settings give a known account another name."""
 
     code = "BS-083"
     default_means = (
@@ -32,7 +32,7 @@ class AccountRenamed(ConfigurationError):
 
     @classmethod
     def by_setting(cls, connection: str, account: str, wanted: str) -> "AccountRenamed":
-        """Return the refusal of a setting that names the account otherwise than the state does."""
+        """Return the error of a setting that names the account otherwise than the state does."""
         return cls(
             f"The Beamer account of connection '{connection}' is '{account}', but BEAMER_ACCOUNT names it "
             f"'{wanted}'.",
@@ -42,7 +42,7 @@ class AccountRenamed(ConfigurationError):
 
     @classmethod
     def by_key(cls, connection: str, account: str, other: str) -> "AccountRenamed":
-        """Return the refusal of a key that another connection uses for an account of another name."""
+        """Return the error of a key that another connection uses for an account of another name."""
         return cls(
             f"The Beamer account of connection '{connection}' is '{account}', but another connection uses "
             f"the same Beamer key for account '{other}'.",
@@ -59,8 +59,8 @@ class Credential:
     address: str
 
 
-# Those of the settings; `status` may be run without a key.
-Given = Mapping[Api, Credential]
+# The keys in the settings, by API; `status` may be run without one.
+ApiKeys = Mapping[Api, Credential]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ class Identity:
     ignore_filters: bool | None = None
     # When the key was last refused to ignore filters, if it was not allowed to since.
     filters_at: datetime | None = None
-    # Until Beamer's first answer shows the time, nobody knows whether this machine's clock is right.
+    # Until Beamer's first answer shows the time, this machine's clock may be wrong.
     provisional: bool = field(default=False, compare=False)
-    # The start date lies so long before that answer; None where a setting gives it.
+    # How long before that answer the start date is; None where a setting gives the date.
     first_days: timedelta | None = field(default=None, compare=False)
-    # When it was first seen here: no part of its names.
+    # When it was first seen here; not part of its names.
     created_at: datetime | None = field(default=None, compare=False)
 
 
@@ -89,13 +89,13 @@ def settle(
     now: datetime,
     *,
     unnamed: str | None = None,
-    given: Given | None = None,
+    api_keys: ApiKeys | None = None,
 ) -> Identity:
-    """Store a connection's names, unless it is known already; return what is stored.
+    """Store a connection's names, unless they are stored already; return the stored ones.
 
-    `unnamed` is the account's name before the settings gave it one: what was counted under it (by `check`
-    and `quota set-used`) counts for the account, unless it is another connection's. `given` are the keys
-    and addresses that the connection begins with.
+    `unnamed` is the account's name before the settings gave it one: requests counted under it (by `check`
+    and `quota set-used`) count for the account, unless they are another connection's. `api_keys` are the
+    keys and addresses that the connection begins with.
     """
     name, account = first_sight.name, first_sight.account
     values = {
@@ -107,21 +107,21 @@ def settle(
         "created_at": now,
     }
     with database.write() as db:
-        # One may be there whose name cannot be read: to begin anew would send its rows again.
+        # A stored name may be unreadable: starting anew would send the connection's rows again.
         db.execute(select(connections.c.name)).all()
         if add_new(db, connections, [values], connections.c.name):
             before = unnamed or account
             _adopt(db, before, account)
             privacy.inherit(db, name, {account, before})
-            first = KeyChange(new=frozenset(given or {}))
-            _save_keys(db, name, first_sight.destination, given or {}, first, now)
+            first = KeyChange(new=frozenset(api_keys or {}))
+            _save_keys(db, name, first_sight.destination, api_keys or {}, first, now)
     stored = known(database, name)
     assert stored is not None  # noqa: S101 - written in the lines above
     return stored
 
 
 def _adopt(db: Connection, unnamed: str, account: str) -> None:
-    """Let what was counted under `unnamed`, which no connection is settled on, count for `account`."""
+    """Move what was counted under `unnamed` to `account`, unless a connection uses that name."""
     settled = select(connections.c.name).where(connections.c.account == unnamed)
     if unnamed == account or db.execute(settled.limit(1)).first():
         return
@@ -142,7 +142,7 @@ def known(database: Database, name: str) -> Identity | None:
 
 
 def check_names(database: Database, identity: Identity) -> None:
-    """Raise Busy where a run that has just got its lease began with other names than are stored now.
+    """Raise Busy where a run that has just got its lease began with other names than the stored ones.
 
     Another run, with other settings, may have stored another destination meanwhile.
     """
@@ -167,7 +167,7 @@ def alike(database: Database, identity: Identity) -> list[str]:
 
 
 def set_destination(database: Database, name: str, destination: str) -> None:
-    """Store the destination's name that was set after the first run; waiting rows keep the one they have."""
+    """Store the destination's name that was set after the first run; waiting rows keep their old one."""
     with database.write() as db:
         db.execute(update(connections).where(connections.c.name == name).values(destination=destination))
 
@@ -179,7 +179,7 @@ BEAMER_KEY, BASE_URL, WRITE_KEY, HOST = "Beamer key", "Beamer address", "Segment
 KEYS = frozenset({BEAMER_KEY, WRITE_KEY})
 PARTS: Mapping[Api, tuple[str, str]] = {"beamer": (BEAMER_KEY, BASE_URL), "segment": (WRITE_KEY, HOST)}
 SEGMENT = frozenset(PARTS["segment"])
-# In this order they are named.
+# The order in which they are named.
 DESTINATION = "name of the destination"
 ORDER = (BEAMER_KEY, BASE_URL, WRITE_KEY, HOST, DESTINATION)
 
@@ -189,7 +189,7 @@ NO_FEED = "none"
 
 
 class OtherAccount(ConfigurationError):
-    """Keys or addresses that may be those of another account than the one whose state this is."""
+    """Raised for keys or addresses that may belong to another account than the state."""
 
     code = "BS-081"
     default_means = (
@@ -203,7 +203,7 @@ class OtherAccount(ConfigurationError):
 
 
 class KeyVerdict(Enum):
-    """What is to be done about a change of keys or addresses."""
+    """What to do about a change of keys or addresses."""
 
     SAME = "same"
     ACCEPT = "accept"
@@ -213,11 +213,11 @@ class KeyVerdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """How the keys and addresses of the settings differ from those that the state was last used with.
+    """How the keys and addresses of the settings differ from those last used with the state.
 
     `changed` names what differs, `returned` the keys among them that were replaced before. `new`: what was
     never stored. `moved`: the settings name another destination than the state. `blank`: the state holds
-    nothing of an account yet, except for its `feed`: the digest of its feed's URL, where that was asked.
+    nothing of an account yet, except for its `feed`: the digest of its feed's URL, where it is known.
     """
 
     changed: frozenset[str] = frozenset()
@@ -276,17 +276,17 @@ def in_words(parts: Collection[str]) -> str:
 
 
 def key_digest(secret: str) -> str:
-    """Return what stands for a key, in this database and in any other that its state is moved to."""
+    """Return the digest of a key, the same in this database and in any other that its state is moved to."""
     return hashlib.sha256(f"beamer-segment key {secret}".encode()).hexdigest()[:DIGITS]
 
 
-def compare_keys(database: Database, name: str, destination: str, given: Given) -> KeyChange:
+def compare_keys(database: Database, name: str, destination: str, api_keys: ApiKeys) -> KeyChange:
     """Compare the settings' keys and addresses with those that the connection was last used with."""
     with database.read() as db:
-        return _compare_keys(db, name, destination, given)
+        return _compare_keys(db, name, destination, api_keys)
 
 
-def _compare_keys(db: Connection, name: str, destination: str, given: Given) -> KeyChange:
+def _compare_keys(db: Connection, name: str, destination: str, api_keys: ApiKeys) -> KeyChange:
     stored = db.execute(select(credentials).where(credentials.c.connection == name)).all()
     before = db.execute(select(connections.c.destination).where(connections.c.name == name)).scalar()
     changed: set[str] = set()
@@ -298,7 +298,7 @@ def _compare_keys(db: Connection, name: str, destination: str, given: Given) -> 
         wanted = (api, _destination_of(api, destination))
         return [row for row in stored if (row.api, row.destination) == wanted]
 
-    for api, credential in given.items():
+    for api, credential in api_keys.items():
         mine = of(api, destination)
         last = next((row for row in mine if row.current), None)
         if last is None:
@@ -319,7 +319,7 @@ def _compare_keys(db: Connection, name: str, destination: str, given: Given) -> 
 
 
 def _destination_of(api: Api, destination: str) -> str:
-    """A destination has write keys of its own; the Beamer key belongs to the connection."""
+    """Return the destination a key is stored under: write keys have one, the Beamer key has none."""
     return destination if api == "segment" else ""
 
 
@@ -333,9 +333,9 @@ def _is_blank(db: Connection, name: str) -> bool:
     return not any(db.execute(select(holds)).scalar() for holds in held)
 
 
-def accounts_of(database: Database, given: Given) -> frozenset[str]:
+def accounts_of(database: Database, api_keys: ApiKeys) -> frozenset[str]:
     """Return the names that stored connections have for the account of a Beamer key."""
-    if (mine := given.get("beamer")) is None:
+    if (mine := api_keys.get("beamer")) is None:
         return frozenset()
     same = (credentials.c.digest == mine.digest) & (credentials.c.address == mine.address)
     used = (credentials.c.api == "beamer") & credentials.c.current & same
@@ -350,22 +350,22 @@ def take_over_keys(
     database: Database,
     lease: Lease,
     destination: str,
-    given: Given,
+    api_keys: ApiKeys,
     expected: KeyChange,
     now: datetime,
     *,
     proved: bool,
 ) -> None:
-    """Store changed keys and addresses as those of the connection, under the lease of a run that uses them.
+    """Store changed keys and addresses for the connection, under the lease of a run that uses them.
 
-    `expected` is what was decided on; `proved`: a change that had to be compared was. Raises Busy where
-    another process has changed them since, OtherAccount where that makes ours those of another account.
+    `expected` is the change that was decided on; `proved`: a change that needs a comparison was compared.
+    Raises Busy where another process has changed them since, OtherAccount where they may now be another's.
     """
     name = lease.connection
     with database.write() as db:
         check_lease(db, lease, now)
         db.execute(select(connections.c.name).where(connections.c.name == name).with_for_update())
-        change = _compare_keys(db, name, destination, given)
+        change = _compare_keys(db, name, destination, api_keys)
         change.refuse(name)
         if change.verdict is KeyVerdict.SAME:
             return
@@ -375,24 +375,24 @@ def take_over_keys(
             return
         if change.changed and change.blank and others_at_work(db, lease, this_process(), now):
             raise _busy(f"Another run of connection '{name}' is using other keys.")
-        _save_keys(db, name, destination, given, change, now, feed=change.feed if proved else None)
+        _save_keys(db, name, destination, api_keys, change, now, feed=change.feed if proved else None)
 
 
 def accept_keys(
-    database: Database, lease: Lease, destination: str, given: Given, now: datetime
+    database: Database, lease: Lease, destination: str, api_keys: ApiKeys, now: datetime
 ) -> tuple[KeyChange, int]:
-    """Store that somebody confirms the keys and addresses to be those of the connection's accounts.
+    """Store that somebody confirmed the keys and addresses as those of the connection's accounts.
 
-    What waits for the destination goes to the new write key. Returns what was changed, and how many messages
+    Messages waiting for the destination go to the new write key. Returns the change, and how many messages
     were made for former write keys. The caller holds the leases of all kinds of work.
     """
     name = lease.connection
     with database.write() as db:
         check_lease(db, lease, now)
-        change = _compare_keys(db, name, destination, given)
-        _save_keys(db, name, destination, given, change, now)
+        change = _compare_keys(db, name, destination, api_keys)
+        _save_keys(db, name, destination, api_keys, change, now)
         mine = (outbox.c.connection == name) & (outbox.c.destination == destination)
-        key = given["segment"].digest
+        key = api_keys["segment"].digest
         former = mine & (outbox.c.write_key != key)
         count = db.execute(update(outbox).where(former).values(write_key=key)).rowcount
     return change, count
@@ -402,12 +402,12 @@ def _save_keys(
     db: Connection,
     name: str,
     destination: str,
-    given: Given,
+    api_keys: ApiKeys,
     change: KeyChange,
     now: datetime,
     feed: str | None = None,
 ) -> None:
-    for api, credential in given.items():
+    for api, credential in api_keys.items():
         if api not in change.new and not change.changed & {*PARTS[api]}:
             continue
         mine = {"connection": name, "api": api, "destination": _destination_of(api, destination)}
@@ -418,14 +418,14 @@ def _save_keys(
 
 
 def needs_feed(database: Database, name: str) -> bool:
-    """Return whether a Beamer key is in use of which it is unknown which feed it belongs to."""
+    """Return whether the feed of the Beamer key in use is unknown."""
     unknown = select(credentials.c.digest).where(_beamer_key(name), credentials.c.source.is_(None))
     with database.read() as db:
         return db.execute(unknown).first() is not None
 
 
 def set_feed(database: Database, lease: Lease, feed: str, now: datetime) -> None:
-    """Store the digest of the URL of the feed that the Beamer key in use belongs to."""
+    """Store the digest of the feed's URL of the Beamer key in use."""
     with database.write() as db:
         check_lease(db, lease, now)
         db.execute(update(credentials).where(_beamer_key(lease.connection)).values(source=feed))

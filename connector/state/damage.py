@@ -1,6 +1,6 @@
-"""Values in the database that cannot be read: found with their keys, replaced or deleted, reported.
+"""Find values in the database that cannot be read; replace or delete and report them.
 
-The columns' types decide which value cannot be read, and what is put in its place (see `columns`).
+The columns' types decide which value cannot be read, and what replaces it (see `columns`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from connector.state.columns import DROP, NEEDED, Checked, Needed, fits
 from connector.state.tables import PREFIX, backfills, metadata, readings
 
 Columns = Iterable[tuple[str, str]]
-# Another key may hold a text of any length, or one that is none.
+# An unreadable key may be of any length and type.
 LONGEST_KEY = 60
 REPAIR = "`beamer-segment state repair`"
 TODO = {
@@ -55,7 +55,7 @@ class Unreadable:
 
     @property
     def where(self) -> str:
-        """Return its table, the key of its row, and its column, as a person would look for it."""
+        """Return its table, the key of its row, and its column, as a person would search for it."""
         return f"table {self.table.name}, key {self.shown_key}, column {self.column}"
 
     @property
@@ -64,7 +64,7 @@ class Unreadable:
 
 
 class Writing(Protocol):
-    """The part of the database that is needed here."""
+    """The part of the database that this module needs."""
 
     def write(self) -> Any: ...
 
@@ -96,7 +96,7 @@ def _of_table(db: Connection, table: Table, columns: list[str]) -> Iterable[Unre
     keys = [column.name for column in table.primary_key.columns]
     quoted = ", ".join(f'"{name}"' for name in [*keys, *columns])
     readers = [_reader(table, name, db.dialect) for name in columns]
-    # Past SQLAlchemy's types, as the driver gives it.
+    # Without SQLAlchemy's types, as the driver returns it.
     for row in db.execute(text(f'SELECT {quoted} FROM "{table.name}"')):  # noqa: S608 - names of ours
         for name, read, value in zip(columns, readers, row[len(keys) :], strict=True):
             if value is not None and not fits(read, value):
@@ -104,14 +104,14 @@ def _of_table(db: Connection, table: Table, columns: list[str]) -> Iterable[Unre
 
 
 def _reader(table: Table, column: str, dialect: Dialect) -> Any:
-    # As this database's own: it knows how a date comes.
+    # As this database's own type, which knows the driver's form of a date.
     column_type = table.c[column].type.dialect_impl(dialect)
     assert isinstance(column_type, Checked)  # noqa: S101 - no other is looked at
     return column_type.reader(dialect, None)
 
 
 def mend(database: Writing, columns: Columns) -> None:
-    """Replace the unreadable values of these columns that something stands for, and log them."""
+    """Replace the unreadable values of these columns that have a replacement, and log them."""
     with database.write() as db:
         values = [value for value in unreadable_values(db, columns) if not value.needed]
         for value in values:
@@ -122,7 +122,7 @@ def mend(database: Writing, columns: Columns) -> None:
 
 
 def warn(table: Table, key: str, column: str, now: str = "it is created again") -> None:
-    """Log a value that could not be read, and what becomes of it `now`."""
+    """Log an unreadable value and its consequence, `now`."""
     # Imported here: most commands have nothing to log, and it takes a tenth of their time.
     import structlog
 
@@ -136,10 +136,10 @@ def repair(
 ) -> list[Unreadable]:
     """Replace or delete every value that cannot be read; return them.
 
-    `instead` returns what is put in place of a value that nothing can stand for, or DROP. `strays` returns,
-    when all can be read, values that name something unknown.
+    `instead` returns the replacement of a value for which a column has none, or DROP. `strays` returns,
+    when all values can be read, those that name something unknown.
     """
-    # What names a row comes last, or it would not be found by it any more.
+    # Key columns come last: the row is found by them.
     damaged = sorted(unreadable_values(db, everywhere()), key=lambda value: value.column in value.key)
     for value in damaged:
         if value.needed:
@@ -153,7 +153,7 @@ def repair(
 
 
 def replace(db: Connection, value: Unreadable) -> None:
-    """Put in place of a value what stands for it, or delete its row if nothing can."""
+    """Put the column's replacement in place of a value, or delete the row if there is none."""
     column_type = value.type
     if column_type.instead is DROP and value.table in (backfills, readings):
         _begin_again(db, value)
@@ -161,22 +161,22 @@ def replace(db: Connection, value: Unreadable) -> None:
         _put(db, value, DROP if column_type.instead is DROP else column_type.stand_in)
 
 
-def _put(db: Connection, found: Unreadable, value: Any) -> None:
+def _put(db: Connection, unreadable: Unreadable, value: Any) -> None:
     if value is DROP:
-        db.execute(delete(found.table).where(_row(db, found)))
+        db.execute(delete(unreadable.table).where(_row(db, unreadable)))
     else:
-        db.execute(update(found.table).where(_row(db, found)).values({found.column: value}))
+        db.execute(update(unreadable.table).where(_row(db, unreadable)).values({unreadable.column: value}))
 
 
 def _row(db: Connection, value: Unreadable) -> Any:
-    """Return what selects its row, whatever its key holds."""
+    """Return the condition that selects its row, whatever its key holds."""
     equals = "IS" if db.dialect.name == "sqlite" else "="
     clauses = " AND ".join(f'"{name}" {equals} :key_{name}' for name in value.key)
     return text(clauses).bindparams(*(bindparam(f"key_{name}", part) for name, part in value.key.items()))
 
 
 def _begin_again(db: Connection, value: Unreadable) -> None:
-    """Delete a backfill of which a part is unknown: it begins anew when it is requested again."""
+    """Delete a backfill with an unknown part: it starts again when it is requested again."""
     backfill = value.key["backfill" if value.table is readings else "id"]
     db.execute(delete(readings).where(readings.c.backfill == backfill))
     db.execute(delete(backfills).where(backfills.c.id == backfill))

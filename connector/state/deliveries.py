@@ -1,4 +1,4 @@
-"""Deliveries: how many messages Segment confirmed, by hour and event; what it counts of them."""
+"""Deliveries: how many messages Segment confirmed, by hour and event; how many Segment counts."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from connector.state.tables import credentials, deliveries, proofs
 
 KEPT = timedelta(days=60)
 EVERY = HOUR
-# Nobody asks any more: the token was removed, or no sync runs.
+# Nobody compares any more: the token was removed, or no sync runs.
 OUTDATED = timedelta(days=2)
 
 
@@ -40,15 +40,15 @@ def start_of_hour(moment: datetime) -> datetime:
 def counts_of(
     connection: str, write_key: str, messages: Iterable[Confirmed], now: datetime
 ) -> list[dict[str, Any]]:
-    """Return what `count` adds for confirmed messages, whose texts are parsed for it."""
+    """Parse confirmed messages; return the rows that `count` adds."""
     counted: dict[str, Sent] = {}
     for message in messages:
         date = _date_of(message.text)
         one = Sent(1, int(message.unsure), int(message.resent), date, date)
         counted[message.event] = counted.get(message.event, Sent()).plus(one)
-    here = {"connection": connection, "write_key": write_key, "hour": start_of_hour(now)}
-    # In one order always, so that a sync and a backfill never wait for each other.
-    return [{**here, "event": event, **asdict(sent)} for event, sent in sorted(counted.items())]
+    key = {"connection": connection, "write_key": write_key, "hour": start_of_hour(now)}
+    # Always in one order, so that a sync and a backfill never wait for each other.
+    return [{**key, "event": event, **asdict(sent)} for event, sent in sorted(counted.items())]
 
 
 def count(db: Connection, counts: Sequence[Mapping[str, Any]]) -> None:
@@ -58,7 +58,7 @@ def count(db: Connection, counts: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _date_of(text: str) -> datetime | None:
-    """Return a message's date: that of its row, or when a change was seen."""
+    """Return a message's date: its row's, or when a change was seen."""
     try:
         date = datetime.fromisoformat(json.loads(text)["timestamp"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -83,35 +83,35 @@ def _counting(dialect: str) -> Any:
 
 
 def delete_old(db: Connection, latest: datetime) -> None:
-    """Delete counts that are too old, in the caller's transaction; `latest`: the time at the most."""
+    """Delete counts that are too old, in the caller's transaction; `latest`: the latest possible time."""
     db.execute(delete(deliveries).where(deliveries.c.hour < latest - KEPT))
 
 
 def write_keys_of(database: Database, write_key: str) -> set[str]:
-    """Return the digests of all write keys that the source of a write key has had here."""
+    """Return the digests of all write keys used here for the source of a write key."""
     used = credentials.alias()
     of_source = select(used.c.connection, used.c.destination).where(
         used.c.api == "segment", used.c.digest == write_key, used.c.current
     )
     with database.read() as db:
-        found: set[str] = set()
+        digests: set[str] = set()
         for connection, destination in db.execute(of_source):
             where = (credentials.c.connection == connection) & (credentials.c.destination == destination)
-            found.update(
+            digests.update(
                 db.scalars(select(credentials.c.digest).where(where, credentials.c.api == "segment"))
             )
-    return found | {write_key}
+    return digests | {write_key}
 
 
 def sent(database: Database, write_keys: Collection[str], since: datetime) -> dict[Key, Sent]:
-    """Return what was confirmed since a moment, by event and hour, of all connections together."""
+    """Return the confirmed messages since a moment, by event and hour, of all connections together."""
     where = deliveries.c.write_key.in_(write_keys) & (deliveries.c.hour >= since)
-    found: dict[Key, Sent] = {}
+    totals: dict[Key, Sent] = {}
     with database.read() as db:
         for row in db.execute(select(deliveries).where(where)):
             key = row.event, row.hour
-            found[key] = found.get(key, Sent()).plus(_sent(row))
-    return found
+            totals[key] = totals.get(key, Sent()).plus(_sent(row))
+    return totals
 
 
 def by_event(database: Database, connections: Collection[str], since: datetime) -> dict[str, int]:
@@ -130,7 +130,7 @@ def _sent(row: Any) -> Sent:
 
 
 def source_of(database: Database, write_key: str) -> str | None:
-    """Return the id of the source that has a write key, as Segment once said."""
+    """Return the id of the source that has a write key, as Segment reported it."""
     where = (credentials.c.api == "segment") & (credentials.c.digest == write_key)
     query = select(credentials.c.source).where(where, credentials.c.source.is_not(None))
     with database.read() as db:
@@ -148,7 +148,7 @@ def set_source(database: Database, write_key: str, source: str) -> None:
 
 
 def claim(database: Database, connection: str, now: datetime) -> bool:
-    """Return whether Segment is to be asked: at most once an hour, by one process."""
+    """Return whether to compare with Segment now: at most once an hour, by one process."""
     due = or_(proofs.c.compared_at <= now - EVERY, proofs.c.compared_at > now)
     with database.write() as db:
         new = [{"connection": connection, "compared_at": now, "found": "{}"}]
@@ -158,30 +158,30 @@ def claim(database: Database, connection: str, now: datetime) -> bool:
         return db.execute(update(proofs).where(where).values(compared_at=now)).rowcount == 1
 
 
-def save(database: Database, connection: str, found: Mapping[str, Any], now: datetime) -> None:
-    """Store what was found."""
+def save(database: Database, connection: str, result: Mapping[str, Any], now: datetime) -> None:
+    """Store the result of a comparison."""
     with database.write() as db:
-        put(db, proofs, [{"connection": connection, "compared_at": now, "found": json.dumps(found)}])
+        put(db, proofs, [{"connection": connection, "compared_at": now, "found": json.dumps(result)}])
 
 
 @dataclass(frozen=True, slots=True)
 class LastProof:
-    """What was found when Segment was last asked, with what to do; `unproven`: why it did not tell."""
+    """The problems of the last comparison, with what to do; `unproven`: why there was no comparison."""
 
     problems: tuple[tuple[str, str], ...] = ()
     unproven: str | None = None
 
 
 def last(database: Database, connection: str, now: datetime) -> LastProof:
-    """Return what was found when Segment was last asked; nothing if that was long ago."""
+    """Return the result of the last comparison; nothing if it is too old."""
     with database.read() as db:
         row = db.execute(select(proofs).where(proofs.c.connection == connection)).one_or_none()
     if row is None or now - row.compared_at > OUTDATED:
         return LastProof()
-    found = json.loads(row.found)
-    problems, unproven = found.get("problems"), found.get("unproven")
-    listed = problems if isinstance(problems, list) else []
+    result = json.loads(row.found)
+    stored, unproven = result.get("problems"), result.get("unproven")
+    problems = [row for row in stored if isinstance(row, dict)] if isinstance(stored, list) else []
     return LastProof(
-        tuple((str(each.get("found")), str(each.get("todo"))) for each in listed if isinstance(each, dict)),
+        tuple((str(problem.get("found")), str(problem.get("todo"))) for problem in problems),
         str(unproven) if unproven else None,
     )

@@ -15,12 +15,12 @@ from sqlalchemy.pool import QueuePool
 from connector.errors import ConfigurationError, DatabaseUnreachable
 
 BUSY_TIMEOUT = 30.0
-# On closing, this process does not wait longer for others.
+# On closing, this process waits no longer for others.
 CLOSING_TIMEOUT = 1.0
-# Of several processes that turn a new file to WAL at once, SQLite turns all but one away without waiting.
+# When several processes turn a new file to WAL at once, SQLite refuses all but one without waiting.
 WAL_TRIES = 10
-# Per transaction, since PgBouncer hands sessions on: nobody waits for a lock for ever, and a run that hangs
-# in the middle of writing loses its locks.
+# Per transaction, since PgBouncer shares sessions: no statement waits for a lock for ever, and a run that
+# hangs in the middle of writing loses its locks.
 POSTGRES_PATIENCE = (
     "SELECT set_config('lock_timeout', '30s', true), "
     "set_config('idle_in_transaction_session_timeout', '60s', true)"
@@ -54,8 +54,8 @@ def open_sqlite(url: URL) -> Engine:
 class DatabaseFile:
     """A path, and which file was there when it was first opened.
 
-    A process goes on with the files that it has opened, also when they are removed, or replaced by a backup.
-    What it then writes would be lost without a message, or one half would be in one file and one in another.
+    A process keeps using the files that it has opened, also when they are removed or replaced by a backup.
+    Its writes would then be lost without a message, or split between two files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,11 +63,11 @@ class DatabaseFile:
         self._first: tuple[int, int] | None = None
 
     def remember(self) -> None:
-        """Once: at the first connection, since a file of an overlay changes when it is first opened."""
+        """Remember the file at the first connection: an overlay's file changes when it is first opened."""
         self._first = self._first or self._present()
 
     def check(self) -> None:
-        """Raise DatabaseUnreachable if another file is there by now, or none."""
+        """Raise DatabaseUnreachable if the file was removed or replaced."""
         present = self._present()
         if present != self._first:
             what = "replaced by another file" if present else "removed"
@@ -92,7 +92,7 @@ def _make_private(path: Path) -> None:
         raise ValueError("relative")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A file that is there is not opened: closing it would drop the locks this process has on it.
+        # An existing file is not opened here: closing it would drop this process's locks on it.
         if not path.exists():
             path.touch(0o600)
         if path.is_dir():
@@ -108,7 +108,7 @@ def _sqlite_connected(connection: sqlite3.Connection, _entry: Any) -> None:
     # The driver's own transactions begin too late and lose updates.
     connection.isolation_level = None
     _turn_to_wal(connection)
-    # The ledger's promise holds through a power cut only if each commit has reached the disk.
+    # The ledger survives a power cut only if each commit has reached the disk.
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")
 
@@ -140,22 +140,22 @@ def truncate_log(connection: sqlite3.Connection) -> None:
 
 
 def copy_sqlite(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the database as this connection sees it, by SQLite itself, while others may go on."""
+    """Copy the database as this connection sees it, with SQLite's backup; others may keep working."""
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     target = sqlite3.connect(path)
     try:
         connection.backup(target)
-        # One file, complete without a log beside it.
+        # One complete file without a log beside it.
         target.execute("PRAGMA journal_mode=DELETE")
     finally:
         target.close()
 
 
 def open_postgres(url: URL, workers: int) -> Engine:
-    """Return an engine on a server; nothing is asked of it yet."""
+    """Return an engine for a server, without connecting to it."""
     if "@" in (url.host or ""):
-        # What stands before it is the end of the password, and would be named as a host.
+        # The part before it is the end of the password, and would be taken as a host.
         raise ConfigurationError(
             "The password in DATABASE_URL holds an '@'.",
             todo="Write it as %40, and encode other special characters in the same way.",
@@ -163,8 +163,8 @@ def open_postgres(url: URL, workers: int) -> Engine:
     # Prepared statements do not survive PgBouncer in transaction mode. A dead peer is noticed in a minute.
     parameters: dict[str, Any] = {
         "prepare_threshold": None,
-        # Else the database's own: of one without (SQL_ASCII, what initdb makes in the C locale) texts come
-        # as bytes.
+        # Else the database's own encoding: with SQL_ASCII (initdb's in the C locale) texts come as
+        # bytes.
         "client_encoding": "UTF8",
         "connect_timeout": 10,
         "keepalives_idle": 30,
@@ -187,7 +187,7 @@ def open_postgres(url: URL, workers: int) -> Engine:
 
 
 def _postgres_connected(connection: Any, _entry: Any) -> None:
-    """PostgreSQL has dates that Python has not; they come as text, which a column's type cannot read."""
+    """Return as text the PostgreSQL dates that Python lacks: a column's type cannot read them."""
     from psycopg import DataError
     from psycopg.types.datetime import TimestampLoader
 
@@ -207,29 +207,29 @@ def _postgres_begun(connection: Connection) -> None:
 
 
 # --- statements --------------------------------------------------------------------------------------------
-# Each is built once: that costs more than running it.
+# Each statement is built once: building costs more than running.
 
 Values = Sequence[Mapping[str, Any]]
 
 
 def insert_into(dialect: str, table: Table) -> Any:
-    """Return an INSERT that has ON CONFLICT and RETURNING."""
+    """Return an INSERT that supports ON CONFLICT and RETURNING."""
     if dialect == "sqlite":
         return sqlite.insert(table)
-    # Takes a tenth of the start-up time of a sync, for nothing on SQLite.
+    # The import takes a tenth of a sync's start-up time, for nothing on SQLite.
     from sqlalchemy.dialects import postgresql
 
     return postgresql.insert(table)
 
 
 def add(db: Connection, table: Table, values: Values) -> None:
-    """Insert the rows that are not there yet."""
+    """Insert the rows that are missing."""
     if values:
         db.execute(_adding(db.dialect.name, table, None), values)
 
 
 def add_new(db: Connection, table: Table, values: Values, returning: Column[Any]) -> list[Any]:
-    """Insert the rows that are not there yet, and return a column of those: the database is the judge."""
+    """Insert the rows that are missing, and return a column of those: the database decides."""
     if not values:
         return []
     return list(db.execute(_adding(db.dialect.name, table, returning), values).scalars())
@@ -242,7 +242,7 @@ def _adding(dialect: str, table: Table, returning: Column[Any] | None) -> Any:
 
 
 def put(db: Connection, table: Table, values: Values, *, without: str = "") -> None:
-    """Insert rows, or overwrite what they hold; a column that others add to is left as it is there."""
+    """Insert or overwrite rows; an existing row keeps its value in the column `without`."""
     if values:
         db.execute(_putting(db.dialect.name, table, without), values)
 
@@ -255,7 +255,7 @@ def _putting(dialect: str, table: Table, without: str) -> Any:
 
 
 def add_up(db: Connection, table: Table, values: Values, name: str) -> None:
-    """Insert rows, or add to their column of that name."""
+    """Insert rows, or add to the column `name` of existing ones."""
     if values:
         db.execute(_adding_up(db.dialect.name, table, name), values)
 
@@ -267,7 +267,7 @@ def _adding_up(dialect: str, table: Table, name: str) -> Any:
 
 
 def keep_larger(db: Connection, table: Table, values: Values, name: str) -> None:
-    """Insert rows, or keep the larger value of their column of that name."""
+    """Insert rows, or keep the larger value of the column `name`."""
     if values:
         db.execute(_keeping_larger(db.dialect.name, table, name), values)
 

@@ -20,9 +20,9 @@ from connector.state.damage import Unreadable
 
 @contextmanager
 def translated_errors(database: str) -> Iterator[None]:
-    """Turn errors of the database and its driver into DatabaseUnreachable; `database` says where it is.
+    """Turn errors of the database and its driver into DatabaseUnreachable; `database` is its address.
 
-    What stays wrong until a person changes DATABASE_URL or the database is a DatabaseRefused.
+    An error that lasts until a person changes DATABASE_URL or the database becomes DatabaseRefused.
     """
     try:
         yield
@@ -43,9 +43,9 @@ def translated_errors(database: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> tuple[bool, str]:
-    """Return whether trying again is of no use, and the line that says why.
+    """Return whether retrying is useless, and the line that gives the reason.
 
-    It is the first line, because PostgreSQL puts rows into the next ones; of a refused value not even that.
+    It is the first line, because PostgreSQL puts rows into the next ones; none for a refused value.
     """
     driver = error.orig if isinstance(error, DBAPIError) and error.orig else error
     state = getattr(driver, "sqlstate", None)
@@ -54,13 +54,13 @@ def _reason(error: Exception) -> tuple[bool, str]:
     lines = str(driver).strip().splitlines() or [type(driver).__name__]
     if state or isinstance(driver, sqlite3.Error):
         return state in REFUSING, lines[0].rstrip(".")
-    # One line for each address that was tried. An answer of the server says more than that one is away.
+    # One line for each address that was tried. A server's answer explains more than an unreachable address.
     refusing = [line for line in lines if _refuses(line)]
     return bool(refusing), _last_part(refusing[0] if refusing else lines[0])
 
 
 def _refuses(line: str) -> bool:
-    """Return whether only a person can correct a failure to connect: the driver gives no code for it."""
+    """Return whether only a person can correct a failure to connect: the driver has no code for it."""
     line = line.lower()
     if "fatal:" in line:
         return not any(words in line for words in PASSING)
@@ -68,13 +68,13 @@ def _refuses(line: str) -> bool:
 
 
 def _last_part(line: str) -> str:
-    """Return a line without the address, which it has if several were tried."""
+    """Return a line without the address, which starts it if several were tried."""
     return line.rpartition(": connection failed: ")[2].lstrip("- ").rstrip(".")
 
 
-# By SQLSTATE: no right, no such schema, role or database, no such password.
+# By SQLSTATE: no privilege, no such schema, role or database, wrong password.
 REFUSING = frozenset({"42501", "3F000", "28000", "28P01", "3D000"})
-# A server also answers FATAL if it is starting, full, or behind a pooler that has lost it.
+# A server also answers FATAL if it is starting or full, or if its pooler has lost it.
 PASSING = (
     "starting up",
     "shutting down",
@@ -177,21 +177,21 @@ def _first(by_words: Mapping[str, str], reason: str) -> str:
 SQLITE = ("sqlite", "sqlite+pysqlite")
 POSTGRES = ("postgresql", "postgresql+psycopg")
 
-# In a connection's `info`: a transaction, and the lease that it has made sure of.
+# The key in a connection's `info` of its transaction, and of the lease that this has checked.
 HELD = "lease"
 
 
 class Database:
-    """The database. `write` and `read` are the only ways in."""
+    """The database; `write` and `read` are the only ways to use it."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._reading = engine.execution_options(reading=True)
-        # SQLite lets one write at a time, and looks only now and then whether it is free: threads of one
-        # process wait for each other here, without losing time.
+        # SQLite allows one write at a time, and polls for its lock: threads of one process wait for each
+        # other with this lock, without losing time.
         self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._mine = threading.local()
-        # Whether values that cannot be read are replaced; a command that only reads leaves them.
+        # Whether unreadable values are replaced; a command that only reads leaves them.
         self.mends = True
         self.unreadable: dict[str, Unreadable] = {}
 
@@ -206,13 +206,13 @@ class Database:
         return Path(name) if self.is_sqlite and name else None
 
     def __str__(self) -> str:
-        """Where the database is, without user and password."""
+        """Return the database's location, without user and password."""
         url = self.engine.url
         return str(self.path) if self.is_sqlite else f"{url.database} on {url.host or 'this machine'}"
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction that writes; on SQLite it holds the write lock from its start."""
+        """Open a transaction that writes; on SQLite it holds the write lock from its start."""
         if (outer := getattr(self._mine, "connection", None)) is not None:
             with translated_errors(str(self)), _part_of(outer):
                 yield outer
@@ -230,13 +230,13 @@ class Database:
 
     @contextmanager
     def _sound(self, engine: Engine) -> Iterator[Connection]:
-        """One transaction; raise StateDamaged if it needs a value that cannot be read."""
+        """Open a transaction; raise StateDamaged if it needs a value that cannot be read."""
         try:
             with engine.begin() as connection:
                 try:
                     yield connection
                 except Needed:
-                    # The statement that met the value is still open: its lock would stay.
+                    # The statement that read the value is still open, and would keep its lock.
                     connection.invalidate()
                     raise
         except Needed as needed:
@@ -244,10 +244,10 @@ class Database:
                 raise damage.error(connection, needed) from None
 
     def _mend(self) -> None:
-        """Replace the values that this thread could not read, or note them where they are left."""
+        """Replace the values that this thread could not read, or note them where they stay."""
         if getattr(self._mine, "writing", False) or not (columns := taken_notes()):
             return
-        # On a full or read-only disk the command goes on with what stands for them.
+        # On a full or read-only disk the command continues with the replacements.
         with contextlib.suppress(DatabaseUnreachable):
             if self.mends:
                 damage.mend(self, columns)
@@ -258,10 +258,10 @@ class Database:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Commit everything that this thread writes inside at once, at the end.
+        """Commit all writes of this thread inside the block at once, at the end.
 
-        Each write is still all or nothing by itself. A commit has to reach the disk, which may take
-        longer than all that is written with it.
+        Each write is still all or nothing by itself. One commit waits for the disk once, which may take
+        longer than the writes.
         """
         with self.write() as connection:
             self._mine.connection = connection
@@ -272,13 +272,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One transaction that only reads; on SQLite it does not wait for others."""
+        """Open a transaction that only reads; on SQLite it does not wait for others."""
         with translated_errors(str(self)), self._sound(self._reading) as connection:
             yield connection
         self._mend()
 
     def close(self) -> None:
-        """Close the database; what cannot be cleaned up now is cleaned up by the next one to close."""
+        """Close the database; a failed clean-up is left to the next process that closes it."""
         if self.is_sqlite:
             with (
                 contextlib.suppress(DatabaseUnreachable),
@@ -291,9 +291,9 @@ class Database:
 
 @contextmanager
 def _part_of(outer: Connection) -> Iterator[None]:
-    """A part of a transaction, all or nothing by itself.
+    """Run a part of a transaction, all or nothing by itself.
 
-    By the driver: through SQLAlchemy this takes a sixth of the time that a page of history costs.
+    Uses the driver: SQLAlchemy's savepoints take a sixth of the time that a page of history costs.
     """
     execute = driver(outer).execute
     execute("SAVEPOINT part")
@@ -301,7 +301,7 @@ def _part_of(outer: Connection) -> Iterator[None]:
         yield
     except BaseException:
         outer.info.pop(HELD, None)
-        # A full disk may have undone the whole transaction already: the first error is the one to report.
+        # A full disk may have undone the whole transaction already: report the first error.
         with contextlib.suppress(Exception):
             execute("ROLLBACK TO part")
             execute("RELEASE part")
@@ -315,11 +315,11 @@ def driver(connection: Connection) -> Any:
 
 
 def open_database(url: str, *, workers: int = 1) -> Database:
-    """Open the database at a SQLAlchemy URL; nothing is asked of it yet, only a SQLite file is created.
+    """Open the database at a SQLAlchemy URL, without connecting; a missing SQLite file is created.
 
-    `workers` threads of this process will use it at once; more of them wait for each other.
+    `workers` threads of this process use it at once; further ones wait for each other.
 
-    Raises ConfigurationError for a URL that cannot work, DatabaseUnreachable for a file that cannot be made.
+    Raises ConfigurationError for a URL that cannot work, DatabaseUnreachable for a file it cannot create.
     """
     try:
         parsed = make_url(url)

@@ -1,4 +1,4 @@
-"""Hints: what webhooks announced, by list, until that is read; who reads it decides what of it was right."""
+"""Hints: what webhooks announced, by list, until a run reads the list and confirms or discards them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from connector.state.dialects import insert_into
 from connector.state.engine import Database
 from connector.state.tables import hints, parents, rows, streams
 
-# A title that more posts share tells too little; and no list waits for more rows than that by its hints.
+# A title of more posts than this is ignored; and at most so many rows of a list wait by its hints.
 MOST_PARENTS, MOST_WAITING = 20, 1_000
 
 _SCOPES = select(streams.c.name, streams.c.scope).where(streams.c.connection == bindparam("whose"))
@@ -34,7 +34,7 @@ _KNOWN = select(rows.c.parent).where(
 _WAITING = select(hints.c.stream, hints.c.parent, hints.c.waiting, hints.c.since).where(
     hints.c.connection == bindparam("whose"), hints.c.waiting > 0
 )
-# A hint is kept for a row that is not settled, or it has just come; that moment is never put off.
+# True for a hint that is kept for an unsettled row, or has just come; that moment is never postponed.
 _KEPT = hints.c.since > hints.c.received_at
 _NEWEST = (
     select(hints.c.connection, func.max(case((_KEPT, hints.c.since), else_=hints.c.received_at)).label("at"))
@@ -53,24 +53,24 @@ _READ = (
     .values(
         waiting=case((_LEFT > 0, _LEFT), else_=0),
         confirmed=hints.c.confirmed + bindparam("right"),
-        # What came while the list was read can be read at once.
+        # Hints that came while the list was read can be read at once.
         since=case((hints.c.waiting == bindparam("count"), _AGAIN), else_=hints.c.since),
     )
 )
 
 
 def add(database: Database, connection: str, new: Iterable[NewHint], now: datetime) -> None:
-    """Store where something is new; what names a row that is known is counted, and waits for nothing."""
+    """Store where rows are new; a hint of a known row is counted as confirmed, and does not wait."""
     received, known = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    # Looked up without a lock: a run must not wait for a thousand events.
+    # Read without a lock: a run must not wait for a thousand events.
     with database.read() as db:
         scopes = {name: int(scope) for name, scope in db.execute(_SCOPES, {"whose": connection})}
         for hint, count in Counter(new).items():
             under = _parents(db, scopes, hint)
-            here = _known(db, scopes, hint, under)
-            for parent in here or under:
+            known_parents = _known(db, scopes, hint, under)
+            for parent in known_parents or under:
                 received[hint.stream, parent] += count
-                known[hint.stream, parent] += count if here else 0
+                known[hint.stream, parent] += count if known_parents else 0
     values = [
         {
             "connection": connection,
@@ -82,7 +82,7 @@ def add(database: Database, connection: str, new: Iterable[NewHint], now: dateti
             "waiting": min(MOST_WAITING, count - known[stream, parent]),
             "since": now,
         }
-        # In one order always, so that two writers never wait for each other.
+        # Always in one order, so that two writers never wait for each other.
         for (stream, parent), count in sorted(received.items())
     ]
     if values:
@@ -91,17 +91,17 @@ def add(database: Database, connection: str, new: Iterable[NewHint], now: dateti
 
 
 def _parents(db: Connection, scopes: Mapping[str, int], hint: NewHint) -> list[str]:
-    """Return the parents that a hint may mean; where none is known, it stands for the newest block."""
+    """Return the parents that a hint may mean; ANYWHERE, for the newest block, if none is known."""
     scope = scopes.get(hint.parents)
     if scope is None or not (hint.parent or hint.title):
         return [ANYWHERE]
     query, values = (_BY_ID, {"name": hint.parent}) if hint.parent else (_BY_TITLE, {"digest": hint.title})
-    found = list(db.execute(query, {"of": scope, **values}).scalars())
-    return found if 0 < len(found) <= MOST_PARENTS else [ANYWHERE]
+    ids = list(db.execute(query, {"of": scope, **values}).scalars())
+    return ids if 0 < len(ids) <= MOST_PARENTS else [ANYWHERE]
 
 
 def _known(db: Connection, scopes: Mapping[str, int], hint: NewHint, under: Sequence[str]) -> Sequence[str]:
-    """Return at which of the parents a hint's row is known."""
+    """Return those of the parents at which a hint's row is known."""
     scope = scopes.get(hint.stream)
     if scope is None or not hint.row:
         return ()
@@ -126,22 +126,22 @@ def _adding(dialect: str) -> Any:
 
 
 def waiting(database: Database, connection: str) -> Hints:
-    """Return what was announced and is not read yet."""
-    found: dict[str, dict[str, Hint]] = {}
+    """Return the hints that are not read yet."""
+    by_stream: dict[str, dict[str, Hint]] = {}
     with database.read() as db:
         for stream, parent, count, since in db.execute(_WAITING, {"whose": connection}):
-            found.setdefault(stream, {})[parent] = Hint(int(count), since)
-    return found
+            by_stream.setdefault(stream, {})[parent] = Hint(int(count), since)
+    return by_stream
 
 
 def newest(database: Database, now: datetime) -> Mapping[str, datetime]:
-    """Return by connection since when the newest of the hints that wait can be read."""
+    """Return by connection the moment from which the newest of its waiting hints can be read."""
     with database.read() as db:
         return {row.connection: row.at for row in db.execute(_NEWEST, {"now": now})}
 
 
-def read(db: Connection, connection: str, found: Iterable[ReadHint], now: datetime) -> None:
-    """Store, in the caller's transaction, that lists with hints were read; what came since still waits."""
+def read(db: Connection, connection: str, read_hints: Iterable[ReadHint], now: datetime) -> None:
+    """Store, in the caller's transaction, that lists with hints were read; later hints still wait."""
     values = [
         {
             "whose": connection,
@@ -152,7 +152,7 @@ def read(db: Connection, connection: str, found: Iterable[ReadHint], now: dateti
             "again": now + hint.after,
             "right": hint.confirmed,
         }
-        for hint in found
+        for hint in read_hints
     ]
     if values:
         db.execute(_READ, values)
@@ -170,13 +170,13 @@ SUMS = (
     .group_by(hints.c.connection, hints.c.stream)
     .order_by(hints.c.connection, hints.c.stream)
 )
-# A list whose last hint is from before `old` is counted no more.
+# A list whose last hint is from before `old` is not counted any more.
 DELETE_OLD = delete(hints).where(hints.c.received_at < bindparam("old"))
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The hints of one stream: how many came, the last one when, how many were right, how many wait."""
+    """The hints of one stream: how many came, when the last one came, how many were right, how many wait."""
 
     received: int
     received_at: datetime
@@ -195,10 +195,10 @@ def total(of: Iterable[Sums]) -> Sums:
 
 
 def sums(database: Database, connection: str) -> Mapping[str, Sums]:
-    """Return what became of the hints, by stream."""
+    """Return the sums of the hints, by stream."""
     with database.read() as db:
-        found = db.execute(SUMS.where(hints.c.connection == connection))
+        totals = db.execute(SUMS.where(hints.c.connection == connection))
         return {
             row.stream: Sums(int(row.received), row.received_at, int(row.confirmed), int(row.waiting))
-            for row in found
+            for row in totals
         }

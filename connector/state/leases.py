@@ -1,6 +1,6 @@
 """Leases: the right of one run to work on a connection, with a fencing token.
 
-Every write of a run's rows, messages and progress checks it (`check_lease`). Refunds, the records of runs and
+Every write of a run's rows, messages and progress checks it (`check_lease`). Refunds, reports of runs and
 refusals of keys are written without it.
 """
 
@@ -21,16 +21,16 @@ from connector.state.dialects import add_new
 from connector.state.engine import HELD, Database
 from connector.state.tables import leases
 
-# The process namespace of a whole machine, as against a container's; the same number in every kernel.
+# The process namespace of a whole machine, not of a container; the same number in every kernel.
 WHOLE_MACHINE = "pid:[4026531836]"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process; `started` tells it from a later one with the same pid.
+    """A process; `started` distinguishes it from a later one with the same pid.
 
-    A pid means something only within one boot and one `space` (process namespace). `machine` is empty
-    in a container, where neither it nor the host's name says which machine it is.
+    A pid is unique only within one boot and one `space` (process namespace). `machine` is empty in a
+    container, where neither it nor the host's name identifies the machine.
     """
 
     host: str
@@ -42,7 +42,7 @@ class Owner:
 
     @classmethod
     def of(cls, row: Any) -> "Owner":
-        """Return the owner that a lease's row names."""
+        """Return the owner stored in a lease's row."""
         return cls(row.host, row.machine, row.boot, row.space, row.pid, row.started)
 
 
@@ -78,7 +78,7 @@ def _lives(owner: Owner) -> bool:
 
 def _started(pid: int) -> str | None:
     """Return clock ticks between boot and the start of a process (field 22 of proc(5) stat), None if gone."""
-    # The command name stands in parentheses and may hold spaces and parentheses itself.
+    # The command name is in parentheses, and may hold spaces and parentheses itself.
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if fields and fields[0] not in "ZX" else None
 
@@ -98,7 +98,7 @@ def _read(path: str) -> str:
 SYNC, BACKFILL = "sync", "backfill"
 LASTS = timedelta(seconds=60)
 SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
-# Clocks are hardly further apart: a lease that ends later is left from before a clock was set back.
+# Clocks differ by less: a lease that ends later was taken before a clock was set back.
 SKEW = timedelta(hours=1)
 
 _MINE = (
@@ -113,7 +113,7 @@ _GIVE_BACK = _RENEW.values(token=leases.c.token + 1)
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """The right to do one kind of work on a connection; good only while its token is the newest.
+    """The right to do one kind of work on a connection; valid only while its token is the newest.
 
     `stored`: the ends that the database may have for it. It has another one if it has lost transactions of
     this run, which a server may when it fails over to a replica, and this run cannot go on from there.
@@ -127,7 +127,7 @@ class Lease:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Return what selects it in a statement."""
+        """Return the values that select it in a statement."""
         return {"mine": self.connection, "kind": self.work, "held": self.token, "stored": self.stored}
 
     def committed(self) -> None:
@@ -162,7 +162,7 @@ def acquire(
 
 
 def _lasts(held: Row[Any], now: datetime) -> bool:
-    """Return whether a lease has not ended by itself."""
+    """Return whether a lease has not expired."""
     return bool(now < held.expires_at <= now + LASTS + SKEW)
 
 
@@ -187,20 +187,20 @@ _OF = select(leases).where(leases.c.connection == bindparam("whose")).order_by(l
 
 
 def at_work(db: Connection, connection: str, me: Owner, now: datetime) -> bool:
-    """Return whether any run is working on the connection; none begins before the transaction ends."""
-    found = db.execute(_OF.with_for_update(), {"whose": connection}).all()
-    return any(_is_held(held, me, now) for held in found)
+    """Return whether any run is working on the connection; none starts before the transaction ends."""
+    rows = db.execute(_OF.with_for_update(), {"whose": connection}).all()
+    return any(_is_held(held, me, now) for held in rows)
 
 
 def others_at_work(db: Connection, lease: Lease, me: Owner, now: datetime) -> bool:
-    """Return whether a run of another kind is working on the connection; it waits for nobody."""
-    found = db.execute(_OF, {"whose": lease.connection}).all()
-    return any(held.work != lease.work and _is_held(held, me, now) for held in found)
+    """Return whether a run of another kind is working on the connection, without waiting for locks."""
+    rows = db.execute(_OF, {"whose": lease.connection}).all()
+    return any(held.work != lease.work and _is_held(held, me, now) for held in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease that has not ended; `dead` only where that is certain."""
+    """The owner of a lease that has not expired; `dead` only where that is certain."""
 
     work: str
     pid: int
@@ -210,16 +210,16 @@ class Holder:
 
 
 def holders(database: Database, connection: str, me: Owner, now: datetime) -> list[Holder]:
-    """Return who is working on a connection, or was when it died."""
+    """Return who is working on a connection, or was when they died."""
     with database.read() as db:
-        found = [row for row in db.execute(_OF, {"whose": connection}) if _lasts(row, now)]
-    return [Holder(row.work, row.pid, row.host, row.expires_at, is_dead(Owner.of(row), me)) for row in found]
+        rows = [row for row in db.execute(_OF, {"whose": connection}) if _lasts(row, now)]
+    return [Holder(row.work, row.pid, row.host, row.expires_at, is_dead(Owner.of(row), me)) for row in rows]
 
 
 def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
-    """Renew the lease inside the caller's transaction; a run that has lost it writes nothing.
+    """Renew the lease inside the caller's transaction; raise Busy if the run has lost it.
 
-    Once is enough for each transaction: until its end nobody else can change the lease.
+    Once is enough in a transaction: until it ends nobody else can change the lease.
     """
     held = (db.get_transaction(), lease)
     if db.info.get(HELD) == held:
@@ -253,15 +253,15 @@ def renew(database: Database, lease: Lease, now: datetime) -> None:
 
 
 def progressed(database: Database, names: Collection[str]) -> dict[str, datetime]:
-    """Return when runs of these connections last renewed their leases: they do with each write."""
+    """Return when runs of these connections last renewed their leases, which each write does."""
     last = select(leases.c.connection, func.max(leases.c.expires_at)).group_by(leases.c.connection)
     with database.read() as db:
-        found = db.execute(last.where(leases.c.connection.in_(names))).all()
-    return {name: expires - LASTS for name, expires in found}
+        rows = db.execute(last.where(leases.c.connection.in_(names))).all()
+    return {name: expires - LASTS for name, expires in rows}
 
 
 def release(database: Database, lease: Lease, now: datetime) -> None:
-    """Give the lease back: it has ended by every clock, and its token is not accepted any more."""
+    """Release the lease: it has expired by every clock, and its token is not accepted any more."""
     with database.write() as db:
         db.execute(_GIVE_BACK, {**lease.key, "until": now - SKEW})
 
@@ -275,7 +275,7 @@ def holding(
     work: str = SYNC,
     lasts: timedelta = LASTS,
 ) -> Iterator[Lease]:
-    """Hold the lease, and give it back in every case; raise Busy as `acquire` does."""
+    """Hold the lease, and release it in every case; raise Busy as `acquire` does."""
     lease = acquire(database, connection, owner, clock.now(), work, lasts)
     try:
         yield lease

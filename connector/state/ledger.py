@@ -1,13 +1,13 @@
 """The quota ledger: a request is taken out of the budget before it is sent, or it is not sent.
 
-A crash between the two costs a request, never the limit. Only a request that never left this machine is given
-back. Two things limit requests: the month's limit, which nothing exceeds, and the bucket, out of which the
-month is spent evenly. The same transaction sets the moment at which the request may go, so that all processes
-on one account keep to one rate together.
+A crash between the two costs a request, but never exceeds the limit. Only a request that never left this
+machine is refunded. Two things limit requests: the month's limit, which is never exceeded, and the bucket,
+which spreads the month evenly. The same transaction sets the moment at which the request may be sent, so
+that all processes on one account keep to one rate together.
 
 Beamer counts by its own clock, and so does the ledger: by the dates of Beamer's answers, and by this
-machine's clock since the last one. Where that clock may have been set since, a request has to fit into the
-month of the last answer, too, until an answer shows the time.
+machine's clock since the last one. Where that clock may have been set since, a request also has to fit
+into the month of the last answer, until an answer shows the time.
 """
 
 from collections import Counter
@@ -35,13 +35,13 @@ from connector.text import counted
 
 DAY = timedelta(days=1)
 NOTHING_STORED = "Nothing was stored."
-# So often a run writes down what time it is at Beamer.
+# How often a run stores Beamer's time.
 WRITTEN_EVERY = timedelta(minutes=10)
-# A process that made a request is taken to go on for so long: the whole rate is free again a little later.
+# A process counts as active for so long after a request; then the others may use the whole rate again.
 STILL_THERE = timedelta(seconds=10)
-# By so many days' requests the share of hints is reckoned.
+# The number of days whose requests give the share of hints.
 LATELY_DAYS = 7
-# While this machine's clock is surely behind, nothing comes in: one request may ask what time it is.
+# While this machine's clock is surely behind, the bucket does not fill: one request may fetch the time.
 MOST_OWED = -1.0
 
 _MINE = accounts.c.name == bindparam("who")
@@ -77,10 +77,10 @@ _OPEN = update(accounts).where(_MINE, accounts.c.refusals > 0).values(closed_unt
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One request that was taken out of the budget.
+    """One request that was charged to the budget.
 
     It may be sent at the moment `at`. It counts on `day` (UTC, in days since the epoch) under `purpose`, and
-    took `drawn` out of the bucket.
+    took `drawn` from the bucket.
     """
 
     at: datetime
@@ -90,21 +90,21 @@ class Charge:
 
 
 class Ledger:
-    """The budget of one Beamer account, as one connection draws on it."""
+    """The budget of one Beamer account, as one connection uses it."""
 
     def __init__(self, database: Database, account: str, connection: str, limits: Limits) -> None:
         self._database = database
         self.account = account
         self._connection = connection
         self.limits = limits
-        # Beamer's time, from its first answer to this process on; until then the database has it.
+        # Beamer's time, from the first answer to this process on; before that the database has it.
         self._time: BeamerTime | None = None
         self._written_at: datetime | None = None
         self._new_month_tried = False
-        # What was charged since the last answer, by day and purpose; and for whom.
+        # What was charged since the last answer, by day and purpose, and for which lease.
         self._charged: Counter[tuple[int, str]] = Counter()
         self._lease: Lease | None = None
-        # The account's number of requests at the last one from here; when others were seen to make one.
+        # The account's number of requests at the last one of this process; when another's was last noticed.
         self._drawn: int | None = None
         self._others_at: datetime | None = None
 
@@ -113,18 +113,18 @@ class Ledger:
     def take(
         self, purpose: str, now: datetime, lease: Lease | None = None, *, beyond_bucket: bool = False
     ) -> Charge:
-        """Take one request out of the budget; the charge says when it may be sent.
+        """Charge one request to the budget; the charge says when it may be sent.
 
-        Raises NoBudget when none is left or available, or while the account is closed; nothing is charged
-        then. `beyond_bucket`: a person's own command is limited by the month alone. So is what is taken for
-        a backfill, which leaves the bucket as it is; less comes in for a month.
+        Raises NoBudget, and charges nothing, when none is left or available, or while the account is
+        closed. `beyond_bucket`: a person's own command is limited by the month alone. So is a backfill's
+        request, which leaves the bucket as it is; the bucket then fills more slowly for a month.
         """
         with self._database.write() as db:
             if lease:
                 check_lease(db, lease, now)
             others = self._others_at is not None and abs(now - self._others_at) < STILL_THERE
             pause = spending.gap(self.limits.per_second, shared=others)
-            # From here on the account's row is locked until the commit.
+            # From this statement on the account's row is locked until the commit.
             values = {"who": self.account, "now": now, "at": micros(now), "gap": pause}
             account = db.execute(spending.pacing(db.dialect.name), values).one()
             beamer_now = self._time_of(account).at(now)
@@ -145,7 +145,7 @@ class Ledger:
         return Charge(at, day, purpose, drawn)
 
     def _note_others(self, drawn: int, now: datetime) -> None:
-        """See by the account's number of requests whether another process made one since."""
+        """Note another process if the account's number of requests has grown by more than this one's."""
         if self._drawn is not None and drawn > self._drawn + 1:
             self._others_at = now
         self._drawn = drawn
@@ -154,9 +154,9 @@ class Ledger:
     def taken(
         self, purpose: str, now: datetime, *, lease: Lease | None = None, beyond_bucket: bool = False
     ) -> Iterator[datetime]:
-        """Take one request for what is sent inside; gives the moment at which it may be sent.
+        """Charge one request for the block; yield the moment at which it may be sent.
 
-        It is given back if it turns out inside that the request was never sent.
+        The charge is refunded if the block reports that the request was never sent.
         """
         charge = self.take(purpose, now, lease, beyond_bucket=beyond_bucket)
         try:
@@ -166,13 +166,13 @@ class Ledger:
             raise
 
     def give_back(self, charge: Charge) -> None:
-        """Undo a charge whose request never left this machine; to be called once for each.
+        """Refund a charge whose request never left this machine; call it once for each.
 
-        A charge that is not found any more, such as after the account got its first name, stays.
+        A charge that does not exist any more, such as after the account got its first name, stays.
         """
         mine = {"who": self.account}
         with self._database.write() as db:
-            # Locked in the order in which `take` does.
+            # Locked in the same order as in `take`.
             if db.execute(_LOCKED, mine).one_or_none() is None:
                 return
             spend = {**mine, "on": charge.day, "mine": self._connection, "of": charge.purpose}
@@ -183,7 +183,7 @@ class Ledger:
     def _draw(
         self, db: Connection, account: Row[Any], now: datetime, *, beyond_bucket: bool, spared: bool
     ) -> float:
-        """Draw on the month and, unless `spared`, on the bucket; return what that took from the bucket."""
+        """Charge the month and, unless `spared`, the bucket; return what was taken from the bucket."""
         time = self._time_of(account)
         beamer_now = time.at(now)
         state = budget_state(db, self.account, self.limits, account, beamer_now)
@@ -200,7 +200,7 @@ class Ledger:
         if not time.sure(now):
             self._fit_before(db, account, time.beamer)
             if account.level_at is not None:
-                # What has come in since shows when the time is known.
+                # What the bucket has gained since is added when the time is known.
                 before = Bucket(account.level, moment_of(account.level_at))
                 lowest = min(0.0, before.level) if beyond_bucket else before.level - 1
                 after = before if spared else replace(before, level=max(lowest, before.level - 1))
@@ -210,8 +210,8 @@ class Ledger:
     def _fit_before(self, db: Connection, account: Row[Any], last: datetime | None) -> None:
         """Raise NoBudget where a request does not fit into the month of the `last` answer.
 
-        A clock that was set opens no month: until an answer shows the time, the one before counts, too. Of a
-        month that was spent to its end one request may ask whether the next one has begun.
+        A changed clock starts no new month: until an answer shows the time, the one before counts, too. In
+        a month that is fully spent, one request may test whether the next one has begun.
         """
         if last is None or budget_state(db, self.account, self.limits, account, last).left:
             return
@@ -226,31 +226,31 @@ class Ledger:
 
     @property
     def ahead(self) -> timedelta:
-        """Return how far Beamer's clock is ahead of this machine's, as its answers to this process show."""
+        """Return how far Beamer's clock is ahead of this machine's, by its answers to this process."""
         return self._time.ahead if self._time else timedelta(0)
 
     @property
     def furthest(self) -> timedelta | None:
-        """Return how far ahead of this machine's clock it may be at Beamer; None before a dated answer."""
+        """Return how far ahead of this machine's clock Beamer's may be; None before a dated answer."""
         return self._time.furthest if self._time and self._time.answered else None
 
     def beamer_now(self, now: datetime) -> datetime:
-        """Return what time it is at Beamer when this machine's clock shows `now`."""
+        """Return Beamer's time when this machine's clock shows `now`."""
         return self._known_time().at(now)
 
     def latest(self, now: datetime) -> datetime:
-        """Return the latest that it may be, whichever clock is behind: what is kept for days counts by it."""
+        """Return the latest possible time, whichever clock is behind; data kept for days is deleted by it."""
         return max(now, now + self.ahead, self.beamer_now(now))
 
     def earliest(self, now: datetime) -> datetime | None:
-        """Return the earliest that it may be, whichever clock is ahead; None without a recent answer."""
+        """Return the earliest possible time, whichever clock is ahead; None without a recent answer."""
         time = self._known_time()
         if time.answered:
             return now + time.earliest
         return time.at(now) if time.beamer and time.sure(now) else None
 
     def note_beamer_time(self, date: datetime | None, now: datetime) -> None:
-        """Take the time from the date of an answer to this account; None: it had none."""
+        """Set Beamer's time by the date of an answer to this account; None if it had no date."""
         time = self._known_time()
         expected, doubted = time.at(now), time.doubted
         self._time = time
@@ -265,7 +265,7 @@ class Ledger:
             self._charged.clear()
 
     def _write_time(self, time: BeamerTime, day: int | None, now: datetime) -> None:
-        """Store what time it is; what was just charged to other days was sent on this `day`."""
+        """Store Beamer's time; what was just charged to other days was sent on this `day`."""
         moved = {key: count for key, count in self._charged.items() if day not in (None, key[0])}
         mine = {"account": self.account, "connection": self._connection}
         with self._database.write() as db:
@@ -282,22 +282,22 @@ class Ledger:
             add_up(db, spends, rows, "requests")
 
     def _known_time(self) -> BeamerTime:
-        """Return Beamer's time as this process has it; before its first answer, as the database has it."""
+        """Return Beamer's time as this process knows it; before its first answer, as the database has it."""
         if self._time:
             return self._time
         with self._database.read() as db:
             return self._time_of(db.execute(_ACCOUNT, {"who": self.account}).one_or_none())
 
     def _time_of(self, account: Row[Any] | None) -> BeamerTime:
-        """Return Beamer's time as this process has it, or as another one stored it in the account's row."""
+        """Return Beamer's time as this process knows it, or as another one stored it in the account's row."""
         if self._time or account is None:
             return self._time or BeamerTime()
-        # One more answer with the same difference, in a later run, is enough.
+        # One more answer with the same difference, in a later run, confirms it.
         doubted = None if account.doubted is None else timedelta(seconds=account.doubted)
         return BeamerTime(account.beamer_time, account.local_time, doubted, ANSWERS - 1)
 
     def spent_lately(self, purpose: str, now: datetime) -> tuple[int, int]:
-        """Return how many requests of the last seven days went to a purpose, and how many there were."""
+        """Return how many requests of the last seven days had a purpose, and how many there were."""
         after = day_of(self.beamer_now(now)) - LATELY_DAYS
         mine = Counter[str]()
         for _, of, requests in spending.spends_after(self._database, self.account, after):
@@ -309,10 +309,10 @@ class Ledger:
     def set_used(self, total: int, now: datetime, since: datetime | None = None) -> int:
         """Store that Beamer's dashboard shows so many requests used this month, ours and others'.
 
-        `since` is the first day of what it counts, where no day of the month is set: what others spent
-        counts until that month is over. What was entered before in the same month is replaced, and nothing
-        is assumed any more. Returns how many of our own were sent in that time. Raises ConfigurationError
-        where it cannot be known which of them are among the others.
+        `since` is the first day of what it counts, if no day of the month is set: what others spent
+        counts until that month is over. It replaces what was entered before in the same month, and every
+        assumption. Returns how many of our own were sent in that time. Raises ConfigurationError if it is
+        unknown which of them are among the others.
         """
         now = self.beamer_now(now)
         self._check_since(since, now)
@@ -322,15 +322,15 @@ class Ledger:
             after = counted_after(now, self.limits.period_day) if since is None else day_of(since) - 1
             if since is None and self.limits.period_day is None:
                 _refuse_ambiguous(spending.spent(db, self.account, after, day_of(now) - 1).own)
-            own = spending.spent(db, self.account, after, day_of(now)).own
+            requests = spending.spent(db, self.account, after, day_of(now)).own
             rolling = since is not None and self.limits.period_day is None
             day = day_of(since) if since and rolling else day_of(now)
             spending.set_elsewhere(db, self.account, after, day, total, of_a_month=rolling)
             if account and account.level_at is not None and self.limits.usable is not None:
-                # What came in until now did so by the old figures.
+                # The bucket gained by the old figures until now.
                 left = budget_state(db, self.account, self.limits, account, now).left
                 self._settle(db, before.bucket.at_most(left))
-        return own
+        return requests
 
     def _check_since(self, since: datetime | None, now: datetime) -> None:
         if since is None:
@@ -354,7 +354,7 @@ class Ledger:
         """Close the account after repeated 429, at growing intervals up to the month's end; return when it
         opens.
 
-        Refusals of requests that were under way together close it once.
+        Refusals of requests that were sent together close it once.
         """
         day = self.limits.period_day
         with self._database.write() as db:
@@ -370,7 +370,7 @@ class Ledger:
             return until - (beamer_now - now)
 
     def opened(self) -> None:
-        """Store that a request was answered: the account is open."""
+        """Store that a request was answered: the account is open again."""
         with self._database.write() as db:
             db.execute(_OPEN, {"who": self.account})
 
@@ -408,11 +408,11 @@ class Ledger:
         )
 
 
-def _refuse_ambiguous(own: int) -> None:
-    if own:
+def _refuse_ambiguous(sent: int) -> None:
+    if sent:
         raise ConfigurationError(
-            f"This connector sent {counted(own, 'request')} on earlier days, and it is unknown which of them "
-            "Beamer's number includes: the first day of Beamer's month is not set.",
+            f"This connector sent {counted(sent, 'request')} on earlier days, and it is unknown which of "
+            "them Beamer's number includes: the first day of Beamer's month is not set.",
             means=NOTHING_STORED,
             todo="Set BEAMER_PERIOD_DAY to that day and run the command again, or give the first counted "
             "day: --since YYYY-MM-DD.",

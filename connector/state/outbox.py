@@ -1,4 +1,4 @@
-"""The outbox: messages wait here until Segment confirms them; dead letters stay with the answer."""
+"""The outbox: messages wait until Segment confirms them; dead letters stay with the answer."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,16 +32,16 @@ from connector.state.leases import Lease, check_lease
 from connector.state.tables import IS_DEAD, LIVE, connections, outbox, tallies
 
 WAITING, FLIGHT, DEAD = "waiting", "flight", "dead"
-# Segment forgets a messageId after about 24 hours: after this time, an unconfirmed message that is sent again
-# may arrive twice. These are counted and reported.
+# Segment forgets a messageId after about 24 hours: after this time, an unconfirmed message that is sent
+# again may arrive twice. Such messages are counted and reported.
 POSSIBLE_DOUBLE_AFTER = timedelta(hours=20)
-# No number of a row has more digits, and the drivers accept none that has.
+# A row's number never has more digits, and the drivers accept none that has.
 MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """One message of a batch; `possible_double` when it was sent unconfirmed long ago.
+    """One message of a batch; `possible_double` if it was sent unconfirmed long ago.
 
     `unsure`: it was sent before without an answer; `resent`: it is sent once more on purpose.
     """
@@ -70,8 +70,8 @@ def enqueue(
 ) -> None:
     """Put finished messages into the outbox, in the caller's transaction.
 
-    `stream` is that of messages that name none. `again`: a dead letter of the same messageId waits once more,
-    and so does one that waits for a former write key. `write_key`: the digest of the one they are made for.
+    `stream` is the default for messages that name none. `again`: dead letters of the same messageIds, and
+    messages for a former write key, wait again. `write_key`: the digest of the key they are made for.
     """
     same = {
         "connection": lease.connection,
@@ -102,9 +102,9 @@ def enqueue(
 
 
 def _take_over(db: Connection, lease: Lease, ids: Sequence[object]) -> None:
-    """Make messages of another connection, which may be a former name of this one, those of this one.
+    """Move messages of another connection, which may be a former name of this one, to this connection.
 
-    Messages that another run has locked are left to it, without waiting.
+    Messages that another run has locked are skipped, without waiting.
     """
     theirs = db.scalars(_OF_OTHERS, {"ids": ids, "mine": lease.connection}).all()
     if theirs:
@@ -112,19 +112,19 @@ def _take_over(db: Connection, lease: Lease, ids: Sequence[object]) -> None:
 
 
 def _revive(db: Connection, values: Sequence[Mapping[str, Any]]) -> None:
-    """Let dead letters wait again as they are made now; those that may have arrived keep that."""
+    """Let dead letters wait again with their new text; those that may have arrived still count as unsure."""
     ids = [value["message_id"] for value in values]
     dead = set(db.scalars(_DEAD_OF, {"ids": ids, "key": values[0]["write_key"]}))
     names = ("work", "write_key", "made_at", "message", "size", "resent")
-    if made := [value for value in values if value["message_id"] in dead]:
-        db.execute(_REVIVE, [{"of": v["message_id"], **{f"new_{n}": v[n] for n in names}} for v in made])
+    if revived := [value for value in values if value["message_id"] in dead]:
+        db.execute(_REVIVE, [{"of": v["message_id"], **{f"new_{n}": v[n] for n in names}} for v in revived])
 
 
 class Outbox:
     """The messages of one connection that were made by one kind of run, under the lease of such a run.
 
-    `write_key` is the digest of the key that they send with; what was made for another one is not touched.
-    What was sent without an answer longer ago than `double_after` is a possible double when it is sent again.
+    `write_key` is the digest of the key that they are sent with; messages for other keys are not touched.
+    A message sent without an answer longer ago than `double_after` is a possible double when sent again.
     """
 
     def __init__(
@@ -149,33 +149,33 @@ class Outbox:
     def claim(self, most: int, now: datetime) -> list[OutboxMessage]:
         """Mark the oldest waiting messages as in flight, in a transaction before they are sent.
 
-        Those that an earlier run left in flight come with them: whether they arrived is unknown, and
-        the same messageId may go again.
+        Those that an earlier run left in flight are included: whether they arrived is unknown, and the
+        same messageId may be sent again.
         """
         with self._database.write() as db:
             check_lease(db, self._lease, now)
-            found = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
-        return sorted((self._message(row, now) for row in found), key=lambda message: message.id)
+            rows = db.execute(_CLAIM, {**self._mine, "most": most, "at": now}).all()
+        return sorted((self._message(row, now) for row in rows), key=lambda message: message.id)
 
     def sample(self, most: int, chance: float, now: datetime) -> list[OutboxMessage]:
-        """Mark the newest waiting message, and some from other places, as in flight.
+        """Mark the newest waiting message, and some from other positions, as in flight.
 
-        `chance`, from 0 to 1, moves the places, so that another try finds others.
+        `chance`, from 0 to 1, moves the positions, so that another try takes others.
         """
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             waiting = db.execute(_IDS, self._mine).scalars().all()
             step = max(1, len(waiting) // (most - 1))
             positions = {*waiting[-1:], *waiting[int(chance * step) :: step][: most - 1]}
-            found = db.execute(_CLAIM_THESE, {"at": now, "these": list(positions)}).all() if positions else []
-        return [self._message(row, now) for row in found]
+            rows = db.execute(_CLAIM_THESE, {"at": now, "these": list(positions)}).all() if positions else []
+        return [self._message(row, now) for row in rows]
 
     def confirm(self, messages: Sequence[OutboxMessage], now: datetime) -> None:
         """Delete messages that Segment has confirmed, and count them as sent."""
         sent = Counter(message.stream for message in messages)
-        here = {"connection": self._lease.connection, "what": "sent"}
-        counts = [{**here, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
-        # Before the transaction, in which all others wait.
+        key = {"connection": self._lease.connection, "what": "sent"}
+        counts = [{**key, "stream": stream, "count": count} for stream, count in sorted(sent.items())]
+        # Before the transaction, for which all others wait.
         delivered = deliveries.counts_of(self._lease.connection, self._mine["key"], messages, now)
         with self._database.write() as db:
             check_lease(db, self._lease, now)
@@ -184,7 +184,7 @@ class Outbox:
             add_up(db, tallies, counts, "count")
 
     def put_back(self, messages: Sequence[OutboxMessage], now: datetime, *, not_arrived: bool) -> None:
-        """Let messages wait again. Those that did not arrive count as not sent; else the first time stays."""
+        """Let messages wait again. Those that did not arrive count as not sent; the others keep theirs."""
         values: dict[str, Any] = {"state": WAITING}
         if not_arrived:
             values |= _NOT_SENT
@@ -195,14 +195,14 @@ class Outbox:
     ) -> None:
         """Store a message that Segment refused for good as a dead letter, with the answer.
 
-        `latest`: the latest that it may be; it is kept for 30 days from then on.
+        `latest`: the latest possible time; the letter is kept for 30 days from then on.
         `unsure`: this run had sent it before without an answer, and it may have arrived then.
         """
         values: dict[str, Any] = {"state": DEAD, "answer": answer, "answered_at": latest}
         self._set([message], now, values if unsure else values | _NOT_SENT)
 
     def check_values(self) -> None:
-        """Raise StateDamaged if a message waits for an unknown connection: it would wait for ever unseen."""
+        """Raise StateDamaged if a message waits for an unknown connection: it would never be sent."""
         with self._database.read() as db:
             known = set(db.execute(select(connections.c.name)).scalars())
             unknown = {row.connection for row in db.execute(_WHOSE)} - known
@@ -214,7 +214,7 @@ class Outbox:
             )
 
     def waiting(self) -> int:
-        """Return how many messages wait for this destination, in flight ones included."""
+        """Return how many messages wait for this destination, in-flight ones included."""
         with self._database.read() as db:
             return int(db.execute(_WAITING, self._mine).scalar_one())
 
@@ -229,13 +229,13 @@ class Outbox:
             db.execute(update(outbox).where(_these(messages) & (outbox.c.state == FLIGHT)).values(values))
 
     def _message(self, row: Any, now: datetime) -> OutboxMessage:
-        # Of one that cannot be read, it may be long ago.
+        # If the time cannot be read, it may be long ago.
         late = row.first_sent_at is None or now - row.first_sent_at > self._double_after
         short = (row.id, row.message_id, row.stream, row.message, row.size, late, row.event)
         return OutboxMessage(*short, unsure=row.tries > 1 and not row.resent, resent=row.resent)
 
 
-# The last try does not count: surely nothing of it arrived.
+# The last try does not count: nothing of it arrived.
 _NOT_SENT: dict[str, Any] = {
     "tries": outbox.c.tries - 1,
     "first_sent_at": case((outbox.c.tries > 1, outbox.c.first_sent_at)),
@@ -284,7 +284,7 @@ _TAKE_OVER = (
     .where(outbox.c.id.in_(bindparam("those", expanding=True)))
     .values(connection=bindparam("mine"), work=bindparam("kind"))
 )
-# A messageId tells the account and the destination, too.
+# A messageId names the account and the destination, too.
 _OVER = or_(outbox.c.state == DEAD, and_(outbox.c.state == WAITING, outbox.c.write_key != bindparam("key")))
 _DEAD_OF = select(outbox.c.message_id).where(_OVER, outbox.c.message_id.in_(bindparam("ids", expanding=True)))
 _REVIVE = (
@@ -329,7 +329,7 @@ def enqueue_heartbeat(
 ) -> bool:
     """Put Beamer Sync Completed into the outbox, unless there was one for this hour or a later one.
 
-    The clock that `hour` was taken from may have been set back: no hour must come twice.
+    The clock that `hour` was taken from may have been set back: no hour must be sent twice.
     """
     sent_for = connections.c.heartbeat_hour
     mine = (connections.c.name == lease.connection) & or_(sent_for.is_(None), sent_for < hour)
@@ -353,15 +353,15 @@ def listed(
     where = _where(connection) & (outbox.c.state == state if state else true())
     query = select(*_SHORT, outbox.c.write_key).where(where).order_by(outbox.c.id).limit(most)
     with database.read() as db:
-        keys, found = write_keys(db), [dict(row) for row in db.execute(query).mappings()]
-    for row in found:
+        keys, rows = write_keys(db), [dict(row) for row in db.execute(query).mappings()]
+    for row in rows:
         key = row.pop("write_key")
         row["held"] = key != keys.get((row["connection"], row["destination"]), key)
-    return found
+    return rows
 
 
 def message(database: Database, message_id: str) -> Mapping[str, Any] | None:
-    """Return a message that is still here, without its text."""
+    """Return a stored message, without its text."""
     return _row(database, select(*_SHORT).where(outbox.c.message_id == message_id))
 
 
@@ -378,7 +378,7 @@ def _row(database: Database, query: Any) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for one destination; `held`: for a write key that is not used there any more."""
+    """What waits for one destination; `held`: for a write key that is not in use there any more."""
 
     destination: str
     messages: int
@@ -387,20 +387,20 @@ class Waiting:
 
 
 def waiting(database: Database, connection: str) -> Sequence[Waiting]:
-    """Return what waits for Segment, by destination: a replaced source leaves its messages behind."""
+    """Return what waits for Segment, by destination: messages for a replaced source may still wait."""
     by = (outbox.c.destination, outbox.c.write_key)
     query = select(*by, func.count(), func.min(outbox.c.made_at)).where(
         outbox.c.connection == connection, LIVE
     )
-    found: dict[tuple[str, bool], Waiting] = {}
+    by_destination: dict[tuple[str, bool], Waiting] = {}
     with database.read() as db:
         keys = write_keys(db)
         for destination, key, messages, oldest in db.execute(query.group_by(*by)).all():
             held = key != keys.get((connection, destination), key)
-            others = found.get((destination, held), Waiting(destination, 0, oldest, held))
+            others = by_destination.get((destination, held), Waiting(destination, 0, oldest, held))
             total = others.messages + messages, min(others.oldest, oldest)
-            found[destination, held] = Waiting(destination, *total, held)
-    return list(found.values())
+            by_destination[destination, held] = Waiting(destination, *total, held)
+    return list(by_destination.values())
 
 
 def held(database: Database, connection: str, destination: str, write_key: str) -> int:
@@ -412,7 +412,7 @@ def held(database: Database, connection: str, destination: str, write_key: str) 
 
 
 def follow_key(database: Database, connection: str, destination: str, former: str, key: str) -> int:
-    """Let what waits for a former write key of the same source go with its new key; return how many."""
+    """Move messages that wait for a former write key of the same source to its new key; return how many."""
     mine = (outbox.c.connection == connection) & (outbox.c.destination == destination)
     where = mine & (outbox.c.write_key == former) & (outbox.c.state == WAITING)
     with database.write() as db:
@@ -420,23 +420,23 @@ def follow_key(database: Database, connection: str, destination: str, former: st
 
 
 def sizes(database: Database, connection: str) -> Mapping[str, int]:
-    """Return by state how many messages there are."""
+    """Return how many messages are in each state."""
     return _counts(database, outbox.c.state, outbox.c.connection == connection)
 
 
 def dead_by_stream(database: Database, connection: str) -> Mapping[str, int]:
-    """Return by stream how many dead letters there are."""
+    """Return how many dead letters each stream has."""
     return _counts(database, outbox.c.stream, IS_DEAD & (outbox.c.connection == connection))
 
 
 def _counts(database: Database, by: Any, where: ColumnElement[bool]) -> Mapping[str, int]:
     with database.read() as db:
-        found = db.execute(select(by, func.count()).where(where).group_by(by))
-        return {name: int(number) for name, number in found}
+        counts = db.execute(select(by, func.count()).where(where).group_by(by))
+        return {name: int(number) for name, number in counts}
 
 
 def retry(database: Database, connection: str | None, which: Iterable[str]) -> int:
-    """Let dead letters wait again: those named, or all; return how many there were."""
+    """Let the named dead letters, or all, wait again; return how many there were."""
     where = _where(connection) & (outbox.c.state == DEAD) & _named(list(which))
     values = {"state": WAITING, "answer": None, "answered_at": None}
     with database.write() as db:
@@ -444,7 +444,7 @@ def retry(database: Database, connection: str | None, which: Iterable[str]) -> i
 
 
 def drop(database: Database, connection: str | None, which: Iterable[str]) -> int:
-    """Delete those named, or all, unsent; return how many. One in flight is not touched."""
+    """Delete the named messages, or all, unsent; return how many. A message in flight is not touched."""
     where = _where(connection) & (outbox.c.state != FLIGHT) & _named(list(which))
     with database.write() as db:
         return db.execute(delete(outbox).where(where)).rowcount

@@ -13,27 +13,27 @@ from connector.state.engine import Database
 from connector.state.spending import SECOND, next_free
 from connector.state.tables import paces
 
-# A tenth of a second's events is the most that one batch holds, and a fifth of the rate is left unused: then
-# the batches of a second stay within the rate although two from before it arrive late, whatever held them up.
+# One batch holds at most a tenth of a second's events, and a fifth of the rate is left unused: then the
+# batches of a second stay within the rate although two earlier ones arrive late, whatever delayed them.
 SHARE_OF_RATE = 0.8
 LANES, BATCHES = 2, 10
-# A batch that is later than this would go together with the next ones: it takes another moment, at most
-# so many.
+# A batch that is later than this would be sent together with the next ones: it takes another moment, at
+# most so many times.
 LATE, MOST_MOMENTS = timedelta(seconds=1 / BATCHES), 3
-# Segment asks partners for no more requests than this, however few events each one holds.
+# Segment asks partners for no more requests than this, however few events a request holds.
 REQUESTS_PER_SECOND = 50
 SEGMENT = "segment"
 
 
 class Pace:
-    """Tells when a batch may be sent; `per_second` events together, None without a limit."""
+    """Decides when a batch may be sent; `per_second` events together, None without a limit."""
 
     def __init__(self, database: Database, per_second: int | None) -> None:
         self._database = database
         self._per_second = per_second
 
     def lanes(self, wanted: int) -> int:
-        """Return how many batches may be on their way at once."""
+        """Return how many batches may be in flight at once."""
         return wanted if self._per_second is None else min(wanted, LANES)
 
     def batch(self, wanted: int) -> int:

@@ -53,7 +53,7 @@ _HERE = select(rows.c.id).where(
     rows.c.parent == bindparam("under"),
     rows.c.id.in_(bindparam("ids", expanding=True)),
 )
-# Each id is looked for at each parent by the table's key: it has no index by id alone.
+# Searches each id at each parent by the table's key: there is no index by id alone.
 _ELSEWHERE = select(rows.c.id).where(
     rows.c.scope == bindparam("of"),
     rows.c.parent.in_(select(children.c.parent).where(children.c.scope == bindparam("of"))),
@@ -66,7 +66,7 @@ _AMONG = select(rows.c.id).where(
     rows.c.parent != bindparam("under"),
     rows.c.id.in_(bindparam("ids", expanding=True)),
 )
-# How many ids stand at two parents, though they were not moved there.
+# How many ids are stored at two parents, though they were not moved there.
 _AMBIGUOUS = select(func.count() - func.count(rows.c.id.distinct())).where(
     rows.c.scope == bindparam("of"), rows.c.verdict != int(Verdict.MOVED)
 )
@@ -74,7 +74,7 @@ _GIVE_UP = update(rows).where(*_KEY).values(verdict=int(Verdict.QUARANTINED))
 
 
 class OpenPage:
-    """A page in its transaction: the rows that are `new`, and what they change, written once."""
+    """A page in its transaction: the `new` rows, and their effects, written once."""
 
     def __init__(self, new: NewRows, write: Callable[[Effects], None]) -> None:
         self.new = new
@@ -82,13 +82,13 @@ class OpenPage:
         self.written = False
 
     def write(self, effects: Effects) -> None:
-        """Write what the page changes, in the transaction of its ids."""
+        """Write the effects of the page, in the transaction of its ids."""
         self._write(effects)
         self.written = True
 
 
 class PageWriter:
-    """Accepts pages for one run of one connection; `resend`: what Segment had refused waits once more.
+    """Accepts pages for one run of one connection; `resend`: messages that Segment refused wait again.
 
     `write_key` is the digest of the key that the messages are made for.
     """
@@ -118,7 +118,7 @@ class PageWriter:
         rejected: Sequence[Rejected],
         now: datetime,
     ) -> Iterator[OpenPage]:
-        """Open a page, whose ids are stored with what it changes, or not at all.
+        """Open a page; its ids are stored together with its effects, or not at all.
 
         Raises Busy where the lease is lost, RuntimeError where nothing was written.
         """
@@ -128,31 +128,31 @@ class PageWriter:
             open_page = OpenPage(new, lambda effects: self._write(db, page, effects, now))
             yield open_page
             if not open_page.written:
-                # Ids without their messages would be rows lost.
+                # Ids without their messages would be lost rows.
                 raise RuntimeError("a page was opened and not written")
 
     def moved(self, page: Page, ids: Collection[str], among: Collection[str] | None = None) -> set[str]:
-        """Those of the ids that are new at this parent and were judged at another one: they were moved here.
+        """Return the ids that are new at this parent and were seen at another one: they were moved.
 
         Empty if any id was ever seen at two parents without a move: ids then do not identify rows.
-        `among`: the other parents that are looked at; else all of them.
+        `among`: the other parents to search; None for all of them.
         """
         if not ids or (among is not None and not among):
             return set()
-        here = {"of": page.scope, "under": page.parent}
+        list_key = {"of": page.scope, "under": page.parent}
         with self._database.read() as db:
-            new = set(ids) - set(db.scalars(_HERE, {**here, "ids": list(ids)}))
-            wanted = {**here, "ids": list(new)}
+            new = set(ids) - set(db.scalars(_HERE, {**list_key, "ids": list(ids)}))
+            wanted = {**list_key, "ids": list(new)}
             if among is not None:
-                found = set(db.scalars(_AMONG, {**wanted, "among": list(among)})) if new else set()
+                ids_elsewhere = set(db.scalars(_AMONG, {**wanted, "among": list(among)})) if new else set()
             else:
-                found = set(db.scalars(_ELSEWHERE, wanted)) if new else set()
-            if found and db.execute(_AMBIGUOUS, here).scalar_one():
+                ids_elsewhere = set(db.scalars(_ELSEWHERE, wanted)) if new else set()
+            if ids_elsewhere and db.execute(_AMBIGUOUS, list_key).scalar_one():
                 return set()
-        return found
+        return ids_elsewhere
 
     def _write(self, db: Connection, page: Page, effects: Effects, now: datetime) -> None:
-        """In one order always, so that a sync and a backfill never wait for each other."""
+        """Write the effects, always in one order, so that a sync and a backfill never wait for each other."""
         enqueue(
             db,
             self._lease,
@@ -171,17 +171,17 @@ class PageWriter:
         add_up(db, days, [{"scope": page.scope, "day": d, "rows": n} for d, n in by_day], "rows")
 
     def _new_rows(self, db: Connection, page: Page, row_verdicts: Sequence[RowVerdict]) -> set[str]:
-        here = {"scope": page.scope, "parent": page.parent, "run": self._run}
-        # In one order always: on PostgreSQL each waits for the other who inserts the same id.
+        key = {"scope": page.scope, "parent": page.parent, "run": self._run}
+        # Always in one order: on PostgreSQL, writers that insert the same id wait for each other.
         in_order = sorted(row_verdicts, key=lambda row: row.id)
-        values = [{**here, "id": row.id, "verdict": int(row.verdict)} for row in in_order]
+        values = [{**key, "id": row.id, "verdict": int(row.verdict)} for row in in_order]
         return set(add_new(db, rows, values, rows.c.id))
 
     def _quarantine(self, db: Connection, page: Page, rejected: Sequence[Rejected], now: datetime) -> int:
-        here = {"connection": self._lease.connection, "stream": page.stream, "parent": page.parent}
+        origin = {"connection": self._lease.connection, "stream": page.stream, "parent": page.parent}
         values = [
             {
-                **here,
+                **origin,
                 "row": row.id,
                 "digest": row.digest,
                 "reason": row.reason,
@@ -193,10 +193,10 @@ class PageWriter:
         return len(add_new(db, quarantine, values, quarantine.c.id))
 
     def _give_up(self, db: Connection, page: Page, rejected: Sequence[Rejected], now: datetime) -> None:
-        """New rows of which no message could be made."""
+        """Mark new rows of which no message could be made as quarantined."""
         self._quarantine(db, page, rejected, now)
-        here = {"of": page.scope, "under": page.parent}
-        if values := [{**here, "row": row.id} for row in rejected]:
+        list_key = {"of": page.scope, "under": page.parent}
+        if values := [{**list_key, "row": row.id} for row in rejected]:
             db.execute(_GIVE_UP, values)
 
     def _move(self, db: Connection, page: Page, effects: Effects) -> None:
@@ -216,9 +216,9 @@ class PageWriter:
             self._update_connection(db, first_page=effects.first_page)
 
     def _count(self, db: Connection, stream: str, tally: Counter[str]) -> None:
-        here = {"connection": self._lease.connection, "stream": stream}
-        # In one order always, so that two writers never wait for each other.
-        values = [{**here, "what": what, "count": count} for what, count in sorted(tally.items())]
+        key = {"connection": self._lease.connection, "stream": stream}
+        # Always in one order, so that two writers never wait for each other.
+        values = [{**key, "what": what, "count": count} for what, count in sorted(tally.items())]
         add_up(db, tallies, values, "count")
 
     def note(
@@ -231,7 +231,7 @@ class PageWriter:
     ) -> None:
         """Write what was learnt about streams outside of a page, such as that one is forbidden.
 
-        `ignore_filters`: whether the key may, which is `doubted` after a first refusal.
+        `ignore_filters`: whether the key may do that; `doubted` after a first refusal.
         """
         with self._database.write() as db:
             check_lease(db, self._lease, now)
@@ -242,36 +242,36 @@ class PageWriter:
                 self._update_connection(db, ignore_filters=ignore_filters, filters_at=refused_at)
 
     def settle_start(self, start: datetime, now: datetime) -> None:
-        """Write down from when on rows are sent: for good, since Beamer's clock has told the time."""
+        """Store from when on rows are sent, for good: Beamer's clock has shown the time."""
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             self._update_connection(db, start_date=start, provisional=False)
 
     def gone(self, scope: int) -> list[str]:
-        """The parents that are not shown any more."""
+        """Return the parents that Beamer does not list any more."""
         with self._database.read() as db:
             return list(db.scalars(select(parents.c.id).where(parents.c.scope == scope, parents.c.gone)))
 
     def held(self, scope: int) -> Counter[int]:
-        """How many rows of each UTC day (since the epoch) are held, of a list without parents."""
+        """Return how many rows of each UTC day (since the epoch) are stored, of a list without parents."""
         with self._database.read() as db:
-            found = db.execute(select(days.c.day, days.c.rows).where(days.c.scope == scope))
-            return Counter({int(day): int(rows) for day, rows in found})
+            by_day = db.execute(select(days.c.day, days.c.rows).where(days.c.scope == scope))
+            return Counter({int(day): int(rows) for day, rows in by_day})
 
     def recount(self, scope: int, day: int, rows: int, now: datetime) -> None:
-        """A day was read again: Beamer counts so many rows there, what was deleted is no more among them."""
+        """Store how many rows of a day Beamer counts, after a new reading: deleted rows are not included."""
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             put(db, days, [{"scope": scope, "day": day, "rows": rows}])
 
     def settle(self, child: ChildState, now: datetime) -> None:
-        """Write a child list's state outside of a page, when it could not be read."""
+        """Write a child list's state outside of a page, when the list could not be read."""
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             _put_children(db, [child])
 
     def settle_block(self, scope: int, block: Iterable[ParentState], now: datetime) -> None:
-        """Write parents' states outside of a page, when it could not be read."""
+        """Write parents' states outside of a page, when their block could not be read."""
         with self._database.write() as db:
             check_lease(db, self._lease, now)
             put(db, parents, [{"scope": scope, **_values(parent)} for parent in block])
@@ -282,7 +282,7 @@ class PageWriter:
 
 
 def _put_children(db: Connection, lists: Sequence[ChildState]) -> None:
-    """Write lists as they were taken up, but for their surplus: a backfill beside us adds to that, too."""
+    """Write lists without their surplus: a parallel backfill adds to that, too."""
     put(db, children, [{**_values(child), "surplus": 0} for child in lists], without="surplus")
 
 
@@ -296,5 +296,5 @@ _UPDATE_STREAM = update(streams).where(streams.c.scope == bindparam("of"))
 
 
 def _values(state: StreamState | ParentState | ChildState) -> Mapping[str, Any]:
-    """The fields of a state, which are named as their columns."""
-    return {each.name: getattr(state, each.name) for each in fields(state)}
+    """Return the fields of a state, which are named as their columns."""
+    return {field.name: getattr(state, field.name) for field in fields(state)}

@@ -1,4 +1,4 @@
-"""Erasure: what the database holds of a person is deleted, and later rows of theirs are excluded.
+"""Erasure: delete what the database holds of a person, and exclude their later rows.
 
 People and keys are stored as digests that are made with random keys of this database.
 """
@@ -31,19 +31,19 @@ def stored_key(db: Connection, name: str) -> bytes:
 
 
 def made_key(db: Connection, name: str) -> bytes:
-    """Return the database's key of that name, made now if this is its first use."""
+    """Return the database's key of that name; create it at its first use."""
     add(db, keys, [{"name": name, "value": secrets.token_hex(KEY_BYTES)}])
     return stored_key(db, name)
 
 
 def keyed_digest(key: bytes, text: str) -> str:
-    """Return what stands for a text; without the key nobody can find out the text by trying."""
+    """Return a text's digest; without the key nobody can guess the text from it."""
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """The people that a connection has forgotten; `user in forgotten` answers for one of them."""
+    """The people that a connection has forgotten; `user in forgotten` tests one of them."""
 
     key: bytes = field(default=b"", repr=False)
     digests: frozenset[str] = frozenset()
@@ -72,10 +72,10 @@ def load(database: Database, connection: str) -> Forgotten:
 def erase(
     database: Database, lease: Lease, user: str, theirs: Callable[[Any], bool], now: datetime
 ) -> Erased:
-    """Delete what waits, was refused or is in quarantine of a user, and store that nothing more is sent.
+    """Delete a user's waiting, refused and quarantined rows, and store that nothing more is sent.
 
-    `theirs` decides whether a raw row in quarantine is theirs. The caller holds the leases of all kinds of
-    work, so that no run is under way that does not know of this.
+    `theirs` decides whether a raw row in quarantine is the user's. The caller holds the leases of all
+    kinds of work, so that no run is in progress that has not read this.
     """
     with database.write() as db:
         check_lease(db, lease, now)
@@ -94,7 +94,7 @@ def erase(
 class Traces:
     """What the database holds of a user: by event, messages that wait or were refused; rows in quarantine.
 
-    `identified`: digests say that `identify` was sent, and whether its traits have changed since.
+    `identified`: digests show that `identify` was sent, and whether the traits have changed since.
     """
 
     waiting: Counter[str]
@@ -109,7 +109,7 @@ class Traces:
 
 
 def traces(database: Database, connection: str, user: str, theirs: Callable[[Any], bool]) -> Traces:
-    """Return what the database holds of a user; nothing of messages that were delivered."""
+    """Return what the database holds of a user; delivered messages are not stored."""
     with database.read() as db:
         messages = [row for row in _messages_of(db, connection, user) if _user_of(row.message) == user]
         bodies = _bodies_of(db, connection, theirs)
@@ -122,42 +122,42 @@ def traces(database: Database, connection: str, user: str, theirs: Callable[[Any
 
 
 def inherit(db: Connection, connection: str, accounts: Collection[str]) -> None:
-    """Let a new connection forget whom all others of its account have forgotten, in the caller's transaction.
+    """Add the people whom all others of the account have forgotten to a new connection's.
 
-    It may be one of them under another name.
+    It may be one of those connections under another name. Uses the caller's transaction.
     """
     of_account = connections.c.account.in_(accounts) & (connections.c.name != connection)
     others = db.scalars(select(connections.c.name).where(of_account)).all()
-    found = (
+    query = (
         select(forgotten.c.digest, func.max(forgotten.c.since))
         .where(forgotten.c.connection.in_(others))
         .group_by(forgotten.c.digest)
         .having(func.count() == len(others))
     )
-    new = [{"connection": connection, "digest": d, "since": since} for d, since in db.execute(found)]
+    new = [{"connection": connection, "digest": d, "since": since} for d, since in db.execute(query)]
     add(db, forgotten, new)
 
 
 def names(database: Database) -> Sequence[str]:
-    """Return every connection that has state in the database, configured still or not."""
+    """Return every connection that has state in the database, also if it is not configured any more."""
     with database.read() as db:
         return list(db.scalars(select(connections.c.name).order_by(connections.c.name)))
 
 
 def _messages_of(db: Connection, connection: str, user: str) -> list[Row[Any, Any, Any, Any]]:
-    # The database narrows the search (it may ignore case); the decision is made on the message itself.
-    # However the message around it is written.
+    # The database narrows the search (it may ignore case); the message itself decides, whatever the
+    # form of its JSON.
     fragment = json.dumps(user)
     where = (outbox.c.connection == connection) & outbox.c.message.contains(fragment, autoescape=True)
-    found = db.execute(select(outbox.c.id, outbox.c.state, outbox.c.event, outbox.c.message).where(where))
-    return [row for row in found if _user_of(row.message) in (user, UNREADABLE)]
+    messages = db.execute(select(outbox.c.id, outbox.c.state, outbox.c.event, outbox.c.message).where(where))
+    return [row for row in messages if _user_of(row.message) in (user, UNREADABLE)]
 
 
 UNREADABLE = object()
 
 
 def _user_of(message: str) -> object:
-    """Return the user of a message; one that cannot be read may be anybody's, and cannot be sent."""
+    """Return the user of a message; an unreadable one may be anybody's, and cannot be sent."""
     try:
         return json.loads(message).get("userId")
     except (ValueError, AttributeError, RecursionError):
@@ -166,12 +166,12 @@ def _user_of(message: str) -> object:
 
 def _bodies_of(db: Connection, connection: str, theirs: Callable[[Any], bool]) -> list[int]:
     mine = (quarantine.c.connection == connection) & IN_QUARANTINE
-    found = db.execute(select(quarantine.c.id, quarantine.c.body).where(mine))
-    return [row.id for row in found if _may_be(theirs, row.body)]
+    bodies = db.execute(select(quarantine.c.id, quarantine.c.body).where(mine))
+    return [row.id for row in bodies if _may_be(theirs, row.body)]
 
 
 def _may_be(theirs: Callable[[Any], bool], body: str) -> bool:
-    """Return whether a raw row is theirs; one that cannot be read may be."""
+    """Return whether a raw row is the user's; an unreadable one may be."""
     try:
         return theirs(json.loads(body))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The progress of each stream, parent and child list: loaded and reset; what became of rows."""
+"""The progress of each stream, parent and child list: load and reset it; the verdicts on rows."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -27,19 +27,19 @@ from connector.state.tables import (
     tallies,
 )
 
-# Clocks differ by less.
+# Clocks differ by less than this.
 FUTURE = timedelta(days=2)
 
 
 def load(database: Database, connection: str, names: tuple[str, ...], *, lists: bool = True) -> Progress:
-    """Load a connection's progress (see `load_readonly`); streams met for the first time get their row."""
+    """Load a connection's progress (see `load_readonly`); a stream without a row gets one."""
     progress = load_readonly(database, connection, lists=lists)
     missing = [name for name in names if name not in progress.streams]
     if not missing:
         return progress
     new = {"connection": connection, "complete": False, "list_order": "unknown"}
     with database.write() as db:
-        # No stream begins anew that is there under a damaged name: its rows would be sent again.
+        # A stream whose stored name is damaged must not start anew: its rows would be sent again.
         for stray in strays(db, names):
             if stray.key["connection"] == connection or stray.column == "connection":
                 raise StateDamaged(
@@ -73,7 +73,7 @@ def load_readonly(database: Database, connection: str, *, lists: bool = True) ->
         if not lists:
             return progress
         scopes = {"scopes": list(by_scope)}
-        # A row whose id cannot be read has an empty one here.
+        # A row with an unreadable id has an empty one instead.
         for scope, *values in db.execute(_PARENTS, scopes):
             if (parent := ParentState(*values)).id:
                 progress.parents.setdefault(by_scope[scope], {})[parent.id] = parent
@@ -84,9 +84,9 @@ def load_readonly(database: Database, connection: str, *, lists: bool = True) ->
 
 
 def doubt_future(progress: Progress, now: datetime) -> None:
-    """Remove moments that lie days after `now` from a progress.
+    """Remove moments that are days after `now` from a progress.
 
-    An answer may have had a date that was far off: what was requested then would not be requested again.
+    An answer may have had a wrong date: what was requested then would not be requested again.
     """
     horizon = now + FUTURE
     parents = (parent for group in progress.parents.values() for parent in group.values())
@@ -120,13 +120,13 @@ _HAPPENED: dict[type, tuple[str, ...]] = {
 }
 
 
-# Of a stream's tables these hold what was seen of it.
+# The tables that hold what was seen of a stream.
 SEEN = (rows, children, days)
-# What a changed parent becomes: the next change must not get the messageId of a sent one.
+# The state of a changed parent after a reset: the next change must not reuse a sent messageId.
 UNSEEN = {"gone": True, "checked_at": None, "proved_at": None, "failures": 0, "failed_at": None}
-# What was sent and what is in quarantine stays: rows that are seen again add nothing.
+# What was sent or quarantined stays: rows that are seen again add nothing.
 LASTING_SUMS = ("sent", "quarantined")
-# Number and name of a stream stay, and what was learnt about its lists.
+# The number and name of a stream stay, and what was learnt about its lists.
 KEPT = ("scope", "name", "list_order", "short_ends", "page_rows")
 
 
@@ -152,10 +152,10 @@ def verdicts(database: Database, scope: int) -> Counter[str]:
 
 
 def reset(database: Database, lease: Lease, scope: int, now: datetime) -> None:
-    """Forget what was seen of a stream. Waiting messages, and what was learnt of its lists, stay.
+    """Delete what was seen of a stream. Waiting messages, and what was learnt of its lists, stay.
 
-    Parents of which a change was sent stay as gone, until they are seen again: how many changes there were
-    is part of the next one's messageId.
+    Parents of which a change was sent stay as gone until they are seen again: the number of changes is
+    part of the next change's messageId.
     """
     fresh = StreamState(scope, "")
     values = {field.name: getattr(fresh, field.name) for field in fields(fresh) if field.name not in KEPT}
@@ -192,8 +192,8 @@ def note_newest(database: Database, connection: str, names: Collection[str], now
     if not names:
         return
     with database.write() as db:
-        for scope, own, of_lists in db.execute(_MARKS, {"whose": connection, "names": list(names)}).all():
-            mark = max(filter(None, (own, of_lists)), default=None)
+        for scope, *dates in db.execute(_MARKS, {"whose": connection, "names": list(names)}).all():
+            mark = max(filter(None, dates), default=None)
             if mark:
                 late = max(0.0, (now - mark).total_seconds())
                 db.execute(_NOTE, {"here": scope, "mark": mark, "late": late})
@@ -201,15 +201,15 @@ def note_newest(database: Database, connection: str, names: Collection[str], now
 
 # --- what a key of the same account must show --------------------------------------------------------------
 
-# So many of the newest parents are looked for.
+# How many of the newest parents are searched.
 MOST_PARENTS = 10
-# As sync/planning/probes.py has it.
+# The same value as in sync/planning/probes.py.
 NO_PARENT = "0"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownList:
-    """A list that Beamer shows by itself and of which rows are known, dated from `since` to `until`."""
+    """A list that Beamer shows by itself, with known rows dated from `since` to `until`."""
 
     stream: str
     scope: int
@@ -234,17 +234,17 @@ def _known_list(db: Connection, stream: Any) -> KnownList | None:
     )
     if dates := db.execute(newest).scalars().all():
         return KnownList(stream.name, stream.scope, dates[-1], dates[0])
-    alone = exists().where(rows.c.scope == stream.scope, rows.c.parent == NO_PARENT)
+    has_rows = exists().where(rows.c.scope == stream.scope, rows.c.parent == NO_PARENT)
     has_parents = exists().where(parents.c.scope == stream.scope)
-    if db.execute(select(alone & ~has_parents)).scalar():
+    if db.execute(select(has_rows & ~has_parents)).scalar():
         return KnownList(stream.name, stream.scope, None, stream.newest)
     return None
 
 
 def shows_known_row(database: Database, known_list: KnownList, shown: Mapping[str, datetime]) -> bool:
-    """Return whether one of the rows that Beamer shows, by id, is stored with that date.
+    """Return whether one of the rows shown by Beamer, by id, is stored with that date.
 
-    Of rows that are no parents only the ids are stored.
+    Only parents are stored with a date; of other rows the ids are compared.
     """
     with database.read() as db:
         if known_list.since is None:
@@ -267,13 +267,13 @@ def newest(database: Database, connection: str) -> Mapping[str, tuple[datetime, 
 
 
 def sums(database: Database, connection: str) -> Mapping[str, Mapping[str, int]]:
-    """Return by stream how many rows were sent, excluded and so on."""
+    """Return by stream the number of rows sent, excluded and so on."""
     query = select(tallies.c.stream, tallies.c.what, tallies.c["count"])
     return _by_stream(database, query.where(tallies.c.connection == connection))
 
 
 def quarantined(database: Database, connection: str) -> Mapping[str, Mapping[str, int]]:
-    """Return by stream and reason how many rows are in quarantine."""
+    """Return by stream and reason the number of quarantined rows."""
     columns = (quarantine.c.stream, quarantine.c.reason)
     mine = (quarantine.c.connection == connection) & IN_QUARANTINE
     return _by_stream(database, select(*columns, func.count()).where(mine).group_by(*columns))
@@ -289,7 +289,7 @@ def _by_stream(database: Database, query: Any) -> Mapping[str, Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class SeenRow:
-    """A row that was judged: where it belongs, its verdict, and the run that saw it first."""
+    """A row with a verdict: its list, its verdict, and the run that saw it first."""
 
     connection: str
     stream: str
@@ -319,21 +319,21 @@ def sightings(
     stream: str | None = None,
     parent: str | None = None,
 ) -> list[SeenRow]:
-    """Return every row of this id; without its parent all ids are gone through, which takes a moment."""
+    """Return every row of this id; without its parent this reads all ids, which takes a moment."""
     wanted = ((streams.c.connection, connection), (streams.c.name, stream), (rows.c.parent, parent))
     columns = (streams.c.connection, streams.c.name, rows.c.parent, rows.c.id, rows.c.verdict, rows.c.run)
     query = select(*columns).join(streams, streams.c.scope == rows.c.scope).where(rows.c.id == row)
     query = query.where(*(column == value for column, value in wanted if value))
     with database.read() as db:
-        found = db.execute(query.order_by(*columns[:3]))
-        return [SeenRow(*row[:4], Verdict(row[4]), row[5]) for row in found]
+        result = db.execute(query.order_by(*columns[:3]))
+        return [SeenRow(*row[:4], Verdict(row[4]), row[5]) for row in result]
 
 
 def quarantined_rows(database: Database, connection: str | None, row: str) -> list[Quarantined]:
-    """Return rows of this id that were quarantined, with their reason; only their texts go after 30 days."""
+    """Return quarantined rows of this id, with their reason; only their texts are deleted after 30 days."""
     names = ("connection", "stream", "parent", "row", "reason", "seen_at")
     query = select(*(quarantine.c[name] for name in names)).where(quarantine.c.row == row)
     if connection:
         query = query.where(quarantine.c.connection == connection)
     with database.read() as db:
-        return [Quarantined(*found) for found in db.execute(query.order_by(quarantine.c.id))]
+        return [Quarantined(*values) for values in db.execute(query.order_by(quarantine.c.id))]

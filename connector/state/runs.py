@@ -27,7 +27,7 @@ from connector.state.tables import (
 )
 
 KEPT = timedelta(days=30)
-# The number of a run that has not begun: above all there are.
+# A number above that of every run, for a run that has not begun.
 NEXT = 2**31 - 1
 
 
@@ -41,7 +41,7 @@ class Last:
     price: float | None = None
 
 
-# These run beside the runs that ask what is new, and do not wait for their requests.
+# These run beside the runs that read new rows, and do not wait for their requests.
 BESIDE = ("backfill", "deliver")
 
 _BEGIN = insert(runs).returning(runs.c.id)
@@ -62,7 +62,7 @@ _LAST_OF = _LAST.where(runs.c.command == bindparam("of"))
 _FINISH = update(runs).where(runs.c.id == bindparam("number"))
 _DELETE_OLD = (
     delete(runs).where(runs.c.started_at < bindparam("old")),
-    # The row stays, by its digest and without its text: seen again, it is nothing new.
+    # The row stays, by its digest and without its text: seen again, it is not new.
     update(quarantine).where(IN_QUARANTINE & (quarantine.c.seen_at < bindparam("old"))).values(body=EMPTIED),
     delete(outbox).where(IS_DEAD & (outbox.c.answered_at < bindparam("old"))),
     hints.DELETE_OLD,
@@ -77,7 +77,7 @@ def begin(database: Database, connection: str, command: str, now: datetime) -> i
 
 
 def last(database: Database, connection: str, *, before: int = NEXT) -> Last | None:
-    """Return the last run before run number `before` that asked what is new."""
+    """Return the last run before run number `before` that read new rows."""
     with database.read() as db:
         return _last(db, _LAST_WITH_REQUESTS, connection, before)
 
@@ -96,7 +96,7 @@ def _last(db: Connection, query: Select[Any], connection: str, before: int) -> L
     )
 
 
-# What a summary holds beside texts: numbers, numbers by name, moments.
+# What a summary holds besides texts: numbers, numbers by name, moments.
 _NUMBERS = ("sent", "refused", "possible_doubles", "waiting", "requests_spent", "skipped_parents", "saving")
 _BY_NAME = ("rows_new", "events", "excluded", "quarantined", "audited", "missing_found", "requests")
 _MOMENTS = ("saving_since", "next_try")
@@ -104,7 +104,7 @@ _TEXTS, _WORDS = ("forbidden", "troubles"), ("stopped", "error")
 
 
 def summary_of(text: str | None) -> dict[str, Any] | None:
-    """Return what a run did, as it was stored, without what has another shape than it is stored in."""
+    """Return a run's stored summary, without values of an unexpected type."""
     if not text:
         return None
     return {name: value for name, value in json.loads(text).items() if _is_sound(name, value)}
@@ -131,7 +131,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_late(value: Mapping[str, Any]) -> bool:
-    """Return whether it is as `Lateness` writes it: sums, and rows by bound."""
+    """Return whether a value has the form that `Lateness` writes: sums, and rows by bound."""
     by_bound = value.get("up_to")
     if not isinstance(by_bound, dict) or not all(bound.isdecimal() for bound in by_bound):
         return False
@@ -155,14 +155,14 @@ def waiting_others(database: Database, connection: str, account: str, *, before:
 
 
 def last_of(database: Database, connection: str, command: str) -> datetime | None:
-    """Return when a command was last begun on a connection, as far as runs are kept."""
+    """Return when a command last began on a connection, as far back as runs are kept."""
     with database.read() as db:
         started: datetime | None = db.scalar(_LAST_OF, {"whose": connection, "of": command})
     return started
 
 
 def last_begun(database: Database, connection: str) -> datetime | None:
-    """Return when the last run began that asks what is new."""
+    """Return when the last run that reads new rows began."""
     with database.read() as db:
         row = db.execute(_LAST_WITH_REQUESTS, {"whose": connection, "before": NEXT}).one_or_none()
     return row.started_at if row else None
@@ -183,10 +183,10 @@ def finish(
 
 
 def delete_old(database: Database, lease: Lease, now: datetime, old: datetime) -> None:
-    """Delete what is kept for 30 days only and is from before `old`; raise Busy if the lease is lost.
+    """Delete what is kept for 30 days only and is older than `old`; raise Busy if the lease is lost.
 
-    That is runs, the texts of quarantined rows, and the dead letters' messages. Counts of deliveries are kept
-    for 60 days.
+    That is runs, texts of quarantined rows, and the messages of dead letters. Counts of deliveries are
+    kept for 60 days.
     """
     with database.write() as db:
         check_lease(db, lease, now)
@@ -197,7 +197,7 @@ def delete_old(database: Database, lease: Lease, now: datetime, old: datetime) -
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """One run, in short; `finished_at` is None while it is under way, and for ever if it was killed."""
+    """One run, in short; `finished_at` is None while it runs, and for ever if it was killed."""
 
     id: int
     command: str
@@ -208,7 +208,7 @@ class PastRun:
 
 
 def last_runs(database: Database, connection: str, most: int) -> Sequence[PastRun]:
-    """Return the last runs, newest first, without what they did."""
+    """Return the last runs, newest first, without their summaries."""
     columns = (runs.c.id, runs.c.command, runs.c.started_at, runs.c.finished_at, runs.c.outcome, runs.c.exit)
     query = select(*columns).where(runs.c.connection == connection).order_by(runs.c.id.desc()).limit(most)
     with database.read() as db:
@@ -238,7 +238,7 @@ _SINCE = (
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run; `did` is its summary, empty while it is under way and where it was killed."""
+    """One run; `did` is its summary, empty while it runs and if it was killed."""
 
     command: str
     started_at: datetime
@@ -250,7 +250,7 @@ class RunSummary:
 def runs_since(
     database: Database, connection: str, since: datetime, most: int = MOST_RUNS
 ) -> Iterator[RunSummary]:
-    """Yield the runs that began since, newest first; never all of them at once in memory."""
+    """Yield the runs that began since then, newest first; they are never all in memory at once."""
     with database.read() as db:
         wanted = {"whose": connection, "since": since, "most": most}
         for row in db.execution_options(yield_per=CHUNK).execute(_SINCE, wanted):
@@ -258,7 +258,7 @@ def runs_since(
 
 
 def last_success(database: Database, connection: str) -> datetime | None:
-    """Return when a run last ended with 0."""
+    """Return when a run last exited with code 0."""
     succeeded = (runs.c.connection == connection) & (runs.c.exit == 0)
     query = select(runs.c.finished_at).where(succeeded).order_by(runs.c.id.desc()).limit(1)
     with database.read() as db:
@@ -267,18 +267,18 @@ def last_success(database: Database, connection: str) -> datetime | None:
 
 
 def run(database: Database, number: int) -> Mapping[str, Any] | None:
-    """Return a run, unless it is too long ago."""
+    """Return a run, unless it is too old."""
     with database.read() as db:
         row = db.execute(select(runs).where(runs.c.id == number)).mappings().first()
     return dict(row) if row else None
 
 
-# So many later runs are looked at for the one with which nothing waited any more.
+# How many later runs are searched for the first one without waiting messages.
 LATER_RUNS = 500
 
 
 def emptied(database: Database, connection: str, since: int) -> Mapping[str, Any] | None:
-    """Return the first run from number `since` on after which nothing waited for Segment."""
+    """Return the first run from number `since` on that left nothing waiting for Segment."""
     query = (
         select(runs.c.id, runs.c.command, runs.c.finished_at, runs.c.summary)
         .where(runs.c.connection == connection, runs.c.id >= since, runs.c.finished_at.is_not(None))
@@ -298,7 +298,7 @@ def emptied(database: Database, connection: str, since: int) -> Mapping[str, Any
 OF_STREAMS = ("newest", "delay", "complete_through", "distrusted", "trouble")
 
 _later = runs.alias("later")
-# Each answered from the end of an index, however many runs there are of a connection.
+# Each reads the end of an index, however many runs a connection has.
 _NEWEST_FIRST = select(_later.c.id, _later.c.finished_at).order_by(_later.c.id.desc()).limit(1)
 _OF_IT = _NEWEST_FIRST.where(_later.c.connection == connections.c.name).correlate(connections)
 _ENDED = _OF_IT.where(_later.c.finished_at.is_not(None)).with_only_columns(_later.c.id).scalar_subquery()
@@ -327,7 +327,7 @@ class Figures:
 
 
 def figures(database: Database, now: datetime) -> Figures:
-    """Return what the metrics show of all connections; `now` decides which accounts are closed."""
+    """Return the figures that the metrics show of all connections; `now` decides which are closed."""
     sizes = (outbox.c.connection, outbox.c.state)
     held = select(*sizes, func.count().label("messages"), func.min(outbox.c.made_at).label("oldest"))
     bad = select(quarantine.c.connection, func.count()).where(IN_QUARANTINE)
@@ -351,7 +351,7 @@ def figures(database: Database, now: datetime) -> Figures:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The moment, and how many runs in a row have failed before it."""
+    """When a connection is due, and how many runs in a row have failed before."""
 
     at: datetime
     failures: int = 0
@@ -364,9 +364,9 @@ def load_dues(database: Database) -> Mapping[str, Due]:
 
 
 def claim_due(database: Database, connection: str, seen: Due | None, until: datetime) -> bool:
-    """Take on a run that was seen to be due; return False if another process was faster.
+    """Claim a run that was seen to be due; return False if another process was faster.
 
-    Before `until` nobody else does; should this process die, another one does then.
+    Until `until` no other process claims it; if this process dies, another one does so then.
     """
     with database.write() as db:
         if seen is None:

@@ -1,4 +1,4 @@
-"""The schema's version, which Alembic owns; it is imported only if something has to be upgraded."""
+"""The schema's version, managed by Alembic, which is imported only if an upgrade is needed."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,14 +11,14 @@ from connector.state.dialects import copy_sqlite
 from connector.state.engine import NO_SCHEMA, Database, driver
 from connector.state.tables import VERSION_TABLE, metadata
 
-# The newest revision in migrations/versions; a test holds the two together.
+# The newest revision in migrations/versions; a test compares the two.
 HEAD = "0001"
 # Any number, the same in every process: only one of them upgrades a PostgreSQL database at a time.
 ADVISORY_LOCK = 8_113_021_121
 
 
 def version(database: Database) -> str | None:
-    """Return the revision of the database; None without tables of ours."""
+    """Return the revision of the database; None if it has no tables of the connector."""
     with database.read() as db:
         return _version(db)
 
@@ -34,8 +34,8 @@ def _version(db: Connection) -> str | None:
 def ready(database: Database, now: datetime) -> None:
     """Make sure that the database is at HEAD.
 
-    A new database gets its tables, and a local SQLite file is copied beside itself and upgraded; upgrading
-    PostgreSQL is a person's decision. Raises DatabaseNewer, or ConfigurationError naming `db upgrade`.
+    A new database gets its tables, and a local SQLite file is copied beside itself and upgraded; only a
+    person upgrades PostgreSQL. Raises DatabaseNewer, or ConfigurationError naming `db upgrade`.
     """
     revision = version(database)
     if revision == HEAD:
@@ -71,7 +71,7 @@ def _copy(database: Database, now: datetime) -> Path | None:
         return None
     copy = database.path.with_name(f"{database.path.name}.before-{HEAD}-{now:%Y%m%dT%H%M%S}")
     try:
-        # A second connection: the first one holds the lock, and has changed nothing yet.
+        # A second connection, because the first one holds the lock; it has changed nothing yet.
         with database.read() as db:
             copy_sqlite(driver(db), copy)
     except OSError as error:
@@ -88,13 +88,13 @@ def _check_known(revision: str | None) -> None:
 
 
 def migrations() -> Path:
-    """Return their folder: inside the package in a wheel, beside it in a checkout."""
+    """Return the migrations' folder: inside the package in a wheel, beside it in a checkout."""
     packaged = Path(__file__).parent.parent / "migrations"
     return packaged if packaged.exists() else packaged.parent.parent / "migrations"
 
 
 def alembic_config(db: Connection) -> Any:
-    """Return Alembic's configuration, around a connection that is open already."""
+    """Return Alembic's configuration for a connection that is already open."""
     from alembic.config import Config
 
     config = Config()

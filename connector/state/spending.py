@@ -1,4 +1,4 @@
-"""What an account has spent, what that leaves of its budget, and at which moment its next request may go."""
+"""What an account has spent, what that leaves of its budget, and when its next request may be sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,18 +37,18 @@ from connector.state.dialects import insert_into
 from connector.state.engine import Database
 from connector.state.tables import accounts, spends
 
-# What other tools and people spent, as Beamer's dashboard shows; no connection and no stream has this name.
+# The requests of other tools and people, by Beamer's dashboard; no connection or stream has these names.
 NOBODY, ELSEWHERE = "", "elsewhere"
-# So is what was entered for a month that began on a day, while no day of the month is set: it stands on its
-# first day, and counts until that month is over.
+# Requests that were entered for a month that began on a known day, while no day of the month is set: they
+# are stored on that day, and count until that month is over.
 OF_A_MONTH = "(month)"
-# What a backfill draws out of the month by an allowance of its own, past the bucket.
+# The purpose of requests that a backfill takes from the month by its own allowance, outside the bucket.
 ALLOWANCE = "backfill"
 FOR_GOOD = 10_000_000
 
-# A clock set back must not hide what was already spent: days to come count too.
+# A clock that was set back must not hide what was spent: later days count too.
 _BEHIND = and_(spends.c.account == bindparam("who"), spends.c.day > bindparam("after"))
-# Of `after`, the last day whose month is over, where that is later.
+# `over`: the last day whose month is over, where that is later than `after`.
 _IN_PERIOD = and_(_BEHIND, or_(spends.c.connection != OF_A_MONTH, spends.c.day > bindparam("over")))
 _ELSEWHERE = spends.c.purpose == ELSEWHERE
 _ALLOWED = spends.c.purpose == ALLOWANCE
@@ -70,7 +70,7 @@ _DELETE_ELSEWHERE = delete(spends).where(_BEHIND, _ELSEWHERE)
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """All requests of some days; of them, those spent elsewhere (None: unknown) and by backfills."""
+    """All requests of some days; how many of them were spent elsewhere (None: unknown) and by backfills."""
 
     requests: int
     elsewhere: int | None
@@ -78,30 +78,30 @@ class Spent:
 
     @property
     def aside(self) -> int:
-        """Return what never went through the bucket."""
+        """Return the requests that were never taken from the bucket."""
         return (self.elsewhere or 0) + self.allowed
 
     @property
     def own(self) -> int:
-        """Return what was counted here."""
+        """Return the requests of this connector."""
         return self.requests - (self.elsewhere or 0)
 
 
 def spent(
     db: Connection, account: str, after: int, until: int = FOR_GOOD, *, over: int | None = None
 ) -> Spent:
-    """Return what was spent on the days behind `after`, up to `until`, in days since the epoch.
+    """Return what was spent on the days after `after`, up to `until`, in days since the epoch.
 
-    What was entered for a month that began up to the day `over` is left out.
+    Requests entered for a month that began on the day `over` or before are left out.
     """
-    found = db.execute(_SPENT, _days(account, after, over) | {"until": until})
-    requests, elsewhere, allowed = found.one()
+    totals = db.execute(_SPENT, _days(account, after, over) | {"until": until})
+    requests, elsewhere, allowed = totals.one()
     return Spent(int(requests), None if elsewhere is None else int(elsewhere), int(allowed))
 
 
 def by_purpose(db: Connection, account: str, after: int, *, over: int | None = None) -> dict[str, int]:
-    found = db.execute(_BY_PURPOSE, _days(account, after, over))
-    return {purpose: int(requests) for purpose, requests in found if requests}
+    totals = db.execute(_BY_PURPOSE, _days(account, after, over))
+    return {purpose: int(requests) for purpose, requests in totals if requests}
 
 
 def _days(account: str, after: int, over: int | None) -> dict[str, str | int]:
@@ -119,8 +119,8 @@ def spends_after(database: Database, account: str, after: int) -> list[tuple[int
     """Return days (since the epoch), purposes and requests of all connections of an account."""
     columns = (spends.c.day, spends.c.purpose, spends.c.requests)
     with database.read() as db:
-        found = db.execute(select(*columns).where(_BEHIND), {"who": account, "after": after})
-        return [(int(day), purpose, int(requests)) for day, purpose, requests in found]
+        totals = db.execute(select(*columns).where(_BEHIND), {"who": account, "after": after})
+        return [(int(day), purpose, int(requests)) for day, purpose, requests in totals]
 
 
 def over_by(now: datetime) -> int:
@@ -130,7 +130,7 @@ def over_by(now: datetime) -> int:
 
 
 def month_end(day: int) -> datetime:
-    """Return when a month is over that began on a day."""
+    """Return the end of a month that began on a day."""
     began = EPOCH + timedelta(days=day)
     return turns(began, began.day)[1]
 
@@ -138,9 +138,9 @@ def month_end(day: int) -> datetime:
 def set_elsewhere(
     db: Connection, account: str, after: int, day: int, total: int, *, of_a_month: bool = False
 ) -> None:
-    """Store that of `total` requests behind `after`, those that are not our own were spent elsewhere.
+    """Store that of `total` requests after `after`, those that are not our own were spent elsewhere.
 
-    They count on `day`. What was entered before for these days is replaced, for earlier ones it stays.
+    They count on `day`. They replace what was entered before for these days, not for earlier ones.
     """
     db.execute(_DELETE_ELSEWHERE, {"who": account, "after": after})
     rest = max(0, total - spent(db, account, after).requests)
@@ -185,16 +185,16 @@ class _Calendar:
     began: datetime
 
     def holding(self, moment: datetime, *, past: bool = False) -> Month:
-        """Return the month of a moment; days to come count towards this one, not towards a past one."""
+        """Return a moment's month; later days count towards the current month, not towards a past one."""
         start, end = turns(moment, self.first_day)
         until = day_of(end) - 1 if past else FOR_GOOD
-        found = spent(self.db, self.name, day_of(start) - 1, until)
-        # What Beamer's dashboard said takes the place of a guess.
-        guess = assumed(self.usable, start, end, self.began) if found.elsewhere is None else 0
-        return Month(start, end, self.usable, found.requests, guess)
+        totals = spent(self.db, self.name, day_of(start) - 1, until)
+        # The figure of Beamer's dashboard replaces an assumption.
+        guess = assumed(self.usable, start, end, self.began) if totals.elsewhere is None else 0
+        return Month(start, end, self.usable, totals.requests, guess)
 
     def between(self, since: datetime, this: Month) -> list[Month]:
-        """Return the months from `since` up to this one; of those without requests the last will do."""
+        """Return the months from `since` up to this one; of months without requests only the last."""
         if since >= this.start:
             return []
         first = self.holding(since, past=True)
@@ -208,7 +208,7 @@ class _Calendar:
 def next_request(
     db: Connection, name: str, limits: Limits, state: BudgetState, now: datetime, *, beyond_bucket: bool
 ) -> datetime | None:
-    """Return when both the month and the bucket let a request through again; None if never."""
+    """Return when both the month and the bucket allow a request again; None if never."""
     available = now if beyond_bucket else state.bucket.holds_one(state.stretches)
     if state.left:
         frees: datetime | None = now
@@ -220,11 +220,11 @@ def next_request(
 
 
 def _falls_out(db: Connection, account: str, now: datetime, wanted: int) -> datetime | None:
-    """Return when `wanted` requests will be older than 31 days; None where there are fewer."""
-    found = db.execute(_BY_DAY, _days(account, counted_after(now, None), over_by(now)))
+    """Return when `wanted` requests will be older than 31 days; None if there are fewer."""
+    by_day = db.execute(_BY_DAY, _days(account, counted_after(now, None), over_by(now)))
     ends = [
         (month_end(day) if who == OF_A_MONTH else EPOCH + timedelta(days=day) + ROLLING, requests)
-        for day, who, requests in found
+        for day, who, requests in by_day
     ]
     for moment, requests in sorted(ends):
         wanted -= requests
@@ -233,13 +233,13 @@ def _falls_out(db: Connection, account: str, now: datetime, wanted: int) -> date
     return None
 
 
-# A share of the rate is left unused, so that jitter on the way bunches no 31st request into a second. One
-# process keeps the rate by what it sent; several know of each other's requests only when they were due.
+# A share of the rate is left unused, so that jitter never puts a 31st request into one second. A single
+# process keeps the rate by what it sent; several know only when each other's requests were due.
 USED_SHARE_OF_RATE = 0.98
 SHARED_SHARE_OF_RATE = 0.8
 SECOND, MINUTE = 1_000_000, 60_000_000
-# A short run need not wait for each of its moments: after an idle second so many go at once, and the
-# next one when it would have been due anyway. No second holds more requests for it.
+# A short run need not wait between its requests: after an idle second so many are sent at once, and the
+# next one when it would have been due anyway. No second holds more requests than without this.
 BURST = 10
 
 
@@ -249,23 +249,23 @@ def gap(per_second: float, *, shared: bool = False) -> int:
 
 
 def next_free(stored: ColumnElement[int], at: ColumnElement[int]) -> ColumnElement[int]:
-    """Return the next moment that nobody has taken yet, from the stored one; microseconds."""
-    # A clock set back must not make everybody wait until it has caught up.
+    """Return the next moment that is not reserved, from the stored one; microseconds."""
+    # A clock that was set back must not make all processes wait until it has caught up.
     return case((stored.between(at, at + MINUTE), stored), else_=at)
 
 
 @cache
 def pacing(dialect: str) -> Any:
-    """Return the statement that takes the next moment of an account, and gives its row as it is then.
+    """Return the statement that reserves an account's next moment, and returns its row afterwards.
 
-    It takes `who`, `now`, `at` (the same in microseconds) and `gap`, and makes a missing row.
+    It takes `who`, `now`, `at` (the same in microseconds) and `gap`, and creates a missing row.
     """
     at, between = bindparam("at", type_=BigInteger), bindparam("gap", type_=BigInteger)
     now = bindparam("now", type_=Moment)
     due = next_free(accounts.c.next_at, at)
     busy = accounts.c.next_at.between(at - SECOND, at + MINUTE)
     left = case((and_(busy, accounts.c.burst < 0), -1), (busy, accounts.c.burst - 1), else_=BURST - 1)
-    # Nor may a beginning lie in the future: the month before it would count as spent when it comes.
+    # A beginning must not lie in the future: the month before it would count as spent when it comes.
     began = case(
         (and_(accounts.c.began_at > now, accounts.c.beamer_time.is_(None)), now), else_=accounts.c.began_at
     )

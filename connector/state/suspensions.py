@@ -15,10 +15,10 @@ from connector.state.tables import mentions, refusals, streams
 
 KEY = "refused"
 
-# In how many runs a key was refused. One that worked before may be refused once without being suspended:
-# the next run just tries it. One that never worked is suspended at its first refusal.
+# In how many runs a key was refused. A key that worked before is not suspended by one refusal: the next
+# run tries it again. A key that never worked is suspended at its first refusal.
 UNTRIED, ACCEPTED, REFUSED_ONCE, SUSPENDED = -1, 0, 1, 2
-# A suspended key is tried again after this, and each time after twice as long.
+# A suspended key is tried again after this time, which doubles with each refusal.
 FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
 
 Api = Literal["beamer", "segment"]
@@ -29,7 +29,7 @@ Secrets = Mapping[Api, str]
 class Refusal:
     """Which API refused a connection's key, its answer, and since when.
 
-    `refused` counts the runs in which it was, the last one at `tried_at`.
+    `refused` counts the runs with a refusal, the last one at `tried_at`.
     """
 
     connection: str
@@ -47,7 +47,7 @@ class Refusal:
         return (self.tried_at or self.since) + waits
 
     def in_backoff(self, now: datetime) -> bool:
-        """Return whether the key is not to be tried yet; a clock that is set back does not prolong that."""
+        """Return whether it is too early to try the key; a clock that is set back does not prolong that."""
         return (self.tried_at or self.since) <= now < self.again
 
 
@@ -62,9 +62,9 @@ def remember(
     answered: bool = False,
     sure: bool = False,
 ) -> None:
-    """Store that a key was refused in a run; `answered`: after it had been accepted in the same run.
+    """Store that a key was refused in a run; `answered`: it had been accepted in the same run.
 
-    `sure`: no second run has to confirm it.
+    `sure`: no second run needs to confirm it.
     """
     with database.write() as db:
         digest = keyed_digest(made_key(db, KEY), secret)
@@ -90,7 +90,7 @@ def accept(database: Database, connection: str, api: Api, secret: str, now: date
         values = {"digest": digest, "what": "", "since": now, "tried_at": now, "refused": ACCEPTED}
         put(db, refusals, [{"connection": connection, "api": api, **values}])
         if api == "beamer" and before >= SUSPENDED:
-            # It may be allowed now to read what it could not read while it was refused.
+            # The key may be allowed now to read what was forbidden while it was refused.
             forbidden = streams.c.trouble_code == Forbidden.trouble_code
             mine = update(streams).where(streams.c.connection == connection, forbidden)
             db.execute(mine.values(trouble=None, trouble_code=None, trouble_at=None))
@@ -98,16 +98,16 @@ def accept(database: Database, connection: str, api: Api, secret: str, now: date
 
 
 def current_refusal(
-    database: Database, connection: str, given: Secrets, *, unproved: bool = False
+    database: Database, connection: str, secrets: Secrets, *, unproved: bool = False
 ) -> Refusal | None:
     """Return the refusal of a key that is still in use; a changed key counts as never tried.
 
-    `unproved`: the keys may be those of another account, and nothing is written.
+    `unproved`: the keys may be another account's, so nothing is written.
     """
     with database.read() as db:
         stored = db.execute(select(refusals).where(refusals.c.connection == connection)).all()
         key = stored_key(db, KEY)
-    digests = {row.api: keyed_digest(key, given.get(row.api, "")) for row in stored}
+    digests = {row.api: keyed_digest(key, secrets.get(row.api, "")) for row in stored}
     changed = [row.api for row in stored if digests[row.api] != row.digest]
     if changed and not unproved:
         with database.write() as db:
@@ -119,7 +119,7 @@ def current_refusal(
 
 
 def tried(database: Database, connection: str) -> bool | None:
-    """Return whether the Beamer key was accepted or refused since it is in use; None if that is unknown."""
+    """Return whether the Beamer key in use was last accepted; None if it was not tried."""
     with database.read() as db:
         stored = _row(db, connection, "beamer")
     return None if stored is None else stored.refused != UNTRIED
@@ -145,7 +145,7 @@ def _refusal(row: Any) -> Refusal:
 
 
 def unmentioned(database: Database, connection: str, whats: Collection[str]) -> set[str]:
-    """Return those that were not mentioned yet. What is over is forgotten, and is new when it comes again."""
+    """Return the problems not mentioned yet. Solved ones are deleted, and count as new when they return."""
     mine = mentions.c.connection == connection
     with database.read() as db:
         known = set(db.execute(select(mentions.c.what).where(mine)).scalars())
@@ -156,6 +156,6 @@ def unmentioned(database: Database, connection: str, whats: Collection[str]) -> 
 
 
 def mention(database: Database, connection: str, whats: Collection[str], now: datetime) -> None:
-    """Store that they were mentioned."""
+    """Store that the problems were mentioned."""
     with database.write() as db:
         add(db, mentions, [{"connection": connection, "what": what, "since": now} for what in sorted(whats)])

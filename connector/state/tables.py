@@ -41,11 +41,11 @@ VERSION_TABLE = f"{PREFIX}alembic_version"
 
 metadata = MetaData()
 
-# What stands for what cannot be read. An account of unknown age began now: that lets less through.
+# Replacements for unreadable values. An account of unknown age counts as new: that allows fewer requests.
 NEVER = datetime(9998, 1, 1, tzinfo=UTC)
 # Later than any token that a run may still hold.
 LATE_TOKEN = 2**40
-# The id of a change must not be one that was sent.
+# A change's id must not be one that was sent.
 MANY_CHANGES = 1_000_000
 MOST_DAYS, MOST_SURPLUS, MOST_BYTES = 3_000_000, 1_000_000_000, 32_768
 WORKS, STATES = ("sync", "backfill"), ("waiting", "flight", "dead")
@@ -54,11 +54,11 @@ STAGES = ("open", "ended", "done")
 
 
 def _table(name: str, *columns: Any, **options: Any) -> Table:
-    made = Table(PREFIX + name, metadata, *columns, **options)
-    for column in made.c:
+    table = Table(PREFIX + name, metadata, *columns, **options)
+    for column in table.c:
         if isinstance(column.type, Checked):
-            column.type.column = (made.name, column.name)
-    return made
+            column.type.column = (table.name, column.name)
+    return table
 
 
 connections = _table(
@@ -67,7 +67,7 @@ connections = _table(
     Column("account", Label(40, instead=NEEDED), nullable=False),
     Column("destination", Label(40, instead=NEEDED), nullable=False),
     Column("start_date", Moment(instead=NEEDED), nullable=False),
-    # Beamer's clock has not told yet whether this machine's is right: the start date is not settled.
+    # True until Beamer's clock has confirmed this machine's: the start date is not final.
     Column("provisional", Flag(instead=False), nullable=False, server_default=false()),
     Column("created_at", Moment(instead=EPOCH), nullable=False),
     Column("first_page", Small(most=1)),
@@ -78,8 +78,8 @@ connections = _table(
     Column("heartbeat_hour", Moment),
 )
 
-# The keys, as digests, and addresses that a connection was used with: whose state this is. A write key
-# belongs to a destination, the Beamer key to the connection (''); one of each is current.
+# The keys (as digests) and addresses that a connection was used with: they identify its accounts. A write
+# key belongs to a destination, the Beamer key to the connection (''); one of each is current.
 credentials = _table(
     "credential",
     Column("connection", String(40), primary_key=True),
@@ -89,8 +89,8 @@ credentials = _table(
     Column("digest", String(16), primary_key=True),
     Column("address", Message(instead=DROP), nullable=False),
     Column("current", Flag(instead=DROP), nullable=False),
-    # Of a write key: the id of its source, as Segment's Public API gave it. Of a Beamer key, where nothing
-    # else shows its account: the digest of its feed's URL, or NO_FEED.
+    # Of a write key: the id of its source in Segment's Public API. Of a Beamer key, if nothing else
+    # identifies its account: the digest of its feed's URL, or NO_FEED.
     Column("source", Name(64)),
     Column("since", Moment(instead=EPOCH), nullable=False),
 )
@@ -123,7 +123,7 @@ refusals = _table(
     Column("tried_at", Moment(instead=EPOCH), nullable=False),
 )
 
-# What `--quiet` has spoken of, so that it does so once.
+# The problems that `--quiet` has mentioned, so that it mentions each once.
 mentions = _table(
     "mention",
     Column("connection", String(40), primary_key=True),
@@ -131,7 +131,7 @@ mentions = _table(
     Column("since", Moment(instead=DROP), nullable=False),
 )
 
-# Which word of health was last sent to the webhook for alerts (state/alerts.py).
+# The word of health that was last sent to the webhook for alerts (state/alerts.py).
 alerts = _table(
     "alert",
     Column("connection", String(40), primary_key=True),
@@ -152,9 +152,9 @@ dues = _table(
 accounts = _table(
     "account",
     Column("name", String(40), primary_key=True),
-    # Microseconds since the epoch: the one statement that paces does arithmetic on it.
+    # Microseconds since the epoch, for the arithmetic of the pacing statement.
     Column("next_at", Large(instead=0), nullable=False),
-    # How many more requests may go at once, after the account has been idle for a second.
+    # How many more requests may be sent at once, after the account has been idle for a second.
     Column("burst", Whole(instead=0, least=-1), nullable=False, server_default="0"),
     Column("closed_until", Moment),
     Column("refusals", Whole(instead=0), nullable=False),
@@ -163,13 +163,13 @@ accounts = _table(
     # Beamer's clock at its last answer, and this machine's at the same moment (domain/beamer_time.py).
     Column("beamer_time", Moment),
     Column("local_time", Moment),
-    # How many seconds Beamer's is ahead by the last answer, where that was not believed.
+    # By how many seconds Beamer's clock is ahead by the last answer, if that was not believed.
     Column("doubted", Large(least=-MOST_SURPLUS * 1000)),
-    # Requests that had gathered at `level_at`, in microseconds since the epoch; without it nothing was
+    # The bucket's requests at `level_at`, in microseconds since the epoch; without `level_at` nothing was
     # granted yet.
     Column("level", Real(instead=0.0, least=-MOST_SURPLUS), nullable=False, server_default="0"),
     Column("level_at", Large),
-    # Every request ever: by it the shares of all requests go round.
+    # The number of all requests ever: it alternates the shares of all requests.
     Column("drawn", Large(instead=0), nullable=False, server_default="0"),
 )
 
@@ -180,7 +180,7 @@ paces = _table(
     Column("next_at", Large(instead=0), nullable=False),
 )
 
-# How many messages Segment confirmed, by hour and event: what its own counts are compared with. Kept for 60
+# How many messages Segment confirmed, by hour and event, to compare with its own counts. Kept for 60
 # days. The other columns are those of Sent (domain/proof.py).
 deliveries = _table(
     "delivery",
@@ -195,7 +195,7 @@ deliveries = _table(
     Column("newest", Moment),
 )
 
-# When Segment was last asked what it counts, and what was found (reporting/proof.py).
+# When Segment's counts were last compared, and the result (reporting/proof.py).
 proofs = _table(
     "proof",
     Column("connection", String(40), primary_key=True),
@@ -203,7 +203,7 @@ proofs = _table(
     Column("found", Json(instead="{}"), nullable=False),
 )
 
-# What `identify` last sent of each user: digests, made with the key of forgotten people.
+# What `identify` last sent of each user, as digests made with the key of forgotten people.
 users = _table(
     "user",
     Column("connection", String(40), primary_key=True),
@@ -221,7 +221,7 @@ user_readings = _table(
     Column("page", Whole(instead=0), nullable=False),
 )
 
-# Requests by UTC day and purpose: what the quota is reckoned from.
+# Requests by UTC day and purpose, from which the quota is computed.
 spends = _table(
     "spend",
     Column("account", String(40), primary_key=True),
@@ -231,7 +231,7 @@ spends = _table(
     Column("requests", Whole(instead=NEEDED), nullable=False),
 )
 
-# One lease for each kind of work on a connection: a backfill goes on while syncs run.
+# One lease for each kind of work on a connection: a backfill continues while syncs run.
 leases = _table(
     "lease",
     Column("connection", String(40), primary_key=True),
@@ -326,7 +326,7 @@ children = _table(
     Column("short_since", Moment),
 )
 
-# Every id ever judged, with its verdict. Kept for ever, so it is kept small.
+# Every id with a verdict. Kept for ever, so the rows are kept small.
 rows = _table(
     "row",
     Column("scope", Integer, primary_key=True, autoincrement=False),
@@ -339,7 +339,7 @@ rows = _table(
 
 LIVE, IS_DEAD = text("state <> 'dead'"), text("state = 'dead'")
 
-# The texts come last: what stands behind a long one is slow to reach.
+# The texts come last: columns behind a long one are slow to read.
 outbox = _table(
     "outbox",
     Column("id", Integer, primary_key=True),
@@ -347,7 +347,7 @@ outbox = _table(
     Column("destination", Label(40, instead=NEEDED), nullable=False),
     # Whose lease delivers it.
     Column("work", Name(10, instead="sync", words=WORKS), nullable=False, server_default="sync"),
-    # The digest of the write key that it was made for: it goes to no other unless somebody confirms that.
+    # The digest of the write key that it was made for: no other one is used unless somebody confirms it.
     Column("write_key", Name(16, instead=""), nullable=False, server_default=""),
     Column("message_id", String(100), nullable=False, unique=True),
     Column("stream", Name(40, instead=""), nullable=False),
@@ -357,14 +357,14 @@ outbox = _table(
     Column("state", Name(10, instead="waiting", words=STATES), nullable=False),
     # How often it was sent without being taken, and when first.
     Column("tries", Whole(instead=0), nullable=False),
-    # Made to be sent once more: Segment may have it.
+    # Sent once more on purpose: Segment may have it.
     Column("resent", Flag(instead=False), nullable=False, server_default=false()),
     Column("first_sent_at", Moment),
     Column("answered_at", Moment),
     Column("answer", Words),
     Column("message", Message(instead=""), nullable=False),
-    # What waits is found in its order without sorting, however much there is of it. On PostgreSQL both are
-    # partial, too, as the migration makes them; saying so here would load its dialect at every start.
+    # Waiting messages are read in order without sorting, however many there are. On PostgreSQL both are
+    # partial, too, as the migration makes them; declaring that would load its dialect at every start.
     Index(f"{PREFIX}outbox_live", "connection", "destination", "work", "id", sqlite_where=LIVE),
     Index(f"{PREFIX}outbox_dead", "answered_at", sqlite_where=IS_DEAD),
 )
@@ -383,18 +383,18 @@ quarantine = _table(
     UniqueConstraint("connection", "stream", "parent", "digest", name=f"{PREFIX}quarantine_row"),
 )
 
-# What is left of a row's text after 30 days; until then it counts as in quarantine.
+# What remains of a row's text after 30 days; until then the row counts as in quarantine.
 EMPTIED = ""
 IN_QUARANTINE = quarantine.c.body != EMPTIED
 
-# A history that is being brought: a range of dates under settings that judge rows one way.
+# A backfill's range of dates, under settings that judge rows one way.
 backfills = _table(
     "backfill",
     Column("id", Integer, primary_key=True),
     Column("connection", String(40), nullable=False),
     Column("since", Moment(instead=DROP), nullable=False),
     Column("until", Moment(instead=DROP)),
-    # Which streams, and what judges their rows: what the same range is known by when it is asked for again.
+    # Its streams, and the settings that judge rows: they identify the range when it is requested again.
     Column("streams", Name(200, instead=DROP), nullable=False),
     Column("judging", Name(64, instead=DROP), nullable=False),
     Column("resend", Flag(instead=DROP), nullable=False),
@@ -404,13 +404,13 @@ backfills = _table(
     Column("requests", Large(instead=0), nullable=False),
     Column("rows", Large(instead=0), nullable=False),
     Column("events", Large(instead=0), nullable=False),
-    # What it was estimated to cost.
+    # The estimated number of requests.
     Column("expected", Whole),
     Index(f"{PREFIX}backfill_of", "connection", "id"),
 )
 
-# The lists that a backfill reads, or parts of them: how far each was read, and what its events need of the
-# parent. They are kept until the backfill ends, so that none is read twice.
+# The lists that a backfill reads, or parts of them: how far each was read, and the parent's data that its
+# events need. They are kept until the backfill ends, so that none is read twice.
 readings = _table(
     "reading",
     Column("backfill", Integer, primary_key=True, autoincrement=False),
@@ -423,15 +423,15 @@ readings = _table(
     Column("title", Words),
     Column("stage", Name(8, instead=DROP, words=STAGES), nullable=False),
     Column("cursor", Json(instead=DROP)),
-    # How many rows it has shown since it was begun, how many it showed when it was last read to its end, how
-    # many are expected by a counter or count, and since when fewer were found.
+    # How many rows it has shown since it began, how many the last complete reading showed, how many a counter
+    # or count announces, and since when fewer were read.
     Column("seen", Whole(instead=0), nullable=False, server_default="0"),
     Column("found", Whole),
     Column("expected", Whole),
     Column("doubted_at", Moment),
 )
 
-# How many rows of a list without parents are held of each UTC day: what the audit compares counts with.
+# How many rows of a list without parents are stored of each UTC day, to compare with counts in the audit.
 days = _table(
     "day",
     Column("scope", Integer, primary_key=True, autoincrement=False),
@@ -441,8 +441,8 @@ days = _table(
     Column("rows", Whole(instead=0), nullable=False),
 )
 
-# What webhooks announced at each list: all of it while the row is kept, and what is not read yet. The parent
-# is '0' where it is unknown, or there is none.
+# What webhooks announced at each list: all of it, and what is not read yet. The parent is '0' if it is
+# unknown, or if there is none.
 hints = _table(
     "hint",
     Column("connection", String(40), primary_key=True),
@@ -451,7 +451,7 @@ hints = _table(
     Column("received", Large(instead=0), nullable=False),
     Column("received_at", Moment(instead=EPOCH), nullable=False),
     Column("confirmed", Large(instead=0), nullable=False, server_default="0"),
-    # How many wait to be read, and since when.
+    # How many rows wait to be read, and since when.
     Column("waiting", Whole(instead=0), nullable=False),
     Column("since", Moment(instead=EPOCH), nullable=False),
 )
@@ -476,6 +476,6 @@ runs = _table(
     Column("exit", Whole(most=255)),
     Column("summary", Json),
     Index(f"{PREFIX}run_recent", "connection", "id"),
-    # Every run deletes what is old, of all connections.
+    # For the deletion of old runs of all connections, in every run.
     Index(f"{PREFIX}run_old", "started_at"),
 )

@@ -33,13 +33,13 @@ from connector.state.tables import (
 
 FORMAT = "beamer-segment state 1"
 GROUP = 500
-# Columns by whose name rows name a numbered row of another table; the other database numbers it anew.
+# Columns whose names refer to a numbered row of another table, which gets a new number on import.
 REFERENCES = {"scope": streams, "run": runs, "backfill": backfills}
 Numbers = Mapping[Table, dict[int, int]]
 
 
 class Damaged(ConfigurationError):
-    """A file that is incomplete, or not an export."""
+    """Raised for a file that is incomplete, or not an export."""
 
     code = "BS-080"
     default_means = "Nothing was imported."
@@ -68,9 +68,9 @@ def export(database: Database, connection: str, file: IO[str]) -> Counter[str]:
 
 
 def _tables() -> list[Table]:
-    """Return the tables in an order in which a row comes behind those that it names.
+    """Return the tables in an order in which rows come after those that they refer to.
 
-    Leases, the pace and refused keys are of no use elsewhere.
+    Leases, the pace and refused keys are useless elsewhere.
     """
     first = [connections, accounts, keys, streams, runs, backfills]
     rest = [table for table in metadata.sorted_tables if table not in [*first, leases, paces, refusals]]
@@ -79,13 +79,13 @@ def _tables() -> list[Table]:
 
 def _groups(db: Connection, table: Table, connection: str) -> Iterator[list[list[Any]]]:
     query = select(table).where(_of(table, connection)).order_by(*table.primary_key.columns)
-    found = db.execution_options(yield_per=GROUP).execute(query)
-    for group in found.partitions(GROUP):
+    result = db.execution_options(yield_per=GROUP).execute(query)
+    for group in result.partitions(GROUP):
         yield [[plain(value) for value in row] for row in group]
 
 
 def _of(table: Table, connection: str) -> Any:
-    """Return the condition for the rows of a connection; its account's rows are among them."""
+    """Return the condition that selects the rows of a connection and of its account."""
     account = select(connections.c.account).where(connections.c.name == connection).scalar_subquery()
     if table is keys:
         return table.c.name == privacy.KEY
@@ -110,7 +110,7 @@ def _number(table: Table) -> Column[Any]:
 
 
 def verified(lines: Iterable[str]) -> tuple[str, Counter[str]]:
-    """Read a file through; return its connection and how many rows it holds of each table.
+    """Read a whole file; return its connection and how many rows it holds of each table.
 
     Raises Damaged if it is incomplete, ConfigurationError if it is of another version.
     """
@@ -158,7 +158,7 @@ def _connection_of(head: Mapping[str, Any]) -> str:
 def load(database: Database, lines: Iterable[str], connection: str) -> Counter[str]:
     """Write a verified file's state, all of it or nothing; return how many rows of each table are new.
 
-    An account and what it spent may be here already, by another connection: these rows stay. Raises
+    Another connection may have stored the account and its spending already: these rows stay. Raises
     ConfigurationError if the connection has state here.
     """
     by_name = {table.name.removeprefix(PREFIX): table for table in _tables()}
@@ -189,7 +189,7 @@ def _refuse_known(db: Connection, connection: str) -> None:
 
 
 def _refuse_other_keys(db: Connection, new: Sequence[Mapping[str, Any]]) -> None:
-    """The digests of forgotten people can only be used with their own key."""
+    """Raise ConfigurationError if this database has another key: the digests need their own."""
     stored = {row.name: row.value for row in db.execute(select(keys))}
     if any(stored.get(row["name"], row["value"]) != row["value"] for row in new):
         raise ConfigurationError(
@@ -206,13 +206,13 @@ def _row(table: Table, names: Sequence[str], values: Sequence[Any], numbers: Num
 
 
 def _value(column: Column[Any], value: Any, numbers: Numbers) -> Any:
-    """Return a value as this database has it: a moment, or the number of a row that was renumbered."""
+    """Return a value as this database stores it: a moment, or the new number of a renumbered row."""
     if value is None:
         return None
     target = REFERENCES.get(column.name)
     if target is None or target is column.table:
         return datetime.fromisoformat(value) if isinstance(column.type, Moment) else value
-    # A run is kept for 30 days, and the number of one that is deleted names none.
+    # A run is kept for 30 days: the number of a deleted one refers to no row.
     return numbers[target].get(value, 0) if target is runs else numbers[target][value]
 
 
@@ -223,7 +223,7 @@ def _write(db: Connection, table: Table, new: list[dict[str, Any]], numbers: Num
         query = insert(table).returning(_number(table), sort_by_parameter_order=True)
         numbers[table].update(zip(before, db.scalars(query, new), strict=True))
     elif table is spends:
-        # An account that another connection has brought along: of two counts the later one is larger.
+        # Another connection may have brought the account along: the larger count is the later one.
         keep_larger(db, table, new, "requests")
     else:
         add(db, table, new)

@@ -1,4 +1,4 @@
-"""The users that `identify` was sent for, as digests, and how far they were read."""
+"""The users for whom `identify` was sent, as digests, and how far the list of users was read."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ from connector.state.tables import user_readings, users
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How far the users were read, whom Beamer lists by their last visit, the latest first.
+    """How far the users were read; Beamer lists them by their last visit, the latest first.
 
-    At `tried_at` a reading last ended, or failed. The last whole one read everybody whose last visit was
-    before `through`. One that is not over continues at `page`, and began with a visit at `newest`.
+    The last reading ended or failed at `tried_at`. The last complete one read everybody whose last visit
+    was before `through`. An unfinished one continues at `page`, and began with a visit at `newest`.
     """
 
     tried_at: datetime | None = None
@@ -32,7 +32,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A user, and what is equal as long as nothing has to be sent."""
+    """A user, and a text that is the same as long as nothing has to be sent."""
 
     user: str
     same: str
@@ -47,7 +47,7 @@ def reading(database: Database, connection: str) -> Reading:
 
 
 def changed(database: Database, connection: str, page: Sequence[Seen]) -> list[Seen]:
-    """Return the users of a page of whom nothing, or something else, was sent."""
+    """Return the users of a page who are new or have changed since `identify` was sent."""
     with database.read() as db:
         digests = _digests(stored_key(db, KEY), page)
         where = (users.c.connection == connection) & users.c.digest.in_([who for who, _ in digests.values()])
@@ -65,7 +65,7 @@ def write(
     *,
     write_key: str = "",
 ) -> None:
-    """Write a page: the messages of its changed users, what they say as digests, and how far it was read."""
+    """Write a page: the messages and digests of its changed users, and how far the users were read."""
     connection = lease.connection
     with database.write() as db:
         check_lease(db, lease, now)
@@ -79,7 +79,7 @@ def write(
 
 
 def _digests(key: bytes, page: Sequence[Seen]) -> dict[Seen, tuple[str, str]]:
-    """Return what is stored of each user: who it is, and what was sent, which nobody finds out by trying."""
+    """Return the digests stored for each user: of the user, and of what was sent, which nobody can guess."""
     return {
         seen: (keyed_digest(key, seen.user), keyed_digest(key, json.dumps([seen.user, seen.same])))
         for seen in page

@@ -13,7 +13,7 @@ from connector.domain.hints import Hint, Hints, ReadHint
 from connector.domain.state import ChildState, Effects, ParentState, Progress, StreamState
 from connector.errors import ConfigurationError, Forbidden
 from connector.segment.messages import MOST_BYTES, MOST_MESSAGES
-from connector.state.connections import Given, Identity, KeyChange
+from connector.state.connections import ApiKeys, Identity, KeyChange
 from connector.state.engine import Database
 from connector.state.leases import LASTS, Lease
 from connector.state.ledger import Ledger
@@ -70,14 +70,14 @@ class Parts:
     events_per_second: int | None = None
     planner: Planner | None = None
     # The keys and addresses in use, and how they differ from those of the last run.
-    given: Given = field(default_factory=dict)
+    api_keys: ApiKeys = field(default_factory=dict)
     change: KeyChange = field(default_factory=KeyChange)
     constants: Constants = field(default_factory=Constants)
 
     @property
     def write_key(self) -> str:
         """Return the digest of the write key that messages are made for."""
-        segment = self.given.get("segment")
+        segment = self.api_keys.get("segment")
         return segment.digest if segment else ""
 
     @property

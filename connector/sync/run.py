@@ -78,10 +78,10 @@ def under_lease(
     lasts = parts.constants.lease
     with leases.holding(parts.database, name, this_process(), parts.clock, work, lasts) as lease:
         connections.check_names(parts.database, parts.identity)
-        if parts.given:
+        if parts.api_keys:
             destination, now = parts.identity.destination, parts.clock.now()
             connections.take_over_keys(
-                parts.database, lease, destination, parts.given, parts.change, now, proved=proved
+                parts.database, lease, destination, parts.api_keys, parts.change, now, proved=proved
             )
             if parts.change.changed & connections.SEGMENT:
                 # A wrong key is not refused, so that only a look at the source shows it.

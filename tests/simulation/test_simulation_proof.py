@@ -22,7 +22,7 @@ from connector.segment.client import SegmentClient
 from connector.segment.public_api import PublicApi
 from connector.state import connections
 from connector.state.backfills import Range
-from connector.state.connections import Credential, Given, key_digest
+from connector.state.connections import ApiKeys, Credential, key_digest
 from connector.state.deliveries import start_of_hour
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
 from connector.sync.context import Parts
@@ -70,13 +70,13 @@ class Life:
 
     def parts(self) -> Parts:
         rig = self.rig
-        given: Given = {"segment": Credential(key_digest(self.box.write_key), "https://segment.test")}
+        api_keys: ApiKeys = {"segment": Credential(key_digest(self.box.write_key), "https://segment.test")}
         parts = rig.parts()
         change = connections.compare_keys(
-            rig.database, parts.identity.name, parts.identity.destination, given
+            rig.database, parts.identity.name, parts.identity.destination, api_keys
         )
         segment = SegmentClient(self.box.write_key, "http://127.0.0.1:1", post=self._post)
-        return replace(parts, given=given, change=change, segment=segment)
+        return replace(parts, api_keys=api_keys, change=change, segment=segment)
 
     def run(self, do: Callable[[Parts], Any]) -> None:
         """Run it until it ends, over deaths."""
