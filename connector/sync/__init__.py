@@ -1,1 +1,1 @@
-"""The work: what to ask for, how a row is judged, the loop, and delivery."""
+"""One run: what to request, the verdict on each row, the loop, and delivery."""

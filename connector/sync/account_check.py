@@ -1,6 +1,6 @@
-"""A changed Beamer key or address is of the same account if Beamer shows what is known of it.
+"""Prove that a changed Beamer key or address belongs to the same account: Beamer shows known rows.
 
-Where no row is known, the URL of the account's feed is compared.
+If no row is known, the URL of the account's feed is compared.
 """
 
 import random
@@ -49,19 +49,19 @@ from connector.sync.report import Report
 log = structlog.get_logger()
 
 FEED = BeamerRequest("/url")
-# What its request is charged to.
+# The purpose that its requests are charged to.
 ACCOUNT = "account"
 UNCLEAR = "Beamer's answer does not show which account the key belongs to"
 
-# Returns the answer to a request that is charged to a stream.
+# Sends a request that is charged to a stream, and returns the answer.
 Get = Callable[[str, BeamerRequest], Answer]
 
 
 def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = random.random) -> bool:
-    """Return whether a changed key or address was seen to be of the connection's account, if it must be.
+    """Return whether a changed key or address was proved to be the account's, if a proof is needed.
 
-    Raises OtherAccount if it is of another one, and the error that keeps Beamer from answering. Nothing is
-    written but the requests in the ledger.
+    Raises OtherAccount if it is another account's, and the error if Beamer cannot answer. Writes only the
+    requests in the ledger.
     """
     if parts.change.verdict is not KeyVerdict.COMPARE:
         return True
@@ -81,7 +81,7 @@ def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = ra
     try:
         compare_account(parts.database, parts.identity, parts.policy, parts.change, get)
     except NoBudget as error:
-        # The messages that wait for Segment are sent all the same.
+        # Messages that wait for Segment are sent nevertheless.
         report.stop(f"{error.what.rstrip('.')}, and the changed key is not compared yet", error.until)
         return False
     log.info("key_recognized", changed=parts.change.named)
@@ -97,7 +97,7 @@ def answer_to(
     lease: Lease | None = None,
     beyond_bucket: bool = False,
 ) -> Answer:
-    """Return the answer to one request, which is charged to the purpose unless it was never sent."""
+    """Send one request and return the answer; it is charged to the purpose unless it was never sent."""
     with parts.ledger.taken(purpose, parts.clock.now(), lease=lease, beyond_bucket=beyond_bucket) as at:
         report.requests[purpose] += 1
         try:
@@ -110,9 +110,9 @@ def answer_to(
 def compare_account(
     database: Database, identity: Identity, policy: Policy, change: KeyChange, get: Get
 ) -> None:
-    """Ask for what is known of the account's lists, until one shows something of it.
+    """Request the known lists of the account, until one shows a known row.
 
-    Raises OtherAccount if none does; without such a list, if the account has another feed.
+    Raises OtherAccount if none does, or, if no list is known, if the account has another feed.
     """
     wanted = {stream.name for stream in candidates.wanted(CATALOGUE, policy)}
     known = sorted(
@@ -144,7 +144,7 @@ def compare_account(
 
 
 def feed_of(get: Get) -> str:
-    """Return the digest of the URL of the account's feed; NO_FEED where Beamer does not say it."""
+    """Return the digest of the URL of the account's feed; NO_FEED if Beamer does not show it."""
     try:
         body = get(ACCOUNT, FEED).body
     except (Forbidden, Gone, BadAnswer):
@@ -156,12 +156,12 @@ def feed_of(get: Get) -> str:
         return NO_FEED
     if parts is None or not parts.hostname:
         return NO_FEED
-    # The account may be named in any of them.
+    # Any part of the URL may name the account.
     return key_digest(f"feed {parts.hostname}{parts.path.rstrip('/')}?{parts.query}")
 
 
 def learn_feed(parts: Parts, lease: Lease, report: Report, most_requests: int | None) -> None:
-    """Ask for the feed's URL, once for each Beamer key, where no row will show whose account it is.
+    """Request the feed's URL, once for each Beamer key, if no row will show which account it belongs to.
 
     Raises Busy when the lease is lost; any other failure is for the next run.
     """

@@ -1,4 +1,4 @@
-"""What a run works with, and its state while it runs."""
+"""What a run works with, and its state while it is in progress."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """What runs keep to and no setting changes; the simulation draws it.
+    """Limits of a run that no setting changes; the simulation varies them.
 
-    A request to Segment holds at most `batch` messages of `batch_bytes` together. What has no answer after
-    `double_after` may be doubled when it is sent again. Runs and dead letters are `kept`. No list is read
-    further in one run than `most_pages`: one that never ends must leave the others their turn.
+    A request to Segment holds at most `batch` messages of `batch_bytes` together. A message without an answer
+    for `double_after` may arrive twice when it is sent again. Runs and dead letters are kept for `retention`.
+    A run reads at most `most_pages` of one list, so that an endless list leaves requests for the others.
     """
 
     batch: int = MOST_MESSAGES
     batch_bytes: int = MOST_BYTES
     double_after: timedelta = POSSIBLE_DOUBLE_AFTER
     lease: timedelta = LASTS
-    kept: timedelta = KEPT
+    retention: timedelta = KEPT
     most_pages: int = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a run works with, put together in one place."""
+    """Everything that a run works with, put together in one place."""
 
     catalogue: Mapping[str, Stream]
     identity: Identity
@@ -66,7 +66,7 @@ class Parts:
     pool: Pool
     most_waiting: int = 100_000
     most_bytes: int = 200_000_000
-    # To Segment, by all runs of the database together; None: as fast as it accepts them.
+    # The rate to Segment of all runs of the database together; None: as fast as Segment accepts.
     events_per_second: int | None = None
     planner: Planner | None = None
     # The keys and addresses in use, and how they differ from those of the last run.
@@ -82,11 +82,11 @@ class Parts:
 
     @property
     def first_page(self) -> int | None:
-        """Return the number of the API's first page, as it is set or was seen."""
+        """Return the number of the API's first page, as it is set or was learnt."""
         return self.identity.first_page if self.policy.first_page is None else self.policy.first_page
 
     def outbox(self, lease: Lease) -> Outbox:
-        """Return the messages that are delivered under a lease."""
+        """Return the outbox of a lease."""
         destination, double_after = self.identity.destination, self.constants.double_after
         return Outbox(self.database, lease, destination, self.write_key, double_after=double_after)
 
@@ -94,23 +94,23 @@ class Parts:
 ALWAYS = datetime.max.replace(tzinfo=UTC)
 log = structlog.get_logger()
 
-# This machine's clock and Beamer's are both right if they are no further apart.
+# The clocks of this machine and of Beamer are both right if they differ by less.
 APART = timedelta(days=1)
-# So many answers in a row say the same before it is believed against this machine's clock.
+# So many answers in a row must agree before Beamer's clock is believed against this machine's.
 ANSWERS = 3
-# A permission that a key did not have is asked about again.
+# A permission that a key lacked is tried again after this time.
 FILTERS_TRIED_AGAIN = timedelta(days=7)
 
 
 @dataclass(slots=True)
 class RunState:
-    """The state of one run, which only its own methods change.
+    """The state of one run, changed only by its own methods.
 
-    `ignore_filters`: whether the key may, None while that is unknown; `filters_refused`: that it may was
-    refused in this run, which is stored. `careful`: one request at a time. `per_day` and `available`:
-    the budget's fill, and what of it may be spent, None without a limit. `disagreed`: so many answers were
-    dated more than a day off this machine's clock, at a first sync. `troubled` streams failed in this run.
-    `hints` are not read yet, and `hint_requests` may be sent for their sake.
+    `ignore_filters`: whether the key may do that, None if unknown; `filters_refused`: this run was refused
+    it, which is stored. `careful`: one request at a time. `per_day`: how many requests the budget gains a
+    day, `available`: how many may be spent now; None without a limit. `disagreed`: how many answers of a
+    first sync were dated more than a day off this machine's clock. `troubled` streams failed in this run.
+    `hints` are not read yet; at most `hint_requests` may be sent for them.
     """
 
     catalogue: Mapping[str, Stream]
@@ -137,11 +137,11 @@ class RunState:
 
     @classmethod
     def begin(cls, parts: Parts, progress: Progress, writer: PageWriter, report: Report) -> "RunState":
-        """Return a run's state at its beginning; what is set about the API outweighs what was seen of it."""
+        """Return the state of a run that begins; settings about the API override what was learnt of it."""
         identity, policy = parts.identity, parts.policy
         setting = policy.ignore_filters
         if identity.first_days and policy.start == identity.start_date:
-            # By Beamer's clock it may turn out to lie earlier: nothing of it may be left out.
+            # By Beamer's clock the start may be earlier: no row after it may be left out.
             policy = replace(policy, start=policy.start - APART)
         return cls(
             catalogue=parts.catalogue,
@@ -158,30 +158,30 @@ class RunState:
         )
 
     def may_spend(self, queue: ProbeQueue, per_day: float | None, available: float | None) -> None:
-        """Set what the run may spend, and the queue that was made for it."""
+        """Set what the run may spend, and the queue for that budget."""
         self.queue, self.per_day, self.available = queue, per_day, available
 
     @property
     def beamer_now(self) -> datetime:
-        """Return the time by Beamer's clock, as its answers show it: dates of rows are judged by it."""
+        """Return the time by Beamer's clock, as its answers show it: rows' dates are compared with it."""
         return self.clock.now() + self.ledger.ahead
 
     @property
     def earliest(self) -> datetime:
-        """Return the earliest that it may be at Beamer: a row is old enough only if it is so by this."""
+        """Return Beamer's earliest possible time: a row must be old enough even by this."""
         return min(self.beamer_now, self.ledger.beamer_now(self.clock.now()))
 
     @property
     def latest(self) -> datetime:
-        """What is later than this is in the future by both clocks; while only one was seen, nothing is."""
+        """Return when the future begins by both clocks; the latest date if only one clock is known."""
         furthest = self.ledger.furthest
         return ALWAYS if furthest is None else self.clock.now() + furthest
 
     def note_beamer_time(self, date: datetime | None) -> bool:
-        """Take the time from an answer; False: ask again before anything is made of it.
+        """Set Beamer's time by an answer's date; return False if the request must be repeated first.
 
-        A start date that is not settled yet is settled by it, once for all. Raises ConfigurationError where
-        this machine's clock is too far off for that.
+        The first date also settles a provisional start date, for good. Raises ConfigurationError if this
+        machine's clock is too far off for that.
         """
         now = self.clock.now()
         if self.identity.provisional:
@@ -200,7 +200,7 @@ class RunState:
         start = identity.start_date
         if identity.first_days:
             start = beamer_now - identity.first_days
-            # A backfill begins elsewhere, and keeps to that.
+            # A backfill begins elsewhere, and keeps its own start.
             if self.policy.start == identity.start_date - APART:
                 self.policy = replace(self.policy, start=start)
         self.writer.settle_start(start, self.clock.now())
@@ -208,7 +208,7 @@ class RunState:
 
     @property
     def picture(self) -> Picture:
-        """Return what a plan is made from, as it stands now."""
+        """Return the current input of a plan."""
         return Picture(
             self.catalogue,
             self.policy,
@@ -221,56 +221,56 @@ class RunState:
         )
 
     def use_hints(self, hints: Hints, level: float | None, now: datetime) -> None:
-        """Set what was announced, and how many of the available requests may be sent for that."""
+        """Set the hints, and how many of the available requests may be sent for them."""
         self.hints = {stream: dict(lists) for stream, lists in hints.items()}
         if hints and level is not None:
             on_hints, spent = self.ledger.spent_lately(HINTS, now)
             self.hint_requests = requests_for_hints(self.policy.hint_share, on_hints, spent, level)
 
     def hints_read(self, hints: Iterable[ReadHint]) -> None:
-        """Forget hints whose lists were read, as the database has it."""
+        """Remove the hints whose lists were read, as the database does."""
         for hint in hints:
             self.hints.get(hint.stream, {}).pop(hint.parent, None)
 
     def stop(self, why: str, until: datetime | None = None) -> None:
         """Send nothing more in this run."""
-        # Each request under way says so for itself.
+        # Each request in flight reports the stop itself.
         if why != self.report.stopped:
             log.info("stopping", why=why)
         self.report.stop(why, until)
 
     def interrupt(self, what: str = "") -> None:
-        """A signal asks for the end before everything is done."""
+        """Stop early because of a signal."""
         self.report.interrupted = True
         self.stop(f"stopped by a signal{what}")
 
     def slow_down(self) -> None:
-        """Send one request at a time, until Beamer answers well."""
+        """Send one request at a time, until Beamer answers normally."""
         self.careful = True
 
     def answered(self) -> None:
-        """Beamer is there: several requests at once may be sent."""
+        """Note that Beamer answers: several requests at once may be sent."""
         self.careful = False
 
     def doubt_filters(self, now: datetime) -> None:
-        """Ask again whether the key may ignore filters, once the last refusal is old enough."""
+        """Try again to ignore filters if the last refusal is old enough."""
         refused_at = self.identity.filters_at
         settled = refused_at is not None and now - refused_at <= FILTERS_TRIED_AGAIN
         if self.policy.ignore_filters is None and self.ignore_filters is False and not settled:
             self.ignore_filters = None
 
     def go_on_filtered(self) -> None:
-        """Beamer answered 403 to a list that was asked without filters: ask with them."""
+        """Request a list with filters, because Beamer answered 403 without them."""
         self.ignore_filters = False
 
     def filters_settled(self, allowed: bool) -> None:
-        """An answer has shown whether the key may ignore filters.
+        """Note whether an answer shows that the key may ignore filters.
 
-        What it may do is given up only when it is refused in a second run as well.
+        A permission counts as lost only when a second run is refused it as well.
         """
         self.ignore_filters = allowed
         identity = self.identity
-        # Of what is set by hand nothing is learnt, and of a refusal once a run.
+        # A value set by hand is never changed, and a refusal is noted once in a run.
         if self.policy.ignore_filters is not None or (self.filters_refused and not allowed):
             return
         may = allowed or (identity.ignore_filters is True and identity.filters_at is None)
@@ -285,7 +285,7 @@ class RunState:
     # --- what is known, in the database first ---
 
     def page_written(self, stream: str, effects: Effects) -> None:
-        """Take over what a page changed in the database."""
+        """Update the state with what a page changed in the database."""
         for parent in effects.parents:
             self.progress.parents.setdefault(stream, {})[parent.id] = parent
         names = {state.scope: name for name, state in self.progress.streams.items()}
@@ -316,7 +316,7 @@ class RunState:
         self.writer.note([self.progress.streams[name] for name in streams], self.clock.now())
 
     def note_trouble(self, stream: str, what: str, code: str | None = None) -> None:
-        """Note in the summary and in the stream's state what went wrong; `code` where later runs need it."""
+        """Note a stream's problem in the summary and in its state; `code` if later runs need it."""
         log.warning("stream_trouble", stream=stream, error=what)
         self.troubled.add(stream)
         self.report.trouble(f"{stream}: {what}", unread=code != Forbidden.trouble_code)

@@ -1,4 +1,4 @@
-"""The outbox is delivered to Segment, batch by batch; each message is deleted only when confirmed."""
+"""Deliver the outbox to Segment, batch by batch; a message is deleted only when it is confirmed."""
 
 import json
 import random
@@ -22,9 +22,9 @@ from connector.sync.report import Report
 
 log = structlog.get_logger()
 
-# From so many places messages are tried before everything counts as refused.
+# From so many positions messages are tried before everything counts as refused.
 ELSEWHERE = 10
-# What becomes of a message that the database holds in pieces: to send it would be to lose it.
+# The answer stored for a damaged message: Segment would drop it without a word.
 UNREADABLE = (
     "It was not sent: its stored text cannot be read (BS-082). `backfill --resend` over the date of its "
     "row creates it again; `outbox drop` deletes it."
@@ -32,7 +32,7 @@ UNREADABLE = (
 
 
 def _is_readable(text: str) -> bool:
-    """Return whether a stored message is whole: an object that has an id, and traits or an event's name."""
+    """Return whether a stored message is complete: an object with an id, and traits or an event's name."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
@@ -43,7 +43,7 @@ def _is_readable(text: str) -> bool:
 
 
 class RefusedMessage(NamedTuple):
-    """A message that was refused alone; `at`: when its batch first was, by the delivery's own count."""
+    """A message that was refused alone; `at`: the delivery's tick when its batch was first refused."""
 
     message: OutboxMessage
     answer: Refused
@@ -51,9 +51,9 @@ class RefusedMessage(NamedTuple):
 
 
 class Delivery:
-    """Delivers what waits for one destination; up to `lanes` batches are on their way at once.
+    """Delivers the messages for one destination; up to `lanes` batches are in flight at once.
 
-    So many messages are a `full` batch, of at most `limit` bytes. The pace may let less of both through.
+    A `full` batch has so many messages, of at most `limit` bytes. The pace may allow less of both.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class Delivery:
         self._lanes = pace.lanes(lanes)
         self._full = pace.batch(full)
         self._limit = limit
-        # Sendings and refusals, numbered as they came; and the last sending that was taken, 0 for none.
+        # Numbers attempts and refusals in order; and the number of the last accepted attempt, 0 if none.
         self._ticks = count(1)
         self._taken = 0
         self._counting = threading.Lock()
-        # Sent in this run without an answer: they may have arrived, whatever is said of them later.
+        # Sent in this run without an answer: they may have arrived, even if they are refused later.
         self._unsure: set[int] = set()
 
     def run(self, *, whole: bool = False) -> None:
-        """Send until nothing waits, or a stop is asked for; `whole`: as long as there are full batches.
+        """Send until nothing waits or a stop is requested; `whole`: only while there are full batches.
 
-        Raises KeyRefused or Unreachable with everything unconfirmed put back.
+        Raises KeyRefused or Unreachable after putting back all unconfirmed messages.
         """
         while not self._clock.stopped and (messages := self._claim(whole=whole)):
             try:
@@ -107,7 +107,7 @@ class Delivery:
             return []
         messages = self._outbox.claim(self._full * batches, self._clock.now())
         if whole and not messages:
-            # Somebody has dropped them: who waits until fewer are left would wait for ever.
+            # Somebody deleted messages: a run that waits until fewer are left must not wait for ever.
             self._report.deliveries.dropped(max(0, backlog - self._outbox.waiting()))
         return messages
 
@@ -123,16 +123,16 @@ class Delivery:
         doubtful = self._doubtful(refused)
         if len(doubtful) == 1 and self._taken and not tried:
             doubtful = []
-        for each in refused:
-            if each not in doubtful:
-                self._mark_dead(each.message, each.answer.what)
+        for refusal in refused:
+            if refusal not in doubtful:
+                self._mark_dead(refusal.message, refusal.answer.what)
         if doubtful:
-            self._put_back([each.message for each in doubtful])
+            self._put_back([refusal.message for refusal in doubtful])
             raise self._all_refused(doubtful[0].answer)
 
     def _doubtful(self, refused: Sequence[RefusedMessage]) -> list[RefusedMessage]:
-        """Those of batches after which nothing was taken: it may be Segment that takes nothing any more."""
-        return [each for each in refused if each.at > self._taken]
+        """Return messages refused after the last accepted one: Segment may be refusing everything."""
+        return [refusal for refusal in refused if refusal.at > self._taken]
 
     def _mark_dead(self, message: OutboxMessage, what: str) -> None:
         log.warning("message_refused", message_id=message.message_id, answer=str(what))
@@ -141,7 +141,7 @@ class Delivery:
         self._report.deliveries.refused_one()
 
     def _try(self, batches: Sequence[Sequence[OutboxMessage]]) -> list[RefusedMessage]:
-        """Send batches; give what Segment refuses of them, which is still in hand."""
+        """Send batches; return the messages that Segment refused, which are still in flight."""
         if self._lanes > 1:
             return self._try_at_once(batches)
         refused: list[RefusedMessage] = []
@@ -167,27 +167,27 @@ class Delivery:
                 failure = error
                 self._put_back(batch, not_arrived=isinstance(error, Stopped))
         if failure:
-            self._put_back([each.message for each in refused])
+            self._put_back([refusal.message for refusal in refused])
             raise failure
         return refused
 
     def _try_others(self, refused: Sequence[RefusedMessage]) -> bool:
-        """Return whether the messages are at fault, those from other places tell; False if there are none.
+        """Return whether others show the messages to be at fault; False if there are none to try.
 
-        Raises with everything put back where they cannot be sent.
+        Raises with everything put back if they cannot be sent.
         """
         try:
             if others := self._outbox.sample(ELSEWHERE, self._chance(), self._clock.now()):
                 missed = self._try([[message] for message in others])
-                self._put_back([each.message for each in missed])
+                self._put_back([refusal.message for refusal in missed])
         except ConnectorError:
-            self._put_back([each.message for each in refused])
+            self._put_back([refusal.message for refusal in refused])
             raise
         return bool(others)
 
     def _put_back(self, messages: Sequence[OutboxMessage], *, not_arrived: bool = True) -> None:
-        sure = [each for each in messages if not_arrived and each.id not in self._unsure]
-        unsure = [each for each in messages if not not_arrived or each.id in self._unsure]
+        sure = [message for message in messages if not_arrived and message.id not in self._unsure]
+        unsure = [message for message in messages if not not_arrived or message.id in self._unsure]
         if sure:
             self._outbox.put_back(sure, self._clock.now(), not_arrived=True)
         if unsure:
@@ -201,7 +201,7 @@ class Delivery:
         )
 
     def _split(self, batch: Sequence[OutboxMessage], at: int = 0) -> list[RefusedMessage]:
-        """Send a batch; where it is refused, halve it until the messages at fault are found."""
+        """Send a batch; if it is refused, halve it until the refused messages are found."""
         if self._clock.stopped:
             raise _stopped()
         try:
@@ -215,7 +215,7 @@ class Delivery:
             return self._split(batch[:middle], at) + self._split(batch[middle:], at)
 
     def _send(self, batch: Sequence[OutboxMessage]) -> None:
-        """Send with retries, and confirm; raises when it was refused, or is not confirmed in the end."""
+        """Send with retries, and confirm; raise if the batch is refused, or not confirmed in the end."""
         failures = 0
         while True:
             self._wait_for_pace(len(batch))
@@ -227,7 +227,7 @@ class Delivery:
                 self._unsure.update(message.id for message in batch)
                 failures += 1
                 if (error.after or 0.0) > LONGEST_RETRY:
-                    # It does not keep Beamer from being read.
+                    # This does not stop the reading of Beamer.
                     raise _left_alone(error) from None
                 wait = wait_before(failures, error, self._chance())
                 if wait is None or self._clock.stopped:
@@ -251,7 +251,7 @@ def _stopped() -> Stopped:
 
 
 def _left_alone(error: Transient) -> Unreachable:
-    """Segment asks for a longer wait than a run is held up by."""
+    """Return the error for a wait that is longer than a run waits for Segment."""
     return Unreachable(
         f"{error.what.rstrip('.')}, and asks for a pause of more than {LONGEST_RETRY:.0f} s.",
         means="Nothing is lost: unsent messages stay in the outbox, and a later run sends them.",
@@ -259,21 +259,21 @@ def _left_alone(error: Transient) -> Unreachable:
 
 
 class DeliveryWorker(Protocol):
-    """Delivers what a run collects, while it collects."""
+    """Delivers messages while the run collects them."""
 
     @property
     def error(self) -> BaseException | None:
         """Return what ended the deliveries before everything was sent."""
 
     def go(self) -> None:
-        """A batch is full: deliver the full ones."""
+        """Deliver the full batches."""
 
     def finish(self) -> None:
-        """Deliver what is left, and come to an end."""
+        """Deliver the remaining messages, and stop."""
 
 
 class InlineDelivery:
-    """Delivers at once, in the thread that collects."""
+    """Delivers at once, in the collecting thread."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
@@ -296,7 +296,7 @@ class InlineDelivery:
 
 
 class ThreadedDelivery:
-    """Delivers in a thread of its own; it begins again whenever a batch is full."""
+    """Delivers in its own thread, which starts again whenever a batch is full."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._inline = InlineDelivery(delivery)
@@ -323,8 +323,8 @@ class ThreadedDelivery:
                 self._wanted.wait()
                 self._wanted.clear()
                 self._inline.go()
-            # What was written while the last ones were on their way is not left behind.
+            # Messages written during the last batches are not left behind.
             self._inline.finish()
         except BaseException as error:
-            # For the thread that collects, which raises it.
+            # The collecting thread raises it.
             self._inline.error = error

@@ -1,4 +1,4 @@
-"""What a run would request, from what the database holds: no request is sent, and nothing is written."""
+"""Plan what a run would request, from the database alone: send no request, and write nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from connector.sync.planning.start import DryPlan, available, dry_plan, planner_
 from connector.sync.policy import Policy
 from connector.sync.run import left_to_others
 
-# The budget of an account that no request was ever sent to; the first request opens it.
+# The budget of an account without any request so far; the first request opens it.
 UNTOUCHED = Balance(used=0, left=None, closed_until=None, refused=False, by_purpose={}, since=EPOCH)
 
 

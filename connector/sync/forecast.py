@@ -1,8 +1,8 @@
-"""How late rows will be on a request budget, and what was not read yet; without I/O.
+"""Forecast how late rows will be on a request budget, and what was not read yet; without I/O.
 
-The model: every block and every list without a counter is checked at one interval, and each list that moved
-meanwhile is read. The interval is the shortest that the budget pays for. A row waits half of it on average.
-The planner checks busy blocks more often than quiet ones, which the model leaves out. Times are in hours.
+The model: every block and every list without a counter is checked at one interval, and each list that
+changed meanwhile is read. The interval is the shortest that the budget allows. A row waits half of it on
+average. The planner checks busy blocks more often than quiet ones, which the model ignores. Times are hours.
 """
 
 from collections import Counter
@@ -26,16 +26,16 @@ from connector.sync.planning.queue import TURNS
 from connector.sync.planning.start import AUDIT_SHARE
 
 DAY, MONTH = 24.0, 365.25 / 12 * 24
-# Nothing is reckoned to take longer, and so many halvings are enough.
+# The longest interval, and how many halvings of the search are enough.
 LONGEST, HALVINGS = 1e5, 40
 
 
 @dataclass(slots=True)
 class Activity:
-    """What is watched for some connections of one account, and how many rows come.
+    """The lists of some connections of one account, and how many rows arrive.
 
     `checks` requests, by stream, check everything once, `blocks` of them blocks of parents. `lists` counts
-    the lists that are read when their counter moved, by rows an hour and rows a page; reading all of these
+    the lists that are read when their counter changes, by rows an hour and rows a page; reading all of these
     takes `pages`. `rows` is how many rows each stream has in a month.
     """
 
@@ -46,28 +46,28 @@ class Activity:
     rows: dict[str, float] = field(default_factory=dict)
 
     def expect(self, stream: Stream, per_hour: float) -> None:
-        """Add rows that come at a stream."""
+        """Add rows that arrive in a stream."""
         self.rows[stream.name] = self.rows.get(stream.name, 0.0) + per_hour * MONTH
 
     def requests(self, interval: float) -> float:
-        """Return the requests an hour that it takes to check everything at this interval."""
+        """Return the requests an hour for checking everything at this interval."""
         reads = (
             number * max(_reads(rate, interval), rate / cap) for (rate, cap), number in self.lists.items()
         )
         return self.checks.total() / interval + sum(reads)
 
     def left_to_audit(self, hours: float, interval: float) -> float:
-        """Return how many pages hold lists that were not read in so many hours, checked at this interval."""
+        """Return the pages of the lists that are not read within so many hours at this interval."""
         return sum(pages * exp(-hours * _reads(rate, interval)) for (rate, _), pages in self.pages.items())
 
 
 def _reads(rate: float, interval: float) -> float:
-    """Return how often an hour a list is found to have moved, if rows come at this rate."""
+    """Return how often an hour a list has changed at a check, if rows arrive at this rate."""
     return (1 - exp(-rate * interval)) / interval
 
 
 def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | None = None) -> Activity:
-    """Return what is watched and how many rows come, by what is known of each connection."""
+    """Return the lists and their arriving rows, by what is known of each connection."""
     watched = Activity()
     for picture in map(with_every_stream, pictures):
         rates = known_rates or LearnedRates(picture, now)
@@ -89,7 +89,7 @@ def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | No
                 if state.distrusted or counters.UNKNOWN in child.counter:
                     watched.checks[stream.name] += 1
                     continue
-                # Rates that are nearly the same are counted together.
+                # Nearly equal rates are counted together.
                 alike = float(f"{rate:.1e}"), stream.cap
                 watched.lists[alike] += 1
                 watched.pages[alike] += ceil(counters.total(child.counter) / stream.cap)
@@ -110,10 +110,10 @@ def with_every_stream(picture: Picture) -> Picture:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How late rows will be on average, in hours; None where none will come.
+    """How late rows will be on average, in hours; None if none will arrive.
 
-    `keeps_up` is False where more rows come than the budget can read: they will be ever later.
-    `audit_round`: hours in which every list is read once, whether or not its counter moves; None where
+    `keeps_up` is False if more rows arrive than the budget can read: delays then grow without end.
+    `audit_round`: the hours in which every list is read once, whether or not its counter changes; None if
     there is none to read.
     """
 
@@ -124,15 +124,15 @@ class Forecast:
 
 
 def share(turn: Turn) -> float:
-    """Return the share of all requests that is kept for what has this turn."""
+    """Return the share of all requests that is kept for this turn."""
     every, _ = TURNS[turn]
     return 1 / every
 
 
 def forecast(watched: Activity, shortest: float, per_day: float | None, unread: int = 0) -> Forecast:
-    """Return what a budget of so many requests a day leads to; None: no limit but the runs.
+    """Return the forecast for a budget of so many requests a day; None: no limit but the runs.
 
-    `shortest` hours lie between runs. `unread`: requests that reading takes what was there at first sight.
+    `shortest`: the hours between runs. `unread`: requests for reading what existed at first sight.
     """
     week = AUDIT_AFTER / HOUR
     weekly = watched.pages.total() / week
@@ -160,7 +160,7 @@ def forecast(watched: Activity, shortest: float, per_day: float | None, unread: 
 
 
 def _least(enough: Callable[[float], bool], least: float) -> float:
-    """Return the fewest hours that are enough, of those between `least` and the longest."""
+    """Return the smallest sufficient number of hours, between `least` and the longest."""
     low, high = least, LONGEST
     if enough(low):
         return low
@@ -175,9 +175,9 @@ def _least(enough: Callable[[float], bool], least: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class FirstReads:
-    """How many lists of each stream held rows at first sight and were not read, and the requests that takes.
+    """How many lists of each stream held unread rows at first sight, and the requests for reading them.
 
-    `discovering`: the streams not yet listed to their far end, so that more may follow.
+    `discovering`: the streams not yet listed to their end, so that more lists may follow.
     """
 
     lists: Mapping[str, int]
@@ -186,7 +186,7 @@ class FirstReads:
 
 
 def first_reads(pictures: Sequence[Picture]) -> FirstReads:
-    """Return the lists that hold rows of before the account was known, and what reading them takes."""
+    """Return the lists with rows from before the account was known, and the requests to read them."""
     lists: Counter[str] = Counter()
     requests, discovering = 0, []
     for picture in map(with_every_stream, pictures):
@@ -201,7 +201,7 @@ def first_reads(pictures: Sequence[Picture]) -> FirstReads:
             parents = picture.progress.parents.get(stream.parent, {})
             for child in picture.progress.children.get(stream.name, {}).values():
                 parent = parents.get(child.parent)
-                # A list that was seen to move since its parent is known waits like any other.
+                # A list that changed since its parent is known waits like any other.
                 unread = candidates.is_history(child) and candidates.has_news(child)
                 if parent and not parent.gone and unread:
                     lists[stream.name] += 1
@@ -210,13 +210,13 @@ def first_reads(pictures: Sequence[Picture]) -> FirstReads:
 
 
 def _pages(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> int:
-    """Return how many pages a first reading takes: one, if the parent is older than the start date."""
+    """Return the pages of a first reading: one, if the parent is older than the start date."""
     young = parent.date >= picture.policy.start
     return max(1, ceil(counters.total(child.counter) / stream.cap)) if young else 1
 
 
 def read_by(first: FirstReads, now: datetime, balance: Balance) -> datetime | None:
-    """Return when all this will have been read at the latest; None if not within a year."""
+    """Return by when all this will be read at the latest; None if not within a year."""
     if balance.level is None or first.requests <= balance.level:
         return now
     per_day = (balance.per_day or 0.0) * share(Turn.HISTORY)

@@ -1,4 +1,4 @@
-"""The event `Beamer Sync Completed`: with it, a quiet account differs from a broken sync in a warehouse."""
+"""The event `Beamer Sync Completed`: it tells a quiet account from a broken sync in a warehouse."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,13 +28,13 @@ def enqueue_heartbeat(
     *,
     write_key: str = "",
 ) -> bool:
-    """Put the event into the outbox, at most once an hour; return whether it was put there.
+    """Put the event into the outbox, at most once an hour; return whether it was added.
 
-    The hour is that of `earliest`: by a clock that is ahead, no later hour would be free.
+    The hour is that of `earliest`: a clock that is ahead would use up later hours.
     """
     fields: dict[str, Any] = {"waiting": waiting, **_figures(database, lease.connection, policy, states)}
     hour = earliest.replace(minute=0, second=0, microsecond=0)
-    # The connection takes the place of a row's parent: two may share account and destination.
+    # The connection replaces a row's parent: two may share account and destination.
     fact = Fact("sync", f"{hour:%Y%m%dT%H}", lease.connection, beamer_now, fields)
     message = outgoing(fact, policy, beamer_now)
     event = Outgoing(message.message_id, message.event, message.text, message.size, STREAM)

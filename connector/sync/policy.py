@@ -1,4 +1,4 @@
-"""What the settings say about one connection's rows, as the work needs it."""
+"""The settings for one connection's rows, as a run needs them."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from connector.segment.shaping import Naming, Privacy
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`streams` are those that are sent; a parent list is read for its children's sake even if it is not.
+    """`streams` are sent; a parent list is read for its children even if it is not among them.
 
-    `weights`: how much the waiting of a stream's rows counts, 1 for each that is not named. `hint_share`
-    of the requests may be sent for hints. `forgotten` holds the users whose rows are not sent any more.
+    `weights`: how much the delay of a stream's rows counts, 1 by default. At most `hint_share` of the
+    requests is sent for hints. `forgotten` holds the users whose rows are not sent any more.
     """
 
     streams: frozenset[str]

@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
-# Rows are counted by the first of these that they do not exceed, in seconds; close enough together for a
-# percentile. What took longer than the last counts there, and `longest` tells.
+# Rows are counted by the first bound that they do not exceed, in seconds; close enough together for a
+# percentile. Longer delays count at the last bound, and `longest` holds the longest.
 UP_TO = (
     *(MINUTE * each for each in (1, 2, 3, 5, 7, 10, 15, 20, 30, 45)),
     *(HOUR * each for each in (1, 1.5, 2, 3, 4, 6, 8, 12, 18, 24, 36, 48)),
@@ -22,24 +22,24 @@ _BEFORE = {bound: lower for lower, bound in pairwise((0, *UP_TO))}
 
 @dataclass(slots=True)
 class Lateness:
-    """So many rows were read, together and at most so many seconds after their dates."""
+    """How late rows were read, in seconds after their dates: number, sum, longest, and counts by bound."""
 
     rows: int = 0
     seconds: float = 0.0
     longest: float = 0.0
     up_to: Counter[int] = field(default_factory=Counter)
 
-    def note(self, late: Iterable[float]) -> None:
-        """Add rows; one from the future of Beamer's clock is not late."""
-        for each in late:
-            seconds = max(0.0, each)
+    def note(self, delays: Iterable[float]) -> None:
+        """Add rows; a row from the future by Beamer's clock is not late."""
+        for delay in delays:
+            seconds = max(0.0, delay)
             self.rows += 1
             self.seconds += seconds
             self.longest = max(self.longest, seconds)
             self.up_to[int(UP_TO[min(bisect_left(UP_TO, seconds), len(UP_TO) - 1)])] += 1
 
     def add(self, stored: Mapping[str, Any]) -> None:
-        """Add what another run's summary says."""
+        """Add the delays of another run's summary."""
         self.rows += stored["rows"]
         self.seconds += stored["seconds"]
         self.longest = max(self.longest, stored["longest"])
@@ -50,7 +50,7 @@ class Lateness:
         return self.seconds / self.rows if self.rows else None
 
     def within(self, share: float) -> float | None:
-        """Within how many seconds that share of the rows was read; between two bounds it is a guess."""
+        """Return within how many seconds that share of the rows was read; interpolated between two bounds."""
         wanted, counted = share * self.rows, 0.0
         for bound, rows in sorted(self.up_to.items()):
             if counted + rows >= wanted:
@@ -61,7 +61,7 @@ class Lateness:
         return None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON and for the database."""
+        """Return plain data for JSON and for the database."""
         return {
             "rows": self.rows,
             "seconds": round(self.seconds, 1),
@@ -72,11 +72,11 @@ class Lateness:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A list of a backfill that showed another number of rows than Beamer counts there.
+    """A list of a backfill that showed another number of rows than Beamer counts.
 
-    `parent` is None for a list without; `expected` None where nobody can tell, `found` where Beamer does not
-    know the list (404) although it still shows the parent. `settled`: it was the same for an hour and is
-    believed.
+    `parent` is None for a list without one; `expected` None if unknown, `found` None if Beamer does not know
+    the list (404) although it still shows the parent. `settled`: it was the same for an hour and is
+    accepted.
     """
 
     stream: str
@@ -87,7 +87,7 @@ class Difference:
 
 
 class Deliveries:
-    """What was delivered in a run: counted by the thread that delivers, read by the one that collects.
+    """What a run delivered: written by the delivering thread, read by the collecting one.
 
     `waiting` messages were there before the run, and were not delivered yet.
     """
@@ -97,7 +97,7 @@ class Deliveries:
         self._counts: Counter[str] = Counter()
 
     def confirmed(self, messages: int, possible_doubles: int) -> None:
-        """Add messages that Segment has taken; so many of them may have been sent before."""
+        """Add messages that Segment has accepted, and how many of them may have been sent before."""
         with self._lock:
             self._counts.update(sent=messages, possible_doubles=possible_doubles)
 
@@ -107,18 +107,18 @@ class Deliveries:
             self._counts.update(refused=1)
 
     def dropped(self, messages: int) -> None:
-        """Take away messages that waited, and that somebody else has deleted."""
+        """Subtract waiting messages that somebody else has deleted."""
         with self._lock:
             self._counts["waiting"] -= messages
 
     def set_waiting(self, messages: int) -> None:
-        """Say how many messages wait."""
+        """Set how many messages wait."""
         with self._lock:
             self._counts["waiting"] = messages
 
     @property
     def left(self) -> int:
-        """Return how many messages waited, less those that were delivered or refused since."""
+        """Return how many messages waited, less those delivered or refused since."""
         with self._lock:
             return self._counts["waiting"] - self._counts["sent"] - self._counts["refused"]
 
@@ -131,12 +131,12 @@ class Deliveries:
 class Report:
     """Counts by stream; `audited` lists and counts, in which `missing` rows were found.
 
-    `pages` is how many answers were accepted.
+    `pages` counts accepted answers.
 
-    `late` is how old new rows were, of those that came after the connection was made.
-    `troubles` are sentences without personal text. `stopped` says why the run ended early; `interrupted`:
-    a signal ended it. `price` is what a request had to be worth, until a run sets its own that of the one
-    before; None without a limit.
+    `late`: the delays of new rows that came after the connection was created.
+    `troubles` are sentences without personal data. `stopped` says why the run ended early; `interrupted`:
+    a signal ended it. `price`: the least priority of a request, at first that of the run before; None
+    without a limit.
     """
 
     new: Counter[str] = field(default_factory=Counter)
@@ -183,41 +183,41 @@ class Report:
         return self.requests.total()
 
     def has_spent(self, most: int | None) -> bool:
-        """Return whether the run has sent as many requests as it may at the most; None: no such limit."""
+        """Return whether the run has sent as many requests as it may; None: no such limit."""
         return most is not None and self.requests_spent >= most
 
     @property
     def backlog(self) -> int:
-        """Return how many messages wait while a run collects; `waiting` is how many did before."""
+        """Return how many messages wait during collection; `waiting` is how many did before."""
         return self.events.total() + self.deliveries.left
 
     @property
     def incomplete(self) -> bool:
-        """Something could not be read although it was asked for; a forbidden stream is another matter."""
-        return self.unread or any(not each.settled for each in self.differences)
+        """Return whether a requested row could not be read; a forbidden stream does not count."""
+        return self.unread or any(not difference.settled for difference in self.differences)
 
     def stop(self, why: str, until: datetime | None = None) -> None:
-        """Say why the run ends early, and when it can go on."""
+        """Note why the run ends early, and when it can continue."""
         self.stopped, self.next_try = why, until
 
     def trouble(self, what: str, *, unread: bool) -> None:
-        """Say once what went wrong; `unread`: rows that were asked for could not be read."""
+        """Note a problem once; `unread`: requested rows could not be read."""
         if what not in self.troubles:
             self.troubles.append(what)
         self.unread |= unread
 
     def count(self, stream: str, tally: Mapping[str, int]) -> None:
-        """Add what one page did."""
+        """Add the counts of one page."""
         sums = {"rows": self.new, "events": self.events, "quarantined": self.quarantined}
         for what, count in tally.items():
             if what in sums:
                 sums[what][stream] += count
             elif count > 0:
-                # Below zero, so many rows are excluded no longer: they are among the events.
+                # Below zero, so many rows are not excluded any more: they are among the events.
                 self.excluded[what] += count
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON and for the database."""
+        """Return plain data for JSON and for the database."""
         return {
             "rows_new": dict(self.new),
             "events": dict(self.events),
@@ -236,7 +236,7 @@ class Report:
             "skipped_parents": self.skipped_parents,
             "segmented_posts_hidden": self.segmented_hidden,
             "troubles": self.troubles,
-            "differences": [asdict(each) for each in self.differences],
+            "differences": [asdict(difference) for difference in self.differences],
             "stopped": self.stopped,
             "interrupted": self.interrupted,
             "price": self.price,

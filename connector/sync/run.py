@@ -1,4 +1,4 @@
-"""One run: the lease, the report, what it requests and delivers, how it ends."""
+"""One run: its lease, its report, what it requests and delivers, how it ends."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,13 +29,13 @@ from connector.sync.report import Report
 from connector.sync.users import UserReader
 from connector.text import counted
 
-# What is done in a run: under a lease, as run number so and so, begun at that moment; gives what ended it.
+# The work of a run, under a lease, with its run number and start; returns the error that ended it.
 Do = Callable[[Lease, int, datetime], ConnectorError | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its report, and the error that ended it, if one did."""
+    """How a run ended: its report, and the error that ended it, if any."""
 
     run: int
     report: Report
@@ -66,10 +66,10 @@ class Outcome:
 def under_lease(
     parts: Parts, command: str, report: Report, do: Do, *, work: str = SYNC, may_request: bool = True
 ) -> Outcome:
-    """Take the lease, do it, write down how it ended, and give the lease back; raises Busy at once.
+    """Take the lease, work, store how the run ended, and release the lease; raises Busy at once.
 
-    Raises OtherAccount, with nothing written, where the keys may be those of another account. `may_request`:
-    whether Beamer may be asked about that.
+    Raises OtherAccount, with nothing written, if the keys may be another account's. `may_request`: whether
+    requests to Beamer may prove the account.
     """
     started, name = parts.clock.now(), parts.identity.name
     problem, proved = _proved(parts, report) if may_request else (None, False)
@@ -84,11 +84,11 @@ def under_lease(
                 parts.database, lease, destination, parts.api_keys, parts.change, now, proved=proved
             )
             if parts.change.changed & connections.SEGMENT:
-                # A wrong key is not refused, so that only a look at the source shows it.
+                # Segment accepts a wrong key: only its source's page would show the mistake.
                 log.warning("destination_changed", connection=name, changed=parts.change.named)
         number = runs.begin(parts.database, name, command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
-        # What goes past every `except` is a signal that ends the process where it stands.
+        # This outcome stays if a signal ends the process at once.
         outcome = Outcome(number, report, Stopped("A signal stopped the run."))
         try:
             outcome = Outcome(number, report, problem or do(lease, number, started))
@@ -102,7 +102,7 @@ def under_lease(
 
 
 def _proved(parts: Parts, report: Report) -> tuple[ConnectorError | None, bool]:
-    """Return what kept a changed key from being compared, if anything did, and whether it was."""
+    """Return the error that prevented the comparison of a changed key, and whether it was compared."""
     try:
         return None, prove_account(parts, report)
     except OtherAccount:
@@ -112,7 +112,7 @@ def _proved(parts: Parts, report: Report) -> tuple[ConnectorError | None, bool]:
 
 
 def _known(error: Exception) -> ConnectorError:
-    """An error as the summary tells it: the text of one that nobody foresaw may hold a row or a key."""
+    """Return an error fit for the summary: the text of an unforeseen one may hold a row or a key."""
     return (
         error if isinstance(error, ConnectorError) else ConnectorError(f"unexpected {type(error).__name__}")
     )
@@ -126,11 +126,11 @@ def _write_down(parts: Parts, outcome: Outcome, lease: Lease) -> None:
     # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
     if parts.ledger.furthest is not None:
         with suppress(Busy):
-            old = min(now, parts.ledger.beamer_now(now)) - parts.constants.kept
+            old = min(now, parts.ledger.beamer_now(now)) - parts.constants.retention
             runs.delete_old(parts.database, lease, now, old)
 
 
-# Who has not run for so long saves for nothing any more.
+# A connection that has not run for so long saves up no more.
 SAVING_LASTS = timedelta(days=1)
 
 
@@ -143,10 +143,10 @@ def left_to_others(
     *,
     before: int = runs.NEXT,
 ) -> float:
-    """Return how many requests another connection of the account waits for, and has for longer than this one.
+    """Return how many requests another connection of the account waits for, and longer than this one.
 
-    They are left to it, or whoever runs first would take each request as it comes in. `last` is this
-    connection's own last run before run number `before`.
+    They are left to it; otherwise the connection that runs first would take each new request. `last` is
+    this connection's own last run before run number `before`.
     """
     mine = (last.saving_since if last and last.saving else None) or now
     others = runs.waiting_others(database, connection, account, before=before)
@@ -162,12 +162,12 @@ def left_to_others(
 
 log = structlog.get_logger()
 
-# How many more messages may come to wait before their bytes are added up again.
+# How many more messages may wait before their bytes are summed up again.
 WEIGHED_EVERY = 500
 
 
 class Run:
-    """One incremental run. A second one at the same time raises Busy before anything is asked."""
+    """One incremental run. A second one at the same time raises Busy before its first request."""
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class Run:
         balance = parts.ledger.balance(started)
         last = runs.last(parts.database, parts.identity.name, before=number)
         state = self._state(balance, last, started)
-        # Under the lease, so that nobody is forgotten in the middle of a run.
+        # Loaded under the lease, so that nobody is forgotten during a run.
         policy = replace(parts.policy, forgotten=privacy.load(parts.database, parts.identity.name))
         working = replace(parts, policy=policy)
 
@@ -244,7 +244,7 @@ class Run:
         return error or self._segment_error
 
     def _state(self, balance: Balance, last: runs.Last | None, started: datetime) -> Progress:
-        """Load what is known; where nothing can be requested, not of the lists, which may be thousands."""
+        """Load the progress; if no request is available, without the lists, which may be thousands."""
         parts = self._parts
         self._report.price = last.price if last else None
         if balance.refusal:
@@ -271,7 +271,7 @@ class Run:
         return left_to_others(self._parts.database, name, account, last, started, before=number)
 
     def _deliver_what_backfills_left(self, segment_now: Callable[[], datetime]) -> None:
-        """Messages of a backfill that was cut short go out, unless one is at work."""
+        """Deliver the messages of an interrupted backfill, unless a backfill is running."""
         parts, name = self._parts, self._parts.identity.name
         left = parts.outbox(leases.Lease(name, 0, leases.BACKFILL))
         if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
@@ -296,18 +296,18 @@ class Run:
         )
 
     def _enqueue_heartbeat(self, policy: Policy, lease: leases.Lease, state: Progress, now: datetime) -> bool:
-        """Say in Segment how far things have come, where that is wanted."""
+        """Report in Segment that the sync completed, if the settings say so."""
         parts = self._parts
         if not policy.sync_event or not self._deliver or parts.clock.stopped:
             return False
-        waiting, here = self._report.waiting, parts.clock.now()
-        earliest, key = parts.ledger.earliest(here), parts.write_key
+        waiting, local_now = self._report.waiting, parts.clock.now()
+        earliest, key = parts.ledger.earliest(local_now), parts.write_key
         return earliest is not None and enqueue_heartbeat(
-            parts.database, lease, policy, state.streams, waiting, now, earliest, here, write_key=key
+            parts.database, lease, policy, state.streams, waiting, now, earliest, local_now, write_key=key
         )
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
-        """Deliver while collecting, as soon as a batch is full: early, and with little waiting."""
+        """Deliver during collection, as soon as a batch is full, so that little waits."""
         waiting = self._report.backlog
         if waiting >= self._parts.constants.batch:
             self._try_delivery(delivery, waiting)
@@ -315,7 +315,7 @@ class Run:
         self._on_progress(report)
 
     def _hold_back(self, outbox: Outbox, waiting: int) -> None:
-        """Read no more while too much waits that cannot be sent: the quota is better kept."""
+        """Stop reading while too many messages cannot be sent: unused requests are kept."""
         if self._deliver and not self._segment_error:
             return
         full = waiting >= self._parts.most_waiting
@@ -329,7 +329,7 @@ class Run:
             )
 
     def _try_delivery(self, delivery: Delivery, waiting: int) -> None:
-        """Segment being away does not keep rows from being collected; it is tried once a run."""
+        """Deliver once in a run; if Segment is unavailable, rows are collected nevertheless."""
         if not self._deliver or self._segment_error or not waiting:
             return
         try:

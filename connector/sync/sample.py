@@ -1,4 +1,4 @@
-"""A sample: one page of each stream, judged and shaped as in a run; nothing is stored but the requests."""
+"""A sample: one page of each stream, as a run would read it; only the requests are stored."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ def sample(
 ) -> Iterator[SampledPage]:
     """Read one page of each stream that is sent, and of those that list their parents; one request each.
 
-    Of the children, it reads the list of the first parent whose counter is above zero. Stops where no request
+    Of the children, it reads the list of the first parent whose counter is above zero. Stops if no request
     is available or Beamer cannot be reached; raises KeyRefused.
     """
     pages: dict[str, PageVerdicts] = {}
@@ -95,7 +95,7 @@ def _request(stream: Stream, parent: str, identity: Identity, policy: Policy) ->
 
 
 def _parent_of(stream: Stream, page: PageVerdicts | None) -> tuple[str | None, str | None]:
-    """Return id and title of the first parent of a page whose counter of this stream is above zero."""
+    """Return id and title of a page's first parent whose counter of this stream is above zero."""
     if stream.parent is None:
         return NO_PARENT, None
     rows = page.rows if page else {}

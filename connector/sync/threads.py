@@ -13,7 +13,7 @@ Fetch = Callable[[], Answer]
 
 
 class Pool(Protocol):
-    """Runs fetches; a test's pool may run each when it is submitted."""
+    """Runs fetches; a test's pool may run each one when it is submitted."""
 
     size: int
 
@@ -21,7 +21,7 @@ class Pool(Protocol):
         """Start a fetch."""
 
     def landed(self, flights: Collection[Future[Answer]], timeout: float) -> set[Future[Answer]]:
-        """Return those that are done, at the latest after `timeout` seconds; wait until one is."""
+        """Return finished fetches; wait until there is one, at most `timeout` seconds."""
 
 
 class ThreadPool:
@@ -50,7 +50,7 @@ class ThreadPool:
         return wait(flights, max(0.0, min(left, GRACE)), FIRST_COMPLETED).done
 
     def close(self) -> None:
-        """Let the threads end after their last fetch: a daemon makes a pool for each run."""
+        """Let the threads end after their last fetch: the daemon creates a pool for each run."""
         for _ in self._threads:
             self._work.put(None)
 

@@ -30,7 +30,7 @@ NOT_ALLOWED = (
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
-    """One page: how many rows, when its users were seen, in its order, and their fields."""
+    """One page: the number of rows, when its users were last seen, in its order, and their fields."""
 
     rows: int
     visits: Sequence[datetime]
@@ -38,7 +38,7 @@ class UserPage:
 
 
 def parse_page(body: Any, parts: Parts, done: set[str]) -> UserPage:
-    """Parse a page; leave out who has no user id, is forgotten or is `done`, and add the others to these."""
+    """Parse a page; skip users without id, forgotten ones and those in `done`, and add the others to it."""
     if not isinstance(body, list):
         raise BadAnswer("Beamer's answer is not a list of users")
     visits, profiles = list[datetime](), dict[Seen, Mapping[str, Any]]()
@@ -46,7 +46,7 @@ def parse_page(body: Any, parts: Parts, done: set[str]) -> UserPage:
         if profile["last_seen"]:
             visits.append(profile["last_seen"])
         user = user_id(profile["user_id"])
-        # A user may be listed once for each device; the first is the latest.
+        # A user may be listed once for each device; the first row is the latest.
         if user is not None and user not in parts.policy.forgotten and user not in done:
             done.add(user)
             profiles[Seen(user, _same(profile, parts.policy.naming.destination))] = profile
@@ -54,9 +54,9 @@ def parse_page(body: Any, parts: Parts, done: set[str]) -> UserPage:
 
 
 def _same(profile: Mapping[str, Any], destination: str) -> str:
-    """Return what is equal as long as nothing is to be sent: of the last visit the day counts.
+    """Return a text that is equal as long as nothing is to be sent: of the last visit only the day.
 
-    With the time, each visit would be a message; how many users Segment bills does not depend on that.
+    With the time, each visit would be a message. The number of users that Segment bills stays the same.
     """
     visit = profile["last_seen"]
     traits = traits_of({**profile, "last_seen": visit and visit.replace(hour=0, minute=0, second=0)})
@@ -68,13 +68,13 @@ def after(
 ) -> Reading:
     """Return how far the users are read after a page; `second` is the number of the second page.
 
-    Without a change, and with visits before those of the last whole reading only, nothing new is behind it.
+    If no user changed and all visits are older than the last complete reading, nothing new follows.
     """
     newest = before.newest or max(page.visits, default=before.through)
     in_order = order_of(page.visits) in (Order.NEWEST, Order.UNKNOWN)
     oldest = min(page.visits, default=None)
     known = not changed and in_order and oldest and before.through and oldest < before.through
-    # Where counting starts at 1, page 1 is the first page again.
+    # If pages are counted from 1, page 1 is the first page again.
     if known or page.rows == 0 or (repeated and before.page != 1):
         return Reading(tried_at=now, through=newest)
     return replace(before, newest=newest, page=before.page + 1 if before.page else second)
@@ -91,9 +91,9 @@ class UserReader:
     accepted: Callable[[Report], None] = lambda _: None
 
     def run(self, now: datetime) -> None:
-        """Send who was seen since the last reading, at most one reading a UTC day; `now` is Beamer's.
+        """Send the users seen since the last reading, at most one reading a UTC day; `now` is Beamer's.
 
-        A failure ends only this. A run for some of the streams reads no users.
+        A failure ends only this reading. A run of only some streams reads no users.
         """
         if not self.parts.policy.identify or set(self.parts.catalogue) < set(CATALOGUE):
             return
@@ -101,7 +101,7 @@ class UserReader:
         if state.tried_at and state.tried_at.date() == now.date():
             return
         done, last = set[str](), None
-        # What is left is for the next sync.
+        # The next sync continues here.
         for _ in range(self.parts.constants.most_pages):
             if not self._may_request():
                 return
@@ -121,7 +121,7 @@ class UserReader:
             last = body
 
     def _may_request(self) -> bool:
-        """Return whether nothing else needs the request: of a limited month a day's requests are left."""
+        """Return whether requests are to spare: of a limited month a day's requests must be left."""
         parts, report = self.parts, self.report
         if report.stopped or report.saving or report.has_spent(self.most_requests) or parts.clock.stopped:
             return False
@@ -161,5 +161,5 @@ class UserReader:
             visit = min(filter(None, (profile["last_seen"], now)))
             shaped = identify(seen.user, traits_of(profile), seen.same, visit, policy.naming, policy.privacy)
             messages[seen] = finished(shaped, USERS)
-        destination, here = policy.naming.destination, parts.clock.now()
-        users.write(parts.database, self.lease, destination, messages, state, here, write_key=parts.write_key)
+        destination, key, at = policy.naming.destination, parts.write_key, parts.clock.now()
+        users.write(parts.database, self.lease, destination, messages, state, at, write_key=key)

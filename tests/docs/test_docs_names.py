@@ -43,6 +43,23 @@ ALLOWED = (
 )
 # Its words are those of the APIs that it plays, and it is not part of a deployment.
 NOT_READ = "sandbox/"
+# Locals and parameters that do not say what they hold, and the code where some are left.
+VAGUE = frozenset({"each", "found", "here", "told"})
+WITH_VAGUE_LOCALS = (
+    "beamer/",
+    "cli/",
+    "compose.py",
+    "config/",
+    "daemon/",
+    "domain/",
+    "http/",
+    "reporting/",
+    "sandbox/",
+    "segment/",
+    "sync/lists/",
+    "sync/planning/candidates.py",
+    "text.py",
+)
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -88,11 +105,23 @@ def keys(tree: ast.AST) -> Iterator[str]:
                 yield text.value
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
+def locals_of(tree: ast.AST) -> Iterator[str]:
+    """The parameters and variables of a module's functions."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda))
+    for node in (inner for function in functions for inner in ast.walk(function)):
+        if isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
-        name = str(path.relative_to(PACKAGE))
-        if not name.startswith(NOT_READ):
-            yield name, ast.parse(path.read_text(encoding="utf-8"))
+        yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    return ((name, tree) for name, tree in modules() if not name.startswith(NOT_READ))
 
 
 def names() -> Iterator[tuple[str, str]]:
@@ -120,6 +149,31 @@ def test_no_name_uses_a_term_that_was_replaced() -> None:
         if not is_allowed(name, where)
     }
     assert not found, "\n".join(sorted(found))
+
+
+def test_each_local_says_what_it_holds() -> None:
+    found = {
+        f"{where}: {name}"
+        for where, tree in modules()
+        if not where.startswith(WITH_VAGUE_LOCALS)
+        for name in VAGUE.intersection(locals_of(tree))
+    }
+    assert not found, "\n".join(sorted(found))
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("def f(each): pass", {"each"}),
+        ("def f():\n  for found in (): pass", {"found"}),
+        ("f = lambda here: here", {"here"}),
+        ("def f(): return [told for told in ()]", {"told"}),
+        ("class C:\n  found: int", set()),
+        ("def f(row): return row.found", set()),
+    ],
+)
+def test_a_local_is_bound_in_a_function(code: str, names: set[str]) -> None:
+    assert VAGUE & set(locals_of(ast.parse(code))) == names
 
 
 def test_nothing_is_imported_under_another_name() -> None:

@@ -82,7 +82,7 @@ def drawn(rng: Random) -> Drawn:
             double_after=sometimes(constants.double_after, timedelta(0), SECOND, HOUR, 6 * HOUR),
             # A longer one would be taken for one from before a clock was set back.
             lease=sometimes(constants.lease, SECOND, 2 * SECOND, 10 * SECOND),
-            kept=sometimes(constants.kept, DAY, 3 * DAY, 400 * DAY),
+            retention=sometimes(constants.retention, DAY, 3 * DAY, 400 * DAY),
             # Only a second page shows that most lists have ended.
             most_pages=sometimes(constants.most_pages, 2, 3, 7),
         ),

@@ -224,7 +224,7 @@ class Judge:
             self._reported |= {
                 number: json.loads(summary).get("possible_doubles", 0) for number, summary in runs
             }
-            if self._universe.drawn.constants.kept < Constants().kept:
+            if self._universe.drawn.constants.retention < Constants().retention:
                 dead = db.execute("SELECT message_id FROM beamer_segment_outbox WHERE state = 'dead'")
                 self._universe.dropped |= {message_id for (message_id,) in dead}
 

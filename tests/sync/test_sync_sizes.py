@@ -218,7 +218,7 @@ def test_a_list_is_left_after_as_many_pages_as_the_constants_allow(tmp_path: Pat
 
 def test_runs_are_kept_as_long_as_the_constants_say(tmp_path: Path) -> None:
     rig = account(tmp_path, 0, 0, 1)
-    rig.constants = Constants(kept=HOUR)
+    rig.constants = Constants(retention=HOUR)
     for _ in range(3):
         rig.sync()
         rig.sandbox.advance(HOUR / 2 + timedelta(seconds=1))

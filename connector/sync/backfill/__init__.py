@@ -1,1 +1,1 @@
-"""History: a range of dates, brought at the rate limit or within an allowance."""
+"""History: read a range of dates, at the rate limit or within an allowance."""

@@ -1,4 +1,4 @@
-"""What a page of history changes: decided from plain data, before anything is written."""
+"""Decide what a page of history changes, from plain data, before anything is written."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -28,7 +28,7 @@ ParentDates = Mapping[str, Mapping[str, datetime]]
 
 @dataclass(frozen=True, slots=True)
 class HistoryContext:
-    """What deciding needs to know.
+    """What a decision depends on.
 
     `start`: the syncs' start date. `now` is Beamer's time, `latest` the later one of that and this
     machine's. `idle`: more requests could be in flight. `moved`: see `moved_parents`.
@@ -55,7 +55,7 @@ def child_streams(catalogue: Mapping[str, Stream], wanted: Range, stream: str) -
 def first_readings(catalogue: Mapping[str, Stream], wanted: Range) -> list[Reading]:
     """Return the lists that a backfill begins with: those without a parent.
 
-    Lists of parents are read from their first row on: children may lie in the range, and their parent before.
+    Lists of parents are read from their first row: an older parent may have children in the range.
     """
     first = []
     for stream in catalogue.values():
@@ -69,8 +69,8 @@ def first_readings(catalogue: Mapping[str, Stream], wanted: Range) -> list[Readi
 def moved_parents(known: Mapping[str, Mapping[str, ParentState]], since: datetime) -> ParentDates:
     """Return the parents that got a date of `since` or later after a sync had seen them.
 
-    A post is put on top again by a newer date. It leaves the part of the list that a backfill reads, or
-    passes from the unread part into the part already read; its child lists may hold rows of the range.
+    A newer date moves a post to the top. It leaves the part of the list that a backfill reads, or moves
+    from the unread part into the part already read; its child lists may hold rows of the range.
     """
     return {
         stream: {
@@ -90,14 +90,14 @@ def moved_part(stream: str, dates: Collection[datetime]) -> Reading:
 
 
 def _part(until: datetime) -> int:
-    """Return the number of a part that ends then."""
+    """Return the number of the part that ends at `until`."""
     return int(until.timestamp() * 1000)
 
 
 def child_reading(child: Stream, parent: str, date: datetime, counter: str, wanted: Range) -> Reading:
     """Return the reading of a child list: of the whole list, if all its rows are wanted.
 
-    Rows may be older than their parent's date, which changes when the parent is put on top again.
+    Rows may be older than their parent's date, which changes when the parent is moved to the top.
     """
     whole = date >= wanted.since and wanted.until is None
     since, until = (None, None) if whole else (wanted.since, wanted.until)
@@ -110,10 +110,10 @@ def expected_rows(counter: str) -> int | None:
 
 
 def begin_pass(reading: Reading, *, has_children: bool) -> ListPass:
-    """Begin to read a list: a whole child list by page number, others by date.
+    """Start the pass of a list: a whole child list by page number, others by date.
 
-    Nothing counts the rows of a list of parents while it is read, and a page missed there would miss all
-    child lists below it. So it is `doubtful`, as is a list without a parent in its second reading.
+    Nothing counts the rows of a list of parents while it is read, and a missed page would lose all child
+    lists of its rows. So it is `doubtful`, as is a list without a parent in its second reading.
     """
     if reading.has_parent and reading.whole:
         counter = counters.UNKNOWN if reading.expected is None else str(reading.expected)
@@ -126,7 +126,7 @@ def begin_pass(reading: Reading, *, has_children: bool) -> ListPass:
 
 
 def own_ids(page: PageVerdicts, reading: Reading, list_pass: ListPass) -> set[str]:
-    """Return the rows of a page that are the reading's: not of another part, nor of the page before."""
+    """Return the rows of a page that belong to the reading, without those of the page before."""
     before = {*list_pass.cursor.last_ids, *list_pass.last_ids_before}
     return {
         name
@@ -142,9 +142,9 @@ def restricted(
     """Return the page with verdicts only on rows that this reading sends."""
     if stream.name not in wanted.streams:
         return replace(page, row_verdicts=(), rejected=())
-    own = own_ids(page, reading, list_pass)
+    ids = own_ids(page, reading, list_pass)
     verdicts: Sequence[RowVerdict] = [
-        row for row in page.row_verdicts if row.id in own and wanted.holds(page.rows[row.id][0].date)
+        row for row in page.row_verdicts if row.id in ids and wanted.holds(page.rows[row.id][0].date)
     ]
     return replace(page, row_verdicts=verdicts)
 
@@ -158,7 +158,7 @@ def decide(
     new: NewRows,
     before: Mapping[str, Verdict],
 ) -> tuple[BackfillEffects, ListPass]:
-    """Decide a page; return what it changes, and the pass after it.
+    """Decide a page; return its effects, and the pass after it.
 
     `before`: the earlier verdicts of rows that are to be sent now.
     """
@@ -166,7 +166,7 @@ def decide(
     effects.revived = {name for name, verdict in before.items() if verdict.revivable}
     sent = {*new.ids, *effects.revived}
     if context.wanted.resend and not reading.doubted_at:
-        # The second reading of a list does not send again what its first one sent again.
+        # The second reading of a list does not resend what the first one has resent.
         sent |= {name for name, verdict in before.items() if verdict is not Verdict.MOVED}
     enqueue(effects, page.events(sent), stream, reading.parent, context.policy, context.latest, reading.title)
     rows = tally(page, new, effects)
@@ -174,11 +174,11 @@ def decide(
     effects.tally = Counter({what: count for what, count in rows.items() if count})
     dates = [page.rows[name][0].date for name in new.ids]
     if stream.parent:
-        # The syncs' counters count these rows; that they are stored already must not look like a loss.
+        # The syncs' counters include these rows; that they are stored already must not look like a loss.
         effects.ahead = sum(date >= context.start for date in dates)
     elif not children(context.catalogue, stream.name):
         effects.days = Counter(map(day_of, dates))
-    # Rows that are sent again do not show that there is more to find.
+    # Resent rows do not show that there is more to find.
     seen = passes.PassPage(page.seen, len(new.ids | effects.revived), quarantined=new.quarantined)
     step = passes.after_page(list_pass, seen, job.habits, stream.cap)
     effects.first_page = first_page_of(step.habits, job.habits)
@@ -205,7 +205,7 @@ def _child_readings(
 ) -> list[Reading]:
     """Return the child lists that may hold rows of the range; the database decides which are new.
 
-    A second part of a list of parents is read for the `moved` ones only.
+    A second part of a list of parents is read only for the `moved` ones.
     """
     wanted, moved = context.wanted, context.moved.get(stream.name, {})
     streams = child_streams(context.catalogue, wanted, stream.name)
@@ -219,7 +219,7 @@ def _child_readings(
         for child in streams:
             counter = counters.read(raw, child.counters)
             if not child.counters or counters.moved(counter, None):
-                # Below a parent without a date, only the range is requested.
+                # Of a parent without a date, only the range is requested.
                 child_list = child_reading(child, name, date or NO_DATE, counter, wanted)
                 new.append(replace(child_list, date=date, title=title))
     return new
@@ -228,14 +228,14 @@ def _child_readings(
 def _middle(
     reading: Reading, list_pass: ListPass, page: PageRows, habits: Habits, cap: int
 ) -> datetime | None:
-    """Return the date at which a list is split in two, if that is worth its cost.
+    """Return the date at which to split a list in two, if that is worth its cost.
 
     How many pages remain is estimated from the time that the last page spans.
     """
     if reading.since is None or not page.dates or habits.order is not Order.NEWEST or list_pass.cursor.page:
         return None
     oldest, span = page.dates[-1], page.dates[0] - page.dates[-1]
-    # Only few rows are older than their parent's date: those of a parent that was put on top again.
+    # Only few rows are older than their parent's date: those of a parent that was moved to the top.
     remaining = oldest - max(reading.since, reading.date or reading.since)
     if not span or remaining / span < LEAST_PAGES_TO_SPLIT or page.count < cap:
         return None
@@ -255,7 +255,7 @@ def ended(reading: Reading, now: datetime, *, trusted: bool) -> Reading:
     after = replace(reading, stage=Stage.ENDED, cursor=None, found=reading.seen, seen=0)
     if reading.has_parent and not lacks_rows(after, trusted=trusted):
         return replace(after, stage=Stage.DONE)
-    # Only a number that stays the same is accepted in the end.
+    # A difference is accepted only if the number stays the same.
     same = reading.doubted_at and reading.found in (None, after.found)
     return replace(after, doubted_at=reading.doubted_at if same else now)
 
@@ -263,8 +263,8 @@ def ended(reading: Reading, now: datetime, *, trusted: bool) -> Reading:
 def lacks_rows(reading: Reading, *, trusted: bool) -> bool:
     """Return whether a list that was read to its end showed fewer rows than expected.
 
-    A parent's counter says how many rows the whole list has. Of a part, or if the counter is not `trusted`,
-    it says only that there are rows; a part that was empty twice is empty.
+    A parent's counter gives the number of rows of the whole list. Of a part, or if the counter is not
+    `trusted`, it only shows that there are rows; a part that was empty twice is empty.
     """
     if reading.found is None:
         return True

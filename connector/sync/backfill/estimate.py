@@ -1,7 +1,7 @@
 """What a backfill will cost, from the counters that syncs know and a few counts.
 
-Of a parent older than the range, only some of its children may lie in the range; how many is not known
-before they are read. So each number has a least and a most.
+Of a parent older than the range, some children may lie in the range; how many is unknown before they
+are read. So each number has a minimum and a maximum.
 """
 
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ OVERLAP = 1
 
 @dataclass(slots=True)
 class Estimate:
-    """Requests and rows, at the least and at the most; `users` is the most that rows can have.
+    """The minimum and maximum of requests and rows; `users` is the most that the rows can have.
 
     `unknown` are child lists without a known counter: each that is not empty adds a request or more.
-    `failures` says by stream why its rows could not be counted; they are missing in the numbers. With
-    `unanswered`, Beamer was at fault for one of them, and not the budget.
+    `failures` says by stream why its rows could not be counted; the numbers do not include them. With
+    `unanswered`, Beamer did not answer one of the counts.
     """
 
     requests: int = 0
@@ -47,18 +47,18 @@ class Estimate:
 
 
 def requested_estimate(parts: Parts, wanted: Range) -> Estimate:
-    """Estimate a backfill; Beamer is asked for the counts of the lists that no sync has seen, one each."""
+    """Estimate a backfill; request the counts of the lists that no sync has seen, one request each."""
     known = progress.load_readonly(parts.database, parts.identity.name)
     counted, failures, unanswered = {}, {}, False
     for reading in to_count(parts.catalogue, wanted, known):
         try:
             count = _count(parts, reading)
         except ConnectorError as error:
-            # An estimate never fails a backfill: it says what it could not count.
+            # A failed count never fails the backfill: the estimate names it.
             failures[reading.stream] = error.what
             unanswered = unanswered or not isinstance(error, NoBudget)
             if isinstance(error, NotSent) or (isinstance(error, Transient) and not error.again):
-                # Beamer does not answer: the next count would wait as long.
+                # Beamer does not answer: the next count would time out as well.
                 break
             continue
         if count is not None:
@@ -92,7 +92,7 @@ def to_count(catalogue: Mapping[str, Stream], wanted: Range, known: Progress) ->
 def estimate(
     catalogue: Mapping[str, Stream], wanted: Range, known: Progress, counted: Mapping[str, int]
 ) -> Estimate:
-    """Estimate a backfill; `counted` are the numbers of rows by stream, as Beamer counted them."""
+    """Estimate a backfill; `counted` are Beamer's numbers of rows, by stream."""
     estimated = Estimate()
     moved = decisions.moved_parents(known.parents, wanted.until) if wanted.until else {}
     for reading in decisions.first_readings(catalogue, wanted):

@@ -1,4 +1,4 @@
-"""A page of history that arrived: judged, decided, written."""
+"""Handle a page of history: verdicts, decision, writing."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,16 +18,16 @@ from connector.sync.rows.pages import judge_page
 
 # Lists that are ready to be requested, for each thread of the pool: enough until the next parents arrive.
 READY = 4
-# So many requests in flight are enough for 30 a second at a latency of 0.3 s, and some to spare.
+# So many requests in flight are enough for 30 a second at a latency of 0.3 s.
 BUSY = 12
-# Requested before any child list: the child lists come from there.
+# The priority of lists of parents before any child list: they show the child lists.
 PARENTS_FIRST = 1.0
 
 
 class HistoryHandler:
     """Handles the answers of one run of a backfill, and keeps its queue filled.
 
-    `ended` are the lists that were read to their end and are still to be compared; `read_twice` those of
+    `ended` are the lists that were read to their end and must still be compared; `read_twice` those of
     them that were read a second time in this run. `moved`: see `moved_parents`.
     """
 
@@ -46,11 +46,11 @@ class HistoryHandler:
 
     @property
     def left(self) -> bool:
-        """Whether lists are left that are not read to their end."""
+        """Return whether any list is not read to its end."""
         return bool(self._open)
 
     def take_up(self, readings: list[Reading]) -> None:
-        """Put lists into the queue, each from where it was left."""
+        """Put lists into the queue, each at its cursor."""
         for reading in readings:
             if reading.stage == Stage.ENDED:
                 self.ended[reading.key] = reading
@@ -59,7 +59,7 @@ class HistoryHandler:
         self.feed()
 
     def follow_moved(self, moved: ParentDates) -> bool:
-        """Read the parents that have `moved`, and their child lists; False if that was done before."""
+        """Read the parents that have `moved`, and their child lists; return False if that was done before."""
         work, self.moved = self._work, moved
         parts = [
             decisions.moved_part(stream, dates.values())
@@ -71,14 +71,14 @@ class HistoryHandler:
         return bool(new)
 
     def read_again(self, reading: Reading) -> None:
-        """Read a list again from its first row on."""
+        """Read a list again from its first row."""
         reading = decisions.read_again(reading)
         self._writer.keep(reading, self._work.clock.now())
         del self.ended[reading.key]
         self.take_up([reading])
 
     def feed(self) -> bool:
-        """Request more parents if too few lists are ready; False if there are none to request."""
+        """Request more parents if too few lists are ready; return False if there are none to request."""
         if not self._parked:
             return False
         while self._parked and self._work.queue.ready < READY * self._threads:
@@ -90,13 +90,13 @@ class HistoryHandler:
         list_pass, why = self._resumed(reading), "continue where the last run stopped"
         if list_pass is None:
             has_children = bool(decisions.child_streams(work.catalogue, self._wanted, stream.name))
-            # If the cursor cannot be read, the list is read from its first row on.
+            # If the cursor cannot be read, the list is read from its first row.
             reading = replace(reading, cursor=None, seen=0)
             list_pass, why = decisions.begin_pass(reading, has_children=has_children), "read its history"
         self._open[reading.key] = reading
         priority = PARENTS_FIRST
         if reading.has_parent:
-            # Older parents first: what a user did first comes first, as far as lists allow.
+            # Older parents first, so that a user's events come in order as far as the lists allow.
             priority = -reading.date.timestamp() if reading.date else 0.0
         self._put(Job(Probe(stream, why, reading.parent, None, list_pass, priority, reading=reading.key)))
 
@@ -116,7 +116,7 @@ class HistoryHandler:
             self._work.queue.put(job)
 
     def accept(self, job: Job, answer: Answer) -> None:
-        """Accept one page; raises Transient, or BadAnswer, if the answer is none."""
+        """Accept one page; raises Transient, or BadAnswer, if the answer is not a page."""
         work, stream, now = self._work, job.probe.stream, self._work.clock.now()
         if not isinstance(answer.body, list):
             raise Transient("Beamer's answer was not a list of rows.")
@@ -130,7 +130,7 @@ class HistoryHandler:
             moved = self._writer.moved(page, verdicts.rows.keys(), self._gone(stream.parent))
             verdicts = verdicts.without(moved)
         with self._writer.page(page, verdicts.row_verdicts, verdicts.rejected, now) as open_page:
-            # Read once the ids are inserted: a sync beside us may have excluded one of them just now.
+            # Read after the ids are inserted: a parallel sync may have excluded one of them just now.
             before = self._writer.verdicts_before(page, verdicts.row_verdicts)
             effects, list_pass = decisions.decide(
                 self._context(), job, reading, verdicts, state, open_page.new, before
@@ -150,7 +150,7 @@ class HistoryHandler:
         return self._open[job.probe.reading]
 
     def _gone(self, stream: str) -> Sequence[str]:
-        """Return the parents that are not listed any more: their rows may have been moved elsewhere."""
+        """Return the parents that are not listed any more: their rows may have moved to another one."""
         if stream not in self._gone_of:
             self._gone_of[stream] = self._writer.gone(self._work.progress.streams[stream].scope)
         return self._gone_of[stream]
@@ -170,7 +170,7 @@ class HistoryHandler:
         )
 
     def _go_on(self, job: Job, before: Reading, after: Reading, list_pass: ListPass) -> None:
-        """Put a list back into the queue, unless its end was reached."""
+        """Put a list back into the queue, unless its end is reached."""
         if after.stage == Stage.OPEN:
             self._open[after.key] = after
             job.recovered()
@@ -191,12 +191,12 @@ class HistoryHandler:
             self.read_twice.add(after.key)
 
     def plan_again(self, job: Job) -> None:
-        """Change nothing: a list of history is requested as it was found."""
+        """Change nothing: a list of history is requested as it was queued."""
 
     def skip(self, job: Job) -> bool:
         """Note a 404: the parent may have been deleted before its list was read.
 
-        Whether it was is checked at the end.
+        The final comparison checks whether it was.
         """
         reading, now = self._reading(job), self._work.clock.now()
         if not reading.has_parent:

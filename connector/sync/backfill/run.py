@@ -1,4 +1,4 @@
-"""One run of a backfill: take its lease, continue what is left of it, deliver meanwhile."""
+"""One run of a backfill: take its lease, read what is left, deliver meanwhile."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ ENOUGH = 5_000
 # While Segment is away, a backfill stops at this share of the messages at which syncs stop.
 SHARE_OF_WAITING = 0.5
 PAUSE = 0.02
-# While it waits for Segment, it renews its lease so often: the answers in memory were paid for.
+# While it waits for Segment, it renews its lease this often: losing it would lose the answers in memory.
 RENEWED = timedelta(seconds=20)
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class BackfillOrder:
-    """What was requested: a range, its destinations (None: all), and how many requests it may take.
+    """A requested range, its destinations (None: all), and the most requests it may take.
 
     `expected`: its estimated number of requests. `again`: from the beginning, although it is complete.
     """
@@ -52,9 +52,9 @@ class BackfillOrder:
 
 
 class BackfillRun:
-    """A backfill that continues where it was left. A second one at the same time raises Busy.
+    """A backfill that continues at its stored progress. A second one at the same time raises Busy.
 
-    `lanes`: so many batches are in flight to Segment at once.
+    `lanes`: the number of batches in flight to Segment at once.
     """
 
     def __init__(
@@ -132,17 +132,17 @@ class BackfillRun:
         return error or _raised(worker.error)
 
     def _begun(self, lease: Lease, now: datetime) -> Backfill:
-        """Return the backfill of this range; begin it if there is none."""
+        """Return the backfill of this range; create it if there is none."""
         parts, order = self._parts, self._order
-        found = backfills.find(parts.database, parts.identity.name, order.wanted)
-        lists = backfills.lists(parts.database, found.id) if found else []
-        if found and not {reading.stream for reading in lists} <= {*parts.catalogue}:
-            key = f"backfill={found.id}"
+        backfill = backfills.find(parts.database, parts.identity.name, order.wanted)
+        lists = backfills.lists(parts.database, backfill.id) if backfill else []
+        if backfill and not {reading.stream for reading in lists} <= {*parts.catalogue}:
+            key = f"backfill={backfill.id}"
             log.warning("state_damaged", table="reading", key=key, column="stream", now="it starts again")
-            backfills.abandon(parts.database, lease, found.id, now)
-            found = None
-        if found and not (found.finished_at and order.again):
-            return found
+            backfills.abandon(parts.database, lease, backfill.id, now)
+            backfill = None
+        if backfill and not (backfill.finished_at and order.again):
+            return backfill
         first = decisions.first_readings(parts.catalogue, order.wanted)
         return backfills.begin(
             parts.database,
@@ -180,7 +180,7 @@ class BackfillRun:
             pool=parts.pool,
             most_requests=most_requests,
             allowance=ALLOWANCE,
-            # A commit there costs the disk; on PostgreSQL several pages' locks might cross those of a sync.
+            # A commit there waits for the disk; on PostgreSQL, grouped pages could deadlock with a sync.
             grouped=parts.database if parts.database.is_sqlite else None,
             accepted=lambda _: self._accepted(work, lease, worker, backfill),
         )
@@ -213,7 +213,7 @@ class BackfillRun:
 
     def _request_all(self, fetching: Fetching, handler: HistoryHandler, *, refused: bool = False) -> None:
         fetching.run(refused=refused)
-        # Lists that failed do not keep the others from being read.
+        # The other lists are read although some have failed.
         while handler.feed() and not self._report.stopped:
             fetching.run(refused=False)
 
@@ -234,7 +234,7 @@ class BackfillRun:
     # --- delivering ---
 
     def _accepted(self, work: RunState, lease: Lease, worker: DeliveryWorker, backfill: Backfill) -> None:
-        """Deliver while reading; read no faster than that, nor much while Segment is away."""
+        """Deliver while reading; read no faster than that, and only a little while Segment is unavailable."""
         parts, report = self._parts, self._report
         if self._order.deliver and not worker.error:
             if report.backlog >= self._full:

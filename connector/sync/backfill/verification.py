@@ -1,8 +1,8 @@
-"""Whether a backfill read all rows: at the end, its lists are compared with Beamer's counts and counters.
+"""Compare a backfill's lists with Beamer's counts and counters at its end: were all rows read?
 
-One answer may be a gateway's. So a list that showed fewer rows than expected, or was not known (404), is
-read a second time. If its parent is not listed any more, the parent was deleted. What still differs leaves
-the backfill unfinished, so that the next run looks again; what is the same after an hour is accepted.
+One answer may be wrong. So a list that showed fewer rows than expected, or was unknown (404), is read a
+second time. If its parent is not listed any more, the parent was deleted. Any other difference leaves the
+backfill unfinished, so that the next run compares again; it is accepted if it is the same after an hour.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 # A difference that stays the same for so long is accepted.
 ACCEPTED_AFTER = timedelta(hours=1)
-# A failed request of the comparison is tried a second time.
+# How often a request of the comparison is sent until it succeeds.
 ATTEMPTS = 2
 
 
@@ -64,17 +64,17 @@ class Verification:
         self._unlisted: set[Key] = set()
 
     def compare(self) -> bool:
-        """Compare the lists, and put into the queue those that are read again; False if there are none."""
+        """Compare the lists, and queue those that are read again; return False if there are none."""
         for reading in list(self._handler.ended.values()):
             if self._work.report.stopped:
                 break
-            # Of a child list, the counter was looked at before it was read a second time.
+            # A child list's counter was read before the list was read a second time.
             if not (reading.has_parent and reading.key in self._handler.read_twice):
                 self._compare(reading)
         return self._handler.left
 
     def conclude(self) -> None:
-        """Report what still differs; lists of deleted parents, and differences an hour old, are done."""
+        """Report remaining differences; lists of deleted parents, and differences an hour old, are done."""
         report, now = self._work.report, self._work.clock.now()
         for reading in list(self._handler.ended.values()):
             if reading.key in self._unlisted and reading.found is None:
@@ -91,7 +91,7 @@ class Verification:
 
     def _compare(self, reading: Reading) -> None:
         if reading.has_parent and not reading.whole and reading.found is not None:
-            # A part that was empty: no counter says more about it than its second reading.
+            # An empty part: its second reading proves more than a counter.
             self._handler.read_again(reading)
             return
         trusted = not self._work.progress.streams[reading.stream].distrusted
@@ -113,7 +113,7 @@ class Verification:
         self._writer.keep(replace(reading, stage=Stage.DONE), self._work.clock.now())
 
     def _expected(self, reading: Reading) -> int | None:
-        """Return how many rows a list has now; None if nobody can say."""
+        """Return how many rows a list has now; None if unknown."""
         if not reading.has_parent:
             known = self._known(reading)
             enough = known is not None and (reading.found or 0) >= known
@@ -147,7 +147,7 @@ class Verification:
     # --- child lists ---
 
     def _counter(self, reading: Reading) -> int | None:
-        """Return the counter in the parent's row as it is now, or else as it was.
+        """Return the counter in the parent's current row, or else the last known one.
 
         A parent that is not listed any more is noted.
         """
@@ -177,7 +177,7 @@ class Verification:
     # --- requests ---
 
     def _get(self, stream: Stream, path: str, params: Mapping[str, str]) -> Answer | None:
-        """Request once, out of the backfill's allowance; None if there is no answer to compare with."""
+        """Send one request, from the backfill's allowance; return None if there is no usable answer."""
         work = self._work
         if stream.filtered and work.ignore_filters:
             params = {**params, "ignoreFilters": "true"}

@@ -1,1 +1,1 @@
-"""Pages are requested, and what each means is decided and written."""
+"""Request pages, decide what they mean, and write it."""

@@ -17,9 +17,9 @@ log = structlog.get_logger()
 
 
 def write_down(work: RunState, *, ended: bool) -> None:
-    """Write what a run learnt about its streams.
+    """Store what a run learnt about its streams.
 
-    A run that has not `ended` well may have asked for a stream and got no answer: what ails it stays.
+    A run that has not `ended` well may have had no answer about a stream: its stored trouble stays.
     """
     wanted, now = candidates.wanted(work.catalogue, work.policy), work.clock.now()
     for stream in wanted:
@@ -30,7 +30,7 @@ def write_down(work: RunState, *, ended: bool) -> None:
         holes = None if state.trouble_code == Forbidden.trouble_code else _holes(work.picture, stream)
         state = replace(state, unread=holes or None)
         if holes:
-            # What failed rests: it stays to be named although nothing failed in this run.
+            # A failed list is in backoff: its trouble stays although nothing failed in this run.
             before = work.progress.streams[stream.name]
             what, code = before.trouble or "a page failed", before.trouble_code
             state = replace(state, trouble=what, trouble_code=code, trouble_at=before.trouble_at or now)
@@ -42,7 +42,7 @@ def write_down(work: RunState, *, ended: bool) -> None:
 
 
 def _holes(picture: Picture, stream: Stream) -> str:
-    """Return which rows of a stream could not be read, by their dates; nothing if all could."""
+    """Return, as dates, which rows of a stream could not be read; empty if all could."""
     cursors = [picture.progress.streams[stream.name].cursor]
     parents = picture.progress.parents.get(stream.parent or "", {})
     for child in picture.progress.children.get(stream.name, {}).values():
@@ -66,14 +66,14 @@ def _advanced(picture: Picture, stream: Stream, now: datetime) -> StreamState:
         return state
     dates = [parent.date for parent in progress.parents.get(stream.name, {}).values()]
     mark = max((date for date in dates if date <= now), default=state.watermark)
-    # A list that has just begun to ask again was complete until then: what was once complete stays so.
+    # A list that has just started another pass was complete before: its date does not go back.
     return replace(
         state, complete_through=max(filter(None, (state.complete_through, through))), watermark=mark
     )
 
 
 def complete_through(progress: Progress, stream: Stream, *, has_children: bool) -> datetime | None:
-    """The moment up to which all rows that Beamer showed were read; None before everything was once."""
+    """Return up to when all listed rows were read; None before everything was read once."""
     state = progress.streams[stream.name]
     if stream.parent is None and state.cursor:
         return None

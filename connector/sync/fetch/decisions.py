@@ -1,4 +1,4 @@
-"""What a page changes: decided from plain data, before anything is written."""
+"""Decide what a page changes, from plain data, before anything is written."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -28,10 +28,10 @@ METRICS = ("views", "unique_views", "clicks")
 
 @dataclass(slots=True)
 class Context:
-    """What deciding needs to know: settings, the stream's state, and Beamer's time.
+    """What a decision depends on: settings, the stream's state, and Beamer's time.
 
-    `latest`: what is dated later is in the future by this machine's clock, too, and is sent as of then.
-    `limited`: requests are. `hints` announced rows; under a limit, of the `hinted` streams most are.
+    `latest`: a later date is in the future by this machine's clock, too, and is sent as this one.
+    `limited`: by a monthly limit. `hints` announced rows; under a limit, most rows of `hinted` streams are.
     """
 
     policy: Policy
@@ -50,7 +50,7 @@ def parent_after(
     before: ParentState | None, row: Any, context: Context, stream: Stream
 ) -> tuple[ParentState, list[Fact]]:
     status, now = _status(row), context.now
-    # Of what users write nothing is kept, and webhooks name posts only.
+    # Texts of users are not stored, and webhooks name posts only.
     title = None if stream.by_user else title_digest(row.fields.get("title") or "")
     if before is None:
         after = ParentState(
@@ -61,7 +61,7 @@ def parent_after(
     facts: list[Fact] = []
     sent = stream.name in context.policy.streams
     if status:
-        # Where it is not sent, nothing has to be made sure of.
+        # Where status changes are not sent, one check is enough.
         after = judging.after(after, status) if sent else replace(after, status=status)
         if before.status and before.status != after.status and sent and not is_forgotten(row, context.policy):
             after = replace(after, changes=after.changes + 1)
@@ -76,13 +76,13 @@ def parent_after(
 def parent_by_id(
     before: ParentState | None, name: str, date: datetime | None, check: BlockCheck, now: datetime
 ) -> ParentState:
-    """Return a parent of which no more than the id can be used: the lists below it are read all the same.
+    """Return a parent whose row is unusable except for its id: its child lists are read nevertheless.
 
-    It keeps the date that it had, as long as its block shows it.
+    It keeps its date as long as its block shows it.
     """
     if before is not None and not before.gone:
         return replace(backoff.recovered(before), checked_at=now)
-    # On a page without a date, any in the block will do.
+    # On a page without a date, any date in the block will do.
     until = check.block.until
     date = date or (min(now, until - SECOND) if until else now)
     if before is None:
@@ -91,7 +91,7 @@ def parent_by_id(
 
 
 def _status(row: Any) -> str | None:
-    # As much of it as the database keeps; PostgreSQL refuses NUL and lone surrogates in text.
+    # As much as the database stores; PostgreSQL refuses NUL and lone surrogates in text.
     status = row.fields.get("status")
     return plain(status)[:100] if status else None
 
@@ -102,14 +102,14 @@ def _metrics(row: Any) -> str | None:
 
 
 def _metrics_after(before: ParentState, row: Any, context: Context) -> tuple[ParentState, list[Fact]]:
-    """Totals that have moved, at most once per post and UTC day.
+    """Return totals that have changed, at most once per post and UTC day.
 
-    A copy of Beamer's data that lags shows lower ones: they are believed where a whole day lies between.
+    A lagging copy of Beamer's data shows lower totals: they are believed after a whole day.
     """
     metrics, day = _metrics(row), context.now.toordinal()
     if metrics is None or metrics == before.metrics:
         return before, []
-    # A day after the one of now was told by a clock that was ahead; far ahead, it is not waited for.
+    # A stored day after today comes from a clock that was ahead: wait for one day, not for a later one.
     if before.metrics_day is not None and 0 <= before.metrics_day - day <= 1:
         return before, []
     if before.metrics_day is not None and day == before.metrics_day + 1 and _fell(before.metrics, metrics):
@@ -122,7 +122,7 @@ def _metrics_after(before: ParentState, row: Any, context: Context) -> tuple[Par
 
 
 def _fell(before: str | None, metrics: str) -> bool:
-    """Return whether any of the totals is lower than it was."""
+    """Return whether any total is lower than before."""
     pairs = zip((before or metrics).split(","), metrics.split(","), strict=False)
     return any(int(now) < int(was) for was, now in pairs)
 
@@ -137,9 +137,9 @@ def counter_after(
     *,
     nothing: bool = False,
 ) -> ChildState:
-    """Return a child list after its parent was seen; `before` is when the parent had been seen last.
+    """Return a child list after a check of its parent; `before` is when the parent was seen last.
 
-    One that is empty counts as read, and so does one in which `nothing` can be sent.
+    An empty list counts as read, and so does one in which `nothing` can be sent.
     """
     if child is None:
         empty = nothing or not counters.moved(counter, None)
@@ -162,14 +162,14 @@ def counter_after(
     )
 
 
-# A list never seen before, with so few rows since the start date to be expected, is left to the audit.
+# A new list with so few expected rows since the start date is left to the audit.
 NO_HISTORY = 0.01
 
 
 def _nothing_since(counter: str, date: datetime | None, context: Context) -> bool:
-    """Return whether a list holds hardly a row since the start date: most do when that is the first sync.
+    """Return whether a list has hardly a row since the start date; at the first sync, most have none.
 
-    As if its rows had come at an even rate; most come while a post is young.
+    Assumes an even rate of rows; in fact most arrive while a post is young.
     """
     start, now = context.policy.start, context.now
     if not context.limited or date is None or date >= start or counters.UNKNOWN in counter:
@@ -179,10 +179,10 @@ def _nothing_since(counter: str, date: datetime | None, context: Context) -> boo
 
 
 def _waits_since(child: ChildState, counter: str, before: datetime, now: datetime) -> datetime | None:
-    """The moment at which the first of the rows that wait appeared, about halfway between the two checks.
+    """Return when the first waiting row appeared: about halfway between the two checks.
 
-    None where none waits: the counter only fell, or caught up with rows found since the check before. If it
-    still has not counted those rows one check later, it never will; a further rise then means a new row.
+    None if no row waits: the counter only fell, or now includes rows that were read before. If it still
+    does not include them one check later, it never will; a further rise then means a new row.
     """
     rise = counters.risen(counter, child.counter)
     caught_up = child.read_counter is not None and counters.risen(counter, child.read_counter) <= child.early
@@ -194,9 +194,9 @@ def _waits_since(child: ChildState, counter: str, before: datetime, now: datetim
 def gone(
     step: CheckStep, probe: Probe, known: Mapping[str, ParentState], just_seen: set[str]
 ) -> list[ParentState]:
-    """Parents that their window no longer shows: deleted, or hidden; they are back as soon as seen again."""
+    """Return parents that their window no longer shows: deleted or hidden, until they are seen again."""
     missing = [known[name] for name in step.missing if name in known and name not in just_seen]
-    # One whose date was changed is shown by another window.
+    # A parent with a changed date is shown in another window.
     return [
         replace(parent, gone=True) for parent in missing if probe.required_check.block.covers(parent.date)
     ]
@@ -205,7 +205,7 @@ def gone(
 def proved(
     probe: Probe, known: Mapping[str, ParentState], changed: Iterable[ParentState], now: datetime
 ) -> list[ParentState]:
-    """Return the parents of a window that was read to its end, nothing hidden; `changed` by its last page."""
+    """Return the parents of a window that was read to its end; `changed` by its last page."""
     check = probe.required_check
     mine = {name: known[name] for name in {*check.block.members, *check.seen_ids} if name in known}
     mine |= {parent.id: parent for parent in changed}
@@ -213,7 +213,7 @@ def proved(
 
 
 def tally(page: PageVerdicts, new: NewRows, effects: Effects) -> Counter[str]:
-    """Count what became of a page's rows."""
+    """Count the verdicts on a page's rows."""
     counts = Counter(
         {
             "rows": len(new.ids),
@@ -226,7 +226,7 @@ def tally(page: PageVerdicts, new: NewRows, effects: Effects) -> Counter[str]:
 
 
 def first_page_of(habits: Habits, habits_before: Habits) -> int | None:
-    """Return the number of a list's first page, where this answer has shown it."""
+    """Return the number of a list's first page, if this answer has shown it."""
     return habits.first_page if habits_before.first_page is None else None
 
 
@@ -238,9 +238,9 @@ def learnt(
     habits_before: Habits,
     effects: Effects,
 ) -> StreamState:
-    """The stream's state with what this page taught: the list's habits, and how many of its rows are sent."""
+    """Return the stream's state after a page: its list's behaviour, and the share of rows that are sent."""
     effects.first_page = first_page_of(habits, habits_before)
-    # Of a stream that is off nothing is known: its rows may be sent as soon as it is on.
+    # Rows of a disabled stream say nothing: they may be sent as soon as it is enabled.
     silent = (Verdict.STREAM_OFF, Verdict.MOVED)
     counted = [verdict for verdict in page.verdicts(new.ids) if verdict not in silent]
     sent = counted.count(Verdict.EVENT)
@@ -283,7 +283,7 @@ def decide_list(
         effects.stream = state if state != context.state else None
         return effects, step
     effects.days = Counter(day_of(page.rows[name][0].date) for name in new.ids)
-    # A day that the audit reads again moves no mark.
+    # A day that the audit reads again does not move the watermark.
     effects.stream = state if probe.window else _dated_after(state, step, context)
     return effects, step
 
@@ -296,7 +296,7 @@ def _with_hint(
     context: Context,
     effects: Effects,
 ) -> StreamState:
-    """Note that a list with a hint was read; return the stream with how many of its rows hints announce."""
+    """Note that a list with a hint was read; return the stream with its share of announced rows."""
     # Of a resumed pass, the newest rows may have been read before the hint came.
     hint = None if pass_.resumed else context.hint(probe.stream.name, probe.parent)
     announced = min(hint.count, pass_.all_new) if hint else 0
@@ -306,7 +306,7 @@ def _with_hint(
             after = context.policy.nps_settle - (context.now - pass_.unsettled)
             read = replace(read, left=hint.count - announced, after=after)
         effects.hints.append(read)
-    # Nothing announces what was there before.
+    # No hint announces rows from before the first reading.
     first = state.checked_at is None if child is None else child.read_counter is None
     return state if first else estimates.with_hinted(state, announced, pass_.all_new)
 
@@ -318,19 +318,19 @@ def _child_after(child: ChildState, step: PassStep, context: Context, seen_at: d
     left = stored_pass.left_of(pass_, now)
     if pass_.hole:
         return replace(child, cursor=left)
-    # Nothing older than the start date is of interest.
+    # Rows older than the start date do not matter.
     whole = not (pass_.shallow or left) and (pass_.low is None or pass_.low <= context.policy.start)
     surplus, short_since = counter_trust.after_reading(child, pass_, context.state, now)
-    # The cursor of a pass with a hint that was not resumed is its own.
+    # A pass with a hint that was not resumed has its own cursor.
     if left or (child.cursor and (pass_.resumed or not pass_.hinted)):
-        # Rows of a part that could not be read before are old ones, not ones ahead of their counter.
+        # Rows of a part that failed before are old; they are not ahead of their counter.
         surplus = min(surplus, max(0, child.surplus))
     announced = counter_trust.missing_rows(child) + (
         counters.risen(pass_.counter, child.read_counter) if child.read_counter else 0
     )
     ahead = 0 if child.read_counter is None else max(0, pass_.new_rows - announced)
     if seen_at and child.read_at and child.read_at >= seen_at:
-        # Hints had it read more than once since its counter was seen.
+        # Because of hints, it was read more than once since its counter was seen.
         ahead += child.early
     return replace(
         child,
@@ -338,7 +338,7 @@ def _child_after(child: ChildState, step: PassStep, context: Context, seen_at: d
         read_counter=pass_.counter,
         surplus=surplus,
         short_since=short_since,
-        # The lookback counts from where it was read over last: a late row must not slip past shallow ones.
+        # The lookback counts from its last complete pass: shallow passes must not skip a late row.
         watermark=child.watermark if pass_.shallow else passes.watermark_after(pass_, child.watermark, now),
         read_at=now,
         early=ahead,
@@ -373,14 +373,14 @@ def decide_block(
     child_streams: Sequence[tuple[Stream, int]],
     new: NewRows,
 ) -> tuple[Effects, CheckStep]:
-    """Decide a page of parents: `known` parents and their child `lists` as they stood before it."""
+    """Decide a page of parents: `known` parents and their child `lists` are as they were before it."""
     effects, probe, habits = Effects(), job.probe, job.habits
     check = probe.required_check
     enqueue(effects, page.events(new.ids), probe.stream, NO_PARENT, context.policy, context.latest)
     for name, (date, raw) in page.parents.items():
         before = known.get(name)
         if before and (name in check.block.also or name in check.seen_ids):
-            # Its own block judges it, once: a status on two pages of one run was not seen twice.
+            # Only its own block decides about it: a status on two pages of one run was not seen twice.
             after = replace(before, checked_at=context.now)
         elif name in page.rows:
             after, facts = parent_after(before, page.rows[name][0], context, probe.stream)
@@ -425,7 +425,7 @@ def _with_hints(
     child_streams: Sequence[tuple[Stream, int]],
     effects: Effects,
 ) -> StreamState:
-    """Note that the newest block was seen to its end: the hints are over that could not say where to look."""
+    """Note that the newest block was read to its end: hints without a place are settled."""
     name, rows = probe.stream.name, effects.tally["rows"]
     for stream, scope in child_streams:
         before = lists.get(stream.name, {})
@@ -438,7 +438,7 @@ def _with_hints(
 
 
 def _has_caught_up(child: ChildState) -> bool:
-    """Return whether a counter has risen by just the rows that hints had read before it moved.
+    """Return whether a counter has risen by exactly the rows that hints announced before it changed.
 
     As with any counter, a deletion may hide one more row: the audit finds it.
     """
@@ -454,7 +454,7 @@ def _came(child: ChildState, before: ChildState | None) -> int:
 
 
 def _seen_through(context: Context, stream: str, came: int, effects: Effects) -> int:
-    """Note that hints without a parent are over; return how many of the rows that came they announced."""
+    """Note that hints without a parent are settled; return how many of the new rows they announced."""
     hint = context.hint(stream, ANYWHERE)
     if hint is None:
         return 0

@@ -1,4 +1,4 @@
-"""What a failed request means for its list: retried, stepped past, left for later, or forbidden."""
+"""What a failed request means for its list: retry, skip a part, leave for later, or forbidden."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from connector.sync.planning import candidates
 from connector.sync.planning.probes import NO_PARENT, Job, Probe
 from connector.text import counted
 
-# Under a monthly limit, too, an ordinary list fits in: 300 posts are 34 pages.
+# Also under a monthly limit, an ordinary list fits: 300 posts are 34 pages.
 MOST_PAGES_LIMITED = 100
 
 
@@ -36,7 +36,7 @@ def most_pages(work: RunState) -> int:
 
 
 def without(work: RunState, job: Job, *, patient: bool) -> str:
-    """Return what is kept of a list whose next page is left for later; see `blocks.failed` for `patient`."""
+    """Return the cursor of a list whose next page is left for later; see `blocks.failed` for `patient`."""
     pass_, start = job.probe.required_pass, work.policy.start
     left = passes.given_up(pass_, job.habits, work.beamer_now, start, patient=patient)
     job.go_on(left)
@@ -53,10 +53,10 @@ def _keep_cursor(work: RunState, probe: Probe, cursor: str) -> None:
 
 
 def keep_resting(work: RunState, probe: Probe) -> None:
-    """Leave alone a part that fails, as long as it was before, where nothing else was answered.
+    """Restart the backoff of a failed part, without prolonging it, if nothing else was answered.
 
-    Nothing tells then whether Beamer is away. But where a run has one request at hand, the part must not be
-    all that is ever asked: of its list, the newest rows come next.
+    Then it is unknown whether Beamer is unavailable. But if a run has a single request, the part must not
+    take it every time: the newest rows of its list come next.
     """
     name, now = probe.stream.name, work.beamer_now
     state, check, pass_ = work.progress.streams[name], probe.check, probe.list_pass
@@ -69,7 +69,7 @@ def keep_resting(work: RunState, probe: Probe) -> None:
 
 
 def leave_parents(work: RunState, probe: Probe, part: Part, *, patient: bool) -> tuple[Part, ...]:
-    """Leave a part of a list of parents for later; return the parts that it was cut in."""
+    """Leave a part of a list of parents for later; return the parts that it was split into."""
     name, now, check = probe.stream.name, work.beamer_now, probe.required_check
     state, instead_of, after = work.progress.streams[name], check.part or part, tuple[Part, ...]()
     for newest in stored_pass.parts_of(state.cursor):
@@ -83,7 +83,7 @@ def leave_parents(work: RunState, probe: Probe, part: Part, *, patient: bool) ->
 
 
 def leave_at_bound(work: RunState, job: Job) -> bool:
-    """Count a page of a list; at the bound of a run, leave the rest of it for later and return True."""
+    """Count a page of a list; at the run's limit of pages, leave the rest for later and return True."""
     job.pages += 1
     if job.pages < most_pages(work):
         return False
@@ -99,29 +99,29 @@ def leave_at_bound(work: RunState, job: Job) -> bool:
 
 log = structlog.get_logger()
 
-# So many probes in a row that fail for good: of one stream, and it is left alone for this run; of
-# several, and Beamer counts as out of reach.
+# After so many failed probes in a row, a single stream is skipped for this run; with several streams,
+# Beamer counts as unreachable.
 FAILURES_IN_A_ROW = 3
-# So many parts of one list that fail are tried in a run, where requests are not limited.
+# So many failed parts of one list are tried in a run without a monthly limit.
 PARTS_TRIED = 8
-# What could be read before is forbidden only when it is refused in a second run as well.
+# A stream that could be read before is forbidden only when a second run is refused as well.
 DOUBTED, DOUBTED_CODE = "Beamer answered 403, although the key could read it before", "doubted"
 DOUBTED_IN_PART = "Beamer answered 403 to a part of it"
 
 
 class FailureHandler:
-    """Counts what fails in one run. `refused`: 429 had closed the account, and nothing was answered since."""
+    """Counts the failures of a run. `refused`: 429 closed the account, and nothing was answered since."""
 
     def __init__(self, work: RunState, chance: Callable[[], float], *, refused: bool) -> None:
         self._work = work
         self._chance = chance
         self._refused = refused
         self._answered = False
-        # Windows of parents that failed, by stream.
+        # Failed windows of parents, by stream.
         self._tries: Counter[str] = Counter()
         self._of_stream: Counter[str] = Counter()
         self._in_a_row: list[str] = []
-        # What is to be tried once more in this run.
+        # The jobs to try once more in this run.
         self._again: dict[int, tuple[Job, Transient]] = {}
         # Streams that were refused (403) although they could be read before, and those read since.
         self._doubted: dict[str, str | None] = {}
@@ -129,7 +129,7 @@ class FailureHandler:
         self._key_refused = False
 
     def answered(self, job: Job) -> None:
-        """Beamer is there, whatever it said: from now on several requests may be on their way at once."""
+        """Note that Beamer answers, with whatever status: several requests at once may be sent."""
         self._again.pop(id(job), None)
         self._answered = True
         self._work.answered()
@@ -145,7 +145,7 @@ class FailureHandler:
         self._key_refused = False
 
     def key_refused(self, job: Job, error: KeyRefused) -> None:
-        """401: the key is refused; one answer among good ones is asked for once more."""
+        """Handle 401: the key is refused; a single one among good answers is tried once more."""
         if not self._work.report.pages:
             raise error
         if self._key_refused:
@@ -157,7 +157,7 @@ class FailureHandler:
         self._retry(job, error, wait or 0.0)
 
     def forbidden(self, job: Job) -> None:
-        """403: the other streams go on. It may be the parameter that is forbidden, not the list."""
+        """Handle 403: other streams continue. The parameter may be forbidden, not the list."""
         work, name = self._work, job.probe.stream.name
         if job.probe.counts:
             self.not_counted(job)
@@ -173,14 +173,14 @@ class FailureHandler:
         self._forbid(name)
 
     def _could_be_read(self, name: str) -> bool:
-        """Return whether a stream was ever read, as far as what was learnt of it tells."""
+        """Return whether a stream was ever read, by what was learnt of it."""
         state = self._work.progress.streams[name]
         if state.trouble_code == Forbidden.trouble_code:
             return False
         return bool(state.complete or state.watermark or state.short_ends is not None or state.verdict_count)
 
     def _doubt(self, job: Job) -> None:
-        """One list is refused: the others of the stream go on, unless it is refused again and again."""
+        """Note that one list is refused: the stream's others continue, unless that repeats."""
         probe, name = job.probe, job.probe.stream.name
         self._doubted.setdefault(name, self._work.progress.streams[name].trouble_code)
         self._again.pop(id(job), None)
@@ -190,7 +190,7 @@ class FailureHandler:
             self._work.queue.drop(name)
 
     def settle_doubts(self) -> None:
-        """Say at the end of a run what came of the streams that were refused in it."""
+        """Decide at the end of a run about the streams that were refused in it."""
         for name, before in self._doubted.items():
             if name in self._read:
                 self._work.note_trouble(name, DOUBTED_IN_PART)
@@ -206,10 +206,10 @@ class FailureHandler:
             work.report.forbidden.append(name)
         work.note_trouble(name, Forbidden.trouble_text, Forbidden.trouble_code)
         work.queue.drop(name)
-        self._again = {key: kept for key, kept in self._again.items() if kept[0].probe.stream.name != name}
+        self._again = {key: entry for key, entry in self._again.items() if entry[0].probe.stream.name != name}
 
     def too_many(self, job: Job, error: TooMany) -> None:
-        """Somebody else spends, too: slow down; after a few more, close the account for a while."""
+        """Handle 429: others use the quota, too. Slow down; after a few more, close the account."""
         work = self._work
         if work.report.stopped:
             return
@@ -223,12 +223,12 @@ class FailureHandler:
 
     def transient(self, job: Job, error: Transient) -> None:
         if self._work.clock.stopped:
-            # An answer was waited for no longer, which is no failure of Beamer's.
+            # The wait was interrupted, which is not a failure of Beamer's.
             self._work.interrupt()
             return
         probe = job.probe
         wait = wait_before(job.failures + 1, error, self._chance())
-        # What failed in the runs before, too, is worth one request of a limited month now and then.
+        # A list that failed in earlier runs gets only one request now and then of a limited month.
         before = self._work.per_day is not None and self._state(probe).failures > backoff.FREE
         if wait is None or before or self._failed_before(probe):
             self.give_up(job, error)
@@ -237,13 +237,13 @@ class FailureHandler:
             self._retry(job, error, wait)
 
     def cut_short(self) -> None:
-        """The run ends before what failed could be tried again: that is no less of a failure."""
+        """Note that the run ends before the failed jobs were tried again: they count as failed."""
         for job, error in self._again.values():
             self._work.note_trouble(job.probe.stream.name, error.what)
             self._note_failure(job)
 
     def not_counted(self, job: Job) -> None:
-        """A key that may list rows need not be allowed to count them: the audit does without."""
+        """Note that the key may not count this list's rows, though it may list them: the audit skips it."""
         work, name = self._work, job.probe.stream.name
         log.warning("audit_without_counts", stream=name)
         work.keep_stream(replace(work.progress.streams[name], audited_at=work.beamer_now, windows=None))
@@ -256,30 +256,30 @@ class FailureHandler:
         self.give_up(job, BadAnswer("Beamer answered 404 to this list"))
 
     def give_up(self, job: Job, error: ConnectorError) -> None:
-        """Leave a job for the next run; the others go on, unless nothing gets through any more."""
+        """Leave a job for the next run; the others continue, unless nothing is answered any more."""
         probe = job.probe
         shown = probe.begun or bool(probe.check and (probe.check.part or probe.check.seen_ids))
         name, part = probe.stream.name, shown and self._answered and not probe.reading
-        alone = self._may_always_fail(probe)
+        may_always_fail = self._may_always_fail(probe)
         self._work.queue.release(job)
         self._work.note_trouble(name, error.what)
         self._again.pop(id(job), None)
         self._note_failure(job, slow=isinstance(error, Transient) and error.slow)
-        # A part of a list is not the stream, nor is it Beamer: the list itself has just been shown.
+        # A failed part says nothing about the stream or Beamer: the list itself was just shown.
         if part or not isinstance(error, Transient):
             return
         self._of_stream[name] += 1
         self._in_a_row.append(name)
         everywhere = len(self._in_a_row) >= FAILURES_IN_A_ROW and len(set(self._in_a_row)) > 1
-        if everywhere or not (self._answered or alone):
+        if everywhere or not (self._answered or may_always_fail):
             raise Unreachable(f"Beamer cannot be reached: {error.what}")
         if self._of_stream[name] >= FAILURES_IN_A_ROW:
             self._work.queue.drop(name)
 
     def _may_always_fail(self, probe: Probe) -> bool:
-        """Whether it may be the first that is asked in every run: then another one tells if Beamer is away.
+        """Return whether every run may request it first: then another probe shows if Beamer is unavailable.
 
-        A backfill keeps where its lists stand, and not that they failed: it tries one more.
+        A backfill stores the cursors of its lists, but not their failures: it tries one more.
         """
         if probe.reading:
             return not self._in_a_row
@@ -288,31 +288,31 @@ class FailureHandler:
         return self._state(probe).failures > backoff.FREE and {*self._in_a_row} <= {probe.stream.name}
 
     def _failed_before(self, probe: Probe) -> bool:
-        """Return whether what is asked is a part of a list that has failed in an earlier run."""
+        """Return whether the probe reads a part of a list that has failed in an earlier run."""
         if probe.check:
             return probe.check.part is not None and not probe.check.seen_ids
         return probe.begun and probe.required_pass.failures > 0
 
     def _block(self, probe: Probe) -> list[ParentState]:
-        """Return the parents that are known in the block which a probe reads."""
+        """Return the known parents of the block that a probe reads."""
         known = self._work.progress.parents.get(probe.stream.name, {})
         return [known[name] for name in probe.check.block.members if name in known] if probe.check else []
 
     def _state(self, probe: Probe) -> StreamState | ParentState | ChildState:
-        """That of the list or the block which a probe reads, or else of its stream."""
+        """Return the state of the list or the block that a probe reads, or else of its stream."""
         progress, name = self._work.progress, probe.stream.name
         if block := backoff.of_block(self._block(probe)):
             return block
         return progress.child(name, probe.parent) or progress.streams[name]
 
     def _note_failure(self, job: Job, *, slow: bool = False) -> None:
-        """Write down that a list failed, so that the runs to come leave it alone for a while.
+        """Store that a list failed, so that the next runs skip it for a while.
 
-        Of what took a whole time-out (`slow`), smaller parts are tried in the runs to come.
+        Of a request that took a whole time-out (`slow`), the next runs try smaller parts.
         """
         probe = job.probe
         if probe.window or probe.reading:
-            # Counts have a share of their own, and a backfill keeps where it stands itself.
+            # Counts have their own share of requests, and a backfill stores its own progress.
             return
         work, name, now = self._work, probe.stream.name, self._work.beamer_now
         state, limited = self._state(probe), work.per_day is not None
@@ -335,7 +335,7 @@ class FailureHandler:
         stream = work.progress.streams[name]
         if block:
             work.keep_parents(name, [backoff.failed(parent, now, answered=answered) for parent in block])
-        # One block that always fails is not the stream, whose others are still to be looked at.
+        # One block that always fails is not the stream, whose other blocks are still to be checked.
         counts = not block or not state.failures or stream.failures > backoff.FREE
         if probe.stream.parent is None and counts:
             stream = backoff.failed(stream, now, answered=answered)
@@ -344,7 +344,7 @@ class FailureHandler:
             work.keep_stream(stream)
 
     def _give_up_window(self, probe: Probe, check: BlockCheck, *, answered: bool, slow: bool) -> bool:
-        """Leave out a window of parents that fails again and again, or one of which a page was shown."""
+        """Skip a window of parents that fails again and again, or of which a page was shown."""
         work, name, now = self._work, probe.stream.name, self._work.beamer_now
         state, limited = work.progress.streams[name], work.per_day is not None
         block = backoff.of_block(self._block(probe))
@@ -353,7 +353,7 @@ class FailureHandler:
             keep_resting(work, probe)
             return True
         if check.part and state.failures and limited:
-            # Nothing of the list was shown since it failed itself: no smaller part of it would be.
+            # Nothing of the list was shown since it failed itself: a smaller part would fail as well.
             keep_resting(work, probe)
             return True
         if not (answered or check.part) or not (check.part or check.seen_ids or before + 1 >= CUT_FROM):
@@ -373,7 +373,7 @@ class FailureHandler:
         return True
 
     def _give_up_part(self, job: Job, *, slow: bool) -> None:
-        """Leave out a page of a list whose first one was answered, and go on with the rest of it."""
+        """Skip a page of a list whose first page was answered, and continue with the rest."""
         work, probe, limited = self._work, job.probe, self._work.per_day is not None
         answered_since = backoff.answered_since(work.progress, probe.required_pass.failed_at)
         if not (self._answered or answered_since):
@@ -382,8 +382,8 @@ class FailureHandler:
         failed_before = probe.required_pass.failures > 0
         _keep_cursor(work, probe, without(work, job, patient=limited))
         job.parts_tried += 1
-        ready = job.probe.required_pass.part.ready(work.beamer_now)
-        if not (limited or slow) and ready and failed_before and job.parts_tried < PARTS_TRIED:
+        is_due = job.probe.required_pass.part.ready(work.beamer_now)
+        if not (limited or slow) and is_due and failed_before and job.parts_tried < PARTS_TRIED:
             job.recovered()
             work.queue.put_first(job)
 
@@ -395,9 +395,9 @@ class FailureHandler:
 
 
 def _all_fails(check: BlockCheck, block: list[ParentState], stream: StreamState) -> bool:
-    """Return whether it is the list that fails, and no part of it: nothing was shown since it failed before.
+    """Return whether the list fails, not only a part of it: nothing was shown since its last failure.
 
-    The newest rows, of which none is known yet, stand for the list.
+    The newest rows, of which none is known yet, represent the list.
     """
     if check.part:
         return stream.failures > 0

@@ -1,4 +1,4 @@
-"""A page that arrived: judged, decided, written, and what to request next."""
+"""Handle an answered page: verdicts, decision, writing, and what to request next."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
@@ -34,7 +34,7 @@ class PageHandler:
         self._titles: dict[tuple[str, str], str] = {}
 
     def accept(self, job: Job, answer: Answer) -> None:
-        """Accept one page; raises Transient, or BadAnswer, where it is none."""
+        """Accept one page; raises Transient, or BadAnswer, if the answer is not a page."""
         work, probe = self._work, job.probe
         if probe.counts:
             self._accept_count(job, answer)
@@ -52,11 +52,11 @@ class PageHandler:
     # --- the audit ---
 
     def _accept_count(self, job: Job, answer: Answer) -> None:
-        """Compare a count with what is held; where they differ, halve the window down to what is read."""
+        """Compare a count with the stored rows; if they differ, halve the window until it is small enough."""
         work, probe = self._work, job.probe
         count = counters.counted(answer.body)
         if probe.window is None or count is None:
-            # The same next time: the audit does without, as where the count is not known at all (404).
+            # It would be the same next time: the audit skips it, as if the count were unknown (404).
             raise Gone("Beamer's answer was not a count.")
         state = work.progress.streams[probe.stream.name]
         work.queue.close(job)
@@ -67,11 +67,11 @@ class PageHandler:
             work.queue.put_first(Job(part))
 
     def _keep_windows(self, probe: Probe, done: Window, parts: Sequence[Probe] = ()) -> None:
-        """Keep what is left of an audit by counts for the next run; at its end, when that was."""
+        """Store what is left of an audit by counts for the next run; at its end, the time of the end."""
         work = self._work
         state = work.progress.streams[probe.stream.name]
-        kept = count_windows.restore(state.windows, work.policy.start)
-        audit = count_windows.Round(thorough=probe.thorough) if probe.whole else kept
+        stored_round = count_windows.restore(state.windows, work.policy.start)
+        audit = count_windows.Round(thorough=probe.thorough) if probe.whole else stored_round
         left = [
             count_windows.Left(part.window, part.list_pass.counted if part.list_pass else None)
             for part in parts
@@ -82,7 +82,7 @@ class PageHandler:
         work.keep_stream(replace(state, windows=text, audited_at=ended))
 
     def _note_audited(self, probe: Probe) -> None:
-        """Note that a list, or a window, was read again whole; what was new in it was missing."""
+        """Note that a list, or a window, was completely read again; new rows in it were missing."""
         work, stream = self._work, probe.stream.name
         if not probe.audit or probe.list_pass is None:
             return
@@ -126,7 +126,7 @@ class PageHandler:
         return parent.checked_at if parent else None
 
     def _request_hole(self, probe: Probe) -> None:
-        """After a list, ask once more what could not be read of it, where it is time for that."""
+        """After a list, request a failed part of it again if its backoff is over."""
         work, name = self._work, probe.stream.name
         child = work.progress.child(name, probe.parent)
         cursor = child.cursor if child else work.progress.streams[name].cursor
@@ -139,10 +139,10 @@ class PageHandler:
     def _without_moved(
         self, probe: Probe, page: PageVerdicts, child: ChildState | None, context: Context
     ) -> PageVerdicts:
-        """Return the page with those rows marked that came here from another parent.
+        """Return the page with those rows marked that were moved here from another parent.
 
-        Only rows are looked up that are older than they can be here: older than the last reading of the
-        list, or where there was none, than its parent.
+        Only rows that are too old for this list are looked up: older than its last reading, or than the
+        parent if it was never read.
         """
         parent = self._work.progress.parents.get(probe.stream.parent or "", {}).get(probe.parent)
         if child is None or parent is None:
@@ -175,17 +175,17 @@ class PageHandler:
                 self._titles[(stream.name, name)] = title
             for child in work.picture.child_streams(stream):
                 self._follow(child, name)
-        # What follows may be what these hints meant.
+        # What follows may be what these hints announced.
         work.hints_read(effects.hints)
         if step.next is None:
             work.queue.close(job)
             return
-        # It was begun: the requests that it waited for are there.
+        # It has started: the requests that it waited for are available.
         job.probe = replace(probe, check=step.next, needs=1.0)
         if failures.leave_at_bound(work, job):
             return
-        if step.next.cursor.behind_short or job.kept:
-            # Begun anew in the next run, a check would be half a check for ever.
+        if step.next.cursor.behind_short or job.further_requests:
+            # A check that starts anew in each run would never be finished.
             work.queue.put_first(job)
         else:
             job.probe = self._planner.onward(work.picture, job.probe, work.beamer_now)
@@ -194,7 +194,7 @@ class PageHandler:
     def _counted_on(self, stream: Stream) -> Sequence[Stream]:
         """Return the child streams whose counters are stored.
 
-        A run may have been asked for one of them only; the check counts for the others as well.
+        A run may be limited to one of them; the check counts for the others as well.
         """
         work = self._work
         child_streams = children({**CATALOGUE, **work.catalogue}, stream.name)
@@ -210,7 +210,7 @@ class PageHandler:
         parents: Mapping[str, ParentState],
         lists: Mapping[str, Mapping[str, ChildState]],
     ) -> None:
-        """Note what came at each list since its parent was seen before."""
+        """Note how many rows came at each list since its parent was seen before."""
         work = self._work
         for stream in child_streams:
             for name, parent in parents.items():
@@ -227,14 +227,14 @@ class PageHandler:
     def _written(
         self, job: Job, page: PageVerdicts, new: NewRows, effects: Effects, context: Context
     ) -> None:
-        """Take over in memory what the database has."""
+        """Update the state in memory as in the database."""
         work = self._work
         work.report.late.note(self._ages(page, new.ids, context.now))
         work.page_written(job.probe.stream.name, effects)
         job.recovered()
 
     def _ages(self, page: PageVerdicts, new_ids: Set[str], now: datetime) -> Iterator[float]:
-        """How old new rows are, in seconds; what was there before the connection was made is not late."""
+        """Yield the delays of new rows, in seconds; rows from before the connection are not late."""
         since = self._work.identity.created_at
         for row in (page.rows[name][0] for name in new_ids):
             if since is None or row.date >= since:
@@ -243,11 +243,11 @@ class PageHandler:
     def _context(self, job: Job) -> Context:
         work = self._work
         state, limited = work.progress.streams[job.probe.stream.name], work.per_day is not None
-        hinted = {name for name, each in work.progress.streams.items() if limited and each.hint_share}
+        hinted = {name for name, other in work.progress.streams.items() if limited and other.hint_share}
         return Context(work.policy, state, work.earliest, work.latest, limited, work.hints, hinted)
 
     def _follow(self, stream: Stream, parent: str, unless: str | None = None) -> None:
-        """Ask a child list if there is reason to; not again if its counter is still what it was read for."""
+        """Queue a child list if there is reason to, unless its counter is that of its last reading."""
         work = self._work
         child = work.progress.child(stream.name, parent)
         if child is not None and child.counter == unless:
@@ -258,7 +258,7 @@ class PageHandler:
     # --- before a request, and instead of a page ---
 
     def plan_again(self, job: Job) -> None:
-        """Plan a list not begun yet by what was learnt since it was put into the queue."""
+        """Plan a waiting list again by what was learnt since it was put into the queue."""
         work, probe = self._work, job.probe
         child, list_pass = work.progress.child(probe.stream.name, probe.parent), probe.list_pass
         if child is None or list_pass is None or list_pass.pages or list_pass.restarts or list_pass.resumed:
@@ -273,9 +273,9 @@ class PageHandler:
         job.go_on(planned.required_pass)
 
     def skip(self, job: Job) -> bool:
-        """404: the parent was deleted while its children were waiting to be read. False if it has none.
+        """Handle 404: the parent was deleted while its child list waited. Return False if it has none.
 
-        Whether it is gone the next check shows; if it is not, the list is still to be read.
+        The next check shows whether it is gone; if it is not, the list is read later.
         """
         work, probe = self._work, job.probe
         child = work.progress.child(probe.stream.name, probe.parent)
@@ -283,7 +283,7 @@ class PageHandler:
             return False
         work.report.skipped_parents += 1
         if probe.begun:
-            # Its first page was shown: a page that is not there need not mean that the list is not.
+            # Its first page was shown: a missing later page does not mean that the list is missing.
             child = replace(child, cursor=failures.without(work, job, patient=work.per_day is not None))
         else:
             child = backoff.failed(child, work.beamer_now, answered=True, at_least=backoff.UNKNOWN)

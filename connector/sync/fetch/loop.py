@@ -50,24 +50,24 @@ log = structlog.get_logger()
 
 
 class HandlesPages(Protocol):
-    """What accepts the pages of a run."""
+    """The part of a page handler that the loop uses."""
 
     def accept(self, job: Job, answer: Answer) -> None:
-        """Accept one page; raises Transient, or BadAnswer, where it is none."""
+        """Accept one page; raises Transient, or BadAnswer, if the answer is not a page."""
 
     def skip(self, job: Job) -> bool:
-        """404: the parent was deleted while its children were waiting to be read. False if it has none."""
+        """Handle 404: the parent was deleted while its child list waited. Return False if it has none."""
 
     def plan_again(self, job: Job) -> None:
-        """Plan a job by what was learnt since it was put into the queue."""
+        """Plan a job again by what was learnt since it was put into the queue."""
 
 
 class Fetching:
-    """Asks what is in the queue of one run, several requests at a time, until all is answered.
+    """Requests what is in the queue of one run, several requests at a time, until all is answered.
 
-    `allowance`: under this purpose the requests come out of the month, not out of what has gathered in
-    the bucket. `grouped`: what lands together is accepted together, and requests are taken out of the budget
-    together, by one commit in this store: a crash may cost more of them.
+    `allowance`: the purpose of requests that are taken from the month and not from the bucket. `grouped`: a
+    database on which answers that arrive together are accepted, and requests charged, in one commit: a crash
+    may then cost more requests.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Fetching:
         self._accepted = accepted
         self._chance = chance
         self._database = grouped
-        # Requests under way, in the order in which they were sent, and what they were charged.
+        # Requests in flight, in the order in which they were sent, and their charges.
         self._flights: dict[Future[Answer], tuple[Job, Charge]] = {}
 
     def _together(self) -> AbstractContextManager[None]:
@@ -103,7 +103,7 @@ class Fetching:
     def run(self, *, refused: bool) -> None:
         """Request until all is answered, the budget ends, or a stop comes; `refused`: see `FailureHandler`.
 
-        Raises KeyRefused or Unreachable when it makes no sense to go on, Busy when the lease is lost.
+        Raises KeyRefused or Unreachable when continuing is useless, Busy when the lease is lost.
         """
         self._failure_handler = FailureHandler(self._work, self._chance, refused=refused)
         try:
@@ -115,9 +115,9 @@ class Fetching:
             self._failure_handler.cut_short()
 
     def check_permissions(self) -> None:
-        """One forbidden collection is reported and the others go on; if all are, the key is refused.
+        """Report forbidden streams and continue with the others; if all are forbidden, the key is refused.
 
-        All that the connection reads, that is: a run may have asked for one of them only.
+        All streams of the connection count, even if the run reads only one.
         """
         report = self._work.report
         known = {**CATALOGUE, **self._work.catalogue}
@@ -131,7 +131,7 @@ class Fetching:
             )
 
     def _turn(self) -> bool:
-        """Send what may be sent, then settle what has landed; return False when nothing is left."""
+        """Send what may be sent, then settle what has arrived; return False when nothing is left."""
         report = self._work.report
         self._dispatch()
         if not self._flights:
@@ -149,7 +149,7 @@ class Fetching:
             except DatabaseUnreachable:
                 raise
             except (KeyRefused, Unreachable) as final:
-                # What was accepted before it stays.
+                # What was accepted before the error stays.
                 error = final
         if error:
             raise error
@@ -158,7 +158,7 @@ class Fetching:
         return True
 
     def _dispatch(self) -> None:
-        """Send requests, once the database has that they are taken out of the budget."""
+        """Send requests, once the database has stored their charges."""
         while self._may_send() and (charged := self._charge_batch()):
             for job, charge in charged:
                 due = max(filter(None, (charge.at, job.not_before)))
@@ -204,7 +204,7 @@ class Fetching:
         return job, charge
 
     def _charge(self, job: Job) -> Charge:
-        """Take a request out of the budget."""
+        """Charge a request to the budget."""
         work = self._work
         return work.ledger.take(self._allowance or job.probe.purpose, work.clock.now(), self._lease)
 
@@ -218,7 +218,7 @@ class Fetching:
         if work.report.has_spent(self._most):
             work.stop(f"--max-requests {self._most} reached")
             return False
-        # A refused key stops everything: until the first answer nothing else is tried.
+        # A refused key stops everything: until the first answer only one request is sent.
         return work.queue.in_flight < (1 if work.careful else self._pool.size)
 
     def _alone(self, probe: Probe) -> bool:
@@ -226,7 +226,7 @@ class Fetching:
         return untried or self._work.progress.streams[probe.stream.name].short_ends is None
 
     def _result(self, flight: Future[Answer], job: Job, charge: Charge) -> Answer:
-        """Return what came of a request; one that never left this machine goes back into the budget."""
+        """Return the answer to a request; one that never left this machine is refunded."""
         try:
             return flight.result()
         except (NotSent, Stopped):
@@ -272,9 +272,9 @@ class Fetching:
 
 
 def _over(probe: Probe, error: ConnectorError) -> bool:
-    """Return whether a failure says that nothing is there: 404 or 400 for a page behind the last one.
+    """Return whether a failure means that nothing follows: 404 or 400 for a page after the last one.
 
-    Some servers answer nothing but errors there: what was tried before is not waited for for ever.
+    Some servers answer only errors there: a page that has failed before counts as missing.
     """
     if isinstance(error, Gone | Declined):
         return probe.may_be_over
@@ -286,7 +286,7 @@ def _over(probe: Probe, error: ConnectorError) -> bool:
 
 
 class Collector:
-    """Collects what is new for one connection, in one run."""
+    """Collects the new rows of one connection, in one run."""
 
     def __init__(
         self,
@@ -324,9 +324,9 @@ class Collector:
         return self._work.beamer_now
 
     def run(self, started: datetime) -> None:
-        """Ask everything there is to ask, until all is answered, the budget ends, or a stop is asked for.
+        """Request everything that is planned, until all is answered, the budget ends, or a stop is requested.
 
-        Raises KeyRefused or Unreachable when it makes no sense to go on, Busy when the lease is lost.
+        Raises KeyRefused or Unreachable when continuing is useless, Busy when the lease is lost.
         """
         work = self._work
         balance = work.ledger.balance(started)
@@ -357,7 +357,7 @@ class Collector:
             completeness.write_down(work, ended=ended)
 
     def _say_what_is_saved_for(self) -> None:
-        """When enough will have gathered for the check of the highest priority."""
+        """Report when enough requests will be available for the check of the highest priority."""
         work = self._work
         short = work.queue.saving
         work.report.saving = work.queue.saves_for

@@ -1,6 +1,6 @@
-"""What is stored of passes, windows and curves, as far as it can be read.
+"""Check what is stored of passes, windows and curves.
 
-Without the log: `status` loads it, and answers within a second.
+Does not log: `status` uses it, too, and must answer within a second.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from connector.sync.planning import arrival
 
 
 def readable(progress: Progress, start: datetime) -> Progress:
-    """The progress without the readings, windows and curves that are of no shape that is known here."""
+    """Return the progress without passes, windows and curves of an unknown form."""
     for state, column in _unreadable(progress, start):
         table, key = tables.streams, f"scope={state.scope}"
         if isinstance(state, ChildState):
@@ -25,7 +25,7 @@ def readable(progress: Progress, start: datetime) -> Progress:
 
 def _unreadable(progress: Progress, start: datetime) -> Iterator[tuple[StreamState | ChildState, str]]:
     states: list[StreamState | ChildState] = [*progress.streams.values()]
-    states += (child for each in progress.children.values() for child in each.values())
+    states += (child for lists in progress.children.values() for child in lists.values())
     for state in states:
         if state.cursor and stored_pass.restored(state.cursor) is None:
             yield state, "cursor"

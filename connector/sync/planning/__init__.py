@@ -1,1 +1,1 @@
-"""What is asked next, and why: probes, their priority, how often rows come; without I/O."""
+"""What to request next, and why: probes, their priority, how often rows arrive; without I/O."""

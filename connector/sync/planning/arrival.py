@@ -1,4 +1,4 @@
-"""How rows arrive as a post grows older, learnt from what came."""
+"""How rows arrive as a post grows older, learnt from the rows that came."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -16,27 +16,27 @@ from connector.sync.planning import candidates
 from connector.sync.planning.probes import Picture
 
 EDGES = (0.0, 3.0, 8.0, 24.0, 48.0, 96.0, 192.0, 384.0, 768.0, 1536.0, 3072.0)
-# Of the shape only: its height is that of the account's own counters.
+# Only the curve's shape: the account's own counters give its height.
 PRIOR = (0.12, 0.12, 0.11, 0.09, 0.06, 0.03, 0.012, 0.004, 0.002, 0.0015, 0.001)
-# So many hours in each bin the prior weighs.
+# The prior weighs as much as so many observed hours in each bin.
 PRIOR_HOURS = 24.0
 ROUNDS = 12
-# What is stored under another version, or for other bins, is learnt again.
+# A curve of another version, or with other bins, is learnt again.
 VERSION = 1
-# A day later the record counts so much less: its half-life is some two months.
+# The record's weight after a day: its half-life is some two months.
 KEPT_A_DAY = 0.989
-# A fit needs no more parents than this; of more, every n-th is taken.
+# A fit uses at most so many parents; of more, every n-th.
 MOST_FITTED = 2_000
-# Lists differ: so many expected rows weigh as much as the belief that a list is like the others.
+# Lists differ: so many expected rows weigh as much as the assumption that a list is like the others.
 ALIKE = 2.0
 RECENT_ALIKE = 3.0
-# After so many hours what came at a list counts half.
+# After so many hours a row that came at a list counts half.
 FORGETTING = 14 * 24.0
 FORGOTTEN = 8 * FORGETTING
-# Which is as if only what came in so many hours counted (the half-life over ln 2).
+# This is equal to counting only the rows of so many hours (the half-life over ln 2).
 REMEMBERED = FORGETTING * 1.4427
 HOUR = timedelta(hours=1)
-# Of what is learnt nothing is as large.
+# No learnt number is larger.
 MOST = 1e12
 
 
@@ -55,14 +55,14 @@ class Curve:
         return tuple(rows), tuple(moments)
 
     def total(self, age: float) -> float:
-        """Return rows expected from birth to an age."""
+        """Return the rows expected from birth to an age."""
         if age <= 0:
             return 0.0
         bin_ = bisect_right(EDGES, age) - 1
         return self._sums[0][bin_] + self.rates[bin_] * (age - EDGES[bin_])
 
     def arrivals(self, since: float, until: float) -> tuple[float, float]:
-        """Return rows expected between two ages, and the row-hours they have waited at the later one."""
+        """Return the rows expected between two ages, and the row-hours they have waited at the later one."""
         if until <= 0 or until <= since:
             return 0.0, 0.0
         rows, moments = self._sums
@@ -83,7 +83,7 @@ PRIOR_CURVE = Curve(PRIOR)
 
 @dataclass(frozen=True)
 class Learning:
-    """A curve, and the record beside it: by bin, rows that came between checks, and hours looked over."""
+    """A curve, and its record: by bin, the rows that came between checks, and the observed hours."""
 
     curve: Curve = PRIOR_CURVE
     rows: tuple[float, ...] = (0.0,) * len(EDGES)
@@ -92,7 +92,7 @@ class Learning:
     def observed(self, checks: Iterable[tuple[float, float, int]]) -> "Learning":
         """Add checks: two ages (hours) at which a parent was seen, and the rows that came in between."""
         rows, hours = list(self.rows), list(self.hours)
-        # A run on a big account brings tens of thousands, most of which lie within one bin.
+        # A run on a large account brings tens of thousands, most of which lie within one bin.
         for since, until, came in checks:
             spans = list(_bins(max(since, 0.0), until))
             whole = sum(self.curve.rates[bin_] * span for bin_, span in spans) or 1.0
@@ -102,7 +102,7 @@ class Learning:
         return Learning(self.curve, tuple(rows), tuple(hours))
 
     def refitted(self, parents: Sequence[tuple[float, int]]) -> "Learning":
-        """Return the curve fitted anew, a day later."""
+        """Return the curve fitted again, a day later."""
         curve = fit(parents, self)
         return Learning(
             curve,
@@ -117,12 +117,12 @@ class Learning:
 
 
 def restore(text: str | None) -> Learning:
-    """Return what was learnt, as it was stored; the prior where there is none, or none that can be read."""
+    """Return the stored curve; the prior if there is none, or none that can be read."""
     return (restored(text) if text else None) or Learning()
 
 
 def restored(text: str) -> Learning | None:
-    """Return what was learnt, as it was stored; None where that cannot be read, or is of other bins."""
+    """Return the stored curve; None if it cannot be read, or has other bins."""
     try:
         stored = loads(text)
         rates, rows, hours = (tuple(map(float, stored[key])) for key in ("rates", "rows", "hours"))
@@ -151,7 +151,7 @@ def fit(parents: Sequence[tuple[float, int]], known: Learning = Learning()) -> C
     expected = sum(PRIOR_CURVE.total(age) for age, _ in lived)
     if not expected:
         return PRIOR_CURVE
-    # As if there were one parent more that is like the prior: an account without rows is not without rate.
+    # One more parent like the prior is added, so that an account without rows still has a rate.
     scale = (sum(count for _, count in lived) + 1) / (expected + 1)
     prior = [rate * scale for rate in PRIOR]
     spans = [(_spans(age), count) for age, count in lived]
@@ -190,34 +190,34 @@ def _round(
 
 
 def pace(count: int, usual: float, recent: float, lately: float) -> float:
-    """Return how much faster than the curve rows come at one list.
+    """Return how much faster than the curve rows arrive at one list.
 
-    `count` rows came at it in all where `usual` would have been usual, and `recent` where `lately` would.
+    `count` rows came there in all where the curve gives `usual`, and `recent` where it gives `lately`.
     """
     ever = (ALIKE + count) / (ALIKE + usual)
     return (RECENT_ALIKE * ever + recent) / (RECENT_ALIKE + lately)
 
 
 def faded(recent: float, since: datetime | None, now: datetime) -> float:
-    """Return what is left of a count of recent rows after a while."""
+    """Return what is left of a count of recent rows after some time."""
     if since is None or not recent:
         return 0.0
     return recent * halved(max(0.0, (now - since) / HOUR) / FORGETTING)
 
 
 def remembered(span: timedelta) -> float:
-    """Return what share of the rows of a span is recent at its end, if they came evenly."""
+    """Return the share of a span's evenly arriving rows that still counts at its end."""
     hours = span / HOUR
     return min(1.0, REMEMBERED * (1 - halved(hours / FORGETTING)) / hours) if hours > 0 else 1.0
 
 
 def halved(times: float) -> float:
-    """Return what is left of one after so many halvings."""
+    """Return what is left of 1 after so many halvings."""
     return float(2.0**-times)
 
 
 def births(dates: Iterable[datetime], now: datetime) -> float:
-    """Parents that come an hour, from the dates of those known, the recent ones counted most."""
+    """Return parents an hour, from the dates of the known ones; recent ones count most."""
     weight, oldest, horizon = 0.0, now, now - timedelta(hours=FORGOTTEN)
     for date in dates:
         if horizon < date <= now:
@@ -228,7 +228,7 @@ def births(dates: Iterable[datetime], now: datetime) -> float:
 
 
 def steady_pace(recent: float, watched: float) -> float:
-    """Return rows an hour of a list that was watched for so many hours, the recent rows counted most."""
+    """Return rows an hour of a list that was watched for so many hours; recent rows count most."""
     return (recent + 0.5) / (REMEMBERED * (1 - halved(max(0.0, watched) / FORGETTING)) + 24)
 
 
@@ -245,13 +245,13 @@ class Observations:
     def note(
         self, stream: str, parent: ParentState, before: ChildState, after: ChildState, now: datetime
     ) -> None:
-        """A child list was seen again: `parent` and `before` are as they were before this check."""
+        """Note a check of a child list: `parent` and `before` are as they were before it."""
         if parent.checked_at:
             ages = (parent.checked_at - parent.date) / HOUR, (now - parent.date) / HOUR
             self._seen[stream].append((*ages, counters.risen(after.counter, before.counter)))
 
     def learn(self, picture: Picture, now: datetime) -> None:
-        """Put down what was seen, and fit the curves of the child streams anew, once a day."""
+        """Store what was observed, and fit the curves of the child streams again, once a day."""
         for stream in candidates.wanted(picture.catalogue, picture.policy):
             state = picture.progress.streams[stream.name]
             if stream.parent is None:

@@ -1,4 +1,4 @@
-"""The audit: which lists are read again although nothing announced a change."""
+"""The audit: which lists are read again although their counters have not changed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,16 +15,16 @@ from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.estimates import LearnedRates, Rates
 from connector.sync.planning.probes import Picture, Probe, Turn
 
-# A list that was read so lately needs no audit; and so many are considered at a time.
+# A list that was read since needs no audit; and so many are considered at a time.
 AUDIT_AFTER = timedelta(days=7)
 AUDITS = 20
 BEFORE = datetime.min.replace(tzinfo=UTC)
-# One row in so many is deleted, and hides one that comes between the same two checks.
+# One row in so many is deleted, and hides a new one between the same two checks.
 DELETED_SHARE = 0.01
 
 
 def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
-    """Return the lists that were read longest ago, though no counter has moved since."""
+    """Return the lists that were read longest ago, though no counter has changed since."""
     due = nsmallest(AUDITS, _due(picture, now), key=_longest_ago)
     guess = known_rates or (LearnedRates(picture, now) if due else None)
     probes = _counts(picture, now)
@@ -32,7 +32,7 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
         probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
         priority = 0.0
         if guess and child.read_at:
-            # From one check to the next a deletion has time to cancel a row out.
+            # From one check to the next, a deletion may cancel a new row out.
             between = (now - (parent.checked_at or now)) / HOUR
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
             priority = guess.unseen(stream, parent, child, child.read_at).delay * hidden
@@ -41,7 +41,7 @@ def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) ->
 
 
 def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
-    """Yield the lists that are not empty and were not read whole lately, though no counter has moved."""
+    """Yield lists with rows that were not completely read lately, though no counter has changed."""
     lately = now - AUDIT_AFTER
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         parents = picture.progress.parents.get(stream.parent or "", {})
@@ -57,7 +57,7 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
             ):
                 continue
             if counter_trust.missing_rows(child):
-                # It is read again for these.
+                # It is read again because of these rows.
                 continue
             parent = parents.get(child.parent)
             if not parent or parent.gone or (whole or parent.known_at or BEFORE) >= lately:
@@ -67,13 +67,13 @@ def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState,
 
 
 def _longest_ago(due: tuple[Stream, ParentState, ChildState]) -> tuple[datetime, str]:
-    """By when a list was last read as a whole; partly read ones come first."""
+    """Return when a list was last completely read, and its parent; partly read lists come first."""
     _, _, child = due
     return child.whole_at or BEFORE, child.parent
 
 
 def _counts(picture: Picture, now: datetime) -> list[Probe]:
-    """Return the lists without parents and counters whose counts were not compared for a while."""
+    """Return the lists without parents and counters whose counts were not compared lately."""
     probes = []
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         if stream.parent is None and not children(picture.catalogue, stream.name):
@@ -85,20 +85,20 @@ def _counts(picture: Picture, now: datetime) -> list[Probe]:
 
 
 def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = False) -> list[Probe]:
-    """The count that an audit of a list begins with, or what it has left; none while it is being read."""
+    """Return the first count of a list's audit, or the remaining ones; none while the list is being read."""
     state, window = picture.progress.streams[stream.name], whole_days(picture.policy.start, now)
     if window is None or not state.complete or state.cursor:
         return []
-    kept = restore(state.windows, picture.policy.start)
-    if kept.left and (kept.thorough or not thorough):
-        return [candidates.left_probe(stream, each, thorough=kept.thorough) for each in kept.left]
+    audit = restore(state.windows, picture.policy.start)
+    if audit.left and (audit.thorough or not thorough):
+        return [candidates.left_probe(stream, part, thorough=audit.thorough) for part in audit.left]
     return [replace(candidates.count_probe(stream, window, thorough=thorough), whole=True)]
 
 
 class AuditEverything:
-    """Read each window of parents to its end, each list that is not empty whole, and count the rest.
+    """Read each window of parents to its end, each list with rows completely, and count the rest.
 
-    The lists read longest ago come first, so that an audit that the budget cuts short goes on at the next.
+    The lists read longest ago come first, so that an interrupted audit continues with the others.
     """
 
     def __init__(self, since: datetime) -> None:
@@ -117,7 +117,7 @@ class AuditEverything:
         return probes
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        """Read what a block shows to have moved, as in a sync."""
+        """Read the lists that a block shows to have changed, as in a sync."""
         child = picture.progress.child(stream.name, parent)
         if child is None or not candidates.due(child, now):
             return None
@@ -133,23 +133,23 @@ class AuditEverything:
 
     def _lists(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
         parents = picture.progress.parents.get(stream.parent or "", {})
-        found = []
+        probes = []
         for child in picture.progress.children.get(stream.name, {}).values():
             parent = parents.get(child.parent)
             done = child.whole_at is not None and child.whole_at >= self._since
             if parent is None or parent.gone or done or not counters.total(child.counter):
                 continue
-            # One that was never read, or is half read, is read whole as it is.
+            # A list that was never read, or only partly, is read completely anyway.
             if child.cursor or child.read_counter is None:
                 probe = candidates.list_probe(picture, stream, child, now)
             else:
                 probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
-                # What its counter has announced was not missing.
+                # Rows announced by its counter were not missing.
                 announced = candidates.has_news(child) or counter_trust.missing_rows(child)
                 probe = replace(probe, audit=not announced, thorough=True)
             age = (now - (child.whole_at or parent.date)).total_seconds()
-            found.append(replace(probe, priority=age))
-        return found
+            probes.append(replace(probe, priority=age))
+        return probes
 
     def _counts(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
         state = picture.progress.streams[stream.name]

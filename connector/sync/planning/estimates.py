@@ -13,9 +13,9 @@ from connector.sync.planning import arrival
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.probes import Picture
 
-# Each row makes what is known count a little less: some hundred rows are remembered.
+# Each row reduces the weight of earlier ones a little: some hundred rows are remembered.
 REMEMBERED = 0.99
-# So many rows weigh as much as the belief that all are sent.
+# So many rows weigh as much as the assumption that all are sent.
 ALIKE = 10.0
 
 
@@ -27,11 +27,11 @@ def with_sent(state: StreamState, sent: int, held: int) -> StreamState:
 
 
 def sent_share(state: StreamState) -> float:
-    """Return what share of the rows to come will be sent."""
+    """Return the expected share of future rows that will be sent."""
     return (ALIKE + state.to_send_count) / (ALIKE + state.verdict_count)
 
 
-# Some twenty rows tell how many of a stream's rows webhooks announce.
+# Each row reduces the weight of earlier ones: some twenty rows are remembered.
 HINTS_REMEMBERED = 0.95
 
 
@@ -46,20 +46,20 @@ def with_hinted(state: StreamState, announced: int, new: int) -> StreamState:
 # A row that is older than the connection is worth next to nothing beside what is said today, or it would
 # keep the connector from it for weeks: history is read by its own share of the requests.
 HISTORY = 0.01
-# How many rows are behind a move without a rise, or one by rows that were found before their counter moved:
-# a deletion may hide one that came.
+# The expected rows behind a counter that changed without rising, or rose only by rows that were read
+# before: a deletion may hide a new row.
 HIDDEN_ROW = 0.02
-# No list is taken to be so quiet that nothing comes in this many hours.
+# The rate of no list is taken to be lower than one row in so many hours.
 QUIET_HOURS = 24.0 * 365
 
 
-# A delay counts to this power: one row that waits for a day counts more than two that wait for half a day,
-# or the mean would be bought with a few rows that wait very long.
+# Delays count to this power: one row that waits for a day counts more than two that wait for half a day;
+# otherwise a few rows would wait very long for a better mean.
 POWER = 1.5
 
 
 class Expected(NamedTuple):
-    """Rows that have come at one list, as far as can be guessed, and how much their delays count together.
+    """The estimated rows that have come at one list, and how much their delays count together.
 
     A delay counts in hours to the `POWER`. Only the delays of rows that will be sent count (`sent_share`).
     """
@@ -68,7 +68,7 @@ class Expected(NamedTuple):
     delay: float
 
     def times(self, factor: float, sent: float = 1.0) -> "Expected":
-        """Return so many times as many rows, of which a share is sent."""
+        """Return so many times the rows, of which a share is sent."""
         return Expected(factor * self.rows, factor * sent * self.delay)
 
 
@@ -76,24 +76,24 @@ NOTHING = Expected(0.0, 0.0)
 
 
 def expected(rows: float, row_hours: float) -> Expected:
-    """Return rows that have waited for so many hours in all, as if they had come at an even rate."""
+    """Return rows that have waited for so many hours in all, as if they had arrived at an even rate."""
     if rows <= 0:
         return NOTHING
     return Expected(rows, POWER / (POWER + 1) * rows * (2 * max(0.0, row_hours) / rows) ** POWER)
 
 
 def waited(rows: float, since: datetime, now: datetime) -> float:
-    """Return how much it counts that so many rows have waited since a moment."""
+    """Return how much the delay of so many rows since a moment counts."""
     return float(rows * max(0.0, (now - since) / HOUR) ** POWER)
 
 
-def of_check(own: Expected, child_lists: Iterable[Expected], requests: float = 1.0) -> float:
-    """Return the priority of looking at a block of parents, and of reading the lists that are then worth it.
+def of_check(parent_rows: Expected, child_lists: Iterable[Expected], requests: float = 1.0) -> float:
+    """Return the priority of checking a block of parents, and of reading the lists worth reading then.
 
-    A list that moved costs a request of its own. Of a list's rows, the first would cost one at any time; only
-    those that share a read save something by waiting, and only as far as that counts against looking now.
+    A changed list costs its own request. Its first row would cost one at any time; only rows that share
+    a request save something by waiting, and only as far as that outweighs checking now.
     """
-    cleared = own.delay
+    cleared = parent_rows.delay
     lists = []
     for rows, delay in child_lists:
         if rows > 0:
@@ -111,31 +111,31 @@ def of_check(own: Expected, child_lists: Iterable[Expected], requests: float = 1
 def of_waiting(rows: float, age: float, per_hour: float, pages: int = 1) -> float:
     """Return the priority of reading a list whose first row has waited for `age` hours, while more come.
 
-    Waiting for one more row to share the request is the alternative.
+    The alternative is to wait until one more row shares the request.
     """
     until_next = min(1.0 / per_hour, QUIET_HOURS) if per_hour > 0 else QUIET_HOURS
     return float(rows * (rows + 1.0) / 2.0 * ((age + until_next) ** POWER - age**POWER) / pages)
 
 
 def of_polling(per_hour: float, unchecked: timedelta, pages: int = 1) -> float:
-    """Return the priority of reading a list of which nothing shows whether something has come."""
+    """Return the priority of reading a list that nothing announces rows of."""
     return steady(per_hour, unchecked).delay / pages
 
 
 def steady(per_hour: float, unchecked: timedelta) -> Expected:
-    """Return rows that come at an even rate."""
+    """Return rows that arrive at an even rate."""
     hours = max(0.0, unchecked / HOUR)
     return expected(per_hour * hours, per_hour * hours * hours / 2)
 
 
-# Ages that differ by less than one part in so many count as the same.
+# Ages that differ by less than one part in so many count as equal.
 NEAR = 50
-# So far ahead a list's rate is looked at.
+# How far ahead a list's rate is estimated.
 AHEAD = timedelta(hours=48)
 
 
 class Rates(Protocol):
-    """How often rows come."""
+    """How often rows arrive."""
 
     def births(self, stream: Stream) -> float:
         """Return rows an hour of a stream without a parent."""
@@ -143,7 +143,7 @@ class Rates(Protocol):
     def weight(self, stream: Stream) -> float:
         """Return how much a stream's rows count: the share that is sent, times the setting's weight.
 
-        The delays below are weighed by it.
+        The delays returned below are multiplied by it.
         """
 
     def unseen(self, stream: Stream, parent: ParentState, child: ChildState, since: datetime) -> Expected:
@@ -153,11 +153,11 @@ class Rates(Protocol):
         """Return rows an hour that will come at a child list in the hours ahead."""
 
     def typical(self, stream: Stream, since: float, until: float) -> Expected:
-        """Return what has come at a parent like the others between two ages in hours."""
+        """Return what has come at a typical parent between two ages in hours."""
 
 
 class Ages(NamedTuple):
-    """Hours of a parent's life: all of it, since a check, since the last check, watched before that one."""
+    """Hours of a parent's life: all, since a check, since the last check, watched before the last check."""
 
     age: float
     unseen: float
@@ -167,7 +167,7 @@ class Ages(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What a curve gives a list of some age: rows in all, rows lately, what is unseen, rows an hour ahead."""
+    """A curve at a list's age: rows in all, rows lately, unseen rows, rows an hour ahead."""
 
     usual: float
     lately: float
@@ -176,7 +176,7 @@ class Shape(NamedTuple):
 
 
 class LearnedRates:
-    """Rates from what the database knows of the account."""
+    """Rates estimated from the account's data in the database."""
 
     def __init__(self, picture: Picture, now: datetime) -> None:
         self._catalogue = picture.catalogue
@@ -216,9 +216,9 @@ class LearnedRates:
         return arrival.pace(counters.total(child.counter), shape.usual, recent, shape.lately)
 
     def _shape_of(self, name: str, parent: ParentState, since: datetime) -> Shape:
-        """Return what the curve gives at a list; ages that are nearly the same are reckoned once."""
+        """Return the curve's values for a list; nearly equal ages are computed once."""
         if parent is not self._of[0] or since is not self._of[1]:
-            # The lists of one parent are asked for one after the other.
+            # The lists of one parent are requested one after the other.
             self._of = (parent, since, self._ages(parent, since))
         ages = self._of[2]
         shape = self._shapes[name].get(ages.near)
@@ -228,7 +228,7 @@ class LearnedRates:
 
     def _ages(self, parent: ParentState, since: datetime) -> Ages:
         now, checked_at = self._now, parent.checked_at or self._now
-        # A scheduled post lies ahead: nothing has come at it.
+        # A scheduled post is in the future: nothing has come there.
         age, unseen = (now - parent.date) / HOUR, (now - since) / HOUR
         unchecked, known = (now - checked_at) / HOUR, (checked_at - (parent.known_at or checked_at)) / HOUR
         near = (

@@ -1,7 +1,7 @@
-"""What is requested for the sake of hints, and how much of the budget that may be.
+"""What to request because of hints, and how much of the budget they may use.
 
-A hint is a counter that has moved by so many: its list is read without checking its block first. Whatever it
-says, no more than a share of the requests is spent on it, and what it does not say is found as ever.
+A hint counts as a counter that has risen: its list is read without checking its block first. Hints never
+use more than their share of the requests, and rows without a hint are found as without webhooks.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from connector.sync.planning import candidates
 from connector.sync.planning.probes import Picture, Probe, Turn
 from connector.sync.planning.queue import ANNOUNCED
 
-# Of what hints usually announce, so much is taken to come with one: some of it is looked for all the same.
+# The share of usually announced rows that is taken to be announced: a few are still searched for.
 BELIEVED = 0.9
 
 
@@ -36,14 +36,14 @@ def is_hinted(picture: Picture, stream: Stream, parent: str = ANYWHERE) -> bool:
 
 
 def probes(picture: Picture, blocks: Iterable[Probe], now: datetime) -> list[Probe]:
-    """Return the lists that hints name, the first announced first, as many as may be read for their sake.
+    """Return the lists that hints name, the first announced first, as many as hints may read.
 
-    `blocks` are the probes of lists without parents: a hint whose parent is not known means the newest block.
+    `blocks` are the probes of lists without parents: a hint without a known parent means the newest block.
     """
-    found: list[tuple[Hint, Probe]] = []
+    pairs: list[tuple[Hint, Probe]] = []
     for probe in blocks:
         if (hint := _newest_block(picture, probe, now)) is not None:
-            found.append((hint, probe))
+            pairs.append((hint, probe))
     for stream in candidates.wanted(picture.catalogue, picture.policy):
         if stream.parent is None or backoff.is_skipped(picture.progress, stream, now):
             continue
@@ -51,13 +51,13 @@ def probes(picture: Picture, blocks: Iterable[Probe], now: datetime) -> list[Pro
             child = picture.progress.child(stream.name, name)
             parent = picture.progress.parents.get(stream.parent, {}).get(name)
             if child and parent and not parent.gone and not backoff.in_backoff(child, now):
-                found.append((hint, candidates.list_probe(picture, stream, child, now, hinted=True)))
-    found.sort(key=lambda each: each[0].since)
-    return [first(probe) for _, probe in found[: picture.hint_requests]]
+                pairs.append((hint, candidates.list_probe(picture, stream, child, now, hinted=True)))
+    pairs.sort(key=lambda pair: pair[0].since)
+    return [first(probe) for _, probe in pairs[: picture.hint_requests]]
 
 
 def first(probe: Probe) -> Probe:
-    """Return the probe as it is sent for a hint's sake: before anything else, if it did not fail lately."""
+    """Return the probe as it is sent for a hint: before anything else, unless it failed lately."""
     turn = probe.turn if probe.turn is Turn.LAST else Turn.PRIORITY
     return replace(probe, hinted=True, priority=ANNOUNCED, turn=turn)
 
@@ -67,26 +67,26 @@ def _newest_block(picture: Picture, probe: Probe, now: datetime) -> Hint | None:
     if probe.check is not None and (probe.check.block.until is not None or probe.check.part):
         return None
     streams = (probe.stream, *children(picture.catalogue, probe.stream.name))
-    hints = (picture.hints.get(each.name, {}).get(ANYWHERE) for each in streams)
-    ready = [hint for hint in hints if hint and hint.since <= now]
-    return min(ready, key=lambda hint: hint.since, default=None)
+    hints = (picture.hints.get(stream.name, {}).get(ANYWHERE) for stream in streams)
+    due = [hint for hint in hints if hint and hint.since <= now]
+    return min(due, key=lambda hint: hint.since, default=None)
 
 
 @dataclass(slots=True)
 class Unplaced:
-    """The hints of one run whose parent is not known, by stream, and how many requests are left for them."""
+    """The hints of one run without a known parent, by stream, and the requests left for them."""
 
     rows: dict[str, int]
     requests: float
 
     @classmethod
     def begin(cls, picture: Picture, spent: int) -> "Unplaced":
-        """Return them as a run begins that spends so many requests on the other hints."""
-        found = {name: hint.count for name, of in picture.hints.items() if (hint := of.get(ANYWHERE))}
-        return cls(found, inf if picture.hint_requests is None else picture.hint_requests - spent)
+        """Return them at the start of a run that spends so many requests on the other hints."""
+        counts = {name: hint.count for name, of in picture.hints.items() if (hint := of.get(ANYWHERE))}
+        return cls(counts, inf if picture.hint_requests is None else picture.hint_requests - spent)
 
     def take(self, picture: Picture, stream: Stream, child: ChildState) -> bool:
-        """Return whether a list that a check has shown to have news is read now, as it may be a hint's."""
+        """Return whether to read a list with news now, because one of these hints may mean it."""
         left = self.rows.get(stream.name, 0)
         if not (
             left > 0 and self.requests >= 1 and is_hinted(picture, stream) and candidates.has_news(child)

@@ -1,7 +1,7 @@
-"""How a month's quota is spent: what is asked, and in which order; without I/O.
+"""How a month's quota is spent: what to request, and in which order; without I/O.
 
-The rule is one: the next request goes to the probe that clears the most waiting per request. Where there is
-no monthly limit, every probe is sent at every run (`UnlimitedPlanner` in start.py).
+There is one rule: the next request goes to the probe that clears the most waiting per request. Without a
+monthly limit, every run sends every probe (`UnlimitedPlanner` in start.py).
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -24,29 +24,29 @@ from connector.sync.planning.estimates import NOTHING, Expected, LearnedRates, R
 from connector.sync.planning.probes import Picture, Probe, Turn
 from connector.sync.planning.queue import ANNOUNCED
 
-# Making sure that nothing hides behind full pages costs a page more for each block: no oftener than this
-# under a monthly limit, and no more than this share of the budget.
+# Reading past full pages, to prove that nothing follows, costs one more page for each block: under a
+# monthly limit it is done no more often than this, and with no more than this share of the budget.
 PROOF_LASTS_LIMITED = timedelta(days=30)
 PROOF_SHARE = 0.02
-# A row behind a page that was never seen counts as one that has waited for twelve hours.
+# A row on a page that was never seen counts as if it had waited for twelve hours.
 UNKNOWN = float(12.0**estimates.POWER)
-# So many blocks are reckoned closely, list by list.
+# For so many blocks the priority is computed list by list.
 CLOSELY = 350
-# More may come in while a run is under way.
+# More requests may become available during a run.
 MARGIN = 20
-# So many pages a check has that goes behind its first one, by whether short pages were seen to end lists. It
-# is not kept between two runs: with a request at a time at hand, the first page would be asked for ever.
+# How many pages a check to the end of a list needs, by whether short pages were seen to end lists. The
+# requests are not saved between runs: with one at a time, the first page would be requested for ever.
 TO_THE_END = {True: 2, None: 3, False: 2 + EMPTY_PAGES_THAT_END}
 
 
 class Planner(Protocol):
-    """Says what a run asks, and the priority of each probe."""
+    """Decides what a run requests, and the priority of each probe."""
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         """Return what to ask before any page has been seen."""
 
     def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        """Return a child list after a page has shown its counter; None if there is nothing to ask."""
+        """Return a child list after a page has shown its counter; None if there is nothing to request."""
 
     def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
         """Return a block's next page."""
@@ -71,12 +71,12 @@ class Rank:
         return self.overdue if self.turn is Turn.OVERDUE else self.priority
 
     def by_age(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
-        """Give what has waited longer than `max_age` a turn, whatever its priority."""
+        """Give a turn to what has waited longer than `max_age`, whatever its priority."""
         over = now - since - picture.policy.max_age
         return Rank(self.priority, Turn.OVERDUE, over / HOUR) if over > timedelta(0) else self
 
     def announced_at(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
-        """Put what a counter showed longer ago than `max_age` before anything else."""
+        """Put rows that a counter announced longer ago than `max_age` before anything else."""
         over = now - since - picture.policy.max_age
         return replace(self, overdue=over / HOUR, announced=True) if over > timedelta(0) else self
 
@@ -88,11 +88,11 @@ class Rank:
 
 
 class LimitedPlanner:
-    """Ask what clears the most waiting. `known_rates` takes the place of what is learnt."""
+    """Request what clears the most waiting. `known_rates` replaces the learnt rates."""
 
     def __init__(self, known_rates: Rates | None = None) -> None:
         self._known_rates = known_rates
-        # Set as a run begins.
+        # Set at the start of a run.
         self._rates: Rates
         self._unannounced: Mapping[str, float]
         self._hints: hinted.Unplaced
@@ -116,7 +116,7 @@ class LimitedPlanner:
             if stream.parent is not None:
                 lists += self._lists(picture, stream, state, now)
             else:
-                own = (
+                of_stream = (
                     self._blocks(picture, stream, now)
                     if children(picture.catalogue, stream.name)
                     else [self._dated(picture, stream, state, now)]
@@ -124,18 +124,18 @@ class LimitedPlanner:
                 last = backoff.comes_last(picture.progress, state)
                 probes += [
                     replace(probe, turn=Turn.LAST) if last or self._passed_over(picture, probe) else probe
-                    for probe in own
+                    for probe in of_stream
                 ]
         for_hints = hinted.probes(picture, probes, now)
-        # Each is asked once; of lists, the queue takes the first.
+        # Each is requested once; of lists, the queue takes the first.
         blocks = [probe.check for probe in for_hints if probe.check]
         probes = for_hints + [probe for probe in probes if probe.check not in blocks]
         self._hints = hinted.Unplaced.begin(picture, len(for_hints))
-        # No more are put into the queue than can be asked.
+        # The queue gets no more probes than can be requested.
         most = len(lists) if picture.available is None else MARGIN + int(picture.available)
         for turn in Turn:
-            due = (each for each in lists if each[0].turn is turn)
-            for rank, stream, child in nlargest(most, due, key=lambda each: each[0].sort_key):
+            due = (entry for entry in lists if entry[0].turn is turn)
+            for rank, stream, child in nlargest(most, due, key=lambda entry: entry[0].sort_key):
                 probes.append(rank.given(candidates.list_probe(picture, stream, child, now)))
         return probes + audits(picture, now, self._rates)
 
@@ -157,7 +157,7 @@ class LimitedPlanner:
     # --- the priority of each probe ---
 
     def _passed_over(self, picture: Picture, probe: Probe) -> bool:
-        """Return whether a page of parents failed again and again, and all else comes first."""
+        """Return whether a page of parents failed again and again, so that everything else comes first."""
         if probe.check is None or not probe.check.block.members:
             return False
         known = picture.progress.parents[probe.stream.name]
@@ -175,30 +175,30 @@ class LimitedPlanner:
         whole, unordered = state.complete, state.list_order in UNORDERED
         to_the_end = TO_THE_END[state.short_ends]
         begun = any(picture.progress.parents.values())
-        # More than that never gathers.
+        # The bucket never holds more than that.
         most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
         blocks: list[tuple[float, Probe, list[ParentState], datetime, int]] = []
         probes = candidates.block_probes(stream, picture.progress, now, lasts)
-        # Checked with the newest block, too.
+        # These are checked with the newest block, too.
         also = {name for probe in probes for name in probe.required_check.block.also}
         for probe in probes:
             check = probe.required_check
             members = [known[name] for name in check.block.members]
             if check.part:
-                # While nothing of the list is shown, its newest rows tell when it is back.
+                # While nothing of the list is shown, its newest rows show when it works again.
                 if state.failures > backoff.FREE:
                     continue
-                # How much is there, nobody knows; it rests after each failure.
+                # Its number of rows is unknown; it is in backoff after each failure.
                 probe = replace(probe, priority=UNKNOWN)
                 yield _save_up(probe, to_the_end, most)
                 continue
             if (block := backoff.of_block(members)) and backoff.in_backoff(block, now):
                 continue
-            # A list that was read to its end and is empty was looked at, too.
+            # A list that was read to its end and is empty was checked, too.
             check_dates = (parent.checked_at or parent.date for parent in members)
             checked_at = min(check_dates, default=state.checked_at if whole else None)
             if checked_at is None:
-                # An empty list shows that it is one behind its first page; the very first check shows more.
+                # An empty list needs one page more to prove it; the very first check shows more.
                 pages = to_the_end if begun else 1
                 yield _save_up(replace(probe, priority=inf, unseen=True), pages, most)
             elif check.block.since is None and not whole:
@@ -210,11 +210,11 @@ class LimitedPlanner:
                     guess = self._guess(
                         members[0], checked_at, [child for child, _ in child_lists], now
                     ) * len(members)
-                # One that the last check did not show is looked for behind a short page.
-                both = unordered or check.proving or _partly_seen(members, also)
-                blocks.append((guess, probe, members, checked_at, to_the_end if both else 1))
-        # Of very many, those are reckoned closely that may be worth most.
-        blocks.sort(key=lambda each: each[0], reverse=True)
+                # A parent that the last check did not show is searched for after a short page.
+                needs_end = unordered or check.proving or _partly_seen(members, also)
+                blocks.append((guess, probe, members, checked_at, to_the_end if needs_end else 1))
+        # Of very many blocks, only the most promising are computed closely.
+        blocks.sort(key=lambda entry: entry[0], reverse=True)
         for number, (guess, probe, members, checked_at, pages) in enumerate(blocks):
             value = guess
             if number < CLOSELY:
@@ -243,36 +243,36 @@ class LimitedPlanner:
         now: datetime,
     ) -> float:
         unseen = self._rates.unseen
-        own, lists = NOTHING, []
+        parent_rows, lists = NOTHING, []
         for parent in members:
             since = parent.checked_at or now
             for child_stream, children_of in child_lists:
                 child = children_of.get(parent.id)
                 if child and (not candidates.has_news(child) or candidates.is_history(child)):
-                    alone = self._unannounced[child_stream.name]
-                    # A list that a hint had read since holds no more than what came after that.
-                    read = alone < 1 and child.read_at is not None and child.read_at > since
+                    unannounced = self._unannounced[child_stream.name]
+                    # A list that was read since because of a hint holds only later rows.
+                    read = unannounced < 1 and child.read_at is not None and child.read_at > since
                     last = child.read_at if read and child.read_at else since
-                    lists.append(unseen(child_stream, parent, child, last).times(alone))
+                    lists.append(unseen(child_stream, parent, child, last).times(unannounced))
         if probe.required_check.block.until is None:
             before = picture.progress.streams[stream.name].checked_at or now
             unchecked = now - max((parent.checked_at or parent.date for parent in members), default=before)
-            own = estimates.steady(self._rates.births(stream), unchecked).times(
+            parent_rows = estimates.steady(self._rates.births(stream), unchecked).times(
                 self._unannounced[stream.name], self._rates.weight(stream)
             )
             hours = unchecked / HOUR
             for child_stream, _ in child_lists:
-                # The mean over the ages that a parent born since may have (Simpson).
+                # The mean over the possible ages of a parent born since (Simpson).
                 half = self._rates.typical(child_stream, 0, hours / 2)
                 whole = self._rates.typical(child_stream, 0, hours)
                 rows, delay = 4 * half.rows + whole.rows, 4 * half.delay + whole.delay
-                lists.append(Expected(rows, delay).times(own.rows / 6))
+                lists.append(Expected(rows, delay).times(parent_rows.rows / 6))
             if stream.name not in picture.policy.streams:
-                own = NOTHING
-        return estimates.of_check(own, lists, 2.0 if probe.required_check.proving else 1.0)
+                parent_rows = NOTHING
+        return estimates.of_check(parent_rows, lists, 2.0 if probe.required_check.proving else 1.0)
 
     def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
-        """Return a page of parents that were never seen, older than those that were."""
+        """Return the priority of a page of parents that were never seen, older than the seen ones."""
         known = picture.progress.parents.get(stream.name, {}).values()
         oldest = min((parent.date for parent in known), default=now)
         age, since = (now - oldest) / HOUR, (picture.policy.start - oldest) / HOUR
@@ -280,16 +280,16 @@ class LimitedPlanner:
         for child in picture.child_streams(stream):
             rows = self._rates.typical(child, max(0.0, since), age).rows
             lists += [Expected(rows, self._rates.weight(child) * rows * UNKNOWN)] * SIZE
-        own = Expected(SIZE, self._rates.weight(stream) * SIZE * UNKNOWN) if since <= 0 else NOTHING
-        # Before it was seen, nothing at all is known of it: it is worth a check sooner or later.
-        return max(estimates.of_check(own, lists), UNKNOWN)
+        parent_rows = Expected(SIZE, self._rates.weight(stream) * SIZE * UNKNOWN) if since <= 0 else NOTHING
+        # Before it is seen, nothing is known about it: it must be checked sooner or later.
+        return max(estimates.of_check(parent_rows, lists), UNKNOWN)
 
     def _lists(
         self, picture: Picture, stream: Stream, state: StreamState, now: datetime
     ) -> Iterable[tuple[Rank, Stream, ChildState]]:
         parents = picture.progress.parents.get(stream.parent or "", {})
         for child in picture.progress.children.get(stream.name, {}).values():
-            # Of very many lists most stand still: that is asked first.
+            # Most of very many lists have not changed: test that first.
             if not (state.distrusted or candidates.due(child, now)) or backoff.in_backoff(child, now):
                 continue
             parent = parents.get(child.parent)
@@ -307,7 +307,7 @@ class LimitedPlanner:
             since = child.read_at or known
             value = self._unannounced[stream.name] * self._rates.unseen(stream, parent, child, since).delay
             if short := counter_trust.missing_rows(child):
-                # As a list that is polled: each hour since the last reading counts for what may have come.
+                # Like a list that is polled: each hour since the last reading counts.
                 share = max(picture.progress.streams[stream.name].late_share, estimates.HIDDEN_ROW)
                 value += self._rates.weight(stream) * estimates.waited(short * share, since, now)
                 since = child.short_since or since
@@ -319,7 +319,7 @@ class LimitedPlanner:
             rank = Rank(weight * history * estimates.HISTORY / pages, Turn.HISTORY)
             if parent.date <= self._known_since.get(stream.parent or "", now):
                 return rank
-            # All its rows are newer than the connection: they are announced, and no history.
+            # All its rows are newer than the connection: they are announced, not history.
             return rank.announced_at(known, picture, now)
         if child.read_counter is None:
             waiting = arrival.faded(child.recent, child.recent_at, now)
@@ -327,7 +327,7 @@ class LimitedPlanner:
             waiting = counters.waiting(child.counter, child.read_counter, child.surplus)
         waiting = max(1, waiting) if child.waits_since else 0
         if child.cursor and child.read_counter == child.counter and not waiting:
-            # Parts of it could not be read: how much is there, nobody knows.
+            # Parts of it could not be read: their number of rows is unknown.
             return Rank(UNKNOWN)
         coming = self._rates.coming(stream, parent, child)
         if waiting:
@@ -340,7 +340,7 @@ class LimitedPlanner:
         return rank.announced_at(child.waits_since or checked_at, picture, now) if waiting else rank
 
     def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
-        """Return how many rows of a list never read are of interest: those since the start date."""
+        """Return how many rows of a list never read matter: those since the start date."""
         count = counters.total(child.counter) or 1
         age = ((parent.known_at or parent.date) - parent.date) / HOUR
         since = (picture.policy.start - parent.date) / HOUR
@@ -363,12 +363,12 @@ class LimitedPlanner:
 
 
 def _partly_seen(members: Iterable[ParentState], also: Container[str]) -> bool:
-    """Return whether the last check of a block left members out; the newest block shows those in `also`."""
+    """Return whether a block's last check left members out; the newest block shows those in `also`."""
     dates = {(parent.checked_at or parent.date, parent.id in also) for parent in members}
     return len(dates) > len({of for _, of in dates})
 
 
 def _save_up(probe: Probe, pages: int, most: float) -> Probe:
-    """Say how many requests a check needs before it begins, and how many of them are for further pages."""
+    """Set how many requests a check needs before it begins, and how many are for further pages."""
     needs = min(pages, most)
     return replace(probe, needs=needs, further_pages=min(pages, int(needs)) - 1)

@@ -1,4 +1,4 @@
-"""Probes: candidates for the next request, and what planning them needs to know."""
+"""Probes: candidates for the next request, and the data for planning them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,16 +15,16 @@ from connector.sync.lists.count_windows import Window
 from connector.sync.lists.passes import ListPass
 from connector.sync.policy import Policy
 
-# A hint of a list without parents is found by this.
+# The key of a hint of a list without parents.
 NO_PARENT = ANYWHERE
-# What the ledger charges the requests to that were sent for hints.
+# The purpose of requests that are sent for hints.
 HINTS = "hints"
 
 
 class Turn(Enum):
     """When a probe's turn comes: by its priority alone, or at the latest in a share of all requests.
 
-    LAST: it failed lately, and everything else that is worth its price comes before it.
+    LAST: it failed lately, so that everything else with a sufficient priority comes first.
     """
 
     PRIORITY = "priority"
@@ -38,17 +38,17 @@ class Turn(Enum):
 class Probe:
     """A candidate for the next request: what it reads, why, and its priority.
 
-    It reads a block of parents (`check`), a list of rows (`list_pass`), or how many rows there are in a
-    `window`; both of the last, the rows of that window, for the audit. `whole` is the window that an audit
-    begins with, and a `thorough` one reads every window and list whole, whatever counts and counters say.
+    It reads a block of parents (`check`), a list of rows (`list_pass`), or the number of rows in a `window`;
+    with the last two, the rows of that window, for the audit. `whole` is the window that an audit begins
+    with, and a `thorough` one reads every window and list completely, whatever counts and counters say.
     `reading` is the key of the list in a backfill.
 
     `priority` is how much waiting a request clears (see estimates.py), `overdue` in hours. `needs` is how
-    many requests should be available before it begins, and `further_pages` how many of those are kept for
-    the pages after the first.
+    many requests should be available before it begins, `further_pages` of them for the pages after the
+    first.
     An `unseen` one reads pages of parents that were never seen before. An `announced` one reads a list whose
-    counter showed more than `max_age` ago that rows wait there: it comes first. A `hinted` one is sent for a
-    hint's sake, out of the share of the requests that hints may use.
+    counter showed more than `max_age` ago that rows wait there: it comes first. A `hinted` one is sent for
+    a hint, from the share of the requests that hints may use.
     """
 
     stream: Stream
@@ -77,19 +77,19 @@ class Probe:
 
     @property
     def purpose(self) -> str:
-        """Return what the ledger charges the request to."""
+        """Return the purpose that the ledger charges the request to."""
         return "audit" if self.audit else HINTS if self.hinted else self.stream.name
 
     @property
     def required_check(self) -> BlockCheck:
-        """Return the check of a probe that is known to read a block of parents."""
+        """Return the check of a probe that reads a block of parents."""
         if self.check is None:
             raise ValueError("this probe reads no block")
         return self.check
 
     @property
     def required_pass(self) -> ListPass:
-        """Return the pass of a probe that is known to read a list of rows."""
+        """Return the pass of a probe that reads a list of rows."""
         if self.list_pass is None:
             raise ValueError("this probe reads no list")
         return self.list_pass
@@ -103,13 +103,13 @@ class Probe:
 
     @property
     def begun(self) -> bool:
-        """Return whether it reads a list of which a page was shown, and no newer rows are asked for first."""
+        """Return whether a page of its list was shown, so that no newer rows are requested first."""
         pass_ = self.list_pass
         return pass_ is not None and not pass_.front and bool(pass_.pages or pass_.hole or pass_.resumed)
 
     @property
     def may_be_over(self) -> bool:
-        """Return whether the page that is asked next may lie behind the list's last one."""
+        """Return whether its next page may lie after the list's last one."""
         if self.check:
             return blocks.may_be_over(self.check)
         return self.list_pass is not None and passes.may_be_over(self.list_pass)
@@ -117,10 +117,10 @@ class Probe:
 
 @dataclass(slots=True)
 class Job:
-    """A probe that a run reads, page by page: what comes next of it, and what has failed.
+    """A probe that a run reads, page by page: its next page, and its failures.
 
-    `habits` and `ignore_filters` are those of the request under way. `kept` requests are for further pages
-    once it has `started`. `pages` were read in this run, and `parts_tried` of the list failed in it.
+    `habits` and `ignore_filters` are those of the request in flight. Once it has `started`,
+    `further_requests` are kept for further pages. `pages` were read in this run, `parts_tried` failed in it.
     """
 
     probe: Probe
@@ -129,16 +129,16 @@ class Job:
     failures: int = 0
     not_before: datetime | None = None
     started: bool = False
-    kept: int = 0
+    further_requests: int = 0
     pages: int = 0
     parts_tried: int = 0
 
     def go_on(self, list_pass: ListPass) -> None:
-        """Continue the list as this pass says."""
+        """Continue the list with this pass."""
         self.probe = replace(self.probe, list_pass=list_pass)
 
     def recovered(self) -> None:
-        """Forget failures: a page was accepted, or another part of the list is asked."""
+        """Reset failures: a page was accepted, or another part of the list is requested."""
         self.failures, self.not_before = 0, None
 
 
@@ -157,11 +157,11 @@ def request_for(job: Job) -> BeamerRequest:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a plan is made from.
+    """The input of a plan.
 
-    `available` requests may be spent at once and `per_day` come in; None without a limit. A run that may
-    spend a few only has no more available. `hints` announced rows, and `hint_requests` may be sent for their
-    sake; None without a limit.
+    `available` requests may be spent at once and `per_day` become available; None without a limit. A run
+    limited to a few has no more available. `hints` announced rows, and at most `hint_requests` may be sent
+    for them; None without a limit.
     """
 
     catalogue: Mapping[str, Stream]

@@ -1,4 +1,4 @@
-"""The queue of one run: which probe is asked next, and which are being asked."""
+"""The queue of one run: which probe is requested next, and which are in flight."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from math import exp, inf
 
 from connector.sync.planning.probes import Job, Probe, Turn
 
-# Shares of all requests that are kept, whatever else would be worth more: the mean must not be bought with
-# rows that never come. One request in so many, and which of them.
+# Shares of all requests that are kept, whatever else has a higher priority, so that no row waits for ever:
+# one request in so many, and which of them.
 TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (20, 1)}
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What the priority of a request must exceed: `level` while as many as the `target` are at hand."""
+    """What the priority of a request must exceed: `level` while `target` requests are available."""
 
     level: float
     target: float
@@ -24,20 +24,20 @@ class Price:
         return self.level * exp(-STEEPNESS * (available - self.target) / self.target)
 
 
-# So many days' requests are kept at hand, for what will be worth more; and how fast the price follows.
+# So many days' requests are saved for probes of a higher priority; and how fast the price follows.
 TARGET_DAYS = 0.3
 STEEPNESS, GAIN = 0.7, 0.02
 FIRST_PRICE, LOWEST_PRICE, HIGHEST_PRICE = 10.0, 0.01, 1e6
-# History is read from what is at hand beyond that many times the target, such as a new account's grant.
+# History is read from requests beyond so many times the target, such as a new account's grant.
 FOR_HISTORY = 2.0
 
 
 def price_now(
     before: float | None, available: float | None, per_day: float | None, hours: float
 ) -> Price | None:
-    """Return what a request costs, so many hours after the price was `before`; None where nothing is saved.
+    """Return a request's price, so many hours after it was `before`; None if nothing is saved.
 
-    A connection that is synced so rarely that more comes in meanwhile than would be kept spends it at once.
+    A connection that gains more requests between two syncs than it would save spends them at once.
     """
     if available is None or not per_day:
         return None
@@ -47,23 +47,23 @@ def price_now(
     if before is None:
         return Price(FIRST_PRICE, target)
     over = max(-1.0, min(2.0, (available - target) / target))
-    # Neither an outage nor a quiet year moves it so far that it takes weeks to come back.
+    # Neither an outage nor a quiet year changes it so much that it takes weeks to recover.
     hours = max(0.0, min(24.0, hours))
     return Price(max(LOWEST_PRICE, min(HIGHEST_PRICE, before * exp(-GAIN * hours * over))), target)
 
 
-# Above any priority but that of what is asked first of all.
+# Above any priority but that of the very first requests.
 ANNOUNCED = 1e12
 
 
 class ProbeQueue:
     """The probes of one run: the one of the highest priority is next, and of equal ones, the first.
 
-    `spent_before` is how many requests the account has spent before, so that turns go round over many runs;
-    `available` is how many may be spent now, None without a limit; `saving` is how many are lacking for what
-    is worth most, and `per_run` how many come in between two runs. `reserved` is how many another
-    connection of the account has been waiting for, and for longer: they are left to it. `most` is how many
-    this run may spend at all.
+    `spent_before` is how many requests the account has spent before, so that turns alternate over many
+    runs; `available` is how many may be spent now, None without a limit; `saving` is how many are missing for
+    the highest priority, and `per_run` how many become available between two runs. `reserved` are left to
+    another connection of the account that has waited longer for them. `most` is how many this run may spend
+    at all.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ProbeQueue:
         self.most = most
         self.saving = 0.0
         self.saves_for = 0.0
-        self._kept = 0
+        self._further_requests = 0
         self._order = count()
         self._waiting: dict[Turn, list[tuple[float, int, Job]]] = {turn: [] for turn in Turn}
         self._in_flight: list[Job] = []
@@ -94,7 +94,7 @@ class ProbeQueue:
 
     @property
     def in_flight(self) -> int:
-        """Return how many probes are being asked."""
+        """Return how many probes are in flight."""
         return len(self._in_flight)
 
     @property
@@ -107,7 +107,7 @@ class ProbeQueue:
         return sum(map(len, self._waiting.values()))
 
     def add(self, probe: Probe) -> None:
-        """Put a probe into the queue; a list that is under way is not begun twice."""
+        """Put a probe into the queue; a list in progress is not started twice."""
         if probe.stream.name in self._dropped:
             return
         if not probe.check and not probe.window:
@@ -119,15 +119,15 @@ class ProbeQueue:
         self.put(Job(probe))
 
     def put(self, job: Job) -> None:
-        """Ask a job's next page when its priority is the highest."""
+        """Queue a job's next page by its priority."""
         probe = job.probe
         if probe.stream.name not in self._dropped:
-            # What is overdue is asked in the order of time, or its turns would go by priority again.
+            # Overdue probes are requested in the order of time; by priority, some would wait for ever.
             rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.priority
             if self._in_vain(job):
                 rank = min(rank, 0.0)
             if probe.window and probe.turn is Turn.AUDIT:
-                # What has no counter is seen by its audit alone: within those, it comes before all lists.
+                # Only the audit finds rows of a list without a counter: it comes before the others.
                 rank = inf
             turn = probe.turn
             if probe.announced and not self._in_vain(job):
@@ -137,7 +137,7 @@ class ProbeQueue:
     def _in_vain(self, job: Job) -> bool:
         """Return whether this run may not spend what a first check further back needs.
 
-        Cut short it would begin anew in each run, for ever: what can be finished comes first.
+        If interrupted, it would start anew in each run, for ever: probes that can be finished come first.
         """
         probe = job.probe
         if self.most is None or not probe.unseen or job.started or probe.needs <= self.most:
@@ -145,16 +145,16 @@ class ProbeQueue:
         return probe.check is not None and bool(probe.check.block.members)
 
     def put_first(self, job: Job) -> None:
-        """Ask a job's next page, or the same again, before anything else."""
+        """Queue a job's next page, or the same page again, before anything else."""
         if job.probe.stream.name not in self._dropped:
             heappush(self._waiting[Turn.PRIORITY], (-inf, -next(self._order), job))
 
-    def next(self, alone: Callable[[Probe], bool]) -> Job | None:
-        """Take the next probe; of a stream whose habits are unknown, one list at a time is asked.
+    def next(self, one_at_a_time: Callable[[Probe], bool]) -> Job | None:
+        """Take the next probe; of a stream of unknown behaviour, one list at a time is requested.
 
-        Otherwise a first run would make every thread look behind a short page for the same answer.
+        Otherwise every thread of a first run would read past a short page for the same answer.
         """
-        busy = {job.probe.stream.name for job in self._in_flight if alone(job.probe)}
+        busy = {job.probe.stream.name for job in self._in_flight if one_at_a_time(job.probe)}
         passed_over: list[tuple[Turn, tuple[float, int, Job]]] = []
         chosen = None
         while chosen is None and (turn := self._turn()):
@@ -163,7 +163,7 @@ class ProbeQueue:
                 break
             entry = heappop(self._waiting[turn])
             probe = entry[2].probe
-            if probe.stream.name in busy and alone(probe):
+            if probe.stream.name in busy and one_at_a_time(probe):
                 passed_over.append((turn, entry))
             else:
                 chosen = entry[2]
@@ -176,7 +176,7 @@ class ProbeQueue:
         return chosen
 
     def sent(self, job: Job) -> None:
-        """Note that a job's request is under way."""
+        """Note that a job's request is in flight."""
         self._in_flight.append(job)
 
     def landed(self, job: Job) -> None:
@@ -184,43 +184,43 @@ class ProbeQueue:
         self._in_flight = [other for other in self._in_flight if other is not job]
 
     def not_sent(self) -> None:
-        """A request that was taken for a probe was never sent: it is at hand again."""
+        """Note that a request taken for a probe was never sent: it is available again."""
         self.available = None if self.available is None else self.available + 1
 
     def _spoken_for(self, job: Job) -> bool:
-        """Return whether what is at hand is kept for the further pages of checks that are on their way."""
+        """Return whether the available requests are reserved for further pages of checks in progress."""
         if self.available is None or job.started or self.available < 1:
             return False
-        if self.available >= self._kept + self.reserved + 1:
+        if self.available >= self._further_requests + self.reserved + 1:
             return False
         self.saves_for = max(self.saves_for, job.probe.needs) if self.reserved else self.saves_for
         return True
 
     def _keep(self, job: Job) -> None:
         if job.started:
-            page = min(1, job.kept)
-            self._kept -= page
-            job.kept -= page
+            page = min(1, job.further_requests)
+            self._further_requests -= page
+            job.further_requests -= page
         else:
-            job.started, job.kept = True, job.probe.further_pages
-            self._kept += job.kept
+            job.started, job.further_requests = True, job.probe.further_pages
+            self._further_requests += job.further_requests
 
     def _saves(self, job: Job) -> bool:
         """Return whether to wait until enough is available to read what a check shows at once."""
         probe = job.probe
-        # Where a run finds more than that each time, waiting for the next one saves nothing.
+        # If each run has more than that available, waiting for the next one saves nothing.
         if probe.turn is not Turn.PRIORITY or self.available is None or probe.needs <= self.per_run:
             return False
-        # What was begun goes on with what is there.
+        # A started job continues with the available requests.
         if job.started:
             return False
         needs = probe.needs if self.most is None else min(probe.needs, self.most)
-        self.saving = max(0.0, needs - (self.available - self._kept))
+        self.saving = max(0.0, needs - (self.available - self._further_requests))
         self.saves_for = probe.needs if self.saving else 0.0
         return self.saving > 0
 
     def _too_dear(self, turn: Turn) -> bool:
-        """Return whether a request is better kept for what will be worth more."""
+        """Return whether to save a request for a higher priority."""
         job = self._waiting[turn][0][2]
         if self.price is None or self.available is None or job.started:
             return False
@@ -229,42 +229,42 @@ class ProbeQueue:
         return job.probe.priority <= self.price.at(self.available)
 
     def _due(self) -> Turn | None:
-        """Return whose share of all requests the next one belongs to."""
+        """Return the turn whose share of all requests the next one belongs to."""
         for turn, (every, which) in TURNS.items():
             if self._waiting[turn] and self.spent_before % every == which:
                 return turn
         return None
 
     def _turn(self) -> Turn | None:
-        """Whose turn it is: a share of the requests is kept; the others go by priority alone."""
+        """Return whose turn it is: a share of the requests is kept; the others go by priority alone."""
         begun = self._waiting[Turn.PRIORITY]
         if begun and begun[0][0] <= -ANNOUNCED:
             return Turn.PRIORITY
         if turn := self._due():
             return turn
-        # Page after page shows what there is at all: history must not eat up what is available meanwhile.
+        # While unseen pages are read, history must not use up the available requests.
         history = () if self._unseen else (Turn.HISTORY,)
         usual = [turn for turn in (Turn.PRIORITY, Turn.OVERDUE, *history, Turn.AUDIT) if self._waiting[turn]]
         best = max(usual, key=lambda turn: self._waiting[turn][0][2].probe.priority, default=Turn.LAST)
-        # What is not worth its price leaves the turn to what failed, and to history.
+        # If the best is below the price, failed probes and history get the turn.
         turns = (best, Turn.LAST, *history)
         return next((turn for turn in turns if self._waiting[turn] and not self._too_dear(turn)), None)
 
     def close(self, job: Job) -> None:
-        """Take a probe out that was answered to its end."""
+        """Remove a probe that was answered to its end."""
         self.release(job)
         if not job.probe.window:
             self._lists.discard((job.probe.stream.name, job.probe.parent))
 
     def release(self, job: Job) -> None:
-        """Leave to others what was kept for a job's further pages: this run asks none of them."""
-        self._kept -= job.kept
-        job.kept = 0
+        """Release the requests kept for a job's further pages: this run requests none of them."""
+        self._further_requests -= job.further_requests
+        job.further_requests = 0
         if job.probe.unseen:
             self._unseen.discard(job.probe.stream.name)
 
     def drop(self, stream: str) -> None:
-        """Ask nothing more of a stream in this run."""
+        """Remove all probes of a stream from this run."""
         self._dropped.add(stream)
         for turn, waiting in self._waiting.items():
             for _, _, job in waiting:

@@ -1,4 +1,4 @@
-"""How a run starts: everything without a monthly limit, what has priority with one."""
+"""How a run starts: with everything, or under a monthly limit with the highest priorities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from connector.sync.planning.queue import ProbeQueue, price_now
 
 
 def planner_for(*, limited: bool) -> Planner:
-    """Return the plan with a monthly limit, and the one without."""
+    """Return the planner for a monthly limit, or the one without."""
     return LimitedPlanner() if limited else UnlimitedPlanner()
 
 
 def available(balance: Balance, most: int | None) -> float | None:
-    """How many requests a run may spend that was told to spend so many at most; None without either."""
+    """Return how many requests a run of at most `most` requests may spend; None without any limit."""
     if most is None or balance.level is None:
         return balance.level if most is None else float(most)
     return min(balance.level, most)
@@ -37,9 +37,9 @@ def queue_for(
     reserved: float = 0.0,
     most: int | None = None,
 ) -> ProbeQueue:
-    """Return the queue of a run that begins with this balance; the one `before` it began then.
+    """Return the queue of a run that starts with this balance; the last run `before` it started then.
 
-    Only the `LimitedPlanner` weighs requests: what a person asks for has no price.
+    Only the `LimitedPlanner` compares priorities: a person's own request has no price.
     """
     days = (started - before) / timedelta(days=1) if before else 0.0
     weighs = isinstance(planner, LimitedPlanner)
@@ -55,9 +55,9 @@ def queue_for(
 
 @dataclass(frozen=True, slots=True)
 class DryPlan:
-    """What a run would ask before it has seen a page, and how many probes it would leave for later.
+    """What a run would request before it has seen a page, and how many probes it would leave for later.
 
-    `saving`: how many requests are lacking for what is worth most, where the run would save up for it.
+    `saving`: how many requests are missing for the highest priority, if the run would save up for it.
     """
 
     probes: Sequence[Probe]
@@ -66,11 +66,11 @@ class DryPlan:
 
 
 def dry_plan(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetime) -> DryPlan:
-    """Go through the beginning of a run without asking anybody."""
+    """Go through the start of a run without sending a request."""
     for probe in planner.begin(picture, now):
         queue.add(probe)
     if picture.available is None:
-        # With nothing to weigh, a list that waits is read when its parent's page has been.
+        # Without a price, a waiting list is read after its parent's page.
         for waiting in candidates.waiting_children(
             picture.catalogue, picture.policy, picture.progress, picture.first_page, now
         ):
@@ -82,28 +82,28 @@ def dry_plan(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetim
     return DryPlan(probes, queue.ready, queue.saving)
 
 
-# So much of what a run asks anyway may be added for audits.
+# Audits may add this share to the requests of a run.
 AUDIT_SHARE = 0.05
 
 
 class UnlimitedPlanner:
-    """Ask every block, and every list whose counter has moved: there is no limit but the rate."""
+    """Request every block, and every list whose counter has changed: only the rate is limited."""
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         probes = candidates.first_probes(
             picture.catalogue, picture.policy, picture.progress, picture.first_page, now
         )
         if picture.available is not None:
-            # A run that may spend a few requests only goes on where the ones before it ended, and reads what
+            # A run of a few requests continues where the ones before it ended, and reads what they found.
             # they saw.
             probes.sort(key=lambda probe: _checked_at(picture, probe) or BEFORE)
             probes[:0] = candidates.waiting_children(
                 picture.catalogue, picture.policy, picture.progress, picture.first_page, now
             )
-        # One that hung is the only request of a run that asks it first: everybody else has the next turn.
+        # A probe that hung would be the only request of its run: all others have the next turn.
         probes.sort(key=lambda probe: _passed_over(picture, probe))
         due = audits(picture, now)
-        # A small share of all requests, after everything else; -1 comes behind what is worth nothing.
+        # A small share of all requests, after everything else; -1 comes after priority 0.
         few = ceil(len(probes) * AUDIT_SHARE)
         return probes + [replace(audit, turn=Turn.PRIORITY, priority=-1.0) for audit in due[:few]]
 
@@ -122,7 +122,7 @@ class UnlimitedPlanner:
 
 
 class HintedPlanner(UnlimitedPlanner):
-    """Ask what hints name, and nothing else: where there is no monthly limit, the next sync asks the rest."""
+    """Request what hints name, and nothing else: without a monthly limit, the next sync reads the rest."""
 
     def begin(self, picture: Picture, now: datetime) -> list[Probe]:
         roots = candidates.first_probes(
@@ -136,7 +136,7 @@ def _passed_over(picture: Picture, probe: Probe) -> bool:
 
 
 def _checked_at(picture: Picture, probe: Probe) -> datetime | None:
-    """Return when a probe was last asked; of a block, the parent that was looked at longest ago."""
+    """Return when a probe was last requested; of a block, the earliest check of a parent."""
     if probe.check is None:
         return picture.progress.streams[probe.stream.name].checked_at
     known = picture.progress.parents.get(probe.stream.name, {})

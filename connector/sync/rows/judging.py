@@ -17,7 +17,7 @@ def is_forgotten(row: Row, policy: Policy) -> bool:
 
 
 def user_of_raw(raw: Any) -> str | None:
-    """Return the user of a row that may be invalid otherwise."""
+    """Return the user of a row that may be invalid in other respects."""
     if not isinstance(raw, dict):
         return None
     try:
@@ -27,12 +27,12 @@ def user_of_raw(raw: Any) -> str | None:
 
 
 TWICE = 2
-# How often a status that was left has been shown since it last was not.
+# The count of a replaced status starts here, and again whenever the current status is shown.
 LEFT = -TWICE
 
 
 def after(before: ParentState, shown: str) -> ParentState:
-    """The row's state once a check has shown a status; its `status` differs if the change is believed."""
+    """Return the row's state after a check has shown a status; `status` differs if the change is believed."""
     if before.status is None:
         return replace(before, status=shown)
     if shown == before.status:
@@ -46,9 +46,9 @@ def after(before: ParentState, shown: str) -> ParentState:
 
 
 def judge(row: Row, stream: Stream, policy: Policy, now: datetime) -> Verdict | None:
-    """Give the row's verdict, or None where none is due: it is too old, or not settled yet.
+    """Return the row's verdict, or None if it is too early or too late for one.
 
-    `now` is Beamer's. A row without a verdict leaves no trace, so that it can be judged again.
+    `now` is Beamer's. A row without a verdict is not stored, so that it can be judged again.
     """
     if row.date < policy.start or not _settled(row, stream, policy, now):
         return None
@@ -64,12 +64,12 @@ def judge(row: Row, stream: Stream, policy: Policy, now: datetime) -> Verdict | 
 
 
 def unsettled(row: Row, stream: Stream, policy: Policy, now: datetime) -> bool:
-    """Return whether a row of the window has to be looked at again later."""
+    """Return whether a row of the window must be checked again later."""
     return row.date >= policy.start and not _settled(row, stream, policy, now)
 
 
 def fact_of(row: Row, stream: Stream, parent: str, title: str | None = None) -> Fact:
-    """Return the row as shaping wants it; a reply carries no title of its own and gets its parent's."""
+    """Return the row in the form for shaping; a reply has no title of its own and gets its parent's."""
     fields = {**row.fields, "team": by_team(row)}
     if title and not fields.get("title"):
         fields["title"] = title
@@ -77,13 +77,13 @@ def fact_of(row: Row, stream: Stream, parent: str, title: str | None = None) -> 
 
 
 def by_team(row: Row) -> bool:
-    """Made by somebody of the team: an internal user is named and no end user."""
+    """Return whether the team made the row: it names an internal user and no end user."""
     return bool(row.fields.get("internal")) and not row.fields.get("user_id")
 
 
 def _settled(row: Row, stream: Stream, policy: Policy, now: datetime) -> bool:
     if stream.parent is None and not stream.settles:
-        # Drafts and scheduled posts are listed, too; they are published when they are.
+        # Drafts and scheduled posts are listed, too; the row is sent once it is published.
         return row.fields.get("published") is not False and row.date <= now
     if stream.settles and not row.fields.get("text"):
         return row.date <= now - policy.nps_settle
@@ -91,7 +91,7 @@ def _settled(row: Row, stream: Stream, policy: Policy, now: datetime) -> bool:
 
 
 def _inside(row: Row, stream: Stream) -> bool:
-    """Return the team's own words: by the team, not visible, or written by Beamer itself."""
+    """Return whether the words are the team's own: by the team, not visible, or written by Beamer."""
     if stream.parent is None:
         return False
     fields = row.fields

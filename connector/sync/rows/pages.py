@@ -23,7 +23,7 @@ def outgoing(fact: Fact, policy: Policy, now: datetime) -> Outgoing:
 
 
 def finished(shaped: Shaped, stream: str = "") -> Outgoing:
-    """Return the finished message of what was shaped; raises Unshapeable."""
+    """Return the finished message of a shaped event; raises Unshapeable."""
     message = build(shaped)
     return Outgoing(message.message_id, message.event, message.text, message.size, stream)
 
@@ -37,7 +37,7 @@ def enqueue(
     now: datetime,
     title: str | None = None,
 ) -> None:
-    """Add the events of new rows to a page's effects; what cannot be shaped is quarantined."""
+    """Add the events of new rows to a page's effects; rows that cannot be shaped are quarantined."""
     for row, raw in rows:
         try:
             effects.events.append(outgoing(fact_of(row, stream, parent, title), policy, now))
@@ -48,7 +48,7 @@ def enqueue(
 def enqueue_changes(
     effects: Effects, changes: Iterable[Fact], raw: Any, policy: Policy, now: datetime
 ) -> None:
-    """Add the events of what changed about a row; the row itself stays as it was judged."""
+    """Add the events of a row's changes; the row's own verdict stays."""
     for change in changes:
         try:
             effects.events.append(outgoing(change, policy, now))
@@ -61,16 +61,16 @@ def rejected(invalid: InvalidRow) -> Rejected:
 
 
 def body_of(raw: Any) -> str:
-    """Return the row as it came, in ASCII: PostgreSQL refuses NUL and lone surrogates in text."""
+    """Return the raw row in ASCII: PostgreSQL refuses NUL and lone surrogates in text."""
     return json.dumps(raw, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class PageVerdicts:
-    """The rows that can be used, by id, each with its raw form; and what becomes of them.
+    """The usable rows of a page, by id, each with its raw form; and the verdicts.
 
-    `parents`: the ids of a list of parents, each with its raw row. It holds rows that cannot be used, too,
-    for an id is enough to read the lists below them, with their own date or else that of a row beside them.
+    `parents`: the ids of a list of parents, each with its raw row and a date (its own, or a neighbour's).
+    Unusable rows are included: the id is enough to read their child lists.
     """
 
     seen: PageRows
@@ -88,11 +88,11 @@ class PageVerdicts:
         return sorted(sent, key=lambda pair: pair[0].date)
 
     def dated_before(self, date: datetime) -> set[str]:
-        """Return the rows that are older."""
+        """Return the rows that are older than `date`."""
         return {name for name, (row, _) in self.rows.items() if row.date < date}
 
     def without(self, moved: set[str]) -> "PageVerdicts":
-        """Return the page, with rows that were judged before at another parent: they are not sent again."""
+        """Return the page without rows that have a verdict at another parent: they are not sent again."""
         if not moved:
             return self
         rows = self.row_verdicts
@@ -100,7 +100,7 @@ class PageVerdicts:
         return replace(self, row_verdicts=rows)
 
     def verdicts(self, fresh: Set[str]) -> list[Verdict]:
-        """Return what was decided about the new rows."""
+        """Return the verdicts on the new rows."""
         return [row.verdict for row in self.row_verdicts if row.id in fresh]
 
     def unsent(self, fresh: Set[str]) -> list[Verdict]:
@@ -108,7 +108,7 @@ class PageVerdicts:
 
 
 def judge_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetime) -> PageVerdicts:
-    """Parse and judge a page; `now` is Beamer's."""
+    """Parse a page and decide its verdicts; `now` is Beamer's."""
     parsed = [(parse(raw, stream.fields), raw) for raw in body]
     rows = {row.id: (row, raw) for row, raw in parsed if isinstance(row, Row)}
     row_verdicts = []
@@ -124,7 +124,7 @@ def judge_page(body: Sequence[Any], stream: Stream, policy: Policy, now: datetim
         [
             rejected(row)
             for row, raw in parsed
-            # Quarantine keeps a row as it came: nothing of a forgotten person may get there.
+            # Quarantine keeps raw rows: none of a forgotten person may get there.
             if isinstance(row, InvalidRow) and user_of_raw(raw) not in policy.forgotten
         ],
         min(waiting, default=None),
@@ -137,28 +137,28 @@ def _parents(
 ) -> Mapping[str, tuple[datetime | None, Any]]:
     """Return every id of a page, with a date and its raw row.
 
-    A row without a date gets the older one of those beside it: time is cut into blocks so that what stands
-    between two parents falls to the older one.
+    A row without a date gets the older date of its neighbours: blocks are ranges of time in which a row
+    between two parents belongs to the older one's.
     """
-    own = [row.date if isinstance(row, Row) else date_of(raw) for row, raw in parsed]
+    own_dates = [row.date if isinstance(row, Row) else date_of(raw) for row, raw in parsed]
     # Pinned rows come first, whatever their date.
     dates = [
         None if isinstance(row, Row) and row.fields.get("pinned") else date
-        for (row, _), date in zip(parsed, own, strict=True)
+        for (row, _), date in zip(parsed, own_dates, strict=True)
     ]
-    found: dict[str, tuple[datetime | None, Any]] = {}
+    parents: dict[str, tuple[datetime | None, Any]] = {}
     for number, (row, raw) in enumerate(parsed):
         if row.id is None or (row.id in rows and not isinstance(row, Row)):
             continue
         before = next((date for date in reversed(dates[:number]) if date), None)
         after = next((date for date in dates[number + 1 :] if date), None)
         beside = min((date for date in (before, after) if date), default=None)
-        found[row.id] = own[number] or beside, raw
-    return found
+        parents[row.id] = own_dates[number] or beside, raw
+    return parents
 
 
 def seen_of(parsed: Sequence[tuple[Row | InvalidRow, Any]]) -> PageRows:
-    """The page as paging judges it: by its raw rows. Pinned ones come first and say nothing of the order."""
+    """Return the page's raw rows for paging. Pinned rows come first and do not show the order."""
     ids = tuple(row.id or hashlib.sha256(body_of(raw).encode()).hexdigest() for row, raw in parsed)
     usable = [row for row, _ in parsed if isinstance(row, Row)]
     dates = tuple(row.date for row in usable if not row.fields.get("pinned"))
