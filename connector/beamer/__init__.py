@@ -1,1 +1,1 @@
-"""Beamer's side: the streams as data, the one client of the API, pages, and rows parsed leniently."""
+"""Beamer's side: the streams as data, the one client of the API, pages, and lenient parsing of rows."""

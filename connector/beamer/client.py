@@ -43,7 +43,7 @@ LONGEST_TEXT = 256 * 1024
 # A longer number is not finite in any language.
 MOST_DIGITS = 308
 
-# A text, or a sign that precedes a value. Possessive quantifiers, so that nothing is kept for backtracking.
+# A string, or a sign before a value. Possessive quantifiers, so that nothing is kept for backtracking.
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,:\[{]', re.DOTALL)
 
 
@@ -64,7 +64,7 @@ def parsed(body: bytes | None, content_type: str = "") -> Any:
         failure: BadAnswer | Transient = BadAnswer("Beamer's answer is nested too deeply")
     except ValueError:
         failure = Transient("Beamer's answer was not JSON.")
-    # Raised out here: the parser's errors hold the body.
+    # Raised here, because the parser's errors hold the body.
     raise failure
 
 
@@ -104,13 +104,13 @@ def _float(digits: str) -> float | None:
 
 # A little more than a second, because the network delays some requests more than others.
 WINDOW = timedelta(seconds=1.02)
-# In seconds: how long to wait, each time, for a request that has its place but is not yet sent.
+# In seconds: how long to wait, each time, for a request that has a slot but is not sent yet.
 SOON = 0.003
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One request's place in the window: when it was sent, None before."""
+    """One request's slot in the window: when it was sent, None before."""
 
     at: datetime | None = None
 
@@ -126,7 +126,7 @@ class Pacer:
     def wait(self, go_at: datetime) -> Slot:
         """Wait until a request may be sent: not before `go_at`, nor while the window is full.
 
-        Pass its place to `sent` when the request is sent, or when it is certain that it never will be.
+        Pass its slot to `sent` when the request is sent, or when it certainly never will be.
         """
         self._clock.sleep((go_at - self._clock.now()).total_seconds())
         slot = Slot()
@@ -135,18 +135,18 @@ class Pacer:
         return slot
 
     def sent(self, slot: Slot) -> None:
-        """Count the window from now: requests take different times to be sent."""
+        """Start the slot's time now: requests take different times to be sent."""
         slot.at = self._clock.now()
 
     def _claim(self, slot: Slot) -> float:
-        """Take a place in the window, or return in how many seconds one may be free."""
+        """Take a slot in the window, or return in how many seconds one may be free."""
         with self._lock:
             now = self._clock.now()
             if len(self._slots) == self._slots.maxlen:
                 oldest = self._slots[0].at
                 if oldest is None:
                     return SOON
-                # After a clock was set back, nobody waits until it has caught up.
+                # After a clock was set back, requests do not wait until it has caught up.
                 if timedelta(0) <= now - oldest < WINDOW:
                     return (oldest + WINDOW - now).total_seconds()
             self._slots.append(slot)
@@ -215,7 +215,7 @@ class BeamerClient:
         return answer
 
     def _answer(self, request: BeamerRequest, slot: Slot, room: Room) -> Answer | ConnectorError:
-        """Return the answer, or what is wrong with it, without the body: the error is kept for a while."""
+        """Return the answer, or its error, without the body: the error is kept for a while."""
         reply = self._send(request, slot, room)
         page = int(dict(request.params).get("maxResults", "1"))
         try:
@@ -246,7 +246,7 @@ class BeamerClient:
 
 
 def _read(reply: Reply, page: int) -> Any:
-    """Return an answer's content; raise what its status means, or why the content is of no use.
+    """Return an answer's content; raise the error of its status, or of unusable content.
 
     `page` is the number of rows that were requested.
     """
@@ -265,12 +265,12 @@ def _unpacked(reply: Reply) -> bytes | None:
         return unpacked(reply.body, reply.headers.get("Content-Encoding", ""), LARGEST_ANSWER)
     except Larger:
         failure = BadAnswer("Beamer's answer is larger than a page of rows can be")
-    # Raised out here: the traceback of the other error holds the body.
+    # Raised here, because the traceback of the other error holds the body.
     raise failure
 
 
 def raise_for_status(status: int, headers: httpx.Headers, body: bytes) -> None:
-    """Raise the error that says what to do next after a status; the only place that does.
+    """Raise the error of a status, which decides what happens next; no other function does that.
 
     Statuses are those of the API reference; 404 for a deleted parent and 403 for a missing permission were
     observed. Beamer's errors are bare JSON strings. The answer of a gateway, such as a web page, shows
@@ -317,11 +317,11 @@ def _date(headers: httpx.Headers) -> datetime | None:
     """Return when the answer was made: its date, plus its time in a cache; None if unknown or ambiguous."""
     dates = {*headers.get_list("Date")}
     age = headers.get("Age", "")
-    kept = int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0
+    seconds = int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0
     try:
         date = parsedate_to_datetime(dates.pop() if len(dates) == 1 else "")
         date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-        return date + timedelta(seconds=kept)
+        return date + timedelta(seconds=seconds)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -30,7 +30,7 @@ class Answer:
     date: datetime | None
 
 
-# This many different dates on a page of ten are in order by chance once in 720 pages, or less often.
+# So many different dates on a page of ten are in order by chance once in 720 pages, or less often.
 CLEAR = 4
 
 
@@ -61,7 +61,7 @@ class Habits:
 
     @property
     def second_page(self) -> int:
-        """The number of the page after the first: 1, unless that was seen to be the first page again."""
+        """Return the number of the page after the first: 1, unless that was seen to be the first again."""
         return 2 if self.first_page == 1 else 1
 
 
@@ -99,8 +99,8 @@ def with_page_rows(habits: Habits, count: int, before: int | None, cap: int) -> 
 class Cursor:
     """Where reading continues: the next request's dates and page, and the ids of the page before.
 
-    `page` is the requested number; 0 is requested without a number. `behind_short` marks a request that only
-    looks behind a page that was not full. `repeated` counts how often the page before was shown again.
+    `page` is the requested number; 0 is requested without a number. `behind_short` marks a request after a
+    page that was not full. `repeated` counts how often the page before was shown again.
     """
 
     since: datetime | None = None
@@ -210,7 +210,7 @@ def _learnt(cursor: Cursor, page: PageRows, habits: Habits, cap: int) -> Habits:
     behind = cursor.behind_short and page.count and not cursor.empty_pages
     learnt = with_page_rows(learnt, page.count, len(cursor.last_ids) if behind else None, cap)
     if cursor.behind_short and learnt.short_ends is not False:
-        # One row behind a short page outweighs all short pages without one.
+        # One row after a short page outweighs all short pages without one.
         learnt = replace(learnt, short_ends=page.count == 0)
     if learnt.first_page is not None:
         return learnt

@@ -21,7 +21,7 @@ YEARS = range(1000, 9999)
 
 
 class Unreadable(ValueError):
-    """A value that does not fit its field."""
+    """Raised for a value that does not fit its field."""
 
 
 def text(value: Any) -> str | None:
@@ -177,14 +177,14 @@ DATE = Field(moment, ("date",))
 
 def parse(raw: Any, fields: Mapping[str, Field]) -> Row | InvalidRow:
     """Parse one raw row; return a row, or the reason why it cannot be used."""
-    kept = raw if _shallow(raw) else None
+    body = raw if _shallow(raw) else None
     if not isinstance(raw, dict):
-        return InvalidRow("the row is not an object", None, kept)
+        return InvalidRow("the row is not an object", None, body)
     try:
         ident = row_id(raw.get("id"))
     except Unreadable:
-        return InvalidRow("the row has no valid id", None, kept)
-    if kept is None:
+        return InvalidRow("the row has no valid id", None, body)
+    if body is None:
         return InvalidRow("the row is nested too deeply", ident)
     try:
         date = DATE.read(raw)

@@ -1,4 +1,4 @@
-"""The seven streams: where each is read, what its rows hold, which counters count them."""
+"""The seven streams: their lists, the fields of their rows, and the counters that count them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -173,8 +173,8 @@ def children(catalogue: Mapping[str, Stream], parent: str) -> tuple[Stream, ...]
     return tuple(stream for stream in catalogue.values() if stream.parent == parent)
 
 
-# The users are no stream: nothing of a user has an id or a date of its own, and none of the planner's rules
-# holds for them. They are read for `identify` (sync/users.py).
+# Users are not a stream: they have no id and no date of their own, and the planner's rules do not apply.
+# They are read for `identify` (sync/users.py).
 USERS, USERS_PATH, USERS_CAP = "users", "/users", 100
 PROFILE = {
     "user_id": USER["user_id"],
@@ -186,7 +186,7 @@ PROFILE = {
 
 
 def profile_of(raw: Any) -> Mapping[str, Any] | None:
-    """Parse a user; None if the row is no object, or its user id no text."""
+    """Parse a user; None if the row is not an object, or its user id not a text."""
     try:
         return {name: field.read(raw) for name, field in PROFILE.items()} if isinstance(raw, dict) else None
     except Unreadable:

@@ -1,4 +1,4 @@
-"""The body of a webhook of Beamer's, read into hints: bounded, and nothing in it is taken for a fact."""
+"""Read the body of one of Beamer's webhooks into hints: bounded, and nothing in it counts as a fact."""
 
 import json
 import re
@@ -16,11 +16,11 @@ _LONGEST_URL = 2_000
 
 
 class Malformed(ValueError):
-    """A body that is not a list of events."""
+    """Raised for a body that is not a list of events."""
 
 
 class TooLarge(Malformed):
-    """A body with too many bytes or events."""
+    """Raised for a body with too many bytes or events."""
 
 
 def hints_of(body: bytes) -> list[NewHint]:
@@ -39,7 +39,7 @@ def hints_of(body: bytes) -> list[NewHint]:
 
 
 def _hint_of(event: dict[str, Any]) -> NewHint | None:
-    """Return the hint of an event, whose kind only its fields tell."""
+    """Return the hint of an event; only its fields show its kind."""
     if "score" in event:
         return NewHint("nps")
     if "postTitle" in event:
@@ -57,8 +57,8 @@ def hint_for(stream: str, *, parent: str = "", title: str = "", row: str = "") -
 
 
 def _row_of(url: object) -> str:
-    found = _ROW_IN_URL.search(url[:_LONGEST_URL]) if isinstance(url, str) else None
-    return found[1] if found else ""
+    match = _ROW_IN_URL.search(url[:_LONGEST_URL]) if isinstance(url, str) else None
+    return match[1] if match else ""
 
 
 def _id_of(value: object) -> str:

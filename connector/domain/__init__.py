@@ -1,1 +1,1 @@
-"""Plain data and rules: what is known, what was decided, what it means. No I/O."""
+"""Plain data and rules: state, decisions, and their meaning. No I/O."""

@@ -1,6 +1,6 @@
 """What an account may spend: plans, limits, and the bucket that releases a month's requests day by day.
 
-The bucket fills evenly over the month. A request is taken out of it, and what does not fit in is lost.
+The bucket fills evenly over the month. Each request takes one from it; what exceeds its size is lost.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +16,8 @@ from connector.domain.period import ROLLING, turns
 class Limits:
     """What an account may spend: requests a month (None: no limit) less a reserve; a rate.
 
-    `period_day` is the day on which Beamer's month begins; while it is None, any 31 days are a month.
-    `startup` is the share of what is left of the month that a new account may spend at once.
+    `period_day` is the day on which Beamer's month begins; if it is None, any 31 days are a month.
+    `startup` is the share of the month's remaining requests that a new account may spend at once.
     """
 
     requests: int | None
@@ -67,9 +67,9 @@ REOPENING = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2), ti
 
 
 def reopens(refusals: int, now: datetime, first_day: int | None) -> datetime:
-    """Return until when 429 closes an account that it closed `refusals` times in a row before.
+    """Return until when 429 closes an account that it has closed `refusals` times in a row before.
 
-    A closing does not outlast the month, where its first day is known.
+    It opens at the latest with the next month, if the first day is known.
     """
     return _within(now + REOPENING[min(refusals, len(REOPENING) - 1)], now, first_day)
 
@@ -77,13 +77,13 @@ def reopens(refusals: int, now: datetime, first_day: int | None) -> datetime:
 def closed(until: datetime | None, now: datetime, first_day: int | None) -> datetime | None:
     """Return until when an account is closed, None if it is open.
 
-    A closing that lasts longer than any can is from before a clock was set back, and counts no more.
+    A closing that would last too long was stored before a clock was set back, and does not count.
     """
     return _within(until, now, first_day) if until and now < until <= now + REOPENING[-1] else None
 
 
 def in_a_row(refusals: int, until: datetime | None, now: datetime, first_day: int | None) -> int:
-    """Return how many closings in a row count: those before the present month do not."""
+    """Return how many closings in a row count: not those before the present month."""
     past_month = first_day is not None and until is not None and until <= turns(now, first_day)[0]
     return 0 if past_month else refusals
 
@@ -92,17 +92,17 @@ def _within(until: datetime, now: datetime, first_day: int | None) -> datetime:
     return until if first_day is None else min(until, turns(now, first_day)[1])
 
 
-# So much even filling gathers, for whoever runs once a week; what would come in beyond it is lost.
+# The size of the bucket in time, enough for one run a week; requests beyond it are lost.
 GATHERS = timedelta(days=8)
-# Machines' clocks differ by less: up to here the bucket waits for the one that is behind. A clock that is
-# further behind was set back, and the bucket goes on filling from what it says now.
+# Clocks of machines differ by less: up to here the bucket waits for a clock that is behind. A clock that is
+# further behind was set back, and the bucket fills by its new time.
 SKEW = timedelta(hours=1)
 FOR_GOOD = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A month whose first day is known: what is left of its usable requests comes in until its end.
+    """A month whose first day is known: its remaining usable requests are released until its end.
 
     `assumed` of them count as spent before the account began.
     """
@@ -118,11 +118,11 @@ class Month:
         return _cap(self.usable, self.end - self.start)
 
     def rate(self, level: float, at: datetime) -> float:
-        """Return requests per second, while `level` of what is left are in the bucket already."""
+        """Return requests per second, while `level` of the remaining ones are in the bucket already."""
         return max(0.0, self.usable - self.used - self.assumed - level) / (self.end - at).total_seconds()
 
     def carried(self, level: float) -> float:
-        """Return what of the level remains in the next month."""
+        """Return how much of the level remains in the next month."""
         return min(self.cap, level)
 
 
@@ -145,7 +145,7 @@ Stretch = Month | Steady
 
 
 def rolling(usable: int, startup: float, began: datetime) -> tuple[Steady, Steady]:
-    """Return how an account fills whose month is unknown: slower while the start-up grant counts."""
+    """Return how an account with an unknown month fills: slower while the start-up grant counts."""
     cap, seconds = _cap(usable, ROLLING), ROLLING.total_seconds()
     first = Steady(began + ROLLING, cap, (usable - grant(usable, startup)) / seconds)
     return first, Steady(FOR_GOOD, cap, usable / seconds)
@@ -154,13 +154,13 @@ def rolling(usable: int, startup: float, began: datetime) -> tuple[Steady, Stead
 def grant(left: int, startup: float) -> float:
     """Return the first level of a new account's bucket.
 
-    At least one request: a refused one writes nothing, so an account never charged would never begin.
+    At least one request: a refused one writes nothing, so a new account would never begin.
     """
     return min(left, max(1.0, left * startup))
 
 
 def assumed(usable: int, start: datetime, end: datetime, began: datetime) -> int:
-    """Return what counts as spent before an account began in the middle of a month: that share of it."""
+    """Return what counts as spent if an account began in the middle of a month: that share of it."""
     return ceil(usable * ((began - start) / (end - start))) if start <= began < end else 0
 
 
@@ -170,13 +170,13 @@ def _cap(usable: int, length: timedelta) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`level` requests may be spent, as it stood at the moment `at`."""
+    """`level` requests may be spent, as of the moment `at`."""
 
     level: float
     at: datetime
 
     def filled(self, now: datetime, stretches: Iterable[Stretch]) -> "Bucket":
-        """Return the bucket as of now. The stretches follow each other, from `at` at the latest on."""
+        """Return the bucket as of now. The stretches are in order, and begin at `at` or before."""
         if now <= self.at:
             return self if self.at <= now + SKEW else Bucket(self.level, now)
         level, at = self.level, self.at
@@ -192,7 +192,7 @@ class Bucket:
         return Bucket(level, now)
 
     def at_most(self, left: int) -> "Bucket":
-        """Return it with no more than what is left of the month."""
+        """Return it with at most what is left of the month."""
         return replace(self, level=min(self.level, float(left)))
 
     def drawn(self) -> "Bucket":
@@ -217,7 +217,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """What is left of the month, what of that is available now, and how more comes in.
+    """What is left of the month, how much of that is available now, and how more is released.
 
     `used` includes the `assumed` requests, which count as spent before the account began.
     """
@@ -234,7 +234,7 @@ class BudgetState:
 
     @property
     def rate(self) -> float:
-        """Return how many requests come in per second."""
+        """Return how many requests are released per second."""
         at = self.bucket.at
         present = next(stretch for stretch in self.stretches if at < stretch.end)
         return present.rate(self.bucket.level, at)
@@ -244,12 +244,12 @@ class BudgetState:
 class Balance:
     """What was spent in the month (see `Limits`), what may still be spent, and until when 429 closed it.
 
-    `used` is what is known, spending elsewhere included; `assumed` is what counts as spent before the
-    account began; `left` is the limit less both, and `over` by how much both are more than the limit. Of
-    what is left, `level` requests are available now, and `per_day` come in; all three are None without a
-    limit. The month lasts from `since`, at midnight UTC, to `until`, where its first day is known. `refused`
-    holds until a request is answered again, also past `closed_until`. `again` is when the next request may
-    be sent, None if never. `drawn` counts every request ever.
+    `used` is the known spending, also elsewhere; `assumed` counts as spent before the account began; `left`
+    is the limit less both, and `over` is by how much both exceed the limit. Of what is left, `level` requests
+    are available now, and `per_day` are released a day; all three are None without a limit. The month lasts
+    from `since`, at midnight UTC, to `until`, if its first day is known. `refused` holds until a request is
+    answered again, also after `closed_until`. `again` is when the next request may be sent, None if never.
+    `drawn` counts every request ever.
     """
 
     used: int
@@ -268,7 +268,7 @@ class Balance:
 
     @property
     def refusal(self) -> str | None:
-        """Return why not one request can be sent now; None if one can."""
+        """Return why no request can be sent now; None if one can."""
         if self.closed_until:
             return CLOSED
         if self.left == 0:

@@ -1,20 +1,20 @@
-"""Hints: what a webhook says of where something is new. The row itself is read from the API."""
+"""Hints: a webhook's announcement that a list has new rows. The rows are read from the API."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-# In the place of a parent's id: a list without parents, or the newest block of parents.
+# Replaces a parent's id: a list without parents, or the newest block of parents.
 ANYWHERE = "0"
 
 
 @dataclass(frozen=True, slots=True)
 class NewHint:
-    """Something is new in a stream; every field but the first may be empty.
+    """An announced new row of a stream; every field but the first may be empty.
 
-    `parents` is the stream of its parents. The parent is known by its id, or by its title's digest, which
-    several may share. `row`: the new row's id.
+    `parents` is the stream of its parents. The parent is identified by its id, or by its title's digest,
+    which several may share. `row`: the new row's id.
     """
 
     stream: str
@@ -28,7 +28,7 @@ class NewHint:
 class Hint:
     """How many new rows hints have announced at a list, and since when the first can be read.
 
-    It was not read since then; where a row of it was not settled, `since` lies in the future.
+    The list was not read since then; if one of its rows was not settled, `since` is in the future.
     """
 
     count: int
@@ -37,9 +37,9 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class ReadHint:
-    """A hint whose list was read: `count` of its rows were announced, and `confirmed` of them were new.
+    """A hint whose list was read: `count` rows were announced, and `confirmed` of them were new.
 
-    `left` of them still wait, because a row will be settled only `after` so long.
+    `left` of them still wait, because a row will be settled only `after` some time.
     """
 
     stream: str
@@ -55,5 +55,5 @@ Hints = Mapping[str, Mapping[str, Hint]]
 
 
 def title_digest(title: str) -> str:
-    """Return what a post is recognised by when a webhook names its title."""
+    """Return the digest by which a post is recognised when a webhook names its title."""
     return hashlib.sha256(" ".join(title.split()).encode("utf-8", "replace")).hexdigest()[:16]

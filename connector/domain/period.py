@@ -4,7 +4,7 @@ from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 
 # Beamer does not say when its month begins: until it is set, no 31 days in a row exceed the quota.
-# Begun at any hour, 31 days touch 32 of UTC.
+# Starting at any hour, 31 days touch 32 days of UTC.
 PERIOD_DAYS = 32
 ROLLING = timedelta(days=PERIOD_DAYS)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -12,7 +12,7 @@ SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 
 
 def within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
-    """Return whether a moment lies in a half-open range; None is open towards past or future."""
+    """Return whether a moment is in a half-open range; None is open towards past or future."""
     return (since is None or since <= moment) and (until is None or moment < until)
 
 
@@ -27,7 +27,7 @@ def micros(moment: datetime) -> int:
 
 
 def moment_of(micros: int) -> datetime:
-    """Return the moment that lies so many microseconds after the epoch."""
+    """Return the moment so many microseconds after the epoch."""
     return EPOCH + micros * MICROSECOND
 
 
@@ -39,7 +39,7 @@ def counted_after(now: datetime, first_day: int | None) -> int:
 def turns(now: datetime, first_day: int) -> tuple[datetime, datetime]:
     """Return the start of the month that `now` lies in and the start of the next one, at midnight UTC.
 
-    A month that does not have the day turns on its last one.
+    In a month without that day, it is the last day.
     """
     this = _turn(now, 0, first_day)
     if now >= this:

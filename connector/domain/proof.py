@@ -1,4 +1,4 @@
-"""What Segment counts, compared with what it confirmed: by event and hour."""
+"""Compare what Segment counts with what it confirmed: by event and hour."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from connector.domain.period import SECOND
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# Counts of a closed hour may still rise for so long.
+# Counts of a closed hour may still rise for this time.
 SETTLES = timedelta(hours=2)
 
 # An event's name, and the start of an hour.
@@ -18,8 +18,8 @@ Key = tuple[str, datetime]
 class Sent:
     """Confirmed messages; `oldest` and `newest` are the dates of their rows.
 
-    `unsure`: so many of them had been sent before without an answer, and may have been counted then.
-    `resent`: so many were sent once more on purpose; Segment may have them, and count them no second time.
+    `unsure`: how many of them had been sent before without an answer, and may have been counted then.
+    `resent`: how many were sent again on purpose; Segment may have them, and not count them twice.
     """
 
     messages: int = 0
@@ -90,21 +90,21 @@ def compare(sent: Mapping[Key, Sent], counts: Mapping[Key, Counts], now: datetim
     """Return every event and closed hour with its difference, the oldest hour first."""
     closed = {key for key in (*sent, *counts) if key[1] + HOUR <= now}
     newest = max((hour for (_, hour), count in counts.items() if count.total), default=None)
-    found = []
+    rows = []
     for event in sorted({event for event, _ in closed}):
         hours = sorted(hour for name, hour in closed if name == event)
         ours = {hour: sent.get((event, hour), Sent()) for hour in hours}
         theirs = {hour: counts.get((event, hour), Counts()) for hour in hours}
         missing, more = _differences(ours, {hour: count.total for hour, count in theirs.items()})
-        found += [
+        rows += [
             EventHour(event, h, ours[h], theirs[h], missing[h], more[h], _settled(h, newest, now))
             for h in hours
         ]
-    return sorted(found, key=lambda row: (row.hour, row.event))
+    return sorted(rows, key=lambda row: (row.hour, row.event))
 
 
 def _settled(hour: datetime, newest: datetime | None, now: datetime) -> bool:
-    """Return whether an hour's counts are complete; behind the `newest` count, all may be late for a day."""
+    """Return whether an hour's counts are complete; after the `newest` count, all may be late for a day."""
     age = now - hour - HOUR
     return age >= DAY or (age >= SETTLES and newest is not None and hour < newest)
 
@@ -113,7 +113,7 @@ def _differences(
     sent: Mapping[datetime, Sent], counted: Mapping[datetime, int]
 ) -> tuple[dict[datetime, int], dict[datetime, int]]:
     """Return by hour how many messages are missing, and how many more there are than were sent."""
-    expected = {hour: each.messages - each.resent for hour, each in sent.items()}
+    expected = {hour: total.messages - total.resent for hour, total in sent.items()}
     missing = {hour: max(0, expected[hour] - counted[hour]) for hour in sent}
     more = {hour: max(0, counted[hour] - expected[hour]) for hour in sent}
 
@@ -125,17 +125,17 @@ def _differences(
         return count
 
     for hour in sorted(missing):
-        # What was sent before without an answer was counted then, if it had arrived.
+        # A message sent before without an answer was counted then, if it had arrived.
         unsure = sent[hour].unsure
         for by in sorted((other for other in more if other < hour), reverse=True):
             unsure -= cover(hour, by, unsure)
     for hour in sorted(missing):
-        # What is sent on the hour may be counted in the one before or after: the clocks differ.
+        # Messages sent at the end of an hour may be counted in the next, or reversed: the clocks differ.
         for by in (hour - HOUR, hour + HOUR):
             cover(hour, by, missing[hour])
-    resent = {hour: each.resent for hour, each in sent.items()}
+    resent = {hour: total.resent for hour, total in sent.items()}
     for hour in sorted(missing):
-        # What is missing may have been sent again on purpose, and counted then.
+        # Missing messages may have been sent again on purpose, and counted then.
         for by in sorted(resent):
             resent[by] -= cover(hour, by, resent[by])
     return missing, {hour: max(0, count - resent[hour]) for hour, count in more.items()}
@@ -143,7 +143,7 @@ def _differences(
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Messages of one event that are missing for good, and the dates of the rows among which they are."""
+    """Messages of one event that are missing for good, and the first and last date of their possible rows."""
 
     event: str
     messages: int
@@ -154,7 +154,7 @@ class Lost:
 
 
 def lost(rows: Iterable[EventHour]) -> list[Lost]:
-    """Return what is missing for good, by event."""
+    """Return the messages that are missing for good, by event."""
     by_event: dict[str, list[EventHour]] = {}
     for row in rows:
         if row.lost:
@@ -172,9 +172,9 @@ def lost(rows: Iterable[EventHour]) -> list[Lost]:
     ]
 
 
-def resend_command(connection: str, stream: str, found: Lost) -> str:
-    """Return the command that sends the rows of these dates once more."""
-    since, until = found.oldest, found.newest.replace(microsecond=0) + SECOND
+def resend_command(connection: str, stream: str, missing: Lost) -> str:
+    """Return the command that sends the rows of these dates again."""
+    since, until = missing.oldest, missing.newest.replace(microsecond=0) + SECOND
     return (
         f"beamer-segment backfill --connection {connection} --since {since:%Y-%m-%dT%H:%M:%S} "
         f"--until {until:%Y-%m-%dT%H:%M:%S} --stream {stream} --resend --again"

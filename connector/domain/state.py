@@ -16,17 +16,17 @@ from connector.errors import Forbidden
 
 @dataclass(slots=True)
 class StreamState:
-    """One stream: `complete` once its list was read to the far end.
+    """One stream; `complete` once its list was read to the end.
 
     `page_rows` is how many rows a page holds, if that was seen to be fewer than the reference says. At
-    `audited_at` its counts were last compared with what is stored; `windows` is what the audit of a list
-    without counters has still to do (see sync/lists/count_windows.py). `recent` counts the rows found lately,
-    as of `checked_at`; `curve` is how rows arrive at a parent as it grows older, fitted at `fitted_at`.
+    `audited_at` its counts were last compared with the stored rows; `windows` is the rest of the audit of a
+    list without counters (see sync/lists/count_windows.py). `recent` counts the latest rows, as of
+    `checked_at`; `curve` is how rows arrive at a parent as it grows older, fitted at `fitted_at`.
     `verdict_count` counts the latest rows, and `to_send_count` those of them that were to be sent.
     `announced` and `silent` count rows that the counters had shown and had not shown; with too many silent
     ones, the counters are `distrusted`. After `failures` in a row, the last one at `failed_at`, it is not
-    requested for a while. `late_share`: of the rows that a list did not show though its counter counted them,
-    the share that came when it was read again (see sync/lists/counter_trust.py). `hint_share`: of the latest
+    requested for a while. `late_share`: of the rows that a counter counted but the list did not show, the
+    share that came when it was read again (see sync/lists/counter_trust.py). `hint_share`: of the latest
     rows, the share that hints had announced. `trouble` is what could not be read lately, with its code if
     later runs decide by it.
     """
@@ -76,10 +76,10 @@ class StreamState:
 class ParentState:
     """A post or a feature request, as last seen on a page.
 
-    `status` is the one that is believed; `other_status` another one that was shown, `other_shown` times (see
+    `status` is the believed one; `other_status` was shown instead `other_shown` times (see
     sync/rows/judging.py). `metrics` are views, unique views and clicks as last sent, on the UTC day
-    `metrics_day`. It was first seen at `known_at`, last at `checked_at`; at `proved_at` a reading to its
-    window's end last made sure that nothing hides there. After `failures` in a row of its block, the last one
+    `metrics_day`. It was first seen at `known_at`, last at `checked_at`; at `proved_at` its window was last
+    read to the end, to prove that no row is hidden. After `failures` in a row of its block, the last one
     at `failed_at`, the block is not requested for a while. `title`: its digest, for webhooks.
     """
 
@@ -104,13 +104,13 @@ class ParentState:
 class ChildState:
     """A child list; counters are written as their parts joined by commas.
 
-    `counter` is as last seen, `read_counter` as it was when the last whole pass began.
+    `counter` is as last seen, `read_counter` as it was when the last complete pass began.
 
-    `surplus` is how many rows were found beyond what the counter had shown: a lagging counter will
-    still move for them; `early` are those of the last reading, at `read_at`. Below zero, it is how many rows
-    the counter had shown that were not found, since `short_since`. `fell`: the counter has fallen since, and
-    `read_counter` with it, so that what comes next shows. `deep_at` and `whole_at`: when it was last read
-    over the whole lookback, and as a whole. `waits_since`: when the first of the waiting rows appeared;
+    `surplus` is how many rows were found beyond what the counter had shown: a lagging counter will still
+    rise for them; `early` are those of the last reading, at `read_at`. Below zero, it is how many rows that
+    the counter had shown were not found, since `short_since`. `fell`: the counter has fallen since, and
+    `read_counter` with it, so that later rises show. `deep_at` and `whole_at`: when it was last read over
+    the whole lookback, and completely. `waits_since`: when the first of the waiting rows appeared;
     `recent` counts its latest rows, as of `recent_at`. After `failures` in a row, the last one at
     `failed_at`, it is not requested for a while.
     """
@@ -144,7 +144,7 @@ class Progress:
     children: dict[str, dict[str, ChildState]] = field(default_factory=dict)
 
     def child(self, stream: str, parent: str) -> ChildState | None:
-        """Return what is known of a child list; None of a list without a parent."""
+        """Return the state of a child list; None for a list without a parent, or an unknown one."""
         return self.children.get(stream, {}).get(parent)
 
 
@@ -154,8 +154,8 @@ class Progress:
 class Verdict(IntEnum):
     """What was decided about a row, as it is stored.
 
-    EVENT: its event went into the outbox. FORGOTTEN: of a person whose rows are not to be sent. MOVED: it was
-    judged before under another parent. QUARANTINED: it cannot be used. A setting excluded the others.
+    EVENT: its event went into the outbox. FORGOTTEN: of a person whose rows are not to be sent. MOVED: it has
+    a verdict under another parent. QUARANTINED: it cannot be used. All others: excluded by a setting.
     """
 
     EVENT = 1
@@ -190,7 +190,7 @@ class RowVerdict:
 
 @dataclass(frozen=True, slots=True)
 class NewRows:
-    """What of a page the database did not know: ids of rows, and how many rows are new in quarantine."""
+    """What the database did not know of a page: ids of rows, and how many are new in quarantine."""
 
     ids: Set[str]
     quarantined: int = 0
@@ -217,9 +217,9 @@ class Rejected:
 
     @property
     def digest(self) -> str:
-        """Return what it is recognised by: its id and what is wrong with it, without an id all of it.
+        """Return the digest that identifies it: of its id and what is wrong, or of all of it without an id.
 
-        The views of a post change from check to check, and it would be new in quarantine each time.
+        The views of a post change from check to check: a digest of all would make it new each time.
         """
         known = f"{self.id} {self.reason}" if self.id else self.body
         return hashlib.sha256(known.encode()).hexdigest()
@@ -227,11 +227,11 @@ class Rejected:
 
 @dataclass(slots=True)
 class Effects:
-    """What a page changes beside its rows' ids; `days` counts new rows by UTC day, where that is kept.
+    """What a page changes besides its rows' ids; `days` counts new rows by UTC day, if they are counted.
 
-    A backfill writes no state of a list or a stream, because a sync may work on it: `habits` are the order
-    and the short pages that it saw. `ahead` is how many more rows (or fewer) the counter of the page's list
-    will still announce; it is added, since both may do so at once. `caught_up` are lists whose counters have
+    A backfill writes no state of a list or a stream, because a sync may write it: `habits` are the order and
+    the short pages that it saw. `ahead` is how many more rows (or fewer) the counter of the page's list will
+    still announce; it is added, since both may write at once. `caught_up` are lists whose counters have
     announced so many of those, by scope and parent. `hints` were read with this page.
     """
 
@@ -251,7 +251,7 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where a page's rows belong."""
+    """The list that a page's rows belong to."""
 
     stream: str
     scope: int

@@ -1,1 +1,1 @@
-"""HTTP for all neighbours: one client, bounded in time and bytes, whose failures are told in plain words."""
+"""HTTP for the other packages: one client, bounded in time and bytes; failures in plain words."""

@@ -59,19 +59,19 @@ class Failed(Exception):
 
 
 class TooLarge(Failed):
-    """The answer has more bytes than any right answer."""
+    """Raised for an answer with more bytes than any right answer."""
 
 
 class Late(Exception):
-    """The exchange took too long."""
+    """Raised when the exchange takes too long."""
 
 
 class TooMuch(Exception):
-    """More bytes came than permitted."""
+    """Raised when more bytes come than permitted."""
 
 
 class Interrupted(Exception):
-    """A signal stops this process."""
+    """Raised when a signal stops this process."""
 
 
 class Room:
@@ -102,7 +102,7 @@ class Room:
 
 
 class Bounds:
-    """The bounds of one exchange, and how far it came."""
+    """The bounds of one exchange, and its progress."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Bounds:
             raise Interrupted
 
     def count(self, arrived: int) -> None:
-        """Count bytes that arrived; raise TooMuch or Late beyond the bounds."""
+        """Count received bytes; raise TooMuch or Late beyond the bounds."""
         self._read += arrived
         if self._read > self.most:
             raise TooMuch
@@ -156,7 +156,7 @@ class Bounds:
         self.left()
 
     def trace(self, event: str, about: Mapping[str, Any]) -> None:
-        """Note what httpcore reports that it does."""
+        """Note a step that httpcore reports."""
         self._traced = True
         if event.endswith(CONNECTING):
             self._opening = (str(about["host"]), int(about["port"]))
@@ -165,7 +165,7 @@ class Bounds:
         elif event == WRITING:
             self._written.append(about["request"].method)
         elif event == SENT:
-            # Called again if a proxy was asked for a tunnel first; the last time counts.
+            # Called again if a proxy was first asked for a tunnel; the last time counts.
             self._on_sent()
 
     def failed(self, error: Exception) -> Failed:
@@ -194,7 +194,7 @@ class Bounds:
 
     @property
     def _where(self) -> str:
-        """The host to which no connection could be opened."""
+        """Return the host to which no connection could be opened."""
         named = _named(*self._opening)
         return named if self._opening == self._target else f"the proxy at {named}"
 
@@ -285,7 +285,7 @@ class Stream(httpcore.NetworkStream):
 
 
 def _bounded(work: Callable[[], httpcore.NetworkStream], timeout: float | None) -> httpcore.NetworkStream:
-    """Do in a thread what cannot be bounded from outside, and wait no longer than permitted."""
+    """Work in a thread if the work itself has no time-out, and wait no longer than permitted."""
     bounds = current.bounds
     if bounds is None:
         return work()
@@ -307,7 +307,7 @@ def _bounded(work: Callable[[], httpcore.NetworkStream], timeout: float | None) 
 
 
 def in_thread(name: str, work: Callable[[], Result]) -> Future[Result]:
-    """Start work in a daemon thread, which does not keep the process if it hangs."""
+    """Start work in a daemon thread, which does not keep the process alive if it hangs."""
     done: Future[Result] = Future()
 
     def fulfil() -> None:
@@ -414,7 +414,7 @@ def _of_tls(error: ssl.SSLError) -> str | None:
 
 
 def _of_protocol(error: BaseException) -> str | None:
-    """Return what HTTP shows; of an answer only a status is repeated."""
+    """Return what HTTP shows; of an answer only the status is quoted."""
     if isinstance(error, httpx.ProxyError):
         status = re.match(r"[1-5]\d\d(?!\d)", str(error))
         return f"the proxy refused the tunnel ({status[0]})" if status else "the proxy refused the tunnel"

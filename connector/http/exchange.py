@@ -1,4 +1,4 @@
-"""One request and its whole answer: the client, its proxy, and the answer's body, unpacked and as text."""
+"""One request and its complete answer: the client, its proxy, and the body, unpacked and as text."""
 
 import codecs
 import json
@@ -23,7 +23,7 @@ from connector.errors import ConfigurationError
 from connector.http.bounds import Backend, Bounds, Interrupted, Late, Room, TooMuch, current
 
 DEADLINE = 30.0
-# Of a packed page, its headers, and all that comes before and after them.
+# Of a packed page, its headers, and everything before and after them.
 MOST_BYTES = 16 * 1024 * 1024
 SSL_TODO = "Set SSL_CERT_FILE to a file of certificates in PEM format, or SSL_CERT_DIR to a folder of them."
 
@@ -70,12 +70,12 @@ def open_client(url: str, *, certificates_of: Sequence[str] = (), **options: Any
                 # notices if that changes.
                 transport._pool._network_backend = Backend()
         return client
-    # Raised out here: the library's errors quote addresses, which may contain a proxy's password.
+    # Raised here, because the library's errors quote addresses, which may contain a proxy's password.
     raise ConfigurationError(wrong, todo=todo)
 
 
 def _trusting(variable: str | None) -> ssl.SSLContext:
-    """Return what trusts the certificates in the file or folder that a variable names, or the usual ones."""
+    """Return a context that trusts the certificates in a variable's file or folder, or the usual ones."""
     path = os.environ.get(variable or "")
     if not path:
         return httpx.create_ssl_context()
@@ -166,9 +166,9 @@ def exchange(
     room: Room | None = None,
     **options: Any,
 ) -> Reply:
-    """Send one request and read its whole answer; raise Failed, which contains no key, URL or body.
+    """Send one request and read its complete answer; raise Failed, without a key, URL or body.
 
-    A large answer waits for the `room`; the caller gives it back when it no longer needs the body.
+    A large answer waits for the `room`; the caller releases it when it no longer needs the body.
     """
     request = client.build_request(method, url, **options)
     bounds = Bounds(
@@ -188,7 +188,7 @@ def exchange(
         failure = bounds.failed(error)
     finally:
         current.bounds = None
-    # Raised out here: httpx's errors hold the request, which holds the key.
+    # Raised here, because httpx's errors hold the request, which holds the key.
     raise failure
 
 
@@ -196,7 +196,7 @@ def _exchange(client: httpx.Client, request: httpx.Request, bounds: Bounds) -> R
     response = client.send(request, stream=True)
     try:
         body = bytearray()
-        # Still packed: if httpx unpacked it, a body without content would escape the bounds.
+        # Read packed: if httpx unpacked it, a body without content would escape the bounds.
         for chunk in cast(Iterable[bytes], response.stream):
             body += chunk
             bounds.left()
@@ -220,7 +220,7 @@ WINDOW = 4096
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
 # Servers declare these by default, also for UTF-8.
 BY_DEFAULT = frozenset(("iso8859-1", "ascii", "cp1252"))
-# Codecs that are no charsets.
+# Codecs that are not charsets.
 NO_CHARSETS = frozenset(("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"))
 
 

@@ -1,4 +1,4 @@
-"""The client of Segment: one batch sent with its library, the answer judged."""
+"""The client of Segment: send one batch with its library, and interpret the answer."""
 
 import atexit
 import json
@@ -45,7 +45,7 @@ def interruptible(clock: Clock, post: Post | None = None) -> Post:
 LONGEST = 200
 LONGEST_ANSWER = 2_000
 
-# Segment's own words, which help the reader and are no secret.
+# Segment's own words, which help the reader and are not secret.
 KNOWN = re.compile(
     "bad|batch|body|bytes|exceeds|expected|field|json|invalid|large|limit|malformed|messages?|missing|must|not|parse|properties|request|required|size|timestamp|too|type|unknown|userid"
 ).fullmatch
@@ -56,7 +56,7 @@ _GAPS = re.compile(r"\.{3}(?:[\s\W]*\.{3})+")
 
 
 def reason_of(code: str, said: str, texts: Sequence[str], key: str) -> str:
-    """Return a short reason, without the words of the answer that also occur in the messages."""
+    """Return a short reason, without words of the answer that also occur in the messages."""
     answer = f"{code}: {said}" if said else code
     for secret in (key, b64encode(f"{key}:".encode()).decode()):  # the two forms in which it is sent
         answer = answer.replace(secret, "...")
@@ -159,7 +159,7 @@ class Session:
             "POST",
             url,
             content=data,
-            # An answer is short, but what is unpacked may be large.
+            # An answer is short, but a packed one may be large when unpacked.
             headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=timeout,
             most=MOST_BYTES,
@@ -195,7 +195,7 @@ STAYS = "Nothing is lost: unsent messages stay in the outbox."
 
 
 class Refused(ConnectorError):
-    """Segment refuses this batch for good: one of its messages is at fault, or all are."""
+    """Raised when Segment refuses a batch for good: for one of its messages, or for all."""
 
     code = "BS-400"
     exit = Exit.UNREACHABLE
@@ -208,7 +208,7 @@ class Refused(ConnectorError):
 
 
 class Redirected(Unreachable):
-    """The host answered with a redirect, which is not followed because the key would be sent, too."""
+    """Raised when the host redirects, which is not followed because the key would be sent, too."""
 
     code = "BS-302"
     default_todo = "Set SEGMENT_HOST or SEGMENT_REGION to the address that the redirect leads to."

@@ -26,12 +26,12 @@ class Property:
 
     @property
     def users_words(self) -> bool:
-        """Whether the `texts` setting decides how much of it is sent."""
+        """Return whether the `texts` setting decides how much of it is sent."""
         return self.free_text and not self.by_team
 
     @property
     def always(self) -> bool:
-        """Whether every message of the event has it, at least as null."""
+        """Return whether every message of the event has it, at least as null."""
         return self.in_beamers_source or self.source in ("id", "parent")
 
 
@@ -254,7 +254,7 @@ _OF_THE_CONNECTOR = (
 _ALL = (*_OF_ROWS, *_OF_THE_CONNECTOR)
 
 EVENTS: Mapping[str, Event] = {event.kind: event for event in _ALL}
-# No track: its properties are traits of the user. A tracking plan has one rule for all identify calls of a
+# Not a track: its properties are traits of the user. A tracking plan has one rule for all identify calls of a
 # source, so that a rule of ours would replace the customer's own.
 IDENTIFY = Event(
     "identify",
@@ -366,9 +366,9 @@ def markdown_table() -> str:
     """Return the catalogue for the documentation; only an event's first line has its name."""
     lines = [_line(HEAD), "|---" * len(HEAD) + "|"]
     before = ""
-    for name, when, prop, kind, meaning, example, own in listed():
+    for name, when, prop, kind, meaning, example, in_source in listed():
         head = ("", "") if name == before else (f"**{name}**", when)
-        lines.append(_line((*head, f"`{prop}`", kind, meaning, f"`{example}`", own)))
+        lines.append(_line((*head, f"`{prop}`", kind, meaning, f"`{example}`", in_source)))
         before = name
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Messages as Segment takes them, and batches of them within its limits."""
+"""Messages in Segment's form, and batches of them within its limits."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -45,12 +45,12 @@ class Unshapeable(ConnectorError):
 
 def build(shaped: Shaped) -> Message:
     """Build and freeze one message; raise `Unshapeable` if it cannot be made to fit."""
-    # Nearly all fit; measuring them before would take as long as building them.
+    # Nearly all fit; measuring them first would take as long as building them.
     text = _frozen(shaped.body)
     if (text is None or len(text) > MOST_OF_ONE) and "traits" not in shaped.body:
         text = _frozen(_fitted(shaped.body))
     if text is None:
-        # Raised here and not in `_frozen`: the library's error holds the whole message.
+        # Raised outside `_frozen`: the library's error holds the whole message.
         raise Unshapeable("the Segment library does not accept it")
     return Message(shaped.message_id, shaped.event, text, len(text))
 
@@ -58,7 +58,7 @@ def build(shaped: Shaped) -> Message:
 def _frozen(body: dict[str, Any]) -> str | None:
     """Return the text of a message, or None if the library does not accept it."""
     try:
-        # The library changes the context that it is given.
+        # The library changes the context that it receives.
         build_one = builder("identify" if "traits" in body else "track")
         message = build_one(**body | {"context": dict(body["context"])})[1]
     except (AssertionError, RuntimeError, TypeError, ValueError):
@@ -75,7 +75,7 @@ def _fitted(body: dict[str, Any]) -> dict[str, Any]:
         return body
     texts = {name: text for name, text in body["properties"].items() if name in FREE_TEXT and text}
     if _excess(_shortened(body, dict.fromkeys(texts, ""))) > 0:
-        # Shorter texts are not enough; without the traits they may even stay whole.
+        # Shorter texts are not enough; without the traits the texts may even stay complete.
         body = _without_traits(body)
     while (excess := _excess(shorter := _shortened(body, texts) if texts else body)) > 0:
         longest = max(texts, key=lambda name: _size(texts[name]), default=None)
@@ -133,7 +133,7 @@ def into_batches(
 ) -> list[list[T]]:
     """Cut into batches in order, each of at most `most` messages and `limit` bytes with its separators.
 
-    A message that alone is over the limit goes alone: Segment's answer to it is then about it.
+    A message over the limit is a batch by itself, so that Segment's answer is about it alone.
     """
     batches: list[list[T]] = []
     used = 0

@@ -18,7 +18,7 @@ class PlanDifferences:
 
 
 def compare_plan(rules: Iterable[Json], settings: PlanSettings) -> PlanDifferences:
-    """Compare the rules of a source's plan with what is sent."""
+    """Compare the rules of a source's plan with the events that are sent."""
     installed = {
         str(rule.get("key")): rule.get("jsonSchema") for rule in rules if rule.get("type") == "TRACK"
     }
@@ -42,7 +42,7 @@ def compare_plan(rules: Iterable[Json], settings: PlanSettings) -> PlanDifferenc
 
 
 def _violations(ours: Json, installed: Any) -> Iterator[str]:
-    """Yield the properties by which a message of ours may violate a rule: required, or of another type."""
+    """Yield the properties by which our messages may violate a rule: required, or of another type."""
     sent, wanted = _properties(ours), _properties(installed)
     always = set(_part(ours).get("required", ()))
     required = _part(installed).get("required")
@@ -72,6 +72,6 @@ def _names(schema: Any) -> set[str]:
 def _types(schema: Any) -> set[str]:
     kind = schema.get("type") if isinstance(schema, dict) else None
     types = (
-        {kind} if isinstance(kind, str) else {str(each) for each in kind} if isinstance(kind, list) else set()
+        {kind} if isinstance(kind, str) else {str(name) for name in kind} if isinstance(kind, list) else set()
     )
     return types | {"integer"} if "number" in types else types

@@ -1,4 +1,4 @@
-"""The client of Segment's Public API: what Segment says about a source, and what it counts."""
+"""The client of Segment's Public API: a source's settings, and its counts."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ Params = tuple[tuple[str, str], ...]
 
 
 class NotProven(ConnectorError):
-    """Segment's Public API did not tell what was asked; deliveries are not affected."""
+    """Raised when Segment's Public API does not answer a question; deliveries are not affected."""
 
     code = "BS-085"
     exit = Exit.UNREACHABLE
@@ -35,7 +35,7 @@ class NotProven(ConnectorError):
 
 
 class TokenRefused(KeyRefused):
-    """The Public API refuses the token, or it may not read what was asked for."""
+    """Raised when the Public API refuses the token, or a request of it."""
 
     default_means = NotProven.default_means
 
@@ -69,7 +69,7 @@ class Volume:
 
 
 class PublicApi:
-    """One workspace, by a token of it."""
+    """One workspace, accessed with a token."""
 
     def __init__(self, token: str, address: str, clock: Clock) -> None:
         self._token = token
@@ -102,12 +102,12 @@ class PublicApi:
 
     def destinations(self, source: Source) -> list[tuple[str, bool]]:
         """Return the names of a source's destinations, warehouses included, and whether each is enabled."""
-        found = [
-            each
+        rows = [
+            row
             for kind in ("destinations", "warehouses")
-            for each in self._pages(f"/sources/{_segment(source.id)}/connected-{kind}", kind)
+            for row in self._pages(f"/sources/{_segment(source.id)}/connected-{kind}", kind)
         ]
-        return [(str(each.get("name") or each.get("id")), each.get("enabled") is True) for each in found]
+        return [(str(row.get("name") or row.get("id")), row.get("enabled") is True) for row in rows]
 
     def rules(self, source: Source) -> list[Json]:
         """Return the rules of the source's tracking plan."""
@@ -131,7 +131,7 @@ class PublicApi:
         ]
 
     def discarded(self, what: str, source: Source, since: datetime, until: datetime) -> list[Volume] | None:
-        """Return how many were `filtered-at-source` or `failed-on-ingest`; None if that is not offered."""
+        """Return how many were `filtered-at-source` or `failed-on-ingest`; None if not available."""
         params = (*_range(since, until), ("groupBy[0]", "eventName"), ("sourceId", source.id))
         try:
             groups = list(self._pages(f"/delivery-overview/{what}", "dataset", params))
@@ -148,7 +148,7 @@ class PublicApi:
             listed = data.get(name)
             if not isinstance(listed, list):
                 raise _strange(path)
-            yield from (each for each in listed if isinstance(each, dict))
+            yield from (row for row in listed if isinstance(row, dict))
             after = (data.get("pagination") or {}).get("next")
             if not after:
                 return
@@ -190,7 +190,7 @@ class PublicApi:
 
 
 class _Absent(NotProven):
-    """What was asked for does not exist, or the plan does not offer it."""
+    """Raised when the requested object does not exist, or the plan does not offer it."""
 
 
 def _outcome(reply: "Reply", path: str) -> tuple[Json | ConnectorError, float | None]:
@@ -267,7 +267,7 @@ def _series(group: Json) -> Iterator[Volume]:
 
 
 def chunks(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield a range in parts as long as Segment returns at once."""
+    """Yield a range in parts of the length that Segment returns at once."""
     while since < until:
         end = min(since + AT_ONCE, until)
         yield since, end

@@ -25,7 +25,7 @@ from connector.segment.events import (
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that happened in Beamer: a row that is new, or a change of one already known.
+    """One thing that happened in Beamer: a new row, or a change of a known one.
 
     `date` is aware UTC: the row's own date, or the time at which a change was seen. `fields` has the names
     of `beamer.streams`; an unknown value may be None or absent.
@@ -39,7 +39,7 @@ class Fact:
     change: int = 0  # n for the n-th change of a row
 
 
-# The slug of this tool, as Segment asks of whoever sends events for others.
+# The slug of this tool, which Segment requires of whoever sends events for others.
 INTEGRATION = "beamer-segment"
 LONGEST_URL = 2_048
 DEEPEST = 6
@@ -69,7 +69,7 @@ def typed(value: Any, wanted: Type) -> Any:
     if wanted == "date-time":
         return value.astimezone(UTC).isoformat(timespec="seconds") if isinstance(value, datetime) else None
     text = _string(value)
-    # No address is better than half an address.
+    # A cut address is useless.
     return None if wanted == "url" and text and len(text) > LONGEST_URL else text
 
 
@@ -132,7 +132,7 @@ LONGEST_ID = 100
 # The beginning of every messageId: this connector, and the version of the spelling.
 PREFIX = "bmr1"
 
-# What a page's script passes without a user; as user ids, they would merge strangers into one person.
+# Values that a page's script passes without a user; as user ids, they would merge strangers.
 NO_USERS = frozenset({"", "undefined", "null", "none", "nan", "0", "-1", "[object object]"})
 
 # No hyphen: it separates the parts.
@@ -172,7 +172,7 @@ def user_id(value: Any) -> str | None:
 
 
 def message_id(naming: Naming, fact: Fact) -> str:
-    """Return the id by which Segment drops repeats: the same on every machine, also without the database."""
+    """Return the id by which Segment drops repeats: the same on every machine, also without a database."""
     parts = [naming.destination, naming.account, fact.kind, fact.parent, fact.id]
     if fact.change > 0:
         parts.append(str(fact.change))
@@ -208,7 +208,7 @@ def _digest(*parts: str) -> str:
 
 Texts = Literal["full", "short", "none"]
 
-# How many characters of a user's text are left by `texts = "short"`.
+# The number of characters of a user's text that `texts = "short"` keeps.
 SHORT = 140
 
 
@@ -234,7 +234,7 @@ class Shaped:
     body: dict[str, Any]
 
 
-# A Date header has whole seconds, and is as old as the time that the answer took.
+# A Date header has whole seconds, and is older by the time the answer took.
 INEXACT = timedelta(seconds=5)
 
 
@@ -271,7 +271,7 @@ def identify(
     user: str, traits: Mapping[str, Any], same: str, seen: datetime, parts: Naming, privacy: Privacy
 ) -> Shaped:
     """Shape the traits of a user who was last `seen` at that time; `same` is equal for equal messages."""
-    # Of the user as well: two users may have the same traits.
+    # The user is included: two users may have the same traits.
     fact = Fact(IDENTIFY.kind, _digest(user, same)[:32], "0", seen, {})
     ident = message_id(parts, fact)
     body = {
@@ -318,7 +318,7 @@ def _value(fact: Fact, p: Property, privacy: Privacy) -> Any:
 
 def _context(fact: Fact, identity: Identity, privacy: Privacy) -> dict[str, Any]:
     context: dict[str, Any] = {"integration": {"name": INTEGRATION, "version": __version__}}
-    # Under an id of many people, one person's traits would become everybody's.
+    # With an id of many people, one person's traits would become everybody's.
     if identity.person and (traits := _traits(fact, privacy)):
         context["traits"] = traits
     if identity.person and (group := _group(fact, privacy.group_attribute)):
@@ -328,8 +328,8 @@ def _context(fact: Fact, identity: Identity, privacy: Privacy) -> dict[str, Any]
 
 def _group(fact: Fact, attribute: str | None) -> str | None:
     """Return the id of the user's company; a long text is none."""
-    given = fact.fields.get("attributes")
-    group = typed(given.get(attribute), "string") if attribute and isinstance(given, Mapping) else None
+    values = fact.fields.get("attributes")
+    group = typed(values.get(attribute), "string") if attribute and isinstance(values, Mapping) else None
     return group if group is None or len(group) <= LONGEST_ID else None
 
 
@@ -339,13 +339,13 @@ def _traits(fact: Fact, privacy: Privacy) -> dict[str, Any]:
     names = {"email": "email"}
     if privacy.traits == "all":
         names |= {"firstName": "first_name", "lastName": "last_name"}
-    own = {trait: typed(fact.fields.get(field), "string") for trait, field in names.items()}
+    values = {trait: typed(fact.fields.get(field), "string") for trait, field in names.items()}
     allowed = _attributes(fact, privacy) if privacy.traits == "all" else {}
-    return allowed | {trait: value for trait, value in own.items() if value is not None}
+    return allowed | {trait: value for trait, value in values.items() if value is not None}
 
 
 def _attributes(fact: Fact, privacy: Privacy) -> dict[str, Any]:
-    given = fact.fields.get("attributes")
-    if not isinstance(given, Mapping):
+    values = fact.fields.get("attributes")
+    if not isinstance(values, Mapping):
         return {}
-    return {plain(name): json_safe(given[name]) for name in privacy.trait_attributes if name in given}
+    return {plain(name): json_safe(values[name]) for name in privacy.trait_attributes if name in values}

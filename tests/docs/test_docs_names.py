@@ -46,19 +46,14 @@ NOT_READ = "sandbox/"
 # Locals and parameters that do not say what they hold, and the code where some are left.
 VAGUE = frozenset({"each", "found", "here", "told"})
 WITH_VAGUE_LOCALS = (
-    "beamer/",
     "cli/",
     "compose.py",
     "config/",
     "daemon/",
-    "domain/",
-    "http/",
     "reporting/",
     "sandbox/",
-    "segment/",
     "sync/lists/",
     "sync/planning/candidates.py",
-    "text.py",
 )
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
