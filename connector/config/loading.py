@@ -1,4 +1,4 @@
-"""Builds the settings in use from their sources.
+"""Build the settings in use from their sources.
 
 Order, first wins: the environment, the env file, the TOML file, the default. An environment variable
 cannot say which of several connections it means. So where the TOML file has `[[connections]]`, a
@@ -25,7 +25,7 @@ from connector.config.sources import (
     EVERY,
     GLOBAL,
     SECRET,
-    Given,
+    Entry,
     Layer,
     Problems,
     SettingProblem,
@@ -54,10 +54,10 @@ def load(
     secrets_required: bool = True,
 ) -> Settings:
     """Return the settings, or raise one error with everything that is wrong."""
-    problems, given = Problems(), env_file or config_file
+    problems, named_file = Problems(), env_file or config_file
     env_file = env_file or env_file_in_use(environ, config_file)
     from_file = env_file_variables(env_file, problems)
-    variables = {**_given(from_file, "env file"), **_given(environ, "environment")}
+    variables = {**_entries(from_file, "env file"), **_entries(environ, "environment")}
     document = read_toml(config_file or _config_file(variables), problems)
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
@@ -70,7 +70,7 @@ def load(
     layer |= from_variables(environ, "environment", problems)
     if document.tables:
         unused += _unused(layer, named)
-    missing = searched_for_keys(environ, given, env_file) if secrets_required else ""
+    missing = searched_for_keys(environ, named_file, env_file) if secrets_required else ""
     build = _Build(variables, missing, problems)
     connections = build.connections(layer, document)
     settings = build.model(Settings, _only({**document.common, **layer}, GLOBAL), GLOBAL)
@@ -84,9 +84,9 @@ def load(
     return settings.model_copy(update=more)
 
 
-def _given(variables: Mapping[str, str], source: str) -> Layer:
+def _entries(variables: Mapping[str, str], source: str) -> Layer:
     # An empty variable counts as not set.
-    return {name: Given(value, source, name) for name, value in variables.items() if value.strip()}
+    return {name: Entry(value, source, name) for name, value in variables.items() if value.strip()}
 
 
 def _config_file(variables: Layer) -> Path | None:
@@ -95,11 +95,11 @@ def _config_file(variables: Layer) -> Path | None:
 
 
 def _only(layer: Layer, settings: Mapping[str, Setting]) -> Layer:
-    return {key: given for key, given in layer.items() if key in settings}
+    return {key: entry for key, entry in layer.items() if key in settings}
 
 
 def _unused(layer: Layer, named: set[str]) -> list[str]:
-    """The variables that several connections cannot share, unless a table asks for them."""
+    """Return the variables that several connections cannot share, unless a table names them."""
     return [layer[key].label for key in sorted(_IDENTITY & layer.keys()) if layer[key].label not in named]
 
 
@@ -121,7 +121,7 @@ class _Build:
         common, layer = _only(document.common, CONNECTION), _only(layer, CONNECTION)
         if not document.tables:
             return self._connection({**common, **layer}, "")
-        shared = {**common, **{key: given for key, given in layer.items() if key not in _IDENTITY}}
+        shared = {**common, **{key: entry for key, entry in layer.items() if key not in _IDENTITY}}
         built: list[Connection] = []
         for table in document.tables:
             built += self._connection({**shared, **table.keys}, table.where)
@@ -155,18 +155,18 @@ class _Build:
 
     def model(self, kind: type[_Model], layer: Layer, settings: Mapping[str, Setting]) -> _Model | None:
         fetched = {
-            key: fetch(given, self.variables, bool(self.searched), self.problems)
-            for key, given in layer.items()
+            key: fetch(entry, self.variables, bool(self.searched), self.problems)
+            for key, entry in layer.items()
         }
-        ready = {key: given for key, given in fetched.items() if given is not None}
+        entries = {key: entry for key, entry in fetched.items() if entry is not None}
         try:
-            model = kind.model_validate({key: given.value for key, given in ready.items()})
+            model = kind.model_validate({key: entry.value for key, entry in entries.items()})
         except ValidationError as error:
-            self.problems += _wrong(error, ready, settings)
+            self.problems += _wrong(error, entries, settings)
             return None
         model.remember(
-            {key: given.source for key, given in ready.items()},
-            {key: given.holder for key, given in ready.items() if given.holder},
+            {key: entry.source for key, entry in entries.items()},
+            {key: entry.holder for key, entry in entries.items() if entry.holder},
         )
         return model
 
@@ -181,12 +181,12 @@ def _wrong(error: ValidationError, layer: Layer, settings: Mapping[str, Setting]
     return list(problems.values())
 
 
-def _problem(given: Given | None, text: str, setting: Setting | None) -> SettingProblem:
-    """Without `given`, `text` is a whole sentence of a model about several settings together."""
-    if given is None:
+def _problem(entry: Entry | None, text: str, setting: Setting | None) -> SettingProblem:
+    """Return a problem; without an entry, `text` is a sentence about several settings together."""
+    if entry is None:
         return SettingProblem(text)
     stop = "" if text.endswith("?") else "."
-    what = f"{given.label}: {text or 'this does not have the expected form'}{stop}"
+    what = f"{entry.label}: {text or 'this does not have the expected form'}{stop}"
     return SettingProblem(what, f"Give {setting.form if setting else NAME_FORM}.")
 
 

@@ -1,4 +1,4 @@
-"""The settings: each declared once, with its name in the environment, its form and what it is for."""
+"""The settings: each declared once, with its environment variable, its form and its purpose."""
 
 import hashlib
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ _Interval = Annotated[_Duration, AfterValidator(values.a_minute_or_more)]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A field's name in the environment, the form of its value, and what it is for."""
+    """A field's environment variable, the form of its value, and its purpose."""
 
     environment: str
     form: str
@@ -310,7 +310,7 @@ class Connection(Configured):
 
     @property
     def same_key(self) -> tuple[tuple[str, str | None], ...]:
-        """The other connections with the same key, by name, with their account's name if it is set."""
+        """Return the connections with the same key, by name, with their account's name if it is set."""
         return self._same_key
 
     def meet(self, others: Iterable["Connection"]) -> None:
@@ -324,12 +324,12 @@ class Connection(Configured):
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
-        """The secrets of Beamer's webhooks; none: they are not accepted."""
+        """Return the secrets of Beamer's webhooks; without any, webhooks are not accepted."""
         return tuple(self.webhook_secret.get_secret_value().split()) if self.webhook_secret else ()
 
     @property
     def limit(self) -> Plan:
-        """The plan with the overrides applied."""
+        """Return the plan with the overrides applied."""
         monthly = self.plan.monthly_requests if self.monthly_requests is None else self.monthly_requests
         return replace(
             self.plan,

@@ -31,14 +31,14 @@ class Known(NamedTuple):
 
 
 def redacted(settings: Settings) -> list[Shown]:
-    """Return the settings in use; of a secret only that it is set.
+    """Return the settings in use; of a secret only whether it is set.
 
     The names are the environment's; with several connections, `connection.key`.
     """
-    alone = len(settings.connections) == 1 and settings.connections[0].name == "default"
+    unnamed = len(settings.connections) == 1 and settings.connections[0].name == "default"
     shown = list(_shown(settings, ""))
     for connection in settings.connections:
-        shown += _shown(connection, "" if alone else connection.name)
+        shown += _shown(connection, "" if unnamed else connection.name)
     return shown
 
 
@@ -46,7 +46,7 @@ def _shown(model: Connection | Settings, prefix: str) -> Iterator[Shown]:
     for key, setting in model.settings().items():
         name = f"{prefix}.{key}" if prefix else setting.environment
         value = text(getattr(model, key))
-        # A SQLite URL has no password, and people look for where their state lies.
+        # A SQLite URL has no password, and people search for their state's location.
         hidden = setting.secret and value != "not set" and not value.startswith("sqlite:")
         yield Shown(name, "set" if hidden else value, model.source(key))
 

@@ -58,7 +58,7 @@ class SecretAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Entry:
     """A value with its source (for `config show`) and its name there (for errors).
 
     `holder` is the variable or file from which a secret was read.
@@ -70,11 +70,11 @@ class Given:
     holder: str = ""
 
 
-Layer = dict[str, Given]
+Layer = dict[str, Entry]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint, or nothing."""
+    """Return a suggestion for a misspelt word; empty without a similar one."""
     match = nearest(word, known)
     return f"Did you mean {match}?" if match else ""
 
@@ -98,39 +98,39 @@ def expanded(text: str) -> Path:
 _LIKE_A_KEY = re.compile(r"b_.*|.*[=@:].*|(?=.*\d)(?=.*[A-Za-z])[\w+-]{12,}")
 
 
-def fetch(given: Given, variables: Mapping[str, Given], required: bool, problems: Problems) -> Given | None:
-    """Return the secret that `given` points at, and any other value as it is."""
-    at = given.value
+def fetch(entry: Entry, variables: Mapping[str, Entry], required: bool, problems: Problems) -> Entry | None:
+    """Return the secret to which an entry points, or an ordinary entry as it is."""
+    at = entry.value
     if not isinstance(at, SecretAt):
-        return given
+        return entry
     if at.kind == "file":
-        return _from_file(given, at, problems)
+        return _from_file(entry, at, problems)
     if at.where in variables:
         variable = variables[at.where]
-        label = f"{at.where}, named by {given.label}"
-        return Given(variable.value.strip(), variable.source, label, at.where)
+        label = f"{at.where}, named by {entry.label}"
+        return Entry(variable.value.strip(), variable.source, label, at.where)
     if required and _VARIABLE_NAME.fullmatch(at.where):
         problems.add(
-            f"The variable {at.where} is not set, but is named by {given.label}.", f"Set {at.where}."
+            f"The variable {at.where} is not set, but is named by {entry.label}.", f"Set {at.where}."
         )
     elif required:
         todo = "It takes the NAME of a variable, not the key itself."
-        problems.add(f"The variable named by {given.label} is not set.", todo)
+        problems.add(f"The variable named by {entry.label} is not set.", todo)
     return None
 
 
-def _from_file(given: Given, at: SecretAt, problems: Problems) -> Given | None:
+def _from_file(entry: Entry, at: SecretAt, problems: Problems) -> Entry | None:
     path, what = Path(at.where), f"the file {at.shown}" if at.shown else "the file that it names"
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         todo = "" if at.shown else "It takes the path of a file that holds the key, not the key itself."
-        problems.add(f"{given.label}: {what} cannot be read: {reason(error)}.", todo)
+        problems.add(f"{entry.label}: {what} cannot be read: {reason(error)}.", todo)
         return None
     if not text:
-        problems.add(f"{given.label}: {what} is empty.")
+        problems.add(f"{entry.label}: {what} is empty.")
         return None
-    return Given(text, str(path), given.label, str(path))
+    return Entry(text, str(path), entry.label, str(path))
 
 
 def file_at(where: str, beside: Path = Path()) -> SecretAt:
@@ -162,11 +162,11 @@ def from_variables(variables: Mapping[str, str], source: str, problems: Problems
         value, file = variables.get(name, "").strip(), variables.get(file_name, "").strip()
         if setting.secret and value and file:
             problems.add(f"{name} and {file_name} are both set.", "Keep one of them.")
-            layer[key] = Given(None, source, name)
+            layer[key] = Entry(None, source, name)
         elif setting.secret and file:
-            layer[key] = Given(file_at(file), source, file_name)
+            layer[key] = Entry(file_at(file), source, file_name)
         elif value:
-            layer[key] = Given(value, source, name)
+            layer[key] = Entry(value, source, name)
     return layer
 
 
@@ -185,11 +185,11 @@ def _what_comes_before(environ: Mapping[str, str]) -> str | None:
     return next((name for name in names if environ.get(name, "").strip()), None)
 
 
-def searched_for_keys(environ: Mapping[str, str], given: Path | None, env_file: Path | None) -> str:
+def searched_for_keys(environ: Mapping[str, str], named_file: Path | None, env_file: Path | None) -> str:
     """Return where missing keys were looked for, as a sentence."""
     default, before = default_env_file(environ), _what_comes_before(environ)
-    if given or env_file or default is None:
-        searched = filter(None, ("Looked in the environment", given or env_file))
+    if named_file or env_file or default is None:
+        searched = filter(None, ("Looked in the environment", named_file or env_file))
         return f"{' and in '.join(map(str, searched))}."
     reason = f"is not read, because {before} is set" if before else "does not exist"
     return f"Looked in the environment; {default} {reason}."

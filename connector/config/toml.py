@@ -11,7 +11,7 @@ from connector.config.sources import (
     CONNECTION,
     EVERY,
     SECRET,
-    Given,
+    Entry,
     Layer,
     Problems,
     SecretAt,
@@ -24,7 +24,7 @@ from connector.config.values import quoted
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One of `[[connections]]`, and where it is, for errors."""
+    """One table of `[[connections]]`, and its location, for errors."""
 
     keys: Layer
     where: str
@@ -40,7 +40,7 @@ class Document:
     def named_variables(self) -> set[str]:
         """Return the environment variables that it names as holders of secrets."""
         layers = [self.common, *(table.keys for table in self.tables)]
-        values = [given.value for layer in layers for given in layer.values()]
+        values = [entry.value for layer in layers for entry in layer.values()]
         return {value.where for value in values if isinstance(value, SecretAt) and value.kind == "variable"}
 
 
@@ -122,7 +122,7 @@ def _layer(
             content = None
         if field_name in layer:
             problems.add(f"{label}: {field_name} is set twice.", "Keep one of them.")
-        layer[field_name] = Given(content, str(file), label)
+        layer[field_name] = Entry(content, str(file), label)
     return layer
 
 

@@ -1,7 +1,7 @@
 """The forms of settings' values.
 
-Each function takes what the environment (text) or a TOML file (text, number, date, list) gave and
-returns the value, or raises ValueError with what is wrong; the setting's name is put before it.
+Each function takes a value from the environment (text) or a TOML file (text, number, date, list) and
+returns the parsed value, or raises ValueError with the mistake; the setting's name is put before it.
 """
 
 import json
@@ -30,7 +30,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+|\d+(?:\.\d+)?")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST = timedelta(days=3_660)
-# Beamer has no older account.
+# No account of Beamer is older.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 # By how much zones and clocks may differ.
 _AHEAD = timedelta(days=1)
@@ -126,15 +126,15 @@ def streams(value: Any) -> tuple[str, ...]:
 def weights(value: Any) -> dict[str, float]:
     """Parse `nps=5, reactions=0.2`, or take a table; a stream that is not named has the weight 1."""
     pairs = value.items() if isinstance(value, dict) else (word.partition("=")[::2] for word in words(value))
-    found = {str(name).strip(): str(number).strip() for name, number in pairs}
-    if wrong := [unknown(name, STREAMS, "stream") for name in found if name not in STREAMS]:
+    texts = {str(name).strip(): str(number).strip() for name, number in pairs}
+    if wrong := [unknown(name, STREAMS, "stream") for name in texts if name not in STREAMS]:
         raise ValueError("; ".join(wrong))
-    for name, number in found.items():
+    for name, number in texts.items():
         if not re.fullmatch(r"\d{1,4}(\.\d{1,4})?", number, re.ASCII) or not float(number):
             raise ValueError(
                 f"the weight of {name} is {quoted(number)}, not a number above 0 and below 10000"
             )
-    return {name: float(number) for name, number in found.items()}
+    return {name: float(number) for name, number in texts.items()}
 
 
 def duration(value: Any) -> Any:

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 TEXT, HTML = "text/plain; charset=utf-8", "text/html; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-# What is open in a browser shows the present, in seconds.
+# Pages open in a browser load again after so many seconds.
 REFRESH = {"Refresh": "60"}
 
 
@@ -58,7 +58,7 @@ ELSEWHERE = b"Served on this machine only. Ask for http://127.0.0.1 or localhost
 
 Connection = socket.socket
 Pages = Mapping[str, Callable[[], Page]]
-# What a refused request may still send, so that its sender sees the answer.
+# How much a refused request may still send, so that its sender sees the answer.
 MOST_UNREAD = 65_536
 
 
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_webhook:
             self._take_hints()
             return
-        # A page of another site, whose name leads here for a moment (DNS rebinding), must not read them.
+        # Pages of another site, whose name points here for a moment (DNS rebinding), must not read them.
         if self._is_local and not is_this_machine(self.headers.get("Host", "localhost")):
             self._give(Page(ELSEWHERE, status=421))
         else:
@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._webhooks is not None and self.path.startswith(PATH)
 
     def _take_hints(self) -> None:
-        """Answer with a status alone; what a sender may know, and what it did wrong, it knows itself."""
+        """Answer with a status alone: a rightful sender needs no more."""
         stream = cast(_Bounded, self.rfile)
         status = 500
         try:
@@ -195,7 +195,7 @@ class _Bounded:
 class _Server(ThreadingHTTPServer):
     """A thread for each connection, for a bounded number of connections and a bounded time.
 
-    The threads are used again: making one takes longer than refusing a forged webhook.
+    The threads are reused: starting one takes longer than refusing a forged webhook.
     """
 
     block_on_close = False
@@ -213,7 +213,7 @@ class _Server(ThreadingHTTPServer):
             return super().get_request()
         except OSError as error:
             if error.errno in OUT_OF_RESOURCES:
-                # The same connection is offered again at once while there is no descriptor for it.
+                # Without a free descriptor, the same connection is offered again at once.
                 log.warning("no_descriptor", error=error.strerror)
                 Event().wait(PAUSE_SECONDS)
             raise
@@ -249,7 +249,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def _hang_up(connections: dict[Connection, Callable[[], float]], connection: Connection) -> None:
-    """Wake the thread that reads from or writes to a connection; that thread closes it."""
+    """Wake the thread that reads from or writes to a connection; the thread then closes it."""
     del connections[connection]
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
@@ -292,7 +292,7 @@ class StatusServer:
         self._server.server_close()
 
 
-# The loop shows itself every few seconds, also while all workers are busy.
+# The loop reports every few seconds, also while all workers are busy.
 SILENT_SECONDS = 6 * BEAT_SECONDS
 # An exchange takes at most 30 seconds and is tried four times, and a server's Retry-After is respected up to
 # five minutes: a run that writes nothing for longer is stuck.
@@ -307,7 +307,7 @@ LINKS = (
     ("ready?", "/readyz"),
 )
 
-# Makes the page with charts of one connection, with links: pairs of a text and an address.
+# Returns the page with charts of one connection, with links: pairs of a text and an address.
 Report = Callable[[str, Sequence[tuple[str, str]]], str]
 Value = TypeVar("Value")
 
@@ -360,7 +360,7 @@ class Cached(Generic[Value]):
         self._last: tuple[Value, Callable[[], float]] | None = None
 
     def value(self) -> Value:
-        # Other threads wait for the one that reads, and share its value.
+        # Other threads wait for the reading one, and share its value.
         with self._lock:
             if self._last is None or self._last[1]() > self._seconds:
                 self._last = (self._read(), timer())
@@ -394,7 +394,7 @@ def stuck(database: Database, under_way: Mapping[str, float], now: datetime) -> 
 def readyz(
     database: Database, names: Mapping[str, object], *, draining: bool, stuck: Sequence[str] = ()
 ) -> Page:
-    """Return 200 if it can work: database reached and at this schema, no key refused, no run stuck."""
+    """Return 200 if it can work: database reachable and at this schema, no key refused, no run stuck."""
     wrong = [*(["draining"] if draining else []), *stuck]
     revision = schema.version(database)  # raises if the database is not reached, which is an answer, too
     if revision != schema.HEAD:

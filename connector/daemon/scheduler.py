@@ -26,10 +26,10 @@ from connector.state.engine import Database
 from connector.state.runs import Due
 
 JITTER = 0.1
-# Waiting messages are tried again soon, then ever later.
+# Waiting messages are tried again soon, then at growing intervals.
 DELIVERY, MOST_DELIVERY = timedelta(minutes=1), timedelta(minutes=15)
 AUDIT = timedelta(days=7)
-# Hints are collected for so long before their connection is synced, and so often at the most.
+# Hints are collected for this time before their connection is synced, at most this often.
 COLLECTED, BETWEEN_HINTED = timedelta(seconds=5), timedelta(seconds=30)
 
 
@@ -126,7 +126,7 @@ class Scheduler:
         self._runs: Counter[tuple[str, str]] = Counter()
         self._due: dict[str, datetime] = {}
         self._tries: Counter[str] = Counter()
-        # The newest hint of each connection that a run has seen, and left for want of requests.
+        # The newest hint of each connection that a run has seen, and left because it had too few requests.
         self._hints_seen: dict[str, datetime] = {}
 
     def start(self) -> None:
@@ -150,11 +150,11 @@ class Scheduler:
             return self._state.wait_for(lambda: not self._running, seconds)
 
     def hint_came(self, name: str) -> None:
-        """Sync a connection soon for a hint that has just been stored; more are collected until then."""
+        """Sync a connection soon after a hint was stored; further hints are collected until then."""
         self._set_for_hint(name, self._clock.now())
 
     def check_for_hints(self) -> None:
-        """Sync connections for which hints can be read that no run has seen, whoever stored them.
+        """Sync connections with readable hints that no run has seen, whichever process stored them.
 
         Call it every few seconds, like `keep_time`.
         """
@@ -175,14 +175,14 @@ class Scheduler:
 
     def _set_for_hint(self, name: str, at: datetime) -> None:
         now = self._clock.now()
-        # A clock that was set back delays nothing for long.
+        # A clock that was set back must not delay a sync for long.
         due = min(max(now, at + COLLECTED), now + BETWEEN_HINTED)
         job = self._timers.get_job(f"hints {name}")
         if job is None or job.next_run_time > self._clock.on_the_wall(due):
             self._set("hints", name, due)
 
     def keep_time(self) -> None:
-        """Move all timers if the wall clock was set back, because they would not go off for so long.
+        """Move all timers if the wall clock was set back; otherwise they would wait as much longer.
 
         Call it every few seconds, from a thread that does not wait for a timer.
         """
@@ -299,7 +299,7 @@ class Scheduler:
         return following.at
 
     def _hints(self, name: str) -> datetime | None:
-        """Sync for the sake of hints: no later sync is put off or brought forward by it."""
+        """Sync because of hints, without moving the next regular sync."""
         now = self._clock.now()
         at, last = hints.newest(self._database, now).get(name), runs.last_begun(self._database, name)
         if at is None or (last and at < last <= now):

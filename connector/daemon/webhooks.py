@@ -1,4 +1,4 @@
-"""The route for Beamer's webhooks: who may send hints, how much and how often; they wait for no sync."""
+"""The route for Beamer's webhooks: who may send hints, how many and how often; it never waits for a sync."""
 
 import hmac
 from collections import Counter
@@ -19,15 +19,15 @@ log = structlog.get_logger()
 
 PATH = "/webhooks/beamer/"
 SECRET_HEADER = "Beamer-Webhook-Secret"  # noqa: S105 - the header's name
-# A connection's webhooks: so many may come at once, and so many a second.
+# The webhooks of a connection: so many at once, and so many a second.
 BURST, PER_SECOND = 40, 20.0
-# No connection has an address that is longer.
+# No connection has a longer address.
 LONGEST_PATH = len(PATH) + 40
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A connection that takes hints, on these secrets, for these streams."""
+    """A connection that accepts hints, with these secrets, for these streams."""
 
     secrets: Sequence[str]
     streams: Sequence[str]
@@ -42,7 +42,7 @@ class Rate:
         self._level, self._at = burst, 0.0
 
     def take(self) -> bool:
-        """Take one, if there is one."""
+        """Take one request from the bucket; return False if it is empty."""
         now = self._elapsed()
         self._level = min(self._burst, self._level + (now - self._at) * self._per_second)
         self._at = now
@@ -53,9 +53,9 @@ class Rate:
 
 
 class Webhooks:
-    """Answers the requests to the route with a status each, and stores the hints of the right ones.
+    """Answers requests to the route with a status, and stores the hints of authentic ones.
 
-    `stored` is called with the connection for which that was done.
+    `stored` is called with the connection after its hints were stored.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Webhooks:
         return bool(self._receivers)
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], read: Callable[[int], bytes]) -> int:
-        """Return the status; `read` reads so many bytes of the body, which is read only if it is wanted."""
+        """Return the status; `read` reads so many bytes of the body, only if the body is needed."""
         name = path.removeprefix(PATH)
         known = name in self._receivers and len(path) <= LONGEST_PATH
         try:
@@ -106,10 +106,10 @@ class Webhooks:
                 return 429
         return self._accept(name, read(int(length)), int(length))
 
-    def _is_authentic(self, name: str, given: str) -> bool:
-        """Compare with every secret, and take as long whether or not the connection is known."""
+    def _is_authentic(self, name: str, header: str) -> bool:
+        """Compare with every secret, and take the same time whether or not the connection is known."""
         receiver = self._receivers.get(name)
-        secrets, sent = (receiver or next(iter(self._receivers.values()))).secrets, given.encode()
+        secrets, sent = (receiver or next(iter(self._receivers.values()))).secrets, header.encode()
         equal = [hmac.compare_digest(secret.encode(), sent) for secret in secrets]
         return any(equal) and receiver is not None
 
@@ -135,7 +135,7 @@ class Webhooks:
 
 
 def _is_plain_json(headers: Mapping[str, str]) -> bool:
-    """Return whether a body is said to be JSON in UTF-8, not compressed."""
+    """Return whether the headers declare JSON in UTF-8, not compressed."""
     kind, _, parameters = (headers.get("Content-Type") or "").lower().partition(";")
     charset = parameters.strip().replace('"', "").replace(" ", "")
     coding = (headers.get("Content-Encoding") or "identity").strip().lower()

@@ -1,4 +1,4 @@
-"""Trying keys: the checks of `check`, and a refused key, which suspends its connection until it changes."""
+"""Try keys: the checks of `check`, and a refused key, which suspends its connection until it changes."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -67,7 +67,7 @@ def failed(thing: str, error: ConnectorError) -> Finding:
     text = f"{error.what} {error.means}".strip()
     code = Exit.UNREACHABLE if error.exit is Exit.UNEXPECTED else error.exit
     todo = error.todo
-    # A run tries these again; here a person waits for advice.
+    # A run tries these again; a person needs advice now.
     if not todo and isinstance(error, Transient) and not isinstance(error, TooMany):
         address = "SEGMENT_HOST" if thing == "destination" else "BEAMER_BASE_URL"
         todo = f"Try again in a minute. If it fails again, check network, proxy and {address}."
@@ -80,7 +80,7 @@ def of_database(status: Status) -> Iterator[Finding]:
     yield Finding("health", "ok" if word.grade == "ok" else "warning", f"{word.word}: {word.means}.")
     for problem in problems(status):
         grade = OF_WORD[problem.word].grade if problem.word else "ok"
-        # Only what this command itself finds is an error; a stored problem may be over.
+        # Only a finding of this command itself is an error; a stored problem may be solved.
         yield Finding(problem.thing, "ok" if grade == "ok" else "warning", problem.found, problem.todo)
     for holder in status.holders:
         process = f"process {holder.pid} on {holder.host}"
@@ -96,9 +96,9 @@ def of_database(status: Status) -> Iterator[Finding]:
 
 
 class Examination:
-    """Asks Beamer, with at most five requests, what a key may read. `get` charges and sends one request.
+    """Tests, with at most five requests, what a key may read. `get` charges and sends one request.
 
-    `settled`: the connection has its start date; without it, a sync refuses a clock that is far off.
+    `settled`: the connection has its start date; without one, a sync refuses a clock that is far off.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Examination:
         self._settled = settled
         self._ahead: float | None = None
         self._answered = False
-        # Of the rows that were seen: how many users, and how many of their ids look like an address.
+        # Of the rows on the pages: how many users, and how many of their ids look like an address.
         self._users = self._addresses = 0
 
     def findings(self) -> Iterator[Finding]:
@@ -236,7 +236,7 @@ UNTRIED = (
 
 
 class Suspended(KeyRefused):
-    """The key was refused in an earlier run and is still the same."""
+    """Raised when a key was refused in an earlier run and is still the same."""
 
     default_means = "Nothing was read or sent: each try with a refused key may cost a request."
 
@@ -251,7 +251,7 @@ def refuse_suspended(
 ) -> Refusal | None:
     """Raise Suspended if a key in use was refused before; return the refusal if the key is to be tried again.
 
-    Without `now` no key is tried. `unproved`: a changed key may be of another account; nothing is written.
+    Without `now` no key is tried. `unproved`: a changed key may be another account's; nothing is written.
     """
     refusal = suspensions.current_refusal(database, connection, secrets, unproved=unproved)
     if refusal and (now is None or refusal.in_backoff(now)):

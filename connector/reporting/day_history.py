@@ -115,8 +115,8 @@ def _read(status: Status, start: datetime, day: datetime) -> Iterator[str]:
 def _runs(status: Status, done: DayRuns, day: datetime) -> Iterator[str]:
     """Say how the runs that began on the day ended, and what they did."""
     if not done.outcomes:
-        kept = "" if status.now - day < KEPT else "; runs are kept for 30 days"
-        yield f"no run began on this day{kept}"
+        deleted = "" if status.now - day < KEPT else "; runs are kept for 30 days"
+        yield f"no run began on this day{deleted}"
         return
     sums = {name: sum(counts.values()) for name, counts in done.sums.items()}
     how = {ended(outcome): runs for outcome, runs in done.outcomes.items()}

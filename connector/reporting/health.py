@@ -35,7 +35,7 @@ def utc_text(moment: datetime) -> str:
 
 # --- health and problems ---
 
-# A sync sends messages at once; after this time it was tried without success, or no sync runs.
+# A sync sends messages at once; after this time it failed, or no sync runs.
 STUCK_AFTER = HOUR
 # A new version or a restart of the machine may interrupt one run; more in a row are a problem.
 CUT_SHORT_IN_VAIN = 2
@@ -166,7 +166,7 @@ def _key(status: Status) -> Iterator[Problem]:
 
 
 def _outbox(status: Status) -> Iterator[Problem]:
-    own = status.identity.destination if status.identity else ""
+    current = status.identity.destination if status.identity else ""
     drop = "`beamer-segment outbox drop` takes the numbers that `outbox list` shows."
     for waiting in status.waiting:
         since, messages = f"waiting since {utc_text(waiting.oldest)}", counted(waiting.messages, "message")
@@ -179,7 +179,7 @@ def _outbox(status: Status) -> Iterator[Problem]:
                 f"If it belongs to the same source, `{CONFIRM}` sends them with it. If not, delete them: "
                 f"{drop}"
             )
-        elif waiting.destination != own:
+        elif waiting.destination != current:
             text = (
                 f"{messages} for destination '{waiting.destination}', which this connection no longer sends "
                 f"to, {since}."
@@ -265,11 +265,11 @@ def _budget(status: Status) -> Iterator[Problem]:
         )
     elif balance.level is not None and (lists := status.lists_waiting):
         none = f"no request is available now{f', the next at {again}' if again else ''}"
-        kept = "the available requests are kept for rows that wait longer, or for more rows in one list"
+        reserved = "the available requests are kept for rows that wait longer, or for more rows in one list"
         yield Problem(
             "saving",
             "budget",
-            f"New rows wait in {counted(lists, 'list')}; {none if balance.level < 1 else kept}.",
+            f"New rows wait in {counted(lists, 'list')}; {none if balance.level < 1 else reserved}.",
             "Nothing: the monthly limit is spread evenly over the month. `beamer-segment quota` shows "
             "the delay on other plans.",
         )
@@ -357,8 +357,8 @@ def _backfills(status: Status) -> Iterator[Problem]:
 
 
 def _proof(status: Status) -> Iterator[Problem]:
-    for found, todo in status.proof.problems:
-        yield Problem("missing", "proof", found, todo)
+    for text, todo in status.proof.problems:
+        yield Problem("missing", "proof", text, todo)
     if status.proof.unproven:
         yield Problem(
             None,

@@ -123,19 +123,19 @@ class Sample:
 
 def of_database(database: Database, limits: Mapping[str, Limits], now: datetime) -> list[Sample]:
     """Return the metrics of the connections in `limits`, from the database."""
-    found, suspended = figures(database, now), suspensions.listed(database)
+    data, suspended = figures(database, now), suspensions.listed(database)
     samples = [Sample("build_info", (__version__,), 1)]
     samples += (Sample("suspended", (name,), name in suspended) for name in limits)
     for part in (_runs, _streams, _sums, _hints, _messages):
-        samples += (sample for sample in part(found, limits) if sample.labels[0] in limits)
-    return samples + list(_accounts(database, found, limits, now))
+        samples += (sample for sample in part(data, limits) if sample.labels[0] in limits)
+    return samples + list(_accounts(database, data, limits, now))
 
 
-def _runs(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
-    known = {row.name for row in found.runs}
+def _runs(data: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
+    known = {row.name for row in data.runs}
     for name in (name for name in limits if name not in known):
         yield Sample("last_success_timestamp_seconds", (name,), 0)
-    for row in found.runs:
+    for row in data.runs:
         succeeded = row.succeeded.timestamp() if row.succeeded else 0
         yield Sample("last_success_timestamp_seconds", (row.name,), succeeded)
         if row.finished_at:
@@ -145,8 +145,8 @@ def _runs(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
             yield Sample("last_run_duration_seconds", (row.name,), took)
 
 
-def _streams(found: Figures, _: object) -> Iterator[Sample]:
-    for row in found.streams:
+def _streams(data: Figures, _: object) -> Iterator[Sample]:
+    for row in data.streams:
         labels = (row.connection, row.name)
         if row.newest:
             yield Sample("newest_row_timestamp_seconds", labels, row.newest.timestamp())
@@ -158,8 +158,8 @@ def _streams(found: Figures, _: object) -> Iterator[Sample]:
         yield Sample("stream_in_trouble", labels, row.trouble is not None)
 
 
-def _sums(found: Figures, _: object) -> Iterator[Sample]:
-    for row in found.sums:
+def _sums(data: Figures, _: object) -> Iterator[Sample]:
+    for row in data.sums:
         labels, count = (row.connection, row.stream), row._mapping["count"]
         if row.what in SUMS:
             yield Sample(SUMS[row.what], labels, count)
@@ -167,17 +167,17 @@ def _sums(found: Figures, _: object) -> Iterator[Sample]:
             yield Sample("rows_excluded_total", (*labels, row.what), count)
 
 
-def _hints(found: Figures, _: object) -> Iterator[Sample]:
-    for row in found.hints:
+def _hints(data: Figures, _: object) -> Iterator[Sample]:
+    for row in data.hints:
         labels = (row.connection, row.stream)
         yield Sample("hints", labels, row.received)
         yield Sample("hints_confirmed", labels, row.confirmed)
         yield Sample("hints_waiting", labels, row.waiting)
 
 
-def _messages(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
+def _messages(data: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
     waiting, dead, oldest = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0), dict[str, datetime]()
-    for row in found.messages:
+    for row in data.messages:
         if row.state == DEAD:
             dead[row.connection] = row.messages
         else:
@@ -186,16 +186,16 @@ def _messages(found: Figures, limits: Mapping[str, Limits]) -> Iterator[Sample]:
     for name in limits:
         yield Sample("outbox_messages", (name,), waiting[name])
         yield Sample("dead_letters", (name,), dead[name])
-        yield Sample("quarantined_rows", (name,), found.quarantined.get(name, 0))
+        yield Sample("quarantined_rows", (name,), data.quarantined.get(name, 0))
         if name in oldest:
             yield Sample("outbox_oldest_timestamp_seconds", (name,), oldest[name].timestamp())
 
 
 def _accounts(
-    database: Database, found: Figures, limits: Mapping[str, Limits], now: datetime
+    database: Database, data: Figures, limits: Mapping[str, Limits], now: datetime
 ) -> Iterator[Sample]:
-    user = {row.account: row.name for row in found.runs if row.name in limits}
-    for row in found.accounts:
+    user = {row.account: row.name for row in data.runs if row.name in limits}
+    for row in data.accounts:
         if name := user.get(row.name):
             labels = (row.name,)
             balance = Ledger(database, row.name, name, limits[name]).balance(now)

@@ -1,4 +1,4 @@
-"""Proof of delivery: what Segment's Public API says about the source, and which messages it has not got."""
+"""Proof of delivery: what Segment's Public API reports about the source, and which messages are missing."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ from connector.state.connections import CONFIRM, OtherAccount, key_digest
 from connector.state.engine import Database
 from connector.text import counted
 
-# So far back the counts are compared, unless more is asked for.
+# The counts of this time are compared, unless more is requested.
 USUAL = timedelta(days=14)
 DISABLED_AFTER = timedelta(days=14)
 NAMES = frozenset(event.name for event in EVENTS.values())
-# What a backfill can send again: events of rows, but not of changes.
+# The events that a backfill can send again: those of rows, not of changes.
 STREAM_OF = {EVENTS[stream.kind].name: stream.name for stream in CATALOGUE.values()}
 OTHER_SOURCE = (
     "Compare SEGMENT_WRITE_KEY with the source's settings in Segment, and SEGMENT_REGION with the region of "
@@ -42,7 +42,7 @@ class SourceProblem:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What Segment said; `complete`: it also told what it filtered and what failed."""
+    """Segment's report; `complete`: it includes filtered and failed messages."""
 
     connection: str
     source: Source | None
@@ -57,39 +57,39 @@ class Proof:
     @property
     def discarded(self) -> dict[str, int]:
         """Return by event how many messages Segment received and did not keep."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for row in self.rows:
-            found[row.event] += row.discarded
-        return dict(+found)
+            counts[row.event] += row.discarded
+        return dict(+counts)
 
     @property
     def problems(self) -> list[SourceProblem]:
-        """Return everything that is wrong, each with what to do."""
-        found = [self.problem] if self.problem else []
-        found += [_lost_problem(self.connection, each) for each in self.lost]
+        """Return all problems, each with what to do."""
+        problems = [self.problem] if self.problem else []
+        problems += [_lost_problem(self.connection, missing) for missing in self.lost]
         if self.discarded:
-            found.append(_discarded_problem(self.discarded))
-        return found
+            problems.append(_discarded_problem(self.discarded))
+        return problems
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is stored, and printed as JSON, without the hours."""
         return {
             "source": self.source.id if self.source else None,
             "problems": [problem.as_dict() for problem in self.problems],
-            "missing": sum(each.messages for each in self.lost),
+            "missing": sum(missing.messages for missing in self.lost),
             "discarded": sum(self.discarded.values()),
         }
 
 
-def _lost_problem(connection: str, found: Lost) -> SourceProblem:
-    stream = STREAM_OF.get(found.event)
+def _lost_problem(connection: str, loss: Lost) -> SourceProblem:
+    stream = STREAM_OF.get(loss.event)
     text = (
-        f"Segment has not counted {counted(found.messages, 'message')} '{found.event}' that it confirmed, "
-        f"in {counted(found.hours, 'hour')} since {found.since:%Y-%m-%d %H:%M} UTC."
+        f"Segment has not counted {counted(loss.messages, 'message')} '{loss.event}' that it confirmed, "
+        f"in {counted(loss.hours, 'hour')} since {loss.since:%Y-%m-%d %H:%M} UTC."
     )
     if stream is None:
         return SourceProblem(text, "These cannot be sent again: Beamer does not list changes of the past.")
-    command = resend_command(connection, stream, found)
+    command = resend_command(connection, stream, loss)
     return SourceProblem(text, f"Send them again; what Segment has is not doubled: `{command}`.")
 
 
@@ -103,7 +103,7 @@ def _discarded_problem(events: Mapping[str, int]) -> SourceProblem:
 
 
 def unproven(error: ConnectorError) -> dict[str, Any]:
-    """Return what is stored where Segment could not be asked."""
+    """Return what is stored if Segment could not be asked."""
     return {"source": None, "problems": [], "missing": 0, "discarded": 0, "unproven": error.what}
 
 
@@ -113,7 +113,7 @@ def unproven(error: ConnectorError) -> dict[str, Any]:
 def locate(
     api: PublicApi, write_key: str, source_id: str | None
 ) -> tuple[Source | None, SourceProblem | None]:
-    """Return the source of a write key, by its id if that is known, and what is wrong with it."""
+    """Return the source of a write key, by its id if that is known, and its problem."""
     if source_id is None:
         source, visible = api.source_of(write_key)
         if source is None and not visible:
@@ -164,7 +164,7 @@ def _disabled(source: Source) -> SourceProblem:
 def find_source(
     database: Database, api: PublicApi, write_key: str, source_id: str | None
 ) -> tuple[Source | None, SourceProblem | None]:
-    """Return the source of a write key and what is wrong with it; remember its id."""
+    """Return the source of a write key and its problem; store its id."""
     digest = key_digest(write_key)
     known = source_id or deliveries.source_of(database, digest)
     source, problem = locate(api, write_key, known)
@@ -177,9 +177,9 @@ def find_source(
 
 
 def is_same_source(database: Database, api: PublicApi, name: str, write_key: str, former: str) -> bool | None:
-    """Return whether a connection's new write key is of the source of its former one; None if unknown.
+    """Return whether a connection's new write key has the same source as its former one; None if unknown.
 
-    Raises OtherAccount where it is of another source.
+    Raises OtherAccount if it has another source.
     """
     before = deliveries.source_of(database, former)
     source, visible = api.source_of(write_key)
@@ -207,12 +207,12 @@ def prove(
     now: datetime,
     since: datetime | None = None,
 ) -> Proof:
-    """Compare what was confirmed since a moment with what Segment counts."""
+    """Compare the messages confirmed since a moment with Segment's counts."""
     source, problem = find_source(database, api, write_key, source_id)
     begin = deliveries.start_of_hour(max(since or now - USUAL, now - OLDEST + timedelta(hours=1)))
     keys = deliveries.write_keys_of(database, key_digest(write_key))
-    # Segment's counts are of events; `identify` has no event's name.
-    sent = {key: each for key, each in deliveries.sent(database, keys, begin).items() if key[0] in NAMES}
+    # Segment counts events; `identify` has no event's name.
+    sent = {key: total for key, total in deliveries.sent(database, keys, begin).items() if key[0] in NAMES}
     if source is None or not sent:
         return Proof(connection, source, problem)
     received: list[Volume] = []
@@ -227,8 +227,8 @@ def prove(
     return Proof(connection, source, problem, compare(sent, counts, now), complete)
 
 
-def _more(found: list[Volume] | None, new: list[Volume] | None) -> list[Volume] | None:
-    return None if found is None or new is None else found + new
+def _more(volumes: list[Volume] | None, new: list[Volume] | None) -> list[Volume] | None:
+    return None if volumes is None or new is None else volumes + new
 
 
 def _counts(
@@ -240,7 +240,7 @@ def _counts(
             if volume.event in NAMES:
                 hour = deliveries.start_of_hour(volume.hour)
                 sums.setdefault((volume.event, hour), [0, 0, 0])[index] += volume.count
-    return {key: Counts(*each) for key, each in sums.items()}
+    return {key: Counts(*counts) for key, counts in sums.items()}
 
 
 # --- what is said of it ---
@@ -274,7 +274,7 @@ def without_destination(destinations: Sequence[tuple[str, bool]], now: datetime)
 
 
 def summary(proof: Proof) -> Iterator[str]:
-    """Yield what the comparison shows, for people."""
+    """Yield the result of the comparison, for people."""
     rows = proof.rows
     if proof.source:
         yield f"{proof.connection}: source '{proof.source.name}' ({proof.source.id})"

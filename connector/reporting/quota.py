@@ -20,7 +20,7 @@ from connector.sync.forecast import MONTH, FirstReads, Forecast, activity, first
 from connector.sync.planning.probes import Picture
 from connector.sync.policy import Policy
 
-# Today's pace is that of so many days, without the account's first one: its first sync reads everything.
+# The present pace is that of so many days, without the account's first one: its first sync reads everything.
 PACE_DAYS = 7
 EVENTS_SINCE = timedelta(days=30)
 
@@ -36,10 +36,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What an account needs and how late its rows will be, if its activity stays the same.
+    """An account's needs, and how late its rows will be if its activity stays the same.
 
-    `every`: time between runs, None if unknown. `rows`: a month, by stream. `a_pass`: requests that check
-    everything once; `daily` and `hourly`: requests a month for that, with the lists that change.
+    `every`: time between runs, None if unknown. `rows`: a month, by stream. `a_pass`: the requests for
+    checking everything once; `daily` and `hourly`: requests a month for that, with the lists that change.
     """
 
     every: timedelta | None
@@ -92,7 +92,7 @@ class Quota:
 
     @property
     def most_users(self) -> int:
-        """Return how many different users these events can have at the most."""
+        """Return the highest possible number of different users of these events."""
         return sum(
             count for stream, count in self.events.items() if stream == USERS or CATALOGUE[stream].by_user
         )
@@ -125,12 +125,12 @@ class Quota:
 
 def events_by_stream(database: Database, connections: Sequence[str], now: datetime) -> dict[str, int]:
     """Return how many events of each stream's rows went to Segment in the last 30 days."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     stream_of = {event.name: event.stream for event in (*EVENTS.values(), IDENTIFY)}
     for event, count in deliveries.by_event(database, connections, now - EVENTS_SINCE).items():
         if (stream := stream_of.get(event)) in (*CATALOGUE, USERS):
-            found[str(stream)] += count
-    return {stream: found[stream] for stream in (*CATALOGUE, USERS) if found[stream]}
+            counts[str(stream)] += count
+    return {stream: counts[stream] for stream in (*CATALOGUE, USERS) if counts[stream]}
 
 
 def quota(
@@ -199,19 +199,19 @@ def pace(database: Database, account: str, balance: Balance, now: datetime) -> f
     first, today = day_of(now) - PACE_DAYS + 1, day_of(now)
     with database.read() as db:
         if not spending.spent(db, account, 0, first - 1).requests:
-            # The account began in these days.
+            # The account began during these days.
             days = range(first, today)
             began = next((day for day in days if spending.spent(db, account, day - 1, day).requests), today)
             first = began + 1
         if first > today:
             return None
         spent = spending.spent(db, account, first - 1)
-    own, days_spent = spent.requests - (spent.elsewhere or 0), (now - EPOCH) / DAY - first
-    return own / max(1.0, days_spent) + elsewhere / max(1.0, (now - balance.since) / DAY)
+    sent, days_spent = spent.requests - (spent.elsewhere or 0), (now - EPOCH) / DAY - first
+    return sent / max(1.0, days_spent) + elsewhere / max(1.0, (now - balance.since) / DAY)
 
 
 def runs_out(limits: Limits, balance: Balance, per_day: float | None, now: datetime) -> datetime | None:
-    """Return when the rest is used up at a pace; None if not before the month ends."""
+    """Return when the rest is used up at this pace; None if not before the month ends."""
     if balance.left is None or not per_day:
         return None
     # Without a period day, any 31 days are a period: a pace that they permit can continue for ever.

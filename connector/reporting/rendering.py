@@ -38,7 +38,7 @@ FINE = Signs("█", "░", "│", "–", "→", "…")
 def bar(share: float, line: float | None, width: int, signs: Signs) -> str:
     """Return `[#####|....]` with `width` signs inside: filled up to `share`, a line at `line` (0 to 1)."""
     filled = _cell_of(share, width + 1)
-    # At least one cell for what is spent, and for what is left.
+    # At least one cell for the spent requests, and for the left ones.
     filled = min(max(filled, share > 0), width - (share < 1))
     cells = [signs.full] * filled + [signs.empty] * (width - filled)
     if line is not None:
@@ -73,7 +73,7 @@ def work_of(command: str) -> str:
 
 
 def strip(runs: Sequence[PastRun], under_way: Iterable[str]) -> tuple[str, str]:
-    """Return the runs, given newest first, as one letter each, oldest first, and what the letters mean."""
+    """Return the runs (newest first) as one letter each, oldest first, and what the letters mean."""
     left, signs = set(under_way), []
     for run in runs:
         work = work_of(run.command)
@@ -132,9 +132,9 @@ def status_lines(status: Status, screen: Screen) -> list[str]:
     return [part for line in lines for part in fitted(line, screen)]
 
 
-def finding_lines(grade: str, found: str, todo: str, screen: Screen) -> list[str]:
+def finding_lines(grade: str, text: str, todo: str, screen: Screen) -> list[str]:
     """Return the lines of one finding of `check`: how bad it is, what it is, and what to do."""
-    lines = fitted(f"{grade:8}{found}", screen, indent=8)
+    lines = fitted(f"{grade:8}{text}", screen, indent=8)
     if screen.colour:
         lines[0] = Painted(f"\033[{COLOURS[grade]}m{lines[0][:8]}\033[0m{lines[0][8:]}")
     return lines + (fitted(f"        → {todo}", screen, indent=10) if todo else [])
@@ -236,9 +236,9 @@ def spending_lines(balance: Balance) -> Iterator[str]:
         yield "Beamer's last answer was 429: the next sync tries one request"
 
 
-def available_text(level: float, per_day: float, *, kept: bool = False) -> str:
-    """Return the requests available now, whether a run `kept` them, and how many more come in a day."""
-    why = ", kept for rows that wait longer" if kept and level >= 1 else ""
+def available_text(level: float, per_day: float, *, reserved: bool = False) -> str:
+    """Return the requests available now, whether they are `reserved`, and how many more come in a day."""
+    why = ", kept for rows that wait longer" if reserved and level >= 1 else ""
     return f"Available now: {counted(max(0, int(level)), 'request')}{why}. About {per_day:,.0f} more per day."
 
 
@@ -348,8 +348,8 @@ def summary_lines(name: str, outcome: "Outcome", balance: Balance, limit_text: s
         f"  {limit_text}",
     ]
     if balance.level is not None and balance.per_day is not None:
-        kept = report.price is not None and not report.stopped
-        summary.append(f"  {available_text(balance.level, balance.per_day, kept=kept)}")
+        reserved = report.price is not None and not report.stopped
+        summary.append(f"  {available_text(balance.level, balance.per_day, reserved=reserved)}")
     if report.new:
         summary.append("  new: " + listed(report.new))
     if report.audited:

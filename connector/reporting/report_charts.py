@@ -59,7 +59,7 @@ class Days:
 
     @property
     def lateness(self) -> Lateness:
-        """The lateness of all days together."""
+        """Return the lateness of all days together."""
         whole = Lateness()
         for day in self.late.values():
             whole.add(day.as_dict())
@@ -72,7 +72,7 @@ def each_day(first: date, last: date) -> list[date]:
 
 
 def added_up(past: Iterable[RunSummary], now: datetime, most: int, at_work: Iterable[str] = ()) -> Days:
-    """Add up runs, given newest first; with `most` runs the oldest day is incomplete and left out.
+    """Add up runs, newest first; with `most` runs the oldest day is incomplete and left out.
 
     `at_work`: the kinds of work in progress. Only the newest run of a kind can be in progress; others without
     an end were killed.
@@ -160,12 +160,12 @@ class Chart:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to draw; the caption says why."""
+        """Return whether there is nothing to draw; the caption says why."""
         return not any(value for series in self.series for value in series.values)
 
     @property
     def highest(self) -> float:
-        """The highest point of a line, or of the bars of one day."""
+        """Return the highest point of a line, or of the bars of one day."""
         by_day = zip(*(series.values for series in self.series), strict=True)
         of_a_day = sum if self.stacked else max
         return max((of_a_day(value or 0 for value in values) for values in by_day), default=0)
@@ -176,7 +176,7 @@ class Chart:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The table's cells, without days on which every value is 0 or unknown."""
+        """Return the table's cells, without days on which every value is 0 or unknown."""
         by_day = zip(self.days, *(series.values for series in self.series), strict=True)
         return [
             [day.isoformat(), *("–" if value is None else f"{value:,.{self.digits}f}" for value in values)]
@@ -185,7 +185,7 @@ class Chart:
         ]
 
 
-# A stream has one colour in all charts; what is no stream is grey.
+# A stream has one colour in all charts; other purposes are grey.
 COLOURS = {stream: f"stream-{number}" for number, stream in enumerate(STREAMS)}
 OTHER_PURPOSES = {
     "audit": "grey-1",

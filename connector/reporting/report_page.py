@@ -56,7 +56,7 @@ class Subject:
 
 
 def report_data_of(database: Database | None, statuses: Iterable[Status], now: datetime) -> list[Subject]:
-    """Return the page's data of connections, given their statuses as JSON."""
+    """Return the page's data of connections; `statuses` are theirs as JSON."""
     return [_subject(database, status, now) for status in statuses]
 
 
@@ -94,7 +94,7 @@ def _with_charts(database: Database, status: Status, now: datetime) -> Subject:
 # --- the whole page ---
 
 STYLE = "report.css"
-# Up to this number, the connections on a page are open, and those with problems are named in its banner.
+# Up to this number, all connections are unfolded, and those with problems are named in the banner.
 MOST_OPEN = 3
 
 
@@ -202,7 +202,7 @@ def _banner(status: Status, now: datetime) -> str:
 
 
 def banner(grade: str, headline: str, lines: Iterable[str] = (), others: Iterable[str] = ()) -> str:
-    """Return the verdict, given HTML; `others` are further problems, as text."""
+    """Return the verdict; `lines` are HTML, `others` further problems as text."""
     more = "".join(f"<li>{_prose(text)}</li>" for text in others)
     said = "".join(f"<p>{line}</p>\n" for line in (headline, *lines))
     return f'<div class="banner {escape(grade)}">{said}{more and f"<ul>{more}</ul>"}</div>\n'
@@ -361,7 +361,7 @@ def moment_text(moment: datetime | None, now: datetime) -> str:
 
 
 def ago(moment: datetime | None, now: datetime) -> str:
-    """Return how far a moment is away, in the largest unit of which there are two."""
+    """Return how far a moment is away, in the largest unit of which there are at least two."""
     if moment is None:
         return "never"
     seconds = (now - moment).total_seconds()

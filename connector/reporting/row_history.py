@@ -1,4 +1,4 @@
-"""The history of one row: seen, judged, sent, refused or excluded, and why; what is held of a user."""
+"""The history of one row: its verdict, its messages, and why; what the database holds of a user."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Query:
 
     @classmethod
     def parse(cls, word: str) -> "Query":
-        """Parse a row's id or a messageId; a messageId that is a digest names no row."""
+        """Parse a row's id or a messageId; a messageId that is a digest identifies no row."""
         parts = word.split("-")
         if parts[0] != PREFIX or len(parts) < PLAIN_PARTS or parts[3] not in KINDS:
             return cls(word, message_id=word if parts[0] == PREFIX else None)
@@ -69,7 +69,7 @@ def row_histories(database: Database, connection: str | None, word: str) -> list
 
 
 def user_histories(database: Database, connection: str | None, word: str) -> list[RowHistory]:
-    """Return what each connection still holds of a user; after delivery it is nothing."""
+    """Return what each connection still holds of a user: nothing after delivery."""
     user = user_id(word)
     if user is None:
         return []
@@ -154,7 +154,7 @@ def _delivery(
     by = runs.emptied(database, seen.connection, seen.run)
     when = f", at the latest by run {by['run']} ({_when(by['finished_at'])})" if by else ""
     sentences.append(f"delivered: Segment has confirmed it{when}")
-    # Nothing is kept of a message that has left the outbox, whichever way it left.
+    # A message that has left the outbox leaves no trace.
     sentences.append("unless it was deleted with `outbox drop`, or refused more than 30 days ago")
     at = by["finished_at"].isoformat() if by else None
     return sentences, {"delivery": "confirmed", "delivered_by": at}

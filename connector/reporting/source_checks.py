@@ -25,7 +25,7 @@ def source_findings(
     streams: Collection[str],
     now: datetime,
 ) -> Iterator[Finding]:
-    """Yield what is right and wrong with the source of a write key."""
+    """Yield the findings about the source of a write key."""
     source, problem = find_source(database, api, write_key, source_id)
     if problem:
         yield Finding("source", "error", problem.found, problem.todo, int(Exit.CONFIGURATION))

@@ -32,14 +32,14 @@ from connector.sync.policy import Policy
 # How many runs the strip of letters shows, and from how many the time between runs is known.
 LAST_RUNS, RUNS = 40, 50
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
-# Late is this many times the usual time; if no time is usual yet, more than a day.
+# Late is this many times the usual time between runs; if that is unknown, more than a day.
 LATE_TIMES, LATE_AT_FIRST = 3, timedelta(hours=25)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream: how far it is complete, what became of its rows, and what waits to be read.
+    """One stream: up to when it is complete, the verdicts on its rows, and what waits to be read.
 
     `lists_unread`: how many of its lists have rows and were never read. `discovering`: its own list was not
     yet read to its end. `counters_trusted` is None without counters. `checked_at`: when Beamer last answered
@@ -73,8 +73,8 @@ class Status:
     `runs`: the last ones, newest first. `every`: the usual time between two syncs. `began`: when the account
     was first charged. `untried`: the Beamer key was never used. `change`: how the keys and addresses of the
     settings differ from those of the last run. `damaged`: why nothing can be read. `unreadable`: where the
-    database contains values that cannot be read, but are created again. `proof`: what was found when Segment
-    was last asked what it counts.
+    database has values that cannot be read, but are created again. `proof`: the result of the last
+    comparison with Segment's counts.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Status:
 
     @property
     def newest(self) -> StreamStatus | None:
-        """The stream with the newest row."""
+        """Return the stream with the newest row."""
         dated = [stream for stream in self.streams if stream.newest]
         return max(dated, key=lambda stream: stream.newest or NEVER, default=None)
 
@@ -114,7 +114,7 @@ class Status:
 
     @property
     def dead(self) -> int:
-        """The number of messages that Segment refused."""
+        """Return the number of messages that Segment refused."""
         return (self.outbox or {}).get(outbox.DEAD, 0)
 
     @property
@@ -124,7 +124,7 @@ class Status:
 
     @property
     def under_way(self) -> Sequence[str]:
-        """The kinds of work in progress."""
+        """Return the kinds of work in progress."""
         return [holder.work for holder in self.holders if not holder.dead]
 
     def at_work(self, work: str) -> bool:
@@ -145,7 +145,7 @@ class Status:
 
     @property
     def even(self) -> float | None:
-        """The part of the month that has passed, which is the even pace of spending; None without a limit.
+        """Return the part of the month that has passed (the even pace of spending); None without a limit.
 
         If the month's first day is unknown, the part of 31 days; they begin with the account at the earliest.
         """
@@ -207,7 +207,7 @@ def between_runs(database: Database, name: str) -> timedelta | None:
 def _streams(
     database: Database, name: str, state: Progress, unread: FirstReads, policy: Policy
 ) -> Iterator[StreamStatus]:
-    """Yield the streams that are read, and those whose rows were counted before they were switched off."""
+    """Yield the streams that are read, and those with rows from before they were switched off."""
     read = policy.streams | {CATALOGUE[stream_name].parent for stream_name in policy.streams}
     counts, quarantined = progress.sums(database, name), progress.quarantined(database, name)
     newest_rows = progress.newest(database, name)

@@ -32,12 +32,12 @@ class StreamCost:
 
     @property
     def use(self) -> str:
-        """Whether its rows are sent, it is read for the counters of others, or it is off."""
+        """Return whether its rows are sent, it is read for the counters of others, or it is off."""
         return "sent" if self.sent else "off" if self.polled is None else "read"
 
     @property
     def key(self) -> str:
-        """What is known of the key's permission."""
+        """Return what is known of the key's permission."""
         if self.status and self.status.trouble_code == Forbidden.trouble_code:
             return FORBIDDEN
         return MAY_READ if self.status and self.status.checked_at else NOT_TRIED

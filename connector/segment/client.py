@@ -220,7 +220,7 @@ class SegmentClient:
     def __init__(self, write_key: str, host: str, *, post: Post | None = None, timeout: float = 15.0) -> None:
         self._write_key = write_key
         self._host = host
-        self._given = post
+        self._post = post
         self._timeout = timeout
 
     def send(self, texts: Sequence[str], sent_at: datetime, *, retries: int = 0) -> None:
@@ -235,7 +235,7 @@ class SegmentClient:
 
         from connector.http.bounds import Failed
 
-        post = self._given or poster()
+        post = self._post or poster()
         silence_library()
         try:
             response = post(

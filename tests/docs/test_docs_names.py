@@ -48,9 +48,6 @@ VAGUE = frozenset({"each", "found", "here", "told"})
 WITH_VAGUE_LOCALS = (
     "cli/",
     "compose.py",
-    "config/",
-    "daemon/",
-    "reporting/",
     "sandbox/",
     "sync/lists/",
     "sync/planning/candidates.py",
