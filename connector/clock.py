@@ -8,17 +8,17 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """Wall time for dates and leases, and a way to wait that a signal can cut short."""
+    """Wall time for dates and leases, and a wait that a signal can interrupt."""
 
     def now(self) -> datetime:
-        """The current time, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
 
     def sleep(self, seconds: float) -> None:
         """Wait, or return early once stopped."""
 
     @property
     def stopped(self) -> bool:
-        """Whether this process is to end."""
+        """Return whether this process is to end."""
 
 
 class SystemClock:

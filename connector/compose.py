@@ -1,4 +1,4 @@
-"""The composition: settings in, everything that a run works with out."""
+"""The composition: it turns settings into everything that a run works with."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
@@ -36,9 +36,9 @@ FIRST_DAYS = timedelta(days=30)
 
 
 def open_ready(settings: Settings, clock: Clock, *, new: bool = False, workers: int = 1) -> Database:
-    """Open the database and upgrade it, for so many runs side by side.
+    """Open the database and upgrade it, for so many parallel runs.
 
-    `new`: create it also where local disks do not outlive the process.
+    `new`: create it even if local disks are gone when the process ends.
     """
     database = open_any(settings, new=new, workers=workers)
     try:
@@ -139,9 +139,9 @@ def _stored_account(database: Database | None, connection: Connection) -> str | 
 
 
 def refuse_other_name(database: Database | None, connection: Connection) -> None:
-    """Raise AccountRenamed where the settings name the account otherwise than the state does.
+    """Raise AccountRenamed if the settings name the account otherwise than the state does.
 
-    One key is one account: other connections with the same key count, too. Nothing is written.
+    One key means one account: other connections with the same key count, too. Nothing is written.
     """
     account = account_of(database, connection)
     of_key = connections.accounts_of(database, api_keys(connection)) if database else frozenset()
@@ -197,7 +197,7 @@ def stored_or_new_identity(
 
 
 def segment_address(connection: Connection) -> str:
-    """Return where the connection's events go."""
+    """Return the address that the connection's events are sent to."""
     return host_of(connection.region, connection.segment_host)
 
 
@@ -238,7 +238,7 @@ def refuse_other_account(database: Database | None, connection: Connection) -> K
 def identity(database: Database, connection: Connection, now: datetime) -> Identity:
     """Return the connection's names and its start date, which the first sync stores.
 
-    The date is provisional until Beamer's first answer (see `Work.note_beamer_time`). A new name of the
+    The date is provisional until Beamer's first answer (see `RunState.note_beamer_time`). A new name of the
     destination is not stored before a changed Beamer key is compared. Raises as `refuse_other_account` does,
     with nothing written.
     """
@@ -259,14 +259,14 @@ def identity(database: Database, connection: Connection, now: datetime) -> Ident
 
 
 def secrets(connection: Connection) -> tuple[str, str]:
-    """Return both keys; loading the settings has made sure that they are set."""
+    """Return both keys; loading the settings has checked that they are set."""
     if connection.api_key is None or connection.write_key is None:
         raise ConfigurationError(f"Connection '{connection.name}' has no keys.")
     return connection.api_key.get_secret_value(), connection.write_key.get_secret_value()
 
 
 def keys_in_use(connection: Connection) -> Secrets:
-    """Return by API what can be refused: a key at its address."""
+    """Return by API what it can refuse: a key at its address."""
     key, write_key = secrets(connection)
     return {"beamer": f"{key} {connection.base_url}", "segment": f"{write_key} {segment_address(connection)}"}
 
@@ -283,7 +283,7 @@ def of_connection(error: ConnectorError, connection: Connection) -> ConnectorErr
 def catalogue(connection: Connection, names: Collection[str] = ()) -> dict[str, Stream]:
     """Return the streams of these names, and their parents; without names, all.
 
-    The policy stays as it is: with a narrower one, rows of the other streams would be excluded for good.
+    The policy covers all streams: a narrower one would exclude rows of the other streams for good.
     """
     unknown = [name for name in names if name not in connection.streams]
     if unknown:
@@ -307,13 +307,13 @@ def limits(connection: Connection) -> Limits:
     )
 
 
-def policy(connection: Connection, found: Identity, *, shared_key: bool = False) -> Policy:
+def policy(connection: Connection, names: Identity, *, shared_key: bool = False) -> Policy:
     """Return what the settings say about a connection's rows."""
     filters, first_page = connection.ignore_filters, connection.first_page
     return Policy(
         streams=frozenset(connection.streams),
-        start=found.start_date,
-        naming=Naming(found.destination, found.account, found.name, shared_key),
+        start=names.start_date,
+        naming=Naming(names.destination, names.account, names.name, shared_key),
         privacy=Privacy(
             connection.anonymous,
             connection.traits,
@@ -345,7 +345,7 @@ class Clients(NamedTuple):
 
 
 def clients(connection: Connection, clock: Clock) -> Clients:
-    # Here, since looking at the database needs neither, and their libraries take a tenth of its time.
+    # Imported here: reading the database needs neither, and their libraries take a tenth of its time.
     from connector.beamer.client import BeamerClient
     from connector.segment.client import SegmentClient, interruptible
 
@@ -363,7 +363,7 @@ def public_api(connection: Connection, clock: Clock) -> "Iterator[PublicApi | No
     if token is None:
         yield None
         return
-    # Here, as the clients: few commands ask it.
+    # Imported here, like the clients: few commands use it.
     from connector.segment.public_api import ADDRESSES, PublicApi
 
     address = connection.public_api_url or ADDRESSES[connection.region]
@@ -379,8 +379,8 @@ def working(
     clock: Clock,
     streams: Mapping[str, Stream] = CATALOGUE,
 ) -> "Iterator[Parts]":
-    """Yield all that a run of one connection works with; sockets and threads are closed afterwards."""
-    # Here, as the clients: commands that only look at the database run nothing.
+    """Yield everything that a run of one connection works with; close sockets and threads afterwards."""
+    # Imported here, like the clients: commands that only read the database run nothing.
     from connector.sync.context import Parts
     from connector.sync.threads import ThreadPool
 

@@ -99,7 +99,7 @@ class NothingAllowed(KeyRefused):
 
 
 class WriteKeyRefused(KeyRefused):
-    """Segment, or what stands before it, does not accept the write key."""
+    """Segment, or a gateway before it, does not accept the write key."""
 
 
 # --- stop: somebody else holds what this run needs ---
@@ -135,7 +135,7 @@ class DatabaseUnreachable(Unreachable):
 
 
 class DatabaseRefused(DatabaseUnreachable):
-    """The database will not work as DATABASE_URL names it, however often it is tried."""
+    """The database cannot work with this DATABASE_URL, however often it is tried."""
 
     code = "BS-071"
     exit = Exit.CONFIGURATION
@@ -203,7 +203,7 @@ class Transient(ConnectorError):
 
 
 class NotSent(Transient):
-    """No connection could be opened, so the request never left this machine: it costs nothing."""
+    """No connection could be opened, so the request never left this machine: it is not charged."""
 
 
 class TooMany(Transient):

@@ -46,12 +46,12 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _for_terminals(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape what a terminal would obey; each text becomes one line, to which the console adds colours."""
+    """Escape control characters; each text becomes one line, to which the console adds colours."""
     return {one_line(key): _changed(value, one_line) for key, value in event.items()}
 
 
 class _Stderr:
-    """The present standard error, which a progress line on a terminal replaces for a while."""
+    """The current standard error, which a progress line on a terminal replaces for a while."""
 
     def write(self, text: str) -> None:
         write(sys.stderr, text)
@@ -68,7 +68,7 @@ def quiet_libraries() -> None:
 
 def set_up(level: str, form: str, redaction: Redaction) -> None:
     """Configure structlog for the whole program."""
-    # Here, since commands that only look at the database log nothing, and it takes a tenth of their time.
+    # Imported here: commands that only read the database log nothing, and it takes a tenth of their time.
     import structlog
 
     quiet_libraries()

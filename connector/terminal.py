@@ -33,9 +33,9 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def finish() -> str:
-    """Flush what is left; return why standard output did not take all of it, or an empty text."""
+    """Flush the rest; return why standard output did not accept all of it, or an empty text."""
     for stream in (sys.stdout, sys.stderr):
-        # The parser prints without `write`, and Python would fail at its exit with what was not written.
+        # The parser prints without `write`, and unwritten output would make Python fail at its exit.
         write(stream, "")
     return _failures[0] if _failures else ""
 

@@ -1,4 +1,4 @@
-"""The commands: what `--help` lists of each, and how its file is loaded when it is called."""
+"""The commands: the line of `--help` for each, and how its file is loaded when it is called."""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from connector import __version__
 from connector.cli.exit_codes import UsageError, run
 from connector.cli.output import echo
 
-# By heading, the most frequent first. The file of a command has its name, but for those in FILES.
+# By heading, the most frequent first. The file of a command has its name, except for those in FILES.
 COMMANDS = {
     "Everyday": {
         "sync": "Read what is new in Beamer and send it to Segment.",
@@ -54,7 +54,7 @@ FILES = {
     "runs": "status",
     "config": "events",
 }
-# These have commands of their own.
+# These have sub-commands.
 GROUPS = ("quota", "outbox", "db", "state", "config")
 
 
@@ -64,7 +64,7 @@ def load(name: str) -> Any:
     return commands[name]
 
 
-# What people type who know other tools, and what they mean here.
+# What people type who know other tools, and the commands that they mean.
 COMMANDS_MEANT = {
     "`sync` reads what is new and sends it; `runs` lists past runs": "run read extract el elt",
     "`schedule` syncs repeatedly; `sync` runs once": "start serve daemon watch",
@@ -94,7 +94,7 @@ OPTIONS_MEANT = {
     ),
     "the state is in the database, and BEAMER_STREAMS chooses streams": "--catalog --state",
 }
-# Before the name of a command.
+# Options before the name of a command.
 TOO_EARLY = {
     "put options after the command, as in `beamer-segment sync --env-file FILE`": (
         "--env-file --config --connection --output --all"
@@ -144,7 +144,7 @@ class Commands(TyperGroup):
 
 @contextmanager
 def _meant_options(table: dict[str, str]) -> Iterator[None]:
-    """Add to the error about an unknown option what is probably meant."""
+    """Add the probable meaning to the error about an unknown option."""
     try:
         yield
     except UsageError as error:
@@ -183,5 +183,5 @@ def _top(
 
 
 def main() -> None:
-    """Run a command; every error ends in a sentence and an exit code."""
+    """Run a command; print every error as a sentence, and exit with its code."""
     run(lambda: app(prog_name="beamer-segment", standalone_mode=False), sys.argv[1:], GROUPS)

@@ -38,14 +38,14 @@ app = typer.Typer(rich_markup_mode=None)
 
 # Segment answers in about 100 ms: with four batches in flight, delivery keeps up with reading.
 LANES = 4
-# Freed memory is given back to the system after so many pages.
+# Freed memory is returned to the system after so many pages.
 TRIM_EVERY = 200
 HOLDS_SOMETHING = "Give a --since that is before --until; without --until the range ends now."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillOptions:
-    """What the command line asked for. `share` is of the requests that are left of the month."""
+    """The command's options. `share` is a share of the requests that are left of the month."""
 
     since: datetime
     until: datetime | None = None
@@ -63,7 +63,7 @@ A_DESTINATION = '\'{"All": false, "Amplitude": true}\''
 
 
 class Unclear(ConnectorError):
-    """A required option of a backfill is missing or invalid."""
+    """Raised when a required option of a backfill is missing or invalid."""
 
     code = "BS-064"
     exit = Exit.USAGE
@@ -222,7 +222,7 @@ def _span(least: int, most: int, noun: str) -> str:
 
 
 def _how_long(requests: int, parts: Parts) -> str:
-    """Say how long so many requests take, by the rate limit or by what is left of the month."""
+    """Return how long so many requests take, by the rate limit or by what is left of the month."""
     balance, limits = parts.ledger.balance(parts.clock.now()), parts.ledger.limits
     if balance.closed_until:
         return f"no request can be sent before {balance.closed_until:%Y-%m-%d %H:%M} UTC (429)"
@@ -276,7 +276,7 @@ def _confirm_destinations(options: BackfillOptions) -> None:
 
 
 def _read(runner: Runner, parts: Parts, connection: Connection, order: BackfillOrder) -> dict[str, Any]:
-    """Read and send history, print how far that came, and return it."""
+    """Read and send history, print the progress, and return it."""
     with progress_bar(f"{connection.name}: backfill") as update:
 
         def on_progress(report: Report, history: Backfill) -> None:
@@ -293,7 +293,7 @@ def _read(runner: Runner, parts: Parts, connection: Connection, order: BackfillO
 
 
 def _how_far(parts: Parts, history: Backfill, *, differs: bool) -> str:
-    """Say what remains, and how much quota it takes."""
+    """Return what remains, and how many requests it takes."""
     if history.finished_at:
         did = (counted(history.requests, "request"), counted(history.rows, "row"))
         return f"backfill complete: {', '.join(did)}, {counted(history.events, 'event')} in total"

@@ -88,7 +88,7 @@ def examine(
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is checked; `settled`: a sync has fixed the start date."""
+    """A checked connection; `settled`: a sync has fixed the start date."""
 
     session: Session
     database: Database
@@ -108,7 +108,7 @@ def _findings(
         yield failed("database", error)
         return
     except ConfigurationError as error:
-        # Nothing else can be checked without a start date.
+        # Without a start date nothing else can be checked.
         yield failed("start date", error)
         return
     subject = Subject(session, database, connection, identity, change, settled)
@@ -122,7 +122,7 @@ def _examined(subject: Subject, *, offline: bool, send_test: bool) -> Iterator[F
     database, connection, change = subject.database, subject.connection, subject.change
     refused, comparing = change.verdict is KeyVerdict.REFUSE, change.verdict is KeyVerdict.COMPARE
     if not refused:
-        # What is stored of a key that was refused is deleted once the key has changed.
+        # A stored refusal is deleted once the key has changed.
         keys = compose.keys_in_use(connection)
         suspensions.current_refusal(database, connection.name, keys, unproved=comparing)
     for finding in _without_requests(subject):
@@ -151,7 +151,7 @@ def _examined(subject: Subject, *, offline: bool, send_test: bool) -> Iterator[F
 
 
 def _without_requests(subject: Subject) -> Iterator[Finding]:
-    """Yield what settings and database show."""
+    """Yield the findings from settings and database."""
     connection, database, identity = subject.connection, subject.database, subject.identity
     yield Finding(
         "configuration",
@@ -179,7 +179,7 @@ def _without_requests(subject: Subject) -> Iterator[Finding]:
 
 
 def _webhooks(database: Database, connection: Connection) -> Iterator[Finding]:
-    """Yield whether hints arrive and are right; nothing where webhooks are not set up."""
+    """Yield whether hints arrive and are right; nothing if webhooks are not set up."""
     sums = hints.sums(database, connection.name)
     if not sums and not connection.webhook_secrets:
         return
@@ -199,7 +199,7 @@ def _webhooks(database: Database, connection: Connection) -> Iterator[Finding]:
 
 
 def _env_file(used: Path | None) -> Iterator[Finding]:
-    """Yield which env file is read, and what is wrong with it or with the unused one that `init` wrote."""
+    """Yield which env file is read, and problems with it or with the unused one that `init` wrote."""
     default = default_env_file(surroundings())
     if used:
         yield Finding("configuration", "ok", f"The env file is {used}.")
@@ -234,7 +234,7 @@ def _names_before(subject: Subject) -> Iterator[Finding]:
 
 
 def _start_date(subject: Subject) -> Finding:
-    """Show the date, which the first sync fixes."""
+    """Return the start date, which the first sync fixes."""
     stored, setting = subject.identity.start_date, subject.connection.start_date
     date = f"{stored:%Y-%m-%d %H:%M:%S} UTC"
     if not subject.settled:
@@ -246,7 +246,7 @@ def _start_date(subject: Subject) -> Finding:
 
 
 def _destination(connection: Connection) -> Finding:
-    """Say where events go."""
+    """Return where events go."""
     host = compose.segment_address(connection)
     what = f"Events go to {host} (region {connection.region}); not tried."
     return Finding("destination", "ok", what, f"{WRONG_KEY} Send one with --send-test.")
@@ -256,7 +256,7 @@ def _destination(connection: Connection) -> Finding:
 
 
 def _with_requests(subject: Subject, *, send_test: bool) -> Iterator[Finding]:
-    """Yield what Beamer and Segment answer: at most nine requests, and one test event."""
+    """Yield the answers of Beamer and Segment: at most nine requests, and one test event."""
     clients = compose.clients(subject.connection, subject.session.clock)
     with closing(clients.beamer):
         yield from _beamer(subject, clients)
@@ -274,7 +274,7 @@ def _beamer(subject: Subject, clients: compose.Clients) -> Iterator[Finding]:
     ledger = Ledger(database, identity.account, identity.name, compose.limits(connection))
 
     def get(purpose: str, request: BeamerRequest) -> Answer:
-        # A person asks, a handful of requests at most: what has gathered is not waited for.
+        # A person's few requests do not wait for the bucket.
         try:
             with ledger.taken(f"check {purpose}", clock.now(), beyond_bucket=True) as at:
                 answer = clients.beamer.get(request, at)
@@ -316,7 +316,7 @@ def _same_account(subject: Subject, get: Get) -> Finding:
 
 
 def _not_proven(connection: Connection) -> list[Finding]:
-    """Return what is not proven without a token."""
+    """Return the parts that cannot be proved without a token."""
     if connection.public_api_token:
         return []
     what = (
@@ -327,7 +327,7 @@ def _not_proven(connection: Connection) -> list[Finding]:
 
 
 def _source(subject: Subject) -> Iterator[Finding]:
-    """Yield what Segment's Public API says about the source."""
+    """Yield the findings of Segment's Public API about the source."""
     connection, clock = subject.connection, subject.session.clock
     _, write_key = compose.secrets(connection)
     with compose.public_api(connection, clock) as api:

@@ -1,4 +1,4 @@
-"""What commands share: their options, the session of settings, clock and database, and how they print."""
+"""The common parts of commands: options, the session of settings, clock and database, printing."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -28,7 +28,7 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 def stream_names(incomplete: str) -> list[str]:
-    """Return the streams that a shell may complete a word to."""
+    """Return the streams that complete a word in a shell."""
     return [name for name in STREAMS if name.startswith(incomplete)]
 
 
@@ -59,7 +59,7 @@ Yes = Annotated[bool, Option("--yes", help="Do not ask.")]
 
 
 def parsed(parse: Callable[[str], Any], word: str | None, option: str, form: str = "") -> Any:
-    """Parse an option by the rules of a setting; return None where it was not given.
+    """Parse an option by the rules of a setting; return None if it is missing.
 
     The error asks for `form`, which describes a right value with an example.
     """
@@ -106,30 +106,30 @@ _OUTPUT = _shared(
 
 
 def prints_result(function: Callable[..., Result | None]) -> Callable[..., None]:
-    """Make a function that returns a result a command that prints it, as --output wants it.
+    """Turn a function that returns a result into a command that prints it in the form of --output.
 
     A parameter of the type Files becomes the options --config and --env-file. One of the type Reporter
-    receives what prints during the work.
+    receives the object that prints during the work.
     """
     declared = signature(function).parameters
     kinds = {name: parameter.annotation for name, parameter in declared.items()}
     files = _FILES if Files in kinds.values() else ()
-    own = [
+    parameters = [
         parameter.replace(kind=Parameter.KEYWORD_ONLY)
         for parameter in declared.values()
         if parameter.annotation not in (Context, Files, Reporter)
     ]
-    options = [_CONTEXT, *files, *own, _OUTPUT]
+    options = [_CONTEXT, *files, *parameters, _OUTPUT]
 
     @wraps(function)
-    def command(*, context: Context, output: Output, **given: Any) -> None:
-        made = {
+    def command(*, context: Context, output: Output, **values: Any) -> None:
+        by_kind = {
             Context: context,
-            Files: Files(*(given.pop(option.name) for option in files)) if files else None,
+            Files: Files(*(values.pop(option.name) for option in files)) if files else None,
             Reporter: Reporter(output),
         }
-        given |= {name: made[kind] for name, kind in kinds.items() if kind in (Context, Files, Reporter)}
-        result = function(**given)
+        values |= {name: by_kind[kind] for name, kind in kinds.items() if kind in (Context, Files, Reporter)}
+        result = function(**values)
         if result is not None:
             raise Exit(render(context.command_path.partition(" ")[2], result, output))
 
@@ -139,7 +139,7 @@ def prints_result(function: Callable[..., Result | None]) -> Callable[..., None]
 
 
 class Group(TyperGroup):
-    """A command with commands of its own, which its help describes in whole sentences."""
+    """A command with sub-commands, which its help describes in whole sentences."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as click calls it
         with formatter.section("Commands"):
@@ -156,7 +156,7 @@ def _about(command: Any) -> str:
 
 @dataclass(slots=True)
 class Session:
-    """The settings and the clock of one command, and its way to the database."""
+    """The settings and the clock of one command, and its access to the database."""
 
     settings: Settings
     clock: SystemClock
@@ -184,16 +184,16 @@ class Session:
         return name and self.settings.connection(name).name
 
     def database(self, new: bool = False, workers: int = 1) -> AbstractContextManager[Database]:
-        """Open the database, created where there is none, for so many threads."""
+        """Open the database, or create it, for so many threads."""
         return closing(open_ready(self.settings, self.clock, new=new, workers=workers))
 
     def alone_on(self, database: Database, name: str) -> AbstractContextManager[list[Lease]]:
-        """Keep all runs off a connection meanwhile; raise Busy if one is in progress."""
+        """Hold all leases of a connection; raise Busy if a run is in progress."""
         return holding_all(database, name, this_process(), self.clock)
 
     @contextmanager
     def existing(self) -> Iterator[Database | None]:
-        """Open the database to look at it; None where there is none."""
+        """Open the database to read it; None if there is none."""
         database = open_existing(self.settings)
         with closing(database) if database else nullcontext():
             if database:
@@ -209,7 +209,7 @@ def open_session(
     logs: bool = True,
     overrides: Mapping[str, object] = NOTHING,
 ) -> Session:
-    """Load the settings, and set up logging unless the command only looks.
+    """Load the settings, and set up logging unless the command only reads.
 
     `secrets`: keys are required. `overrides` are options that replace variables of the environment.
     """
@@ -231,7 +231,7 @@ def open_session(
 
 
 def open_readonly(config: Path | None, env_file: Path | None) -> Session:
-    """Open a session for a command that only looks: it requires no keys, and nothing is logged."""
+    """Open a session for a command that only reads: it requires no keys, and logs nothing."""
     return open_session(config, env_file, secrets=False, logs=False)
 
 
@@ -242,8 +242,8 @@ def _secrets(settings: Settings) -> Iterator[str]:
         for key in (connection.api_key, connection.write_key, connection.public_api_token):
             yield key.get_secret_value() if key else ""
         yield from connection.webhook_secrets
-    # Not parsed: a bad URL is for the database to judge. What stands between ':' and '@' is the password.
+    # Not parsed: the engine reports a bad URL. The part between ':' and '@' is the password.
     credentials, at, _ = (settings.database_url or "").rpartition("@")
     password = credentials.partition("://")[2].partition(":")[2] if at else ""
-    # A password of three letters would be taken out of half of all words.
+    # A password of three letters would be removed from half of all words.
     yield from (text for text in (password, unquote(password)) if len(text) > 3)

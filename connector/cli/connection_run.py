@@ -30,16 +30,16 @@ from connector.text import counted
 
 log = structlog.get_logger()
 
-# An audit cut short by the budget goes on the next time with what was not read in this time.
+# An interrupted audit continues with the lists that were not read within this time.
 READ_LATELY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """What was asked for; `skip_exit` replaces 75, and 0 where no request could be sent.
+    """The options of a run; `skip_exit` replaces 75, and 0 if no request could be sent.
 
-    `command` is the kind of the runs: an `audit` reads again what was not read whole within a day, `hints`
-    what webhooks named.
+    `command` is the kind of the runs: `audit` reads lists that were not completely read within a day, `hints`
+    reads the lists that webhooks named.
     """
 
     streams: tuple[str, ...] = ()
@@ -52,10 +52,10 @@ class SyncOptions:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """What a run works with. `first`: no sync has settled the start date yet.
+    """A run's context. `first`: no sync has settled the start date yet.
 
-    `suspended` names the API whose refusal of a key is to be tried again; `unproved`: the Beamer key has
-    changed, and its account is still to be compared.
+    `suspended` names the API whose refused key is to be tried again; `unproved`: the Beamer key has changed,
+    and its account must still be compared.
     """
 
     parts: Parts
@@ -66,7 +66,7 @@ class OpenRun:
 
     @property
     def only_delivers(self) -> bool:
-        """Whether nothing is read: waiting messages try first whether Segment accepts its key again."""
+        """Return whether nothing is read: waiting messages first test whether Segment accepts its key."""
         if self.suspended != "segment":
             return False
         waiting = outbox.waiting(self.parts.database, self.parts.identity.name)
@@ -88,7 +88,7 @@ class Runner:
         options: SyncOptions,
         on_progress: Callable[[str], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """Run a connection, and return the result, whatever it is."""
+        """Run a connection, and return the result, also of an unexpected error."""
         name = connection.name
         try:
             return self._sync(connection, options, on_progress)
@@ -100,9 +100,9 @@ class Runner:
     def opened(
         self, connection: Connection, streams: Sequence[str] = (), *, tries: bool
     ) -> Iterator[OpenRun]:
-        """Put a run together; refuse it where its keys may be another account's, or were refused by the API.
+        """Put a run together; refuse keys that may be another account's, or that were refused by an API.
 
-        `tries`: a refused key may be tried again once it is time.
+        `tries`: a refused key may be tried again when it is due.
         """
         database, clock = self.database, self.session.clock
         catalogue = compose.catalogue(connection, streams)
@@ -119,9 +119,9 @@ class Runner:
             yield OpenRun(parts, not settled, suspended.api if suspended else None, unproved, notices)
 
     def _compare_source(self, connection: Connection, change: KeyChange) -> tuple[str, ...]:
-        """Find out whether a new write key is of the same Segment source; return what a person should know.
+        """Find out whether a new write key has the same Segment source; return what a person should know.
 
-        Raises OtherAccount where it is of another one.
+        Raises OtherAccount if it has another one.
         """
         name, database = connection.name, self.database
         identity = connections.known(database, name)
@@ -148,7 +148,7 @@ class Runner:
         )
 
     def note(self, connection: Connection, outcome: Outcome) -> None:
-        """Store whether the APIs took the keys: with a refused key the connection is suspended."""
+        """Store whether the APIs accepted the keys: with a refused key the connection is suspended."""
         checks.note(
             self.database,
             connection.name,
@@ -178,7 +178,7 @@ class Runner:
                 since = self.session.clock.now() - READ_LATELY
                 parts = replace(parts, planner=AuditEverything(since))
             elif options.command == "hints" and parts.ledger.limits.usable is None:
-                # Under a limit the planner weighs hints with all else; without, the next sync asks the rest.
+                # Under a limit the planner compares all probes; without one, the next sync requests the rest.
                 parts = replace(parts, planner=HintedPlanner())
             run = Run(
                 parts,
@@ -196,7 +196,7 @@ class Runner:
         return self._reported(connection, options, opened, outcome)
 
     def _verify(self, connection: Connection) -> None:
-        """Compare what was sent with what Segment counts, at most once an hour; it never fails a run."""
+        """Compare with Segment's counts, at most once an hour; a failure never fails the run."""
         now = self.session.clock.now()
         if connection.public_api_token is None or self.session.clock.stopped:
             return
@@ -211,7 +211,7 @@ class Runner:
     def _reported(
         self, connection: Connection, options: SyncOptions, opened: OpenRun, outcome: Outcome
     ) -> dict[str, Any]:
-        """Note what follows from a run, print its summary, and return it."""
+        """Store the consequences of a run, print its summary, and return it."""
         name, report, parts = connection.name, outcome.report, opened.parts
         identity = connections.known(self.database, name) or parts.identity
         self.note(connection, outcome)
@@ -239,7 +239,7 @@ class Runner:
 
 
 def _for_former_key(messages: int) -> str:
-    """Say how many messages wait for a former write key, and what to do."""
+    """Return how many messages wait for a former write key, and what to do."""
     return (
         f"for a former write key: {counted(messages, 'message')} – `{CONFIRM}` sends them with the new key, "
         "if it belongs to the same source; `beamer-segment outbox drop` deletes them"
@@ -247,20 +247,20 @@ def _for_former_key(messages: int) -> str:
 
 
 def _page_read(requests: int, rows: int, sent: int) -> str:
-    """Note the requests in what is logged from now on, and return how far the run is."""
+    """Add the requests to later log events, and return the run's progress."""
     bind_contextvars(requests=requests)
     return f"{counted(requests, 'request')}, {counted(rows, 'new row')}, {sent:,} sent"
 
 
 def _exit_code(outcome: Outcome, options: SyncOptions) -> int:
-    """Return the run's own code, or 65 where `--strict` asks for it."""
+    """Return the run's own code, or 65 if `--strict` requires it."""
     if outcome.exit is Exit.DONE and options.strict and outcome.report.quarantined:
         return int(Exit.QUARANTINED)
     return int(outcome.exit)
 
 
 def _start_date_lines(connection: Connection, stored: datetime, *, first: bool) -> list[str]:
-    """Say from which date rows are sent: at the first sync, and if the setting names an earlier one."""
+    """Return from which date rows are sent: at the first sync, and if the setting names an earlier one."""
     date, setting = f"{stored:%Y-%m-%d %H:%M:%S} UTC", connection.start_date
     if first:
         return [f"{connection.name}: sending rows dated {date} or later; this start date is stored"]
@@ -276,7 +276,7 @@ def _start_date_lines(connection: Connection, stored: datetime, *, first: bool) 
 
 
 def new_notices(database: Database, connection: str, now: datetime) -> list[str]:
-    """Return a sentence for each problem not mentioned before, and note that it is mentioned now."""
+    """Return a sentence for each problem not mentioned before, and store that it is mentioned now."""
     notices = _notices(database, connection)
     fresh = suspensions.unmentioned(database, connection, notices.keys())
     if fresh:
@@ -285,7 +285,7 @@ def new_notices(database: Database, connection: str, now: datetime) -> list[str]
 
 
 def _notices(database: Database, connection: str) -> Mapping[str, str]:
-    """Return what a person should read once, though the run itself ended well: sentences by topic."""
+    """Return what a person should read once, although the run succeeded: sentences by topic."""
     notices: dict[str, str] = {}
     if bad := progress.quarantined(database, connection):
         counts = ", ".join(f"{stream} {sum(reasons.values()):,}" for stream, reasons in bad.items())

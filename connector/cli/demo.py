@@ -46,7 +46,7 @@ NEXT = """Next steps:
 
 
 class SandboxClock(SystemClock):
-    """This machine's clock, put forward as the demo's time passes."""
+    """This machine's clock, moved forward as the demo's time passes."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__()
@@ -81,8 +81,8 @@ def demo(reporter: Reporter, seed: Seed = 7) -> Result:
 
 
 def _variables(folder: str, served: Served, made_up: Sandbox) -> dict[str, str]:
-    """Return the settings of a connector for the sandbox, with a database in a folder of its own."""
-    # Beside a real account's state in one database, the two would mix.
+    """Return the settings of a connector for the sandbox, with its own database in a folder."""
+    # In one database with a real account's state, the two would mix.
     return {"DATABASE_URL": f"sqlite:///{folder}/state.sqlite", **environment(served, made_up)}
 
 
@@ -170,7 +170,7 @@ def sandbox(
 
 
 def called(started: str, on_path: str | None) -> str:
-    """How to call another command from where this one was started: from a clone, NAME is not on the PATH."""
+    """Return how to call another command from here: after a clone, NAME is not on the PATH."""
     if on_path:
         return NAME
     return quote(started) if Path(started).name == NAME else f"{quote(sys.executable)} -m connector"

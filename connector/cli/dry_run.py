@@ -34,7 +34,7 @@ from connector.text import Verbatim, counted, one_line
 
 
 def plans(session: Session, chosen: Sequence[Connection], options: SyncOptions) -> Result:
-    """Plan a sync from what the database holds; no request is sent, and nothing is written."""
+    """Plan a sync from the database; send no request, and write nothing."""
     database = compose.open_existing(session.settings)
     with closing(database) if database else nullcontext():
         if database and (revision := schema.version(database)) != schema.HEAD:
@@ -69,7 +69,7 @@ def _plan(
 
 
 def _rows(plan: DryRun) -> list[tuple[str, str | None, str]]:
-    """Return each request's stream, the post or request whose list it asks for, and the reason."""
+    """Return each request's stream, the post or request whose list it reads, and the reason."""
     return [
         (probe.stream.name, None if probe.parent == NO_PARENT else probe.parent, probe.reason)
         for probe in plan.plan.probes
@@ -121,9 +121,9 @@ def samples(
     dry_run: bool,
     new: bool,
 ) -> Result:
-    """Read one page of each stream, and return so many of the events that a sync would send of it.
+    """Read one page of each stream, and return so many of the events that a sync would send.
 
-    Each request is charged. Nothing is sent to Segment, and no row and no position is stored.
+    Each request is charged. Nothing is sent to Segment, and neither rows nor progress are stored.
     """
     if not dry_run:
         raise BadParameter("Give --dry-run, too: a sample is not sent.", param_hint="--sample")
@@ -174,7 +174,7 @@ def _sample(
 
 
 def _events(pages: Sequence[SampledPage], number: int) -> list[str]:
-    """Return so many messages, in turn one of each stream."""
+    """Return so many messages, one of each stream in turn."""
     in_turn = chain.from_iterable(zip_longest(*(page.events for page in pages)))
     return [event.text for event in islice(filter(None, in_turn), number)]
 

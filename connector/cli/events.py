@@ -79,6 +79,6 @@ def show(files: Files) -> Result:
         echo_err(f"env file: {settings.env_file}")
     for name in settings.unused:
         echo_err(f"ignored: {name}, which no connection of the configuration file names")
-    # A list's names are apart, so that it can be wrapped.
+    # The names of a list are separated, so that it can be wrapped.
     shown = [(name, re.sub(r",(?=\S)", ", ", value), source) for name, value, source in rows]
     return Result(data, table_lines("", ("setting", "value", "from"), shown))

@@ -19,7 +19,7 @@ from connector.errors import ConnectorError, Exit, Misused, NotConfirmed, Output
 from connector.terminal import finish
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Several connections exit differently; the command exits with the first of these.
+# If connections exit differently, the command exits with the first of these codes.
 WORST_FIRST = (78, 1, 69, 77, 65, 75)
 
 # What the parser raises. Newer versions of typer do not depend on click, so it cannot be imported.
@@ -40,11 +40,11 @@ LAST_STANDARD = 2
 
 
 class Signalled(SystemExit):
-    """A signal that ends the process at once; the open transaction is rolled back."""
+    """Raised by a signal that ends the process at once; the open transaction is rolled back."""
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code of a command whose parts exited with these."""
+    """Return the exit code of a command whose parts exited with these codes."""
     distinct = set(codes)
     return next((code for code in WORST_FIRST if code in distinct), max(distinct, default=0))
 
@@ -53,7 +53,7 @@ def worst(codes: Iterable[int]) -> int:
 def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Callable[[], int]]:
     """On a signal, finish the current page and batch, and stop; yield a function that returns the exit code.
 
-    `second_at_once`: a second signal ends the process where it stands, as `kill -9` would.
+    `second_at_once`: a second signal ends the process at once, as `kill -9` would.
     """
     received: list[int] = []
 
@@ -73,7 +73,7 @@ def stopping(clock: SystemClock, *, second_at_once: bool = False) -> Iterator[Ca
 
 
 def _handled() -> list[signal.Signals]:
-    """All signals; without SIGHUP if the process is to outlive its terminal (nohup)."""
+    """Return all signals; without SIGHUP if the process is to outlive its terminal (nohup)."""
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in SIGNALS if not (nohup and number is signal.SIGHUP)]
 
@@ -86,7 +86,7 @@ def run(command: Callable[[], int | None], words: Sequence[str], groups: Collect
     name = _name(words, groups)
     _open_closed()
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character is no reason to fail.
+        # A character that the terminal cannot show must not fail the command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for number in _handled():
         signal.signal(number, _raise_signalled)
@@ -109,7 +109,7 @@ def _run(command: Callable[[], int | None], words: Sequence[str], name: str) -> 
 
 
 def _printed(error: BaseException) -> tuple[int, dict[str, str] | None]:
-    """Print how a command ended; return its exit code, and the error as JSON."""
+    """Print the error that ended a command; return its exit code, and the error as JSON."""
     if isinstance(error, UsageError):
         _say_plainly(error)
         lines = StringIO()
@@ -126,7 +126,7 @@ def _printed(error: BaseException) -> tuple[int, dict[str, str] | None]:
 
 
 def _say_plainly(error: Any) -> None:
-    """Put what is wrong with a value into our words, in place of the parser's."""
+    """Replace the parser's message about a wrong value by a plain one."""
     for refused in getattr(error.__cause__, "errors", list)()[:1]:
         context = refused.get("ctx", {})
         if why := REFUSED.get(refused["type"]):
@@ -147,7 +147,7 @@ def _unanswered() -> tuple[int, dict[str, str]]:
 
 def _open_closed() -> None:
     """Open /dev/null in place of a standard stream that was closed (`>&-` in a crontab)."""
-    # Otherwise the database's file gets such a number, and output is written into the database.
+    # Otherwise the database's file would get such a number, and output be written into the database.
     while (number := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD:
         pass
     os.close(number)
@@ -157,7 +157,7 @@ def _open_closed() -> None:
 
 
 def _signal_behind(error: BaseException | None) -> Signalled | None:
-    """Return the signal behind an error: Python wraps what is raised while a class is being created."""
+    """Return the signal that caused an error: Python wraps what is raised while a class is created."""
     while error is not None and not isinstance(error, Signalled):
         error = error.__cause__ or error.__context__
     return error

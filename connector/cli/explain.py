@@ -46,12 +46,12 @@ def explain(
         elif database:
             rows = row_histories(database, session.known(connection), what)
             users = user_histories(database, session.known(connection), what)
-    found = [*rows, *users, *days]
+    results = [*rows, *users, *days]
     data = {
         kind: [dict(history.data) for history in histories]
         for kind, histories in (("rows", rows), ("users", users), ("days", days))
     }
-    return Result(data, _lines(found) if found else map(one_line, never_seen(what)))
+    return Result(data, _lines(results) if results else map(one_line, never_seen(what)))
 
 
 def _day(word: str) -> datetime | None:

@@ -1,4 +1,4 @@
-"""`hint`: say where something is new, for those who receive Beamer's webhooks elsewhere."""
+"""`hint`: announce new rows, for those who receive Beamer's webhooks elsewhere."""
 
 from typing import Annotated
 
@@ -48,7 +48,7 @@ def hint(
             )
         hints.add(database, name, [new], session.clock.now())
         lists = hints.waiting(database, name).get(stream, {})
-        waiting = sum(each.count for each in lists.values())
+        waiting = sum(of_list.count for of_list in lists.values())
     return Result({"connection": name, "stream": stream, "waiting": waiting}, [_line(name, stream, waiting)])
 
 

@@ -51,7 +51,7 @@ NOT_NOTICED = (
 class Question:
     """One question for a setting; an empty answer means `default`, which is not written if `unset`.
 
-    `hint` is printed before it. `monthly`: it is of no concern to a plan without a monthly limit.
+    `hint` is printed before it. `monthly`: it is not asked for a plan without a monthly limit.
     """
 
     variable: str
@@ -89,7 +89,7 @@ def _plan_hint() -> Iterator[str]:
         yield f"  {plan.name:14}{limit}"
 
 
-# The answer to the question for used requests; it goes into the database.
+# The question for used requests; its answer goes into the database.
 USED = "requests used"
 KEYS = (
     Question("BEAMER_API_KEY", "Beamer's API key (Settings > API; not shown)", values.key, hidden=True),
@@ -229,7 +229,7 @@ def _set_up(
     """Check the answers, and write them into the env file."""
     echo_err("")
     used = answers.pop(USED, None)
-    # What this shell names must not stand beside what was typed.
+    # Variables of this shell must not override what was typed.
     unset = {"CONNECTOR_CONFIG": "", **{f"{question.variable}_FILE": "" for question in KEYS}}
     session = open_session(None, None, overrides={**unset, **answers})
     with session.database(new_store) as database:
@@ -238,7 +238,7 @@ def _set_up(
             if used is not None:
                 enter_used(session, database, connection, int(used), None)
         except ConfigurationError as error:
-            # The other answers are not lost.
+            # The other answers are kept.
             print_error(error)
         findings = examine(session, database, connection, reporter, send_test=send_test)
     code = worst(finding.exit for finding in findings)
@@ -282,7 +282,7 @@ def _refuse(target: Path, *, force: bool, interactive: bool) -> None:
 
 
 def _options(options: Mapping[str, str | None]) -> dict[str, str]:
-    """Return what options answered; refuse what cannot be used."""
+    """Return the options' answers; refuse unusable ones."""
     for question in QUESTIONS:
         try:
             if (text := options[question.variable]) is not None:
@@ -292,17 +292,17 @@ def _options(options: Mapping[str, str | None]) -> dict[str, str]:
     return {variable: text for variable, text in options.items() if text is not None}
 
 
-def _answers(given: dict[str, str], target: Path, *, interactive: bool) -> dict[str, str]:
-    """Return the keys and all that was `given`, typed, or is the default."""
+def _answers(options: dict[str, str], target: Path, *, interactive: bool) -> dict[str, str]:
+    """Return the keys and all answers: from `options`, typed, or the defaults."""
     if interactive:
         _paragraph(f"The answers go into {target}. Ctrl-C stops, and nothing is written.")
         echo_err("")
-        answers = {question.variable: _answer(question) or "" for question in KEYS} | given
+        answers = {question.variable: _answer(question) or "" for question in KEYS} | options
     else:
-        answers = dict(map(_key_of_environment, KEYS)) | given
+        answers = dict(map(_key_of_environment, KEYS)) | options
     for question in QUESTIONS:
         limited = values.plan(answers.get("BEAMER_PLAN", ASSUMED)).monthly_requests is not None
-        if question.variable not in given and (limited or not question.monthly):
+        if question.variable not in options and (limited or not question.monthly):
             answer = _answer(question) if interactive else (None if question.unset else question.default)
             answers |= {} if answer is None else {question.variable: answer}
     return answers
@@ -323,7 +323,7 @@ def _key_of_environment(question: Question) -> tuple[str, str]:
 
 
 def _answer(question: Question) -> str | None:
-    """Ask until the answer can be used; None leaves the setting at its default."""
+    """Ask until the answer is usable; None leaves the setting at its default."""
     for line in question.hint:
         echo_err(line)
     while True:
@@ -336,7 +336,7 @@ def _answer(question: Question) -> str | None:
         try:
             question.parse(answer)
         except ValueError as error:
-            # What is wrong with a key is said without the key.
+            # The error about a key does not contain the key.
             stop = "" if str(error).endswith("?") else "."
             echo_err(f"  {error}{stop} Please try again.")
         else:
@@ -347,7 +347,7 @@ def _answer(question: Question) -> str | None:
 
 
 def _write(target: Path, answers: Mapping[str, str]) -> None:
-    """Write the env file, readable by this user alone, all of it or nothing."""
+    """Write the env file, readable by this user alone, completely or not at all."""
     lines = [f"{name}={answer}\n" for name, answer in answers.items()]
     try:
         if target == default_env_file(surroundings()):
@@ -360,7 +360,7 @@ def _write(target: Path, answers: Mapping[str, str]) -> None:
 
 
 def _file_option(target: Path, environ: Mapping[str, str]) -> str:
-    """Return the option that names the file, where a command does not read it by default."""
+    """Return the option that names the file, if a command does not read it by default."""
     return "" if env_file_in_use(environ) == target else f" --env-file {shlex.quote(str(target))}"
 
 

@@ -1,6 +1,6 @@
-"""What is called after a run: a dead man's switch, and the webhook that receives changes of health.
+"""Calls after a run: a dead man's switch, and the webhook that receives changes of health.
 
-A call that fails is only a warning: the run has ended.
+A failed call is only a warning: the run has ended.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +23,10 @@ log = structlog.get_logger()
 TIMEOUT = 5.0
 DEADLINE = 10.0
 MAX_BYTES = 64 * 1024
-# Of one message; more connections than that are only counted.
+# Lines of one message; further connections are only counted.
 MOST_LINES = 20
 MOST_CHARACTERS = 1_000
-# Which word all words of the grade "ok" are sent as.
+# The word that is sent for all words of the grade "ok".
 WELL = "healthy"
 
 
@@ -49,7 +49,7 @@ def alert(
 
 
 def _problem(call: Callable[[], str | None]) -> str | None:
-    """Return what went wrong, whatever it is."""
+    """Return what went wrong in a call, whatever it is."""
     try:
         return call()
     except Exception as error:
@@ -77,7 +77,7 @@ def _alert(
 
 
 def _line(name: str, word: Health, why: Problem | None, before: str) -> str:
-    """Return a change in a sentence, escaped as Slack asks for it: an API's answer may be quoted in it."""
+    """Return a change in a sentence, escaped as Slack requires: it may quote an API's answer."""
     text = f"beamer-segment: connection '{name}' is {word.word}, it was {before}."
     if why and word.grade != "ok":
         text += f" {why.found} {why.todo}"
@@ -92,8 +92,8 @@ def _shown(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _call(url: str, host: str, seconds: float, **body: Any) -> str | None:
-    """Return what went wrong with a call, without its URL, which is a secret but for host and port."""
-    # Imported late: most runs call nobody.
+    """Return what went wrong with a call, without its URL: only host and port are not secret."""
+    # Imported late: most runs call nothing.
     from connector.http.bounds import Failed
     from connector.http.exchange import exchange, open_client
 

@@ -29,7 +29,7 @@ class ListByDefault(Group):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = args and (not args[0].startswith("-") or args[0] in ctx.help_option_names)
-        # A shell that completes a word parses without one, too.
+        # A shell that completes a word also parses without a sub-command.
         return super().parse_args(ctx, args if named or ctx.resilient_parsing else ["list", *args])
 
 
@@ -93,7 +93,7 @@ def show(files: Files, which: Annotated[str, typer.Argument(help="A number or a 
         message = json.loads(row["message"])
         text: list[str] = [Verbatim(json.dumps(message, indent=2, ensure_ascii=False))]
     except (ValueError, RecursionError):
-        # Damaged in the database: as it stands there.
+        # Damaged in the database: print it as it is stored.
         message = row["message"]
         text = [Verbatim(message)]
     if row["answer"]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Without a terminal, the progress of long work is printed once in so many seconds.
 PROGRESS_SECONDS = 60.0
-# It rises when a key of a command's JSON is renamed or left out, or changes its meaning or type.
+# Rises when a key of a command's JSON is renamed or left out, or changes its meaning or type.
 SCHEMA_VERSION = 1
 
 
@@ -29,22 +29,22 @@ class Output(StrEnum):
     JSON = "json"
 
 
-# Receives the requests done, how many there are in all (None: unknown), and the run's report.
+# Receives the requests sent, how many there are in all (None: unknown), and the run's report.
 OnProgress = Callable[[int, int | None, "Report"], None]
 
 
 def echo(line: str = "") -> None:
-    """Print a line on standard output, without characters that a terminal would obey."""
+    """Print a line on standard output, without control characters for a terminal."""
     _print(sys.stdout, line)
 
 
 def echo_err(line: str) -> None:
-    """Print a line on standard error, likewise."""
+    """Print a line on standard error, without control characters for a terminal."""
     _print(sys.stderr, line)
 
 
 def document(command: str, code: int, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a command's output as one object, of the form that docs/reference/json describes."""
+    """Return a command's output as one object, in the form described in docs/reference/json."""
     return {"command": command, "schema_version": SCHEMA_VERSION, "exit": code, **data}
 
 
@@ -54,7 +54,7 @@ def echo_json(value: Mapping[str, Any]) -> None:
 
 
 def _print(stream: TextIO, text: str) -> None:
-    """Print a text, which a terminal's width wraps between words."""
+    """Print a text, wrapped between words to a terminal's width."""
     lines = [text] if isinstance(text, Painted) else printable(text).split("\n")
     width = None if isinstance(text, Verbatim) else terminal_width(stream)
     write(stream, "".join(f"{part}\n" for line in lines for part in wrapped(line, width)))
@@ -62,7 +62,7 @@ def _print(stream: TextIO, text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command found or did: `data` for programs, `lines` for people, read only where wanted.
+    """A command's result: `data` for programs, `lines` for people, read only if they are printed.
 
     Without `data` no JSON is printed.
     """
@@ -119,13 +119,13 @@ def exit_of(error: BaseException) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Prints what a command finds while it works, but for JSON; `many`: an error names its connection."""
+    """Prints findings during the work, except for JSON; `many`: an error names its connection."""
 
     output: Output
     many: bool = False
 
     def summary(self, lines: Sequence[str], connection: str = "", error: Exception | None = None) -> None:
-        """Print a summary, and the error that the connection's run ended with."""
+        """Print a summary, and the error that ended the connection's run."""
         with together:
             for line in lines if self.output is Output.TEXT else ():
                 echo(line)
@@ -135,7 +135,7 @@ class Reporter:
 
 @contextmanager
 def spinner(what: str, wanted: bool = True) -> Iterator[Callable[[str], None]]:
-    """Show how far work has come, on a terminal only; yield a function that takes the words for it."""
+    """Show the progress of work, on a terminal only; yield a function that takes the words for it."""
     if not wanted or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -152,7 +152,7 @@ def spinner(what: str, wanted: bool = True) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[OnProgress]:
-    """Show how far long work has come: a bar on a terminal, elsewhere a line a minute."""
+    """Show the progress of long work: a bar on a terminal, elsewhere a line a minute."""
     elapsed, printed = timer(), 0.0
     if not sys.stderr.isatty():
 
@@ -168,7 +168,7 @@ def progress_bar(what: str) -> Iterator[OnProgress]:
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
-    # A column of its own lets the words wrap, where they would be cut.
+    # In its own column the words are wrapped instead of cut.
     columns = (BarColumn(bar_width=16), TextColumn("{task.fields[words]}", table_column=Column()))
     to_terminal = sys.stdout.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=to_terminal) as bar:
@@ -182,7 +182,7 @@ def progress_bar(what: str) -> Iterator[OnProgress]:
 
 
 def _progress(done: int, total: int | None, report: "Report", seconds: float) -> str:
-    """Requests, rows, rate, and the time left; `seconds` since this run began."""
+    """Return requests, rows, rate, and the time left; `seconds` since this run began."""
     requests = counted(done, "request") if total is None else f"{done:,} of about {counted(total, 'request')}"
     rows, rate = report.new.total(), report.requests_spent / seconds if seconds else 0.0
     words = f"{requests}, {counted(rows, 'new row')}, {report.sent:,} sent, {rate:.1f} requests/s"

@@ -92,17 +92,17 @@ def enter_used(
             todo="Set BEAMER_API_KEY or BEAMER_ACCOUNT.",
         )
     now, ledger = session.clock.now(), Ledger(database, account, connection.name, compose.limits(connection))
-    own = ledger.set_used(total, now, since)
-    if own > total:
+    sent = ledger.set_used(total, now, since)
+    if sent > total:
         first = since or ledger.balance(now).since
         echo_err(
-            f"This connector alone sent {counted(own, 'request')} since {first:%Y-%m-%d}, which is more: "
+            f"This connector alone sent {counted(sent, 'request')} since {first:%Y-%m-%d}, which is more: "
             "these count, and none of other tools."
         )
 
 
 def _quotas(session: Session, name: str | None) -> Result:
-    """Return the quota of each account that the chosen connections draw on."""
+    """Return the quota of each account of the chosen connections."""
     now = session.clock.now()
     names = {connection.name for connection in session.named(name)}
     with session.existing() as database:
@@ -119,7 +119,7 @@ def _quotas(session: Session, name: str | None) -> Result:
 
 
 def _accounts(database: Database | None, configured: Sequence[Connection]) -> list[list[Connection]]:
-    """Connections that draw on one account, under the same limits, belong together."""
+    """Return the connections grouped by account and limits."""
     groups: dict[tuple[str | None, str], list[Connection]] = {}
     for connection in configured:
         account = compose.account_of(database, connection)
@@ -143,7 +143,7 @@ def _quota(database: Database | None, sharing: Sequence[Connection], now: dateti
 
 
 def _offers(today: Limits) -> list[Offer]:
-    """The plans with other limits than today's; those with the same limit are one offer."""
+    """Return the plans with other limits than today's; plans with equal limits are one offer."""
     offers: dict[int | None, Offer] = {}
     for connection in EVERY_PLAN:
         limits = compose.limits(connection)
@@ -214,7 +214,7 @@ def _outlook(account: Quota) -> Iterator[str]:
 
 
 def _events(account: Quota) -> Iterator[str]:
-    """Say what Segment's bill may count: events, or the different users of a month."""
+    """Return what Segment's bill may count: events, or the different users of a month."""
     if events := account.events:
         streams = ", ".join(f"{stream} {number:,}" for stream, number in events.items())
         total, users = counted(sum(events.values()), "event"), counted(account.most_users, "different user")

@@ -42,7 +42,7 @@ def report(
     with session.existing() as database:
         text = html(session, database, chosen)
     if to_stdout:
-        # What is in it was made printable.
+        # Its content is already printable.
         return Result(None, [Painted(text)])
     content = text.encode()
     try:

@@ -35,14 +35,14 @@ from connector.errors import ConnectorError, Exit
 app = typer.Typer(rich_markup_mode=None)
 log = structlog.get_logger()
 
-# Runs that have not stopped by then are abandoned: the next start takes them over.
+# Runs that have not stopped by then are abandoned: the next start continues them.
 DRAIN_SECONDS = 20.0
-# Threads besides the workers that read the database: pages, and the loop.
+# Threads besides the workers that read the database: for pages, and the loop.
 OTHERS = 3
 
 OPTIONS = {
     "sync": SyncOptions(),
-    # What waits is delivered first, and no request is sent to Beamer.
+    # Waiting messages are delivered first, without a request to Beamer.
     "deliver": SyncOptions(max_requests=0, command="deliver"),
     "audit": SyncOptions(command="audit"),
     "hints": SyncOptions(command="hints"),
@@ -102,7 +102,7 @@ def run_daemon(
         def report(name: str, links: Sequence[tuple[str, str]]) -> str:
             return html(session, database, [by_name[name]], links)
 
-        receivers = {each.name: Receiver(each.webhook_secrets, each.streams) for each in chosen}
+        receivers = {name: Receiver(entry.webhook_secrets, entry.streams) for name, entry in by_name.items()}
         webhooks = Webhooks(receivers, database, clock, scheduler.hint_came)
         apart = settings.webhook_bind
         served = pages(scheduler, database, clock, limits, report, webhooks)
@@ -117,8 +117,8 @@ def run_daemon(
             drained = scheduler.drain(DRAIN_SECONDS)
     log.info("schedule_ended", drained=drained)
     render("schedule", Result({"drained": drained}), output)
-    # All is written and closed. Neither a thread that hangs (its lease expires) nor the interpreter's own
-    # shutdown, which takes seconds on a busy machine, may delay the exit.
+    # Everything is written and closed. Neither a hanging thread (its lease expires) nor the interpreter's
+    # own shutdown, which takes seconds on a busy machine, may delay the exit.
     os._exit(Exit.DONE)
 
 
@@ -129,7 +129,7 @@ def _serving(bind: str | None, pages: Pages, webhooks: Webhooks | None) -> Abstr
 
 
 class Worker:
-    """Runs one connection for the scheduler, and reports how that ended."""
+    """Runs one connection for the scheduler, and returns how the run ended."""
 
     def __init__(self, runner: Runner, chosen: Sequence[Connection]) -> None:
         self._runner = runner
@@ -145,7 +145,7 @@ class Worker:
         return _ended(result, limited=compose.limits(self._connections[name]).usable is not None)
 
     def _has_new_keys(self, name: str) -> bool:
-        """Load the settings again: a key in a file may have been replaced."""
+        """Load the settings again, and return whether a key in a file was replaced."""
         reload = self._runner.session.reload
         if reload is None:
             return False
@@ -165,7 +165,7 @@ class Worker:
 
 
 def _ended(result: dict[str, Any], *, limited: bool) -> RunResult:
-    """Return what the scheduler needs of a run's summary."""
+    """Return the parts of a run's summary that the scheduler needs."""
     again = result.get("next_try") or result.get("requests_again_at") if limited else None
     return RunResult(
         exit=int(result["exit"]),

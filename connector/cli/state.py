@@ -340,7 +340,7 @@ def _of_connection(session: Session, db: sqlalchemy.Connection, value: Unreadabl
 
 
 def _of_stream(db: sqlalchemy.Connection, value: Unreadable) -> str:
-    """Return the only value left: its connection has all other streams already."""
+    """Return the only possible value: its connection has all other streams already."""
     mine = tables.streams.c.scope == value.key["scope"]
     if value.column == "connection":
         (name,) = _texts(db, tables.streams.c.name, mine) or {""}
@@ -358,11 +358,11 @@ def _of_message(db: sqlalchemy.Connection, value: Unreadable) -> str:
     names = db.execute(
         select(tables.connections.c.name, tables.connections.c.account, tables.connections.c.destination)
     ).all()
-    # Behind the version of the ids: bmr1-DESTINATION-ACCOUNT-…
+    # After the version of the ids: bmr1-DESTINATION-ACCOUNT-…
     rest = str(ident).partition("-")[2]
-    own = [row for row in names if rest.startswith(f"{row.destination}-{row.account}-")]
+    matches = [row for row in names if rest.startswith(f"{row.destination}-{row.account}-")]
     wanted = "name" if value.column == "connection" else "destination"
-    return _only({getattr(row, wanted) for row in own or names}, f"the {value.column}", value)
+    return _only({getattr(row, wanted) for row in matches or names}, f"the {value.column}", value)
 
 
 def _texts(db: sqlalchemy.Connection, column: sqlalchemy.Column[Any], *where: Any) -> set[str]:

@@ -87,7 +87,7 @@ def terminal_screen() -> rendering.Screen:
 
 
 def finding_text(grade: str, what: str, todo: str) -> list[str]:
-    """Return a finding of `check` as lines: what was found, and what to do."""
+    """Return a finding of `check` as lines: the finding, and what to do."""
     return rendering.finding_lines(grade, what, todo, terminal_screen())
 
 
@@ -105,7 +105,7 @@ def runs(
         past = recent(database, name, last) if database else []
         unended = _unended(database, past, session.clock.now()) if database else {}
     data = [{name: plain(value) for name, value in run.items()} for run in past]
-    # Of one connection alone, its name is no news.
+    # For a single connection, its name is left out.
     columns = [column for column in COLUMNS if column != "connection" or len(session.named(connection)) > 1]
     rows = [_cells(run, unended) for run in past]
     return Result({"runs": data}, table_lines("", columns, [[row[name] for name in columns] for row in rows]))

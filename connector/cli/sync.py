@@ -36,7 +36,7 @@ from connector.terminal import buffered_output
 
 app = typer.Typer(rich_markup_mode=None)
 
-# Another run is at work and reports how it ended; a signal leaves no time.
+# Another run is in progress and reports how it ended; a signal leaves no time.
 NO_PING = (Exit.BUSY, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.TERMINATED)
 
 Sample = Annotated[
@@ -149,7 +149,7 @@ def _run(
     *,
     new_store: bool = False,
 ) -> Result:
-    """Run each connection; the result's exit code is that of the worst."""
+    """Run each connection; return the result with the worst exit code."""
     threads = min(workers or session.settings.workers, len(chosen) or 1)
     doing = "auditing" if options.command == "audit" else "syncing"
     with hooks.around(session):
@@ -172,7 +172,7 @@ def _run(
 
 
 def _exit_code(results: Sequence[dict[str, Any]], options: SyncOptions) -> int:
-    """Return the worst connection's exit code, or `skip_exit` where nothing was done."""
+    """Return the worst connection's exit code, or `skip_exit` if nothing was done."""
     code = worst(result["exit"] for result in results)
     if options.skip_exit is None:
         return code
@@ -195,12 +195,12 @@ class RunHooks:
 
     @property
     def silent(self) -> bool:
-        """Whether there is nothing that --quiet prints."""
+        """Return whether there is nothing for --quiet to print."""
         return self.quiet and not self.exit and not self._has_notices
 
     @contextmanager
     def around(self, session: Session) -> Iterator[None]:
-        """Wrap a command: with `quiet` print nothing unless there is a reason to, and ping at the end."""
+        """Wrap a command: with `quiet` print nothing without a reason, and ping at the end."""
         with buffered_output(lambda: self.silent) if self.quiet else nullcontext():
             try:
                 yield
@@ -211,7 +211,7 @@ class RunHooks:
                 self._ping(session, failed=self.exit != Exit.DONE)
 
     def after_runs(self, session: Session, database: Database, chosen: Sequence[Connection]) -> None:
-        """Write the metrics, print and post what is new for a person, while the database is open."""
+        """Write the metrics, and print and post what is new for a person, while the database is open."""
         now = session.clock.now()
         if (url := session.settings.alert_url) and not session.clock.stopped:
             alert(url, database, chosen, session.clock)

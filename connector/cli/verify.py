@@ -61,7 +61,7 @@ def verify(
 
 
 def proved(database: Database, connection: Connection, clock: Clock, since: datetime | None = None) -> Proof:
-    """Ask Segment, and store what was found."""
+    """Compare with Segment's counts, and store the result."""
     now = clock.now()
     with compose.public_api(connection, clock) as api:
         if api is None:
@@ -88,7 +88,7 @@ def _result(proof: Proof) -> dict[str, Any]:
 
 
 def _problem_lines(proof: Proof) -> list[str]:
-    return [line for each in proof.problems for line in finding_text("warning", each.found, each.todo)]
+    return [line for fault in proof.problems for line in finding_text("warning", fault.found, fault.todo)]
 
 
 def _cells(proof: Proof, *, every: bool) -> Sequence[Sequence[Any]]:

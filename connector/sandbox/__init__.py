@@ -34,7 +34,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class SandboxClock:
-    """A clock of `speed` sandbox seconds per real second; it does not move at speed 0."""
+    """A clock of `speed` sandbox seconds per real second; it stands still at speed 0."""
 
     def __init__(self, now: datetime, speed: float) -> None:
         self.speed = speed
@@ -46,7 +46,7 @@ class SandboxClock:
         return self._base + (monotonic() - self._since) * self.speed
 
     def advance(self, seconds: float) -> None:
-        """Set the clock forward."""
+        """Move the clock forward."""
         self._base += seconds
 
 
@@ -87,7 +87,7 @@ class Sandbox:
         return moment(self.clock.now())
 
     def advance(self, by: timedelta) -> None:
-        """Set the sandbox's time forward, and let happen what happens until then."""
+        """Move the sandbox's time forward, and apply what happens until then."""
         with self.lock:
             self.clock.advance(by.total_seconds())
             self.world.advance_to(self.clock.now())
@@ -95,7 +95,7 @@ class Sandbox:
     # --- webhooks ---
 
     def start_webhooks(self, switches: WebhookSwitches | None = None) -> Webhooks:
-        """Make the events of all rows that appear from now on."""
+        """Create the events of all rows that appear from now on."""
         with self.lock:
             webhooks = Webhooks(self.world.company.seed, switches)
             self.world.on_appearance = webhooks.appeared
@@ -128,7 +128,7 @@ class Sandbox:
         return answer
 
     def answer(self, request: Request) -> Answer:
-        """Return the answer of the API now."""
+        """Return the API's current answer."""
         now, limiter_time = self.clock.now(), self.limiter_time(request)
         if request.api == "segment":
             return self.segment.answer(request, now, limiter_time)

@@ -22,7 +22,7 @@ PLAN_ORDER = ("free", "starter", "pro", "scale")
 
 
 def includes(plan: str, needed: str) -> bool:
-    """Return whether a plan includes what needs another plan or a higher one."""
+    """Return whether a plan includes a feature that needs this plan or a higher one."""
     return PLAN_ORDER.index(plan.split("-")[0]) >= PLAN_ORDER.index(needed)
 
 
@@ -85,7 +85,7 @@ class Account:
 
     def __init__(self, key: str, plan: str, switches: Switches) -> None:
         self.key = key
-        # Other keys of the same account.
+        # Further keys of the same account.
         self.more_keys: set[str] = set()
         self.switches = switches
         self.limit = MONTHLY[plan]
@@ -93,7 +93,7 @@ class Account:
         self._limiter = RateLimiter()
 
     def month(self, now: float) -> str:
-        """Return the billing month in which a moment lies, as the year and month of its first day."""
+        """Return the billing month of a moment, as the year and month of its first day."""
         today = moment(now)
         month = today.month if today.day >= self.switches.billing_day else today.month - 1
         return f"{today.year if month else today.year - 1}-{month or 12:02d}"

@@ -93,7 +93,7 @@ def render(row: Row, world: World, switches: Switches) -> bytes:
     fields: Fields = {"id": row.id, "date": iso(row.date_s), **row.fields}
     if row.stream in COUNTERS:
         counters = _by_name(row.stream, counts)
-        # A counter among the fields is shown as it is, even if it is wrong; metrics go on from there.
+        # A counter among the fields is shown as it is, even if it is wrong; metrics continue from it.
         fields = {**counters, **fields, **{name: counters[name] for name in METRICS if name in counters}}
     if text_missing:
         fields["feedback"] = ""
@@ -145,7 +145,7 @@ def _native(name: str, value: Any, stream: str) -> Any:
     return value
 
 
-# Parameters that decide nothing about single rows.
+# Parameters that do not decide about single rows.
 NOT_FILTERS = {
     *("dateFrom", "dateTo", "maxResults", "page", "saveViews", "traceableLinks", "ignoreRequestDetails"),
     *("userFirstName", "userLastName", "userEmail"),
@@ -216,7 +216,7 @@ Action = Literal["list", "count", "get", "ping", "url"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One path, and what it answers."""
+    """One path, and its answers."""
 
     pattern: Pattern[str]
     action: Action
@@ -321,7 +321,7 @@ _RESOURCE = re.compile(r"/(posts|requests|nps|users|url|ping)(?:/|$)")
 
 
 def api_path(path: str) -> str:
-    """Return a path without what the base URL puts before it."""
+    """Return a path without the prefix of the base URL."""
     match = _RESOURCE.search(path)
     return path[match.start() :].rstrip("/") if match else path
 

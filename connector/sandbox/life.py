@@ -39,7 +39,7 @@ class Company:
 
     @property
     def still(self) -> bool:
-        """Whether nothing new happens by itself after the start."""
+        """Return whether nothing happens by itself after the start."""
         return self.quiet or self.activity == 0
 
     @property
@@ -201,12 +201,12 @@ class Life:
 
     @property
     def busiest(self) -> float:
-        """How many times as much as in the mean hour of a week happens in office hours."""
+        """Return how many times as much as in the mean hour of a week happens in office hours."""
         ratio = self.company.office_hours
         return ratio / (OFFICE_SHARE * ratio + 1 - OFFICE_SHARE)
 
     def _happens(self, rng: Random, at: int) -> bool:
-        """Return whether a row that might appear does so, which at night and at weekends is rare."""
+        """Return whether a possible row appears, which at night and at weekends is rare."""
         ratio = self.company.office_hours
         return ratio == 1 or in_office_hours(at) or rng.random() * ratio < 1
 

@@ -1,4 +1,4 @@
-"""The Public API of Segment: what it says about its sources, and what it counts."""
+"""The Public API of Segment: the settings of its sources, and its counts."""
 
 import json
 from collections import Counter
@@ -51,7 +51,7 @@ class Counted:
 
 
 class NotFound(Exception):
-    """There is nothing at this path."""
+    """Raised when there is nothing at this path."""
 
 
 class PublicApi:
@@ -91,8 +91,8 @@ class PublicApi:
                 plan = None if source.rules is None else f"plan-of-{source.id}"
                 return {"source": self._source(source), "trackingPlanId": plan}
             case ["sources", name, "connected-destinations"]:
-                made = [_destination(self._of(name), label) for label in self._of(name).destinations]
-                return _page("destinations", made, request.params)
+                destinations = [_destination(self._of(name), label) for label in self._of(name).destinations]
+                return _page("destinations", destinations, request.params)
             case ["sources", name, "connected-warehouses"]:
                 self._of(name)
                 return _page("warehouses", [], request.params)
@@ -177,22 +177,22 @@ class PublicApi:
     def _series(
         self, source: Source, stages: tuple[str, ...], since: datetime, until: datetime, now: datetime
     ) -> Iterator[tuple[str, Counter[datetime]]]:
-        found: dict[str, Counter[datetime]] = {}
+        by_event: dict[str, Counter[datetime]] = {}
         shown = now - timedelta(seconds=self.lag)
-        for each in self.counted:
+        for message in self.counted:
             if (
-                each.source == source.id
-                and each.stage in stages
-                and since <= each.at < until
-                and each.at <= shown
+                message.source == source.id
+                and message.stage in stages
+                and since <= message.at < until
+                and message.at <= shown
             ):
-                hour = each.at.replace(minute=0, second=0, microsecond=0)
-                found.setdefault(each.event, Counter())[hour] += 1
-        yield from sorted(found.items())
+                hour = message.at.replace(minute=0, second=0, microsecond=0)
+                by_event.setdefault(message.event, Counter())[hour] += 1
+        yield from sorted(by_event.items())
 
 
 def _range(params: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:
-    """Return the range of a request for hours; raise ValueError where Segment refuses it."""
+    """Return the range of a request for hours; raise ValueError if Segment refuses it."""
     since, until = (datetime.fromisoformat(params[name]).astimezone(UTC) for name in ("startTime", "endTime"))
     if (
         params["granularity"] != "HOUR"

@@ -1,4 +1,4 @@
-"""One row of the account, and what made-up people write into it."""
+"""One row of the account, and the contents that made-up people write."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,14 +72,14 @@ class Row:
 
     @property
     def fields(self) -> Fields:
-        """The fields as the API names them, without id, date and counters."""
+        """Return the fields as the API names them, without id, date and counters."""
         if self.content is None:
             self.content = {**self.write(self), **self.overrides}
         return self.content
 
     @property
     def title(self) -> str:
-        """The title of the first translation; empty for rows without translations."""
+        """Return the title of the first translation; empty for rows without translations."""
         translations: list[Fields] = self.fields.get("translations") or [{}]
         return str(translations[0].get("title", ""))
 

@@ -23,7 +23,7 @@ MEMORY_SECONDS = 24 * 3_600
 
 
 class Refused(Exception):
-    """A request that is refused, with the status and the code of the answer."""
+    """Raised for a refused request, with the status and the code of the answer."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
@@ -115,7 +115,7 @@ def error_answer(status: int, code: str, text: str) -> Answer:
 class SegmentApi:
     """Accepts batches for every write key; a repeated message id counts as a duplicate for one day.
 
-    `loses` says which messages are gone although the answer to them was a success.
+    `loses` decides which messages are lost although the answer to them was a success.
     """
 
     def __init__(self, write_key: str) -> None:
@@ -134,7 +134,7 @@ class SegmentApi:
 
     @property
     def write_keys(self) -> set[str]:
-        """The write keys of the first source."""
+        """Return the write keys of the first source."""
         return self.sources[0].write_keys
 
     @write_keys.setter
@@ -143,7 +143,7 @@ class SegmentApi:
 
     @property
     def messages(self) -> list[Message]:
-        """The messages that are stored, in the order in which they arrived."""
+        """Return the stored messages, in the order in which they arrived."""
         return [landed.message for landed in self.landed]
 
     def answer(self, request: Request, now: float, limiter_time: float | None) -> Answer:
@@ -194,7 +194,7 @@ class SegmentApi:
         self.landed.append(Landed(moment(now), write_key, message))
 
     def _why_dropped(self, source: Source | None, message: Message, now: float) -> str:
-        """Return why a message is not stored, and count it where Segment counts it."""
+        """Return why a message is not stored, and count it as Segment does."""
         event = str(message.get("event") or "")
         if source is None:
             return "unknown write key"

@@ -41,7 +41,7 @@ class Answer:
 
 
 class RateLimiter:
-    """Limits what happens within any second; what it refuses does not count."""
+    """Limits what happens within any second; refused requests do not count."""
 
     def __init__(self) -> None:
         self._allowed: deque[tuple[float, int]] = deque()
@@ -124,7 +124,7 @@ class _Server(ThreadingHTTPServer):
         super().close_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Print nothing: a client that closes its connection is no error."""
+        """Print nothing: a client that closes its connection is not an error."""
 
 
 class Served:
@@ -137,7 +137,7 @@ class Served:
         self.segment_url = f"http://{HOST}:{self._servers[1].server_port}"
 
     def handler(self, api: Api, *args: Any) -> Handler:
-        """Return what answers one connection; a subclass may answer in another way."""
+        """Return the handler of one connection; a subclass may answer in another way."""
         return Handler(self, api, *args)
 
     def _start(self, api: Api, port: int) -> _Server:

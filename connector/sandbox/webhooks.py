@@ -1,4 +1,4 @@
-"""Beamer's webhooks: which events it sends when, in the shapes that its documentation shows."""
+"""Beamer's webhooks: which events it sends when, in the form that its documentation shows."""
 
 import json
 from collections import deque
@@ -19,7 +19,7 @@ from connector.sandbox.rows import Fields, Row, iso
 SECRET_HEADER = "Beamer-Webhook-Secret"  # noqa: S105 - the header's name
 SECRET = "sandbox-webhook-secret"  # noqa: S105 - it opens nothing but a sandbox
 Event = dict[str, Any]
-# Nothing is sent for feature requests.
+# Beamer sends nothing for feature requests.
 KINDS = ("posts", "comments", "reactions", "nps")
 _USER = ("userId", "userFirstName", "userLastName", "userEmail", "userCustomAttributes")
 _OF_POST = (
@@ -34,7 +34,7 @@ _OF_POST = (
 
 @dataclass
 class WebhookSwitches:
-    """What may happen to an event on its way; the shares are from 0 to 1."""
+    """Disturbances of the events; the shares are from 0 to 1."""
 
     lost: float = 0.0
     doubled: float = 0.0
@@ -49,18 +49,18 @@ class WebhookSwitches:
 
 
 class Webhooks:
-    """The events on their way, as rows appear."""
+    """The events that are not sent yet, as rows appear."""
 
     def __init__(self, seed: int, switches: WebhookSwitches | None = None) -> None:
         self.switches = switches or WebhookSwitches()
         self._rng = Random(f"{seed}/webhooks")
         self._waiting: list[tuple[float, int, str, Event]] = []
         self._count = 0
-        # Titles that were sent lately: a false event names the post of another one.
+        # Recently sent titles: a false event names the post of another one.
         self._titles: deque[object] = deque(maxlen=50)
 
     def appeared(self, row: Row) -> None:
-        """Send the event of a new row, or what the switches make of it."""
+        """Queue the event of a new row, as changed by the switches."""
         if row.stream not in KINDS or row.hidden:
             return
         switches, rng = self.switches, self._rng
@@ -89,7 +89,7 @@ class Webhooks:
         heappush(self._waiting, (row.appears_s + late, self._count, row.stream, event))
 
     def due(self, now: float) -> list[list[Event]]:
-        """Return the bodies that are sent by now: one for each kind, as each has its own webhook."""
+        """Return the bodies that are due: one for each kind, as each has its own webhook."""
         bodies: dict[str, list[Event]] = {}
         while self._waiting and self._waiting[0][0] <= now:
             *_, kind, event = heappop(self._waiting)
@@ -110,16 +110,16 @@ def event_of(row: Row) -> Event:
             "postUrl": f"https://app.beamer.example/posts/{row.id}",
             **{name: first[name] for name in texts if name in first},
         }
-    own = {
+    names = {
         "comments": ("postTitle", "text", "url"),
         "reactions": ("postTitle", "reaction", "url"),
         "nps": ("score", "feedback", "refUrl", "url"),
     }[row.stream]
-    return {**date, **{name: fields[name] for name in (*own, *_USER) if name in fields}}
+    return {**date, **{name: fields[name] for name in (*names, *_USER) if name in fields}}
 
 
 def post(url: str, events: list[Event], secret: str = SECRET) -> int | None:
-    """Send a webhook to an address on this machine; return the status, None where nobody answers."""
+    """Send a webhook to an address on this machine; return the status, None without an answer."""
     address = urlsplit(url)
     connection = HTTPConnection(address.hostname or "", address.port, timeout=10)
     headers = {"Content-Type": "application/json", SECRET_HEADER: secret}
@@ -133,7 +133,7 @@ def post(url: str, events: list[Event], secret: str = SECRET) -> int | None:
 
 
 class Sender:
-    """Sends the webhooks that are due, every half second, in a thread until closed. None is sent again."""
+    """Sends due webhooks every half second, in a thread, until closed; never sends one again."""
 
     def __init__(self, due: Callable[[], list[list[Event]]], url: str) -> None:
         self._due, self._url = due, url

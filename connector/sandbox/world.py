@@ -26,7 +26,7 @@ class ChildCounter:
         insort(self._removed, time)
 
     def at(self, time: float, *, ignore_deletions: bool = False) -> int:
-        """Return the count as it was at a time."""
+        """Return the count at a time."""
         removed = 0 if ignore_deletions else bisect_right(self._removed, time)
         return bisect_right(self._added, time) - removed
 
@@ -82,7 +82,7 @@ class RowList:
         self._cache.clear()
 
     def clear_cache(self) -> None:
-        """Forget the filtered lists, as the fields of a row have changed."""
+        """Clear the filtered lists, because the fields of a row have changed."""
         self._cache.clear()
 
     def span(
@@ -165,7 +165,7 @@ class World:
         self.now = float(self.life.first_day * DAY)
         self.views_counted = 0
         self.has_hidden = company.hidden > 0
-        # Told of each row that appears from then on.
+        # Called with each row that appears from then on.
         self.on_appearance: Callable[[Row], None] | None = None
         self._pending: list[Change] = []
         self._next_day = self.life.first_day
@@ -181,7 +181,7 @@ class World:
     # --- time ---
 
     def advance_to(self, now: float) -> None:
-        """Set the time of the world, and apply all changes until then."""
+        """Move the world's time forward, and apply all changes until then."""
         if now <= self.now:
             return
         still = self.company.still and self.now >= self.start

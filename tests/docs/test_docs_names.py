@@ -46,9 +46,6 @@ NOT_READ = "sandbox/"
 # Locals and parameters that do not say what they hold, and the code where some are left.
 VAGUE = frozenset({"each", "found", "here", "told"})
 WITH_VAGUE_LOCALS = (
-    "cli/",
-    "compose.py",
-    "sandbox/",
     "sync/lists/",
     "sync/planning/candidates.py",
 )
