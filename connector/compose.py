@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from connector.beamer.client import BeamerClient
     from connector.segment.client import SegmentClient
     from connector.segment.public_api import PublicApi
-    from connector.sync.context import Parts
+    from connector.sync.context import RunContext
 
 THREADS = 16
 FIRST_DAYS = timedelta(days=30)
@@ -378,10 +378,10 @@ def working(
     database: Database,
     clock: Clock,
     streams: Mapping[str, Stream] = CATALOGUE,
-) -> "Iterator[Parts]":
+) -> "Iterator[RunContext]":
     """Yield everything that a run of one connection works with; close sockets and threads afterwards."""
     # Imported here, like the clients: commands that only read the database run nothing.
-    from connector.sync.context import Parts
+    from connector.sync.context import RunContext
     from connector.sync.threads import ThreadPool
 
     names = identity(database, connection, clock.now())
@@ -390,7 +390,7 @@ def working(
     keys = api_keys(connection)
     beamer, segment = clients(connection, clock)
     with closing(ThreadPool(THREADS, clock)) as pool, closing(beamer):
-        yield Parts(
+        yield RunContext(
             catalogue=streams,
             identity=names,
             policy=policy(connection, names, shared_key=shared_key),

@@ -21,7 +21,7 @@ from connector.state.connections import Identity
 from connector.state.engine import Database, open_database
 from connector.state.ledger import Ledger
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
-from connector.sync.context import Constants, Parts
+from connector.sync.context import Constants, RunContext
 from connector.sync.policy import Policy
 from connector.sync.run import Outcome, Run
 from tests.events.recording import keep
@@ -93,7 +93,7 @@ class Rig:
         schema.ready(self.database, self.clock.now())
         self.start = self.clock.now() - timedelta(days=self.days)
 
-    def parts(self) -> Parts:
+    def context(self) -> RunContext:
         now = self.clock.now()
         first = Identity(self.name, "acct", "dest", self.start)
         identity = connections.settle(self.database, first, now)
@@ -107,7 +107,7 @@ class Rig:
         )
         segment = SegmentClient(self.sandbox.write_key, "http://127.0.0.1:1", post=self.sandbox.segment_post)
         ledger = Ledger(self.database, identity.account, identity.name, self.limits)
-        return Parts(
+        return RunContext(
             self.catalogue,
             identity,
             policy,
@@ -126,7 +126,7 @@ class Rig:
     def sync(self, **options: Any) -> Outcome:
         before = len(self.sandbox.segment.received)
         try:
-            return Run(self.parts(), **options).go()
+            return Run(self.context(), **options).go()
         finally:
             keep(self.sandbox.segment.received[before:])
 
@@ -143,17 +143,17 @@ class Rig:
     ) -> tuple[Outcome, Backfill]:
         """Bring the history of so many days before the start."""
         before = len(self.sandbox.segment.received)
-        parts = self.parts()
+        context = self.context()
         wanted = Range(
             self.start - timedelta(days=days),
             until,
             tuple(name for name in self.catalogue if name in self.streams),
-            judging(parts.policy),
+            judging(context.policy),
             resend,
         )
         order = BackfillOrder(wanted, integrations, most_requests, deliver=deliver, again=again)
         try:
-            return BackfillRun(parts, order).go()
+            return BackfillRun(context, order).go()
         finally:
             keep(self.sandbox.segment.received[before:])
 

@@ -29,7 +29,7 @@ from connector.state import backfills
 from connector.state.backfills import Backfill, Range
 from connector.sync.backfill.estimate import Estimate, requested_estimate
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.delivery import ThreadedDelivery
 from connector.sync.report import Report
 from connector.text import counted
@@ -131,9 +131,9 @@ def bring_history(runner: Runner, connection: Connection, options: BackfillOptio
     """Estimate, ask for confirmation, and read; return the result."""
     heap.keep_small()
     with runner.opened(connection, tries=not options.dry_run) as opened:
-        parts = opened.parts
-        wanted = _range(parts, connection, options)
-        earlier = backfills.find(parts.database, connection.name, wanted)
+        context = opened.context
+        wanted = _range(context, connection, options)
+        earlier = backfills.find(context.database, connection.name, wanted)
         if earlier and earlier.finished_at and not options.again:
             done = f"{earlier.finished_at:%Y-%m-%d %H:%M} UTC, with {counted(earlier.requests, 'request')}"
             runner.reporter.summary(
@@ -141,25 +141,25 @@ def bring_history(runner: Runner, connection: Connection, options: BackfillOptio
             )
             return {"connection": connection.name, "exit": 0, "backfill": backfill_dict(earlier)}
         unfinished = earlier if earlier and not earlier.finished_at else None
-        estimated = None if unfinished else requested_estimate(parts, wanted)
-        runner.reporter.summary(_before(connection.name, wanted, unfinished, estimated, parts))
+        estimated = None if unfinished else requested_estimate(context, wanted)
+        runner.reporter.summary(_before(connection.name, wanted, unfinished, estimated, context))
         data = {"connection": connection.name, "estimate": estimated and estimated.as_dict()}
         if options.dry_run:
             unanswered = estimated is not None and estimated.unanswered
             exit_code = int(Exit.UNREACHABLE if unanswered else Exit.DONE)
             return {**data, "exit": exit_code, "backfill": unfinished and backfill_dict(unfinished)}
-        allowance = _allowance(parts, options)
+        allowance = _allowance(context, options)
         where = options.integrations if options.integrations is not None else connection.backfill_integrations
         if where is None and not unfinished:
             _confirm_destinations(options)
         # With lists that no sync has seen, the estimate is a lower bound: the bar shows no end then.
         expected = estimated.most_requests if estimated and not estimated.unknown else None
         order = BackfillOrder(wanted, where, allowance, expected, again=options.again)
-        return {**data, **_read(runner, parts, connection, order)}
+        return {**data, **_read(runner, context, connection, order)}
 
 
-def _range(parts: Parts, connection: Connection, options: BackfillOptions) -> Range:
-    now = parts.clock.now()
+def _range(context: RunContext, connection: Connection, options: BackfillOptions) -> Range:
+    now = context.clock.now()
     for option, date in (("--since", options.since), ("--until", options.until or now)):
         try:
             values.believable(date, now)
@@ -170,14 +170,14 @@ def _range(parts: Parts, connection: Connection, options: BackfillOptions) -> Ra
         raise Unclear(f"{end} is not later than --since.", todo=HOLDS_SOMETHING)
     chosen = options.streams or connection.streams
     names = tuple(name for name in compose.catalogue(connection, chosen) if name in chosen)
-    return Range(options.since, options.until, names, judging(parts.policy), options.resend)
+    return Range(options.since, options.until, names, judging(context.policy), options.resend)
 
 
 # --- before -------------------------------------------------------------------------------------------
 
 
 def _before(
-    name: str, wanted: Range, unfinished: Backfill | None, estimated: Estimate | None, parts: Parts
+    name: str, wanted: Range, unfinished: Backfill | None, estimated: Estimate | None, context: RunContext
 ) -> list[str]:
     until = f"{wanted.until:%Y-%m-%d %H:%M} UTC" if wanted.until else "now"
     title = f"{name}: history from {wanted.since:%Y-%m-%d %H:%M} UTC until {until}"
@@ -192,7 +192,7 @@ def _before(
     rows = _span(estimated.rows, estimated.most_rows, "row")
     lines = [
         title,
-        f"  about {requests}: {_how_long(estimated.most_requests, parts)}",
+        f"  about {requests}: {_how_long(estimated.most_requests, context)}",
         f"  {rows}, of at most {counted(estimated.users, 'different user')}; Segment counts each user that "
         "is new this month as a monthly tracked user",
     ]
@@ -201,7 +201,7 @@ def _before(
             f"  not counted: {', '.join(estimated.unknown)}; no sync has checked them yet, and each list "
             "that is not empty adds at least one request"
         )
-    start = parts.policy.start
+    start = context.policy.start
     if not wanted.resend and (wanted.until is None or wanted.until > start):
         lines.append(
             f"  rows from {start:%Y-%m-%d %H:%M} UTC on are counted, too: those that syncs have sent are not "
@@ -221,9 +221,9 @@ def _span(least: int, most: int, noun: str) -> str:
     return counted(most, noun) if least == most else f"{least:,} to {counted(most, noun)}"
 
 
-def _how_long(requests: int, parts: Parts) -> str:
+def _how_long(requests: int, context: RunContext) -> str:
     """Return how long so many requests take, by the rate limit or by what is left of the month."""
-    balance, limits = parts.ledger.balance(parts.clock.now()), parts.ledger.limits
+    balance, limits = context.ledger.balance(context.clock.now()), context.ledger.limits
     if balance.closed_until:
         return f"no request can be sent before {balance.closed_until:%Y-%m-%d %H:%M} UTC (429)"
     if balance.left is None or requests <= balance.left:
@@ -244,9 +244,9 @@ def _lasts(seconds: float) -> str:
     return f"{ceil(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _allowance(parts: Parts, options: BackfillOptions) -> int | None:
+def _allowance(context: RunContext, options: BackfillOptions) -> int | None:
     """Return how many requests the backfill may spend; None without a limit."""
-    left = parts.ledger.balance(parts.clock.now()).left
+    left = context.ledger.balance(context.clock.now()).left
     if left is None:
         return options.max_requests
     if options.max_requests is None and options.share is None:
@@ -275,7 +275,9 @@ def _confirm_destinations(options: BackfillOptions) -> None:
 # --- reading and after --------------------------------------------------------------------------------
 
 
-def _read(runner: Runner, parts: Parts, connection: Connection, order: BackfillOrder) -> dict[str, Any]:
+def _read(
+    runner: Runner, context: RunContext, connection: Connection, order: BackfillOrder
+) -> dict[str, Any]:
     """Read and send history, print the progress, and return it."""
     with progress_bar(f"{connection.name}: backfill") as update:
 
@@ -284,15 +286,17 @@ def _read(runner: Runner, parts: Parts, connection: Connection, order: BackfillO
             if report.pages % TRIM_EVERY == 0:
                 heap.give_back()
 
-        run = BackfillRun(parts, order, worker=ThreadedDelivery, lanes=LANES, on_progress=on_progress)
+        run = BackfillRun(context, order, worker=ThreadedDelivery, lanes=LANES, on_progress=on_progress)
         outcome, history = run.go()
     runner.note(connection, outcome)
     differs = any(not difference.settled for difference in outcome.report.differences)
-    summary = runner.summarize(parts, connection, outcome, f"  {_how_far(parts, history, differs=differs)}")
+    summary = runner.summarize(
+        context, connection, outcome, f"  {_how_far(context, history, differs=differs)}"
+    )
     return {**summary, "backfill": backfill_dict(history)}
 
 
-def _how_far(parts: Parts, history: Backfill, *, differs: bool) -> str:
+def _how_far(context: RunContext, history: Backfill, *, differs: bool) -> str:
     """Return what remains, and how many requests it takes."""
     if history.finished_at:
         did = (counted(history.requests, "request"), counted(history.rows, "row"))
@@ -307,7 +311,7 @@ def _how_far(parts: Parts, history: Backfill, *, differs: bool) -> str:
     if remaining is None:
         return f"{stands}; the same command continues"
     stands = f"{stands}; it needs about {counted(remaining, 'more request')}, and the same command continues"
-    left, usable = parts.ledger.balance(parts.clock.now()).left, parts.ledger.limits.usable
+    left, usable = context.ledger.balance(context.clock.now()).left, context.ledger.limits.usable
     if left is None or not usable:
         return stands
     if remaining <= left:

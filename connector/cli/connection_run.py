@@ -22,7 +22,7 @@ from connector.reporting.rendering import excluded_text, summary_dict, summary_l
 from connector.state import connections, deliveries, outbox, progress, suspensions
 from connector.state.connections import CONFIRM, WRITE_KEY, KeyChange, KeyVerdict, OtherAccount
 from connector.state.engine import Database
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.start import HintedPlanner
 from connector.sync.run import Outcome, Run
@@ -58,7 +58,7 @@ class OpenRun:
     and its account must still be compared.
     """
 
-    parts: Parts
+    context: RunContext
     first: bool
     suspended: str | None
     unproved: bool
@@ -69,8 +69,8 @@ class OpenRun:
         """Return whether nothing is read: waiting messages first test whether Segment accepts its key."""
         if self.suspended != "segment":
             return False
-        waiting = outbox.waiting(self.parts.database, self.parts.identity.name)
-        destination = self.parts.identity.destination
+        waiting = outbox.waiting(self.context.database, self.context.identity.name)
+        destination = self.context.identity.destination
         return any(message.destination == destination and not message.held for message in waiting)
 
 
@@ -113,10 +113,10 @@ class Runner:
         )
         notices = self._compare_source(connection, change)
         _, settled = compose.stored_or_new_identity(database, connection, now)
-        with compose.working(self.session.settings, connection, database, clock, catalogue) as parts:
+        with compose.working(self.session.settings, connection, database, clock, catalogue) as context:
             if suspended and suspended.api == "beamer":
-                checks.try_again(parts, suspended, keys)
-            yield OpenRun(parts, not settled, suspended.api if suspended else None, unproved, notices)
+                checks.try_again(context, suspended, keys)
+            yield OpenRun(context, not settled, suspended.api if suspended else None, unproved, notices)
 
     def _compare_source(self, connection: Connection, change: KeyChange) -> tuple[str, ...]:
         """Find out whether a new write key has the same Segment source; return what a person should know.
@@ -160,11 +160,11 @@ class Runner:
         )
 
     def summarize(
-        self, parts: Parts, connection: Connection, outcome: Outcome, *lines: str
+        self, context: RunContext, connection: Connection, outcome: Outcome, *lines: str
     ) -> dict[str, Any]:
         """Print a run's summary with these lines at its end, and return it."""
         name, limit = connection.name, connection.limit_text
-        balance = parts.ledger.balance(self.session.clock.now())
+        balance = context.ledger.balance(self.session.clock.now())
         error = outcome.error and compose.of_connection(outcome.error, connection)
         self.reporter.summary([*summary_lines(name, outcome, balance, limit), *lines], name, error)
         return summary_dict(name, outcome, balance, limit)
@@ -173,15 +173,15 @@ class Runner:
         self, connection: Connection, options: SyncOptions, on_progress: Callable[[str], None]
     ) -> dict[str, Any]:
         with self.opened(connection, options.streams, tries=options.max_requests != 0) as opened:
-            parts = opened.parts
+            context = opened.context
             if options.command == "audit":
                 since = self.session.clock.now() - READ_LATELY
-                parts = replace(parts, planner=AuditEverything(since))
-            elif options.command == "hints" and parts.ledger.limits.usable is None:
+                context = replace(context, planner=AuditEverything(since))
+            elif options.command == "hints" and context.ledger.limits.usable is None:
                 # Under a limit the planner compares all probes; without one, the next sync requests the rest.
-                parts = replace(parts, planner=HintedPlanner())
+                context = replace(context, planner=HintedPlanner())
             run = Run(
-                parts,
+                context,
                 command=options.command,
                 deliver=options.deliver,
                 most_requests=0 if opened.only_delivers else options.max_requests,
@@ -212,12 +212,12 @@ class Runner:
         self, connection: Connection, options: SyncOptions, opened: OpenRun, outcome: Outcome
     ) -> dict[str, Any]:
         """Store the consequences of a run, print its summary, and return it."""
-        name, report, parts = connection.name, outcome.report, opened.parts
-        identity = connections.known(self.database, name) or parts.identity
+        name, report, context = connection.name, outcome.report, opened.context
+        identity = connections.known(self.database, name) or context.identity
         self.note(connection, outcome)
         if options.deliver:
             self._verify(connection)
-        still_open = identity.provisional and parts.identity.first_days
+        still_open = identity.provisional and context.identity.first_days
         notices = [*opened.notices]
         if not still_open:
             notices += _start_date_lines(connection, identity.start_date, first=opened.first)
@@ -226,10 +226,10 @@ class Runner:
             notices.append(f"{name}: {checks.UNTRIED}")
         self.reporter.summary(notices)
         progress.note_newest(self.database, name, sorted(report.new), self.session.clock.now())
-        held = outbox.held(self.database, name, parts.identity.destination, parts.write_key)
+        held = outbox.held(self.database, name, context.identity.destination, context.write_key)
         lines = [f"  {_for_former_key(held)}"] if held else []
         return {
-            **self.summarize(parts, connection, outcome, *lines),
+            **self.summarize(context, connection, outcome, *lines),
             "exit": _exit_code(outcome, options),
             "idle": report.requests_spent == 0 and bool(report.stopped),
             "start_date": identity.start_date.isoformat(),

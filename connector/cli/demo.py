@@ -89,11 +89,11 @@ def _variables(folder: str, served: Served, made_up: Sandbox) -> dict[str, str]:
 def _sync(session: Session, database: Database, what: str) -> Outcome:
     connection = session.settings.connection()
     with (
-        compose.working(session.settings, connection, database, session.clock) as parts,
+        compose.working(session.settings, connection, database, session.clock) as context,
         spinner(what) as show,
     ):
         return Run(
-            parts,
+            context,
             on_progress=lambda report: show(
                 f"{counted(report.requests_spent, 'request')}, {report.sent:,} sent"
             ),

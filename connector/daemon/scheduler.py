@@ -255,7 +255,7 @@ class Scheduler:
             if self._clock.stopped:
                 return
             try:
-                at = TURNS[kind](self, name)
+                at = JOBS[kind](self, name)
             except ConnectorError as error:
                 # An error of the database; a run's own errors end in its exit code.
                 log.warning("job_failed", connection=name, code=error.code, error=error.what)
@@ -355,7 +355,7 @@ class Scheduler:
         return ended
 
 
-TURNS: Mapping[Kind, Callable[[Scheduler, str], datetime | None]] = {
+JOBS: Mapping[Kind, Callable[[Scheduler, str], datetime | None]] = {
     "sync": Scheduler._sync,
     "deliver": Scheduler._deliver,
     "audit": Scheduler._audit,

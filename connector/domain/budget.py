@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from types import MappingProxyType
 
-from connector.domain.period import ROLLING, turns
+from connector.domain.period import ROLLING, month_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,12 @@ def closed(until: datetime | None, now: datetime, first_day: int | None) -> date
 
 def in_a_row(refusals: int, until: datetime | None, now: datetime, first_day: int | None) -> int:
     """Return how many closings in a row count: not those before the present month."""
-    past_month = first_day is not None and until is not None and until <= turns(now, first_day)[0]
+    past_month = first_day is not None and until is not None and until <= month_at(now, first_day)[0]
     return 0 if past_month else refusals
 
 
 def _within(until: datetime, now: datetime, first_day: int | None) -> datetime:
-    return until if first_day is None else min(until, turns(now, first_day)[1])
+    return until if first_day is None else min(until, month_at(now, first_day)[1])
 
 
 # The size of the bucket in time, enough for one run a week; requests beyond it are lost.

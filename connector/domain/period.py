@@ -33,21 +33,21 @@ def moment_of(micros: int) -> datetime:
 
 def counted_after(now: datetime, first_day: int | None) -> int:
     """Return the last day, in days since the epoch, that does not count towards the month of `now`."""
-    return day_of(now - ROLLING if first_day is None else turns(now, first_day)[0] - MICROSECOND)
+    return day_of(now - ROLLING if first_day is None else month_at(now, first_day)[0] - MICROSECOND)
 
 
-def turns(now: datetime, first_day: int) -> tuple[datetime, datetime]:
+def month_at(now: datetime, first_day: int) -> tuple[datetime, datetime]:
     """Return the start of the month that `now` lies in and the start of the next one, at midnight UTC.
 
     In a month without that day, it is the last day.
     """
-    this = _turn(now, 0, first_day)
+    this = _month_start(now, 0, first_day)
     if now >= this:
-        return this, _turn(now, 1, first_day)
-    return _turn(now, -1, first_day), this
+        return this, _month_start(now, 1, first_day)
+    return _month_start(now, -1, first_day), this
 
 
-def _turn(now: datetime, months: int, day: int) -> datetime:
+def _month_start(now: datetime, months: int, day: int) -> datetime:
     years, month = divmod(now.month - 1 + months, 12)
     year, month = now.year + years, month + 1
     return datetime(year, month, min(day, monthrange(year, month)[1]), tzinfo=UTC)

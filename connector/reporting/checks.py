@@ -33,7 +33,7 @@ from connector.sync.policy import Policy
 from connector.text import counted
 
 if TYPE_CHECKING:
-    from connector.sync.context import Parts
+    from connector.sync.context import RunContext
 
 MOST_REQUESTS = 5
 CLOCK_TOLERANCE = 60.0
@@ -260,18 +260,18 @@ def refuse_suspended(
     return refusal
 
 
-def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
+def try_again(context: "RunContext", refusal: Refusal, secrets: Secrets) -> None:
     """Send one request with a suspended key, to another list each time; raise Suspended after a refusal."""
-    roots: Sequence[Stream] = [stream for stream in parts.catalogue.values() if stream.parent is None]
+    roots: Sequence[Stream] = [stream for stream in context.catalogue.values() if stream.parent is None]
     stream = roots[refusal.refused % len(roots)]
     params = {**stream.params, **params_of(Cursor(), Habits(), 1)}
     try:
-        with parts.ledger.taken(stream.name, parts.clock.now()) as at:
-            parts.beamer.get(BeamerRequest(stream.path, tuple(params.items())), at)
+        with context.ledger.taken(stream.name, context.clock.now()) as at:
+            context.beamer.get(BeamerRequest(stream.path, tuple(params.items())), at)
     except (KeyRefused, Forbidden) as error:
-        now, key = parts.clock.now(), secrets["beamer"]
+        now, key = context.clock.now(), secrets["beamer"]
         what = error.what if isinstance(error, KeyRefused) else refusal.what
-        suspensions.remember(parts.database, refusal.connection, "beamer", key, what, now)
+        suspensions.remember(context.database, refusal.connection, "beamer", key, what, now)
         what = f"{describe_refusal(refusal)} The key was tried again with one request."
         raise Suspended(what, todo=WAY_OUT[refusal.api]) from None
     except Stopped:
@@ -279,7 +279,7 @@ def try_again(parts: "Parts", refusal: Refusal, secrets: Secrets) -> None:
     except ConnectorError as error:
         what = f"{describe_refusal(refusal)} The key could not be tried again: {error.what}"
         raise Suspended(what, todo=WAY_OUT[refusal.api]) from None
-    suspensions.accept(parts.database, refusal.connection, "beamer", secrets["beamer"], parts.clock.now())
+    suspensions.accept(context.database, refusal.connection, "beamer", secrets["beamer"], context.clock.now())
 
 
 def note(

@@ -17,7 +17,7 @@ from connector.state.engine import Database
 from connector.state.ledger import Ledger
 from connector.sync.fetch import stored
 from connector.sync.forecast import MONTH, FirstReads, Forecast, activity, first_reads, forecast, read_by
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 from connector.sync.policy import Policy
 
 # The present pace is that of so many days, without the account's first one: its first sync reads everything.
@@ -158,11 +158,11 @@ def _outlook(
     now: datetime,
 ) -> Outlook:
     every = min(filter(None, (between_runs(database, name) for name in policies)), default=None)
-    pictures = []
+    all_inputs = []
     for name, policy in policies.items():
         state = stored.readable(progress.load_readonly(database, name), policy.start)
-        pictures.append(Picture(CATALOGUE, policy, state, None))
-    expected, unread = activity(pictures, now), first_reads(pictures)
+        all_inputs.append(PlanInputs(CATALOGUE, policy, state, None))
+    expected, unread = activity(all_inputs, now), first_reads(all_inputs)
     shortest = (every or HOUR) / HOUR
     days = (balance.until - balance.since) / DAY if balance.until else PERIOD_DAYS
 

@@ -26,7 +26,7 @@ from connector.state.suspensions import Refusal
 from connector.sync.fetch import stored
 from connector.sync.forecast import FirstReads, first_reads, read_by
 from connector.sync.lists.counters import moved
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 from connector.sync.policy import Policy
 
 # How many runs the strip of letters shows, and from how many the time between runs is known.
@@ -171,7 +171,7 @@ def read_status(
     past = runs.last_runs(database, name, LAST_RUNS)
     checked = any(stream.checked_at for stream in state.streams.values())
     tried = suspensions.tried(database, name)
-    unread = first_reads([Picture(CATALOGUE, policy, state, None)])
+    unread = first_reads([PlanInputs(CATALOGUE, policy, state, None)])
     return Status(
         name,
         identity,

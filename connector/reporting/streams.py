@@ -12,7 +12,7 @@ from connector.state import progress
 from connector.state.engine import Database
 from connector.sync.fetch import stored
 from connector.sync.forecast import activity
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 from connector.sync.policy import Policy
 
 MAY_READ, FORBIDDEN, NOT_TRIED = "may read", "forbidden", "not tried"
@@ -68,7 +68,7 @@ def stream_costs(
     checks = dict.fromkeys(CATALOGUE, 0)
     if database and policy:
         state = stored.readable(progress.load_readonly(database, status.name), policy.start)
-        checks |= activity([Picture(CATALOGUE, policy, state, None)], now).checks
+        checks |= activity([PlanInputs(CATALOGUE, policy, state, None)], now).checks
     statuses = {stream.name: stream for stream in status.streams}
     return [
         StreamCost(

@@ -189,7 +189,7 @@ class Database:
         self._reading = engine.execution_options(reading=True)
         # SQLite allows one write at a time, and polls for its lock: threads of one process wait for each
         # other with this lock, without losing time.
-        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._lock: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         self._mine = threading.local()
         # Whether unreadable values are replaced; a command that only reads leaves them.
         self.mends = True
@@ -217,7 +217,7 @@ class Database:
             with translated_errors(str(self)), _part_of(outer):
                 yield outer
             return
-        with self._turn, translated_errors(str(self)), self._sound(self.engine) as connection:
+        with self._lock, translated_errors(str(self)), self._sound(self.engine) as connection:
             self._mine.writing = True
             try:
                 yield connection

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, bindparam, case, select, update
 from connector.domain import budget
 from connector.domain.beamer_time import ANSWERS, NEAR, BeamerTime
 from connector.domain.budget import CLOSED, NOT_AVAILABLE, SPENT, Balance, Bucket, Limits
-from connector.domain.period import EPOCH, counted_after, day_of, micros, moment_of, turns
+from connector.domain.period import EPOCH, counted_after, day_of, micros, moment_of, month_at
 from connector.errors import ConfigurationError, NoBudget, NotSent, Stopped
 from connector.state import spending
 from connector.state.columns import Moment
@@ -336,9 +336,9 @@ class Ledger:
         if since is None:
             return
         day = self.limits.period_day
-        if day is not None and day_of(since) != day_of(turns(now, day)[0]):
+        if day is not None and day_of(since) != day_of(month_at(now, day)[0]):
             raise ConfigurationError(
-                f"According to BEAMER_PERIOD_DAY, the month began on {turns(now, day)[0]:%Y-%m-%d}, not "
+                f"According to BEAMER_PERIOD_DAY, the month began on {month_at(now, day)[0]:%Y-%m-%d}, not "
                 f"on {since:%Y-%m-%d}.",
                 means=NOTHING_STORED,
                 todo="Correct BEAMER_PERIOD_DAY, or leave out --since.",
@@ -398,7 +398,7 @@ class Ledger:
             refused=budget.in_a_row(refusals, until, beamer_now, day) > 0,
             by_purpose=purposes,
             since=EPOCH + (after + 1) * DAY,
-            until=None if day is None else turns(beamer_now, day)[1],
+            until=None if day is None else month_at(beamer_now, day)[1],
             level=max(1.0 if time_request else 0.0, state.bucket.level) if limited else None,
             per_day=state.rate * DAY.total_seconds() if limited else None,
             assumed=state.assumed,

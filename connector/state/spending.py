@@ -30,7 +30,7 @@ from connector.domain.period import (
     counted_after,
     day_of,
     moment_of,
-    turns,
+    month_at,
 )
 from connector.state.columns import Moment
 from connector.state.dialects import insert_into
@@ -132,7 +132,7 @@ def over_by(now: datetime) -> int:
 def month_end(day: int) -> datetime:
     """Return the end of a month that began on a day."""
     began = EPOCH + timedelta(days=day)
-    return turns(began, began.day)[1]
+    return month_at(began, began.day)[1]
 
 
 def set_elsewhere(
@@ -186,7 +186,7 @@ class _Calendar:
 
     def holding(self, moment: datetime, *, past: bool = False) -> Month:
         """Return a moment's month; later days count towards the current month, not towards a past one."""
-        start, end = turns(moment, self.first_day)
+        start, end = month_at(moment, self.first_day)
         until = day_of(end) - 1 if past else FOR_GOOD
         totals = spent(self.db, self.name, day_of(start) - 1, until)
         # The figure of Beamer's dashboard replaces an assumption.
@@ -198,11 +198,11 @@ class _Calendar:
         if since >= this.start:
             return []
         first = self.holding(since, past=True)
-        idle = Month(*turns(this.start - MICROSECOND, self.first_day), self.usable)
+        idle = Month(*month_at(this.start - MICROSECOND, self.first_day), self.usable)
         return [first] if first.end == this.start else [first, idle]
 
     def behind(self, this: Month) -> Month:
-        return Month(*turns(this.end, self.first_day), self.usable)
+        return Month(*month_at(this.end, self.first_day), self.usable)
 
 
 def next_request(
@@ -213,7 +213,7 @@ def next_request(
     if state.left:
         frees: datetime | None = now
     elif limits.period_day is not None:
-        frees = turns(now, limits.period_day)[1] if state.usable else None
+        frees = month_at(now, limits.period_day)[1] if state.usable else None
     else:
         frees = _falls_out(db, name, now, state.used + 1 - state.usable)
     return max(frees, available) if frees and available else None

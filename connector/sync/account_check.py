@@ -40,7 +40,7 @@ from connector.state.connections import (
 from connector.state.engine import Database
 from connector.state.leases import Lease
 from connector.state.progress import KnownList, known_lists, shows_known_row
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.lists.backoff import wait_before
 from connector.sync.planning import candidates
 from connector.sync.policy import Policy
@@ -57,39 +57,39 @@ UNCLEAR = "Beamer's answer does not show which account the key belongs to"
 Get = Callable[[str, BeamerRequest], Answer]
 
 
-def prove_account(parts: Parts, report: Report, chance: Callable[[], float] = random.random) -> bool:
+def prove_account(context: RunContext, report: Report, chance: Callable[[], float] = random.random) -> bool:
     """Return whether a changed key or address was proved to be the account's, if a proof is needed.
 
     Raises OtherAccount if it is another account's, and the error if Beamer cannot answer. Writes only the
     requests in the ledger.
     """
-    if parts.change.verdict is not KeyVerdict.COMPARE:
+    if context.change.verdict is not KeyVerdict.COMPARE:
         return True
 
     def get(stream: str, request: BeamerRequest) -> Answer:
         failures = 0
         while True:
             try:
-                return answer_to(parts, report, stream, request, beyond_bucket=True)
+                return answer_to(context, report, stream, request, beyond_bucket=True)
             except Transient as error:
                 failures += 1
                 wait = wait_before(failures, error, chance())
-                if wait is None or parts.clock.stopped:
+                if wait is None or context.clock.stopped:
                     raise Unreachable(f"Beamer cannot be reached: {error.what}") from None
-                parts.clock.sleep(wait)
+                context.clock.sleep(wait)
 
     try:
-        compare_account(parts.database, parts.identity, parts.policy, parts.change, get)
+        compare_account(context.database, context.identity, context.policy, context.change, get)
     except NoBudget as error:
         # Messages that wait for Segment are sent nevertheless.
         report.stop(f"{error.what.rstrip('.')}, and the changed key is not compared yet", error.until)
         return False
-    log.info("key_recognized", changed=parts.change.named)
+    log.info("key_recognized", changed=context.change.named)
     return True
 
 
 def answer_to(
-    parts: Parts,
+    context: RunContext,
     report: Report,
     purpose: str,
     request: BeamerRequest,
@@ -98,10 +98,10 @@ def answer_to(
     beyond_bucket: bool = False,
 ) -> Answer:
     """Send one request and return the answer; it is charged to the purpose unless it was never sent."""
-    with parts.ledger.taken(purpose, parts.clock.now(), lease=lease, beyond_bucket=beyond_bucket) as at:
+    with context.ledger.taken(purpose, context.clock.now(), lease=lease, beyond_bucket=beyond_bucket) as at:
         report.requests[purpose] += 1
         try:
-            return parts.beamer.get(request, at)
+            return context.beamer.get(request, at)
         except (NotSent, Stopped):
             report.requests[purpose] -= 1
             raise
@@ -160,18 +160,18 @@ def feed_of(get: Get) -> str:
     return key_digest(f"feed {parts.hostname}{parts.path.rstrip('/')}?{parts.query}")
 
 
-def learn_feed(parts: Parts, lease: Lease, report: Report, most_requests: int | None) -> None:
+def learn_feed(context: RunContext, lease: Lease, report: Report, most_requests: int | None) -> None:
     """Request the feed's URL, once for each Beamer key, if no row will show which account it belongs to.
 
     Raises Busy when the lease is lost; any other failure is for the next run.
     """
-    database, name = parts.database, parts.identity.name
+    database, name = context.database, context.identity.name
     over = report.stopped or report.has_spent(most_requests)
     if over or known_lists(database, name) or not needs_feed(database, name):
         return
-    get = partial(answer_to, parts, report, lease=lease)
+    get = partial(answer_to, context, report, lease=lease)
     try:
-        set_feed(database, lease, feed_of(get), parts.clock.now())
+        set_feed(database, lease, feed_of(get), context.clock.now())
     except (NoBudget, Stopped, Transient, KeyRefused) as error:
         log.info("feed_unknown", error=error.what)
 

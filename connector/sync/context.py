@@ -23,7 +23,7 @@ from connector.state.runs import KEPT
 from connector.sync.planning.arrival import Observations
 from connector.sync.planning.hinted import requests_for_hints
 from connector.sync.planning.planner import Planner
-from connector.sync.planning.probes import HINTS, Picture
+from connector.sync.planning.probes import HINTS, PlanInputs
 from connector.sync.planning.queue import ProbeQueue
 from connector.sync.policy import Policy
 from connector.sync.report import Report
@@ -52,7 +52,7 @@ class Constants:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class RunContext:
     """Everything that a run works with, put together in one place."""
 
     catalogue: Mapping[str, Stream]
@@ -136,25 +136,25 @@ class RunState:
     hint_requests: int | None = None
 
     @classmethod
-    def begin(cls, parts: Parts, progress: Progress, writer: PageWriter, report: Report) -> "RunState":
+    def begin(cls, context: RunContext, progress: Progress, writer: PageWriter, report: Report) -> "RunState":
         """Return the state of a run that begins; settings about the API override what was learnt of it."""
-        identity, policy = parts.identity, parts.policy
+        identity, policy = context.identity, context.policy
         setting = policy.ignore_filters
         if identity.first_days and policy.start == identity.start_date:
             # By Beamer's clock the start may be earlier: no row after it may be left out.
             policy = replace(policy, start=policy.start - APART)
         return cls(
-            catalogue=parts.catalogue,
+            catalogue=context.catalogue,
             identity=identity,
             policy=policy,
             progress=progress,
-            ledger=parts.ledger,
+            ledger=context.ledger,
             writer=writer,
-            clock=parts.clock,
+            clock=context.clock,
             report=report,
-            first_page=parts.first_page,
+            first_page=context.first_page,
             ignore_filters=identity.ignore_filters if setting is None else setting,
-            constants=parts.constants,
+            constants=context.constants,
         )
 
     def may_spend(self, queue: ProbeQueue, per_day: float | None, available: float | None) -> None:
@@ -207,9 +207,9 @@ class RunState:
         self.identity = replace(identity, start_date=start, provisional=False)
 
     @property
-    def picture(self) -> Picture:
+    def inputs(self) -> PlanInputs:
         """Return the current input of a plan."""
-        return Picture(
+        return PlanInputs(
             self.catalogue,
             self.policy,
             self.progress,

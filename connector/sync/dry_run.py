@@ -14,7 +14,7 @@ from connector.state.engine import Database
 from connector.state.ledger import Ledger
 from connector.sync.fetch import stored
 from connector.sync.planning.audit import AuditEverything
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 from connector.sync.planning.start import DryPlan, available, dry_plan, planner_for, queue_for
 from connector.sync.policy import Policy
 from connector.sync.run import left_to_others
@@ -60,7 +60,7 @@ def dry_run(
     planner = AuditEverything(read_since) if read_since else planner_for(limited=limited)
     plan = dry_plan(
         planner,
-        Picture(catalogue, policy, state, identity.first_page, balance.per_day, requests),
+        PlanInputs(catalogue, policy, state, identity.first_page, balance.per_day, requests),
         queue_for(
             planner,
             balance,

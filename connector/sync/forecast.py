@@ -21,8 +21,8 @@ from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.audit import AUDIT_AFTER, AUDITS
 from connector.sync.planning.estimates import LearnedRates, Rates
 from connector.sync.planning.planner import PROOF_LASTS_LIMITED, PROOF_SHARE
-from connector.sync.planning.probes import Picture, Turn
-from connector.sync.planning.queue import TURNS
+from connector.sync.planning.probes import PlanInputs, Tier
+from connector.sync.planning.queue import TIERS
 from connector.sync.planning.start import AUDIT_SHARE
 
 DAY, MONTH = 24.0, 365.25 / 12 * 24
@@ -66,21 +66,21 @@ def _reads(rate: float, interval: float) -> float:
     return (1 - exp(-rate * interval)) / interval
 
 
-def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | None = None) -> Activity:
+def activity(all_inputs: Sequence[PlanInputs], now: datetime, known_rates: Rates | None = None) -> Activity:
     """Return the lists and their arriving rows, by what is known of each connection."""
     watched = Activity()
-    for picture in map(with_every_stream, pictures):
-        rates = known_rates or LearnedRates(picture, now)
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
+    for inputs in map(with_every_stream, all_inputs):
+        rates = known_rates or LearnedRates(inputs, now)
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
             if stream.parent is None:
-                watched.expect(stream, rates.births(stream) * (stream.name in picture.policy.streams))
-                blocks = _blocks(picture, stream) if children(picture.catalogue, stream.name) else 0
+                watched.expect(stream, rates.births(stream) * (stream.name in inputs.policy.streams))
+                blocks = _blocks(inputs, stream) if children(inputs.catalogue, stream.name) else 0
                 watched.blocks += blocks
                 watched.checks[stream.name] += blocks or 1
                 continue
-            state = picture.progress.streams[stream.name]
-            parents = picture.progress.parents.get(stream.parent, {})
-            for child in picture.progress.children.get(stream.name, {}).values():
+            state = inputs.progress.streams[stream.name]
+            parents = inputs.progress.parents.get(stream.parent, {})
+            for child in inputs.progress.children.get(stream.name, {}).values():
                 parent = parents.get(child.parent)
                 if parent is None or parent.gone:
                     continue
@@ -96,16 +96,16 @@ def activity(pictures: Sequence[Picture], now: datetime, known_rates: Rates | No
     return watched
 
 
-def _blocks(picture: Picture, stream: Stream) -> int:
-    parents = picture.progress.parents.get(stream.name, {}).values()
+def _blocks(inputs: PlanInputs, stream: Stream) -> int:
+    parents = inputs.progress.parents.get(stream.name, {}).values()
     return len(list(cut((parent.date, parent.id) for parent in parents if not parent.gone)))
 
 
-def with_every_stream(picture: Picture) -> Picture:
-    """Return the picture with a state for every stream, also before the first run."""
-    blank = {name: StreamState(0, name) for name in picture.catalogue}
-    streams = {**blank, **picture.progress.streams}
-    return replace(picture, progress=replace(picture.progress, streams=streams))
+def with_every_stream(inputs: PlanInputs) -> PlanInputs:
+    """Return the inputs with a state for every stream, also before the first run."""
+    blank = {name: StreamState(0, name) for name in inputs.catalogue}
+    streams = {**blank, **inputs.progress.streams}
+    return replace(inputs, progress=replace(inputs.progress, streams=streams))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ class Forecast:
     audit_round: float | None
 
 
-def share(turn: Turn) -> float:
-    """Return the share of all requests that is kept for this turn."""
-    every, _ = TURNS[turn]
+def share(tier: Tier) -> float:
+    """Return the share of all requests that is kept for this tier."""
+    every, _ = TIERS[tier]
     return 1 / every
 
 
@@ -142,8 +142,8 @@ def forecast(watched: Activity, shortest: float, per_day: float | None, unread: 
     else:
         per_hour = per_day / DAY
         proofs = min(watched.blocks / (PROOF_LASTS_LIMITED / HOUR), PROOF_SHARE * per_hour)
-        history = min(unread / MONTH, per_hour * share(Turn.HISTORY))
-        audit = min(weekly, per_hour * share(Turn.AUDIT))
+        history = min(unread / MONTH, per_hour * share(Tier.HISTORY))
+        audit = min(weekly, per_hour * share(Tier.AUDIT))
         budget = per_hour - proofs - history - audit
         interval = _least(lambda hours: watched.requests(hours) <= budget, shortest)
         keeps_up = watched.requests(interval) <= budget
@@ -185,33 +185,33 @@ class FirstReads:
     discovering: Sequence[str]
 
 
-def first_reads(pictures: Sequence[Picture]) -> FirstReads:
+def first_reads(all_inputs: Sequence[PlanInputs]) -> FirstReads:
     """Return the lists with rows from before the account was known, and the requests to read them."""
     lists: Counter[str] = Counter()
     requests, discovering = 0, []
-    for picture in map(with_every_stream, pictures):
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
+    for inputs in map(with_every_stream, all_inputs):
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
             if stream.parent is None:
                 if (
-                    children(picture.catalogue, stream.name)
-                    and not picture.progress.streams[stream.name].complete
+                    children(inputs.catalogue, stream.name)
+                    and not inputs.progress.streams[stream.name].complete
                 ):
                     discovering.append(stream.name)
                 continue
-            parents = picture.progress.parents.get(stream.parent, {})
-            for child in picture.progress.children.get(stream.name, {}).values():
+            parents = inputs.progress.parents.get(stream.parent, {})
+            for child in inputs.progress.children.get(stream.name, {}).values():
                 parent = parents.get(child.parent)
                 # A list that changed since its parent is known waits like any other.
                 unread = candidates.is_history(child) and candidates.has_news(child)
                 if parent and not parent.gone and unread:
                     lists[stream.name] += 1
-                    requests += _pages(picture, stream, parent, child)
+                    requests += _pages(inputs, stream, parent, child)
     return FirstReads(lists, requests, tuple(dict.fromkeys(discovering)))
 
 
-def _pages(picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> int:
+def _pages(inputs: PlanInputs, stream: Stream, parent: ParentState, child: ChildState) -> int:
     """Return the pages of a first reading: one, if the parent is older than the start date."""
-    young = parent.date >= picture.policy.start
+    young = parent.date >= inputs.policy.start
     return max(1, ceil(counters.total(child.counter) / stream.cap)) if young else 1
 
 
@@ -219,6 +219,6 @@ def read_by(first: FirstReads, now: datetime, balance: Balance) -> datetime | No
     """Return by when all this will be read at the latest; None if not within a year."""
     if balance.level is None or first.requests <= balance.level:
         return now
-    per_day = (balance.per_day or 0.0) * share(Turn.HISTORY)
+    per_day = (balance.per_day or 0.0) * share(Tier.HISTORY)
     days = (first.requests - balance.level) / per_day if per_day else inf
     return now + timedelta(days=days) if days < 366 else None

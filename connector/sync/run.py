@@ -19,7 +19,7 @@ from connector.state.outbox import Outbox
 from connector.state.pace import Pace
 from connector.state.page_writer import PageWriter
 from connector.sync.account_check import learn_feed, prove_account
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.delivery import Delivery
 from connector.sync.fetch import stored
 from connector.sync.fetch.loop import Collector
@@ -64,29 +64,29 @@ class Outcome:
 
 
 def under_lease(
-    parts: Parts, command: str, report: Report, do: Do, *, work: str = SYNC, may_request: bool = True
+    context: RunContext, command: str, report: Report, do: Do, *, work: str = SYNC, may_request: bool = True
 ) -> Outcome:
     """Take the lease, work, store how the run ended, and release the lease; raises Busy at once.
 
     Raises OtherAccount, with nothing written, if the keys may be another account's. `may_request`: whether
     requests to Beamer may prove the account.
     """
-    started, name = parts.clock.now(), parts.identity.name
-    problem, proved = _proved(parts, report) if may_request else (None, False)
+    started, name = context.clock.now(), context.identity.name
+    problem, proved = _proved(context, report) if may_request else (None, False)
     if problem and work != SYNC:
         raise problem
-    lasts = parts.constants.lease
-    with leases.holding(parts.database, name, this_process(), parts.clock, work, lasts) as lease:
-        connections.check_names(parts.database, parts.identity)
-        if parts.api_keys:
-            destination, now = parts.identity.destination, parts.clock.now()
+    lasts = context.constants.lease
+    with leases.holding(context.database, name, this_process(), context.clock, work, lasts) as lease:
+        connections.check_names(context.database, context.identity)
+        if context.api_keys:
+            destination, now = context.identity.destination, context.clock.now()
             connections.take_over_keys(
-                parts.database, lease, destination, parts.api_keys, parts.change, now, proved=proved
+                context.database, lease, destination, context.api_keys, context.change, now, proved=proved
             )
-            if parts.change.changed & connections.SEGMENT:
+            if context.change.changed & connections.SEGMENT:
                 # Segment accepts a wrong key: only its source's page would show the mistake.
-                log.warning("destination_changed", connection=name, changed=parts.change.named)
-        number = runs.begin(parts.database, name, command, started)
+                log.warning("destination_changed", connection=name, changed=context.change.named)
+        number = runs.begin(context.database, name, command, started)
         structlog.contextvars.bind_contextvars(run=number, connection=name)
         # This outcome stays if a signal ends the process at once.
         outcome = Outcome(number, report, Stopped("A signal stopped the run."))
@@ -96,15 +96,15 @@ def under_lease(
             outcome = Outcome(number, report, _known(error))
             raise
         finally:
-            _write_down(parts, outcome, lease)
+            _write_down(context, outcome, lease)
             structlog.contextvars.unbind_contextvars("run", "connection")
     return outcome
 
 
-def _proved(parts: Parts, report: Report) -> tuple[ConnectorError | None, bool]:
+def _proved(context: RunContext, report: Report) -> tuple[ConnectorError | None, bool]:
     """Return the error that prevented the comparison of a changed key, and whether it was compared."""
     try:
-        return None, prove_account(parts, report)
+        return None, prove_account(context, report)
     except OtherAccount:
         raise
     except ConnectorError as error:
@@ -118,16 +118,16 @@ def _known(error: Exception) -> ConnectorError:
     )
 
 
-def _write_down(parts: Parts, outcome: Outcome, lease: Lease) -> None:
-    now = parts.clock.now()
+def _write_down(context: RunContext, outcome: Outcome, lease: Lease) -> None:
+    now = context.clock.now()
     error = outcome.error.what if outcome.error else None
     summary = {**outcome.report.as_dict(), "error": error}
-    runs.finish(parts.database, outcome.run, now, outcome.label, int(outcome.exit), summary)
+    runs.finish(context.database, outcome.run, now, outcome.label, int(outcome.exit), summary)
     # Nothing is deleted for its age by this machine's clock alone, which may be ahead.
-    if parts.ledger.furthest is not None:
+    if context.ledger.furthest is not None:
         with suppress(Busy):
-            old = min(now, parts.ledger.beamer_now(now)) - parts.constants.retention
-            runs.delete_old(parts.database, lease, now, old)
+            old = min(now, context.ledger.beamer_now(now)) - context.constants.retention
+            runs.delete_old(context.database, lease, now, old)
 
 
 # A connection that has not run for so long saves up no more.
@@ -171,14 +171,14 @@ class Run:
 
     def __init__(
         self,
-        parts: Parts,
+        context: RunContext,
         *,
         command: str = "sync",
         deliver: bool = True,
         most_requests: int | None = None,
         on_progress: Callable[[Report], None] = lambda _: None,
     ) -> None:
-        self._parts = parts
+        self._context = context
         self._command = command
         self._deliver = deliver
         self._most = most_requests
@@ -189,18 +189,18 @@ class Run:
 
     def go(self) -> Outcome:
         may_request = self._most != 0
-        return under_lease(self._parts, self._command, self._report, self._work, may_request=may_request)
+        return under_lease(self._context, self._command, self._report, self._work, may_request=may_request)
 
     def _work(self, lease: leases.Lease, number: int, started: datetime) -> ConnectorError | None:
-        parts = self._parts
-        outbox = parts.outbox(lease)
+        context = self._context
+        outbox = context.outbox(lease)
         outbox.check_values()
-        balance = parts.ledger.balance(started)
-        last = runs.last(parts.database, parts.identity.name, before=number)
+        balance = context.ledger.balance(started)
+        last = runs.last(context.database, context.identity.name, before=number)
         state = self._state(balance, last, started)
         # Loaded under the lease, so that nobody is forgotten during a run.
-        policy = replace(parts.policy, forgotten=privacy.load(parts.database, parts.identity.name))
-        working = replace(parts, policy=policy)
+        policy = replace(context.policy, forgotten=privacy.load(context.database, context.identity.name))
+        working = replace(context, policy=policy)
 
         def segment_now() -> datetime:
             return collector.beamer_now
@@ -210,7 +210,9 @@ class Run:
         collector = Collector(
             working,
             state,
-            PageWriter(parts.database, lease, parts.identity.destination, number, write_key=parts.write_key),
+            PageWriter(
+                context.database, lease, context.identity.destination, number, write_key=context.write_key
+            ),
             lease,
             self._report,
             most_requests=self._most,
@@ -245,71 +247,71 @@ class Run:
 
     def _state(self, balance: Balance, last: runs.Last | None, started: datetime) -> Progress:
         """Load the progress; if no request is available, without the lists, which may be thousands."""
-        parts = self._parts
+        context = self._context
         self._report.price = last.price if last else None
         if balance.refusal:
             self._report.saving = max(last.saving if last else 0.0, 1.0)
             self._report.stop(balance.refusal, balance.again)
-            return progress.load_readonly(parts.database, parts.identity.name, lists=False)
-        state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue))
-        progress.doubt_future(state, max(started, parts.ledger.beamer_now(started)))
-        stored.readable(state, parts.policy.start)
+            return progress.load_readonly(context.database, context.identity.name, lists=False)
+        state = progress.load(context.database, context.identity.name, tuple(context.catalogue))
+        progress.doubt_future(state, max(started, context.ledger.beamer_now(started)))
+        stored.readable(state, context.policy.start)
         return state
 
     def _read_what_is_no_stream(
-        self, parts: Parts, lease: leases.Lease, now: datetime, accepted: Callable[[Report], None]
+        self, context: RunContext, lease: leases.Lease, now: datetime, accepted: Callable[[Report], None]
     ) -> None:
         if self._command == SYNC:
-            learn_feed(parts, lease, self._report, self._most)
-            UserReader(parts, lease, self._report, self._most, accepted).run(now)
+            learn_feed(context, lease, self._report, self._most)
+            UserReader(context, lease, self._report, self._most, accepted).run(now)
 
     def _reserved(self, balance: Balance, last: runs.Last | None, started: datetime, number: int) -> float:
         """Return how many of the available requests are left to other connections."""
         if balance.level is None:
             return 0.0
-        name, account = self._parts.identity.name, self._parts.ledger.account
-        return left_to_others(self._parts.database, name, account, last, started, before=number)
+        name, account = self._context.identity.name, self._context.ledger.account
+        return left_to_others(self._context.database, name, account, last, started, before=number)
 
     def _deliver_what_backfills_left(self, segment_now: Callable[[], datetime]) -> None:
         """Deliver the messages of an interrupted backfill, unless a backfill is running."""
-        parts, name = self._parts, self._parts.identity.name
-        left = parts.outbox(leases.Lease(name, 0, leases.BACKFILL))
-        if not self._deliver or self._segment_error or parts.clock.stopped or not left.waiting():
+        context, name = self._context, self._context.identity.name
+        left = context.outbox(leases.Lease(name, 0, leases.BACKFILL))
+        if not self._deliver or self._segment_error or context.clock.stopped or not left.waiting():
             return
-        lasts = parts.constants.lease
-        holding = leases.holding(parts.database, name, this_process(), parts.clock, leases.BACKFILL, lasts)
+        lasts, clock = context.constants.lease, context.clock
+        holding = leases.holding(context.database, name, this_process(), clock, leases.BACKFILL, lasts)
         with suppress(Busy), holding as lease:
-            self._try_delivery(self._delivery(parts.outbox(lease), segment_now), 1)
+            self._try_delivery(self._delivery(context.outbox(lease), segment_now), 1)
 
     def _delivery(self, of: Outbox, segment_now: Callable[[], datetime]) -> Delivery:
-        parts = self._parts
+        context = self._context
         return Delivery(
             of,
-            parts.segment,
-            parts.clock,
+            context.segment,
+            context.clock,
             self._report,
-            Pace(parts.database, parts.events_per_second),
+            Pace(context.database, context.events_per_second),
             segment_now=segment_now,
-            latest=parts.ledger.latest,
-            full=parts.constants.batch,
-            limit=parts.constants.batch_bytes,
+            latest=context.ledger.latest,
+            full=context.constants.batch,
+            limit=context.constants.batch_bytes,
         )
 
     def _enqueue_heartbeat(self, policy: Policy, lease: leases.Lease, state: Progress, now: datetime) -> bool:
         """Report in Segment that the sync completed, if the settings say so."""
-        parts = self._parts
-        if not policy.sync_event or not self._deliver or parts.clock.stopped:
+        context = self._context
+        if not policy.sync_event or not self._deliver or context.clock.stopped:
             return False
-        waiting, local_now = self._report.waiting, parts.clock.now()
-        earliest, key = parts.ledger.earliest(local_now), parts.write_key
+        waiting, local_now = self._report.waiting, context.clock.now()
+        earliest, key = context.ledger.earliest(local_now), context.write_key
         return earliest is not None and enqueue_heartbeat(
-            parts.database, lease, policy, state.streams, waiting, now, earliest, local_now, write_key=key
+            context.database, lease, policy, state.streams, waiting, now, earliest, local_now, write_key=key
         )
 
     def _page_accepted(self, delivery: Delivery, outbox: Outbox, report: Report) -> None:
         """Deliver during collection, as soon as a batch is full, so that little waits."""
         waiting = self._report.backlog
-        if waiting >= self._parts.constants.batch:
+        if waiting >= self._context.constants.batch:
             self._try_delivery(delivery, waiting)
         self._hold_back(outbox, waiting)
         self._on_progress(report)
@@ -318,10 +320,10 @@ class Run:
         """Stop reading while too many messages cannot be sent: unused requests are kept."""
         if self._deliver and not self._segment_error:
             return
-        full = waiting >= self._parts.most_waiting
+        full = waiting >= self._context.most_waiting
         if not full and waiting >= self._weighed_at:
             self._weighed_at = waiting + WEIGHED_EVERY
-            full = outbox.weight() >= self._parts.most_bytes
+            full = outbox.weight() >= self._context.most_bytes
         if full:
             self._report.stop(
                 f"Too much waits for Segment ({counted(waiting, 'message')}): no more rows are read until "

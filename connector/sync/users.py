@@ -16,7 +16,7 @@ from connector.state import users
 from connector.state.leases import Lease
 from connector.state.users import Reading, Seen
 from connector.sync.account_check import answer_to
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.report import Report
 from connector.sync.rows.pages import finished
 
@@ -37,7 +37,7 @@ class UserPage:
     profiles: Mapping[Seen, Mapping[str, Any]]
 
 
-def parse_page(body: Any, parts: Parts, done: set[str]) -> UserPage:
+def parse_page(body: Any, context: RunContext, done: set[str]) -> UserPage:
     """Parse a page; skip users without id, forgotten ones and those in `done`, and add the others to it."""
     if not isinstance(body, list):
         raise BadAnswer("Beamer's answer is not a list of users")
@@ -47,9 +47,9 @@ def parse_page(body: Any, parts: Parts, done: set[str]) -> UserPage:
             visits.append(profile["last_seen"])
         user = user_id(profile["user_id"])
         # A user may be listed once for each device; the first row is the latest.
-        if user is not None and user not in parts.policy.forgotten and user not in done:
+        if user is not None and user not in context.policy.forgotten and user not in done:
             done.add(user)
-            profiles[Seen(user, _same(profile, parts.policy.naming.destination))] = profile
+            profiles[Seen(user, _same(profile, context.policy.naming.destination))] = profile
     return UserPage(len(body), visits, profiles)
 
 
@@ -84,7 +84,7 @@ def after(
 class UserReader:
     """Reads the users in one run, under its lease. `accepted` is called after each page."""
 
-    parts: Parts
+    context: RunContext
     lease: Lease
     report: Report
     most_requests: int | None = None
@@ -95,19 +95,19 @@ class UserReader:
 
         A failure ends only this reading. A run of only some streams reads no users.
         """
-        if not self.parts.policy.identify or set(self.parts.catalogue) < set(CATALOGUE):
+        if not self.context.policy.identify or set(self.context.catalogue) < set(CATALOGUE):
             return
-        state = users.reading(self.parts.database, self.lease.connection)
+        state = users.reading(self.context.database, self.lease.connection)
         if state.tried_at and state.tried_at.date() == now.date():
             return
         done, last = set[str](), None
         # The next sync continues here.
-        for _ in range(self.parts.constants.most_pages):
+        for _ in range(self.context.constants.most_pages):
             if not self._may_request():
                 return
             try:
                 body = self._request(state.page)
-                page = parse_page(body, self.parts, done)
+                page = parse_page(body, self.context, done)
             except Busy:
                 raise
             except (NoBudget, NotSent, Stopped):
@@ -122,24 +122,24 @@ class UserReader:
 
     def _may_request(self) -> bool:
         """Return whether requests are to spare: of a limited month a day's requests must be left."""
-        parts, report = self.parts, self.report
-        if report.stopped or report.saving or report.has_spent(self.most_requests) or parts.clock.stopped:
+        context, report = self.context, self.report
+        if report.stopped or report.saving or report.has_spent(self.most_requests) or context.clock.stopped:
             return False
-        balance = parts.ledger.balance(parts.clock.now())
+        balance = context.ledger.balance(context.clock.now())
         return balance.level is None or balance.level - (balance.per_day or 0.0) >= 1
 
     def _request(self, page: int) -> Any:
-        parts, report = self.parts, self.report
+        context, report = self.context, self.report
         params = {"sort": "-lastSeen", "maxResults": str(USERS_CAP), **({"page": str(page)} if page else {})}
         request = BeamerRequest(USERS_PATH, tuple(params.items()))
-        answer = answer_to(parts, report, USERS, request, lease=self.lease)
-        parts.ledger.note_beamer_time(answer.date, parts.clock.now())
+        answer = answer_to(context, report, USERS, request, lease=self.lease)
+        context.ledger.note_beamer_time(answer.date, context.clock.now())
         return answer.body
 
     def _accept(self, page: UserPage, before: Reading, now: datetime, *, repeated: bool) -> Reading:
-        parts = self.parts
-        changed = users.changed(parts.database, self.lease.connection, list(page.profiles))
-        second = Habits(first_page=parts.first_page).second_page
+        context = self.context
+        changed = users.changed(context.database, self.lease.connection, list(page.profiles))
+        second = Habits(first_page=context.first_page).second_page
         state = after(before, page, now, changed=bool(changed), repeated=repeated, second=second)
         self._write({seen: page.profiles[seen] for seen in changed}, state, now)
         self.report.pages += 1
@@ -156,10 +156,10 @@ class UserReader:
 
     def _write(self, profiles: Mapping[Seen, Mapping[str, Any]], state: Reading, now: datetime) -> None:
         """Write how far the users are read, and the messages of those that have changed."""
-        parts, policy, messages = self.parts, self.parts.policy, {}
+        context, policy, messages = self.context, self.context.policy, {}
         for seen, profile in profiles.items():
             visit = min(filter(None, (profile["last_seen"], now)))
             shaped = identify(seen.user, traits_of(profile), seen.same, visit, policy.naming, policy.privacy)
             messages[seen] = finished(shaped, USERS)
-        destination, key, at = policy.naming.destination, parts.write_key, parts.clock.now()
-        users.write(parts.database, self.lease, destination, messages, state, at, write_key=key)
+        destination, key, at = policy.naming.destination, context.write_key, context.clock.now()
+        users.write(context.database, self.lease, destination, messages, state, at, write_key=key)

@@ -10,7 +10,7 @@ from connector.beamer.streams import Stream, children
 from connector.domain.state import ChildState, ParentState
 from connector.sync.lists import counters, passes
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import Picture, Probe
+from connector.sync.planning.probes import PlanInputs, Probe
 
 # What the planner itself may spend on proving full pages, a share of the budget.
 PROOF_SHARE = 0.05
@@ -40,39 +40,39 @@ class Passes:
         self._interval = timedelta(0)
         self.rests_until: datetime | None = None
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
-        left = self._left(picture, now) if self._began else []
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
+        left = self._left(inputs, now) if self._began else []
         if self._began is None or (not left and now >= self._began + self._interval - SLACK):
             # An answer's date has no fractions.
             self._began = now.replace(microsecond=0)
-            self._interval = self.interval(picture)
-            left = self._left(picture, now)
+            self._interval = self.interval(inputs)
+            left = self._left(inputs, now)
         self.rests_until = None if left else self._began + self._interval - SLACK
         return left
 
-    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
+    def onward(self, inputs: PlanInputs, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, priority=inf)
 
-    def interval(self, picture: Picture) -> timedelta:
+    def interval(self, inputs: PlanInputs) -> timedelta:
         """How long after the beginning of this pass the next one begins."""
         raise NotImplementedError
 
-    def _left(self, picture: Picture, now: datetime) -> list[Probe]:
+    def _left(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
         raise NotImplementedError
 
     def _since(self, at: datetime | None) -> bool:
         """Whether it was done in this pass."""
         return at is not None and self._began is not None and at >= self._began
 
-    def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
+    def _blocks(self, inputs: PlanInputs, stream: Stream, now: datetime) -> Iterator[Probe]:
         """The blocks of parents that this pass has not looked at yet."""
-        known = picture.progress.parents.get(stream.name, {})
+        known = inputs.progress.parents.get(stream.name, {})
         lasts = candidates.PROOF_LASTS
-        if picture.per_day:
-            lasts = max(lasts, timedelta(days=len(known) / 10 / (PROOF_SHARE * picture.per_day)))
-        state = picture.progress.streams[stream.name]
+        if inputs.per_day:
+            lasts = max(lasts, timedelta(days=len(known) / 10 / (PROOF_SHARE * inputs.per_day)))
+        state = inputs.progress.streams[stream.name]
         whole = state.complete
-        for probe in candidates.block_probes(stream, picture.progress, now, lasts):
+        for probe in candidates.block_probes(stream, inputs.progress, now, lasts):
             assert probe.check is not None  # a block's probe
             members = probe.check.block.members
             unread = probe.check.block.since is None and not whole
@@ -86,18 +86,18 @@ class Passes:
             elif not all(self._since(known[name].checked_at) for name in members):
                 yield probe
 
-    def _dated(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
+    def _dated(self, inputs: PlanInputs, stream: Stream, now: datetime) -> Iterator[Probe]:
         """A list without parents, if this pass has not read it yet."""
-        state = picture.progress.streams[stream.name]
+        state = inputs.progress.streams[stream.name]
         if state.cursor or not self._since(state.checked_at):
-            yield candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
+            yield candidates.dated_probe(stream, state, inputs.policy, inputs.first_page, now)
 
-    def _tops(self, picture: Picture, stream: Stream, now: datetime) -> Iterator[Probe]:
+    def _tops(self, inputs: PlanInputs, stream: Stream, now: datetime) -> Iterator[Probe]:
         """What is left to ask of a stream without a parent."""
-        if children(picture.catalogue, stream.name):
-            yield from self._blocks(picture, stream, now)
+        if children(inputs.catalogue, stream.name):
+            yield from self._blocks(inputs, stream, now)
         else:
-            yield from self._dated(picture, stream, now)
+            yield from self._dated(inputs, stream, now)
 
 
 class EveryParent(Passes):
@@ -107,34 +107,34 @@ class EveryParent(Passes):
     fill. A list is read back to three days before its newest known row, as a careful connector does.
     """
 
-    def interval(self, picture: Picture) -> timedelta:
+    def interval(self, inputs: PlanInputs) -> timedelta:
         cost = 0
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
-            alive = sum(not parent.gone for parent in picture.progress.parents.get(stream.name, {}).values())
-            below = len(children(picture.catalogue, stream.name))
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
+            alive = sum(not parent.gone for parent in inputs.progress.parents.get(stream.name, {}).values())
+            below = len(children(inputs.catalogue, stream.name))
             cost += (ceil(alive / 10) + alive * below) if below else stream.parent is None
-        return timedelta(days=cost / picture.per_day) if picture.per_day else timedelta(0)
+        return timedelta(days=cost / inputs.per_day) if inputs.per_day else timedelta(0)
 
-    def _left(self, picture: Picture, now: datetime) -> list[Probe]:
+    def _left(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
         probes: list[Probe] = []
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
             if stream.parent is None:
-                probes += self._tops(picture, stream, now)
+                probes += self._tops(inputs, stream, now)
                 continue
-            parents = picture.progress.parents.get(stream.parent, {}).values()
-            lists = picture.progress.children.get(stream.name, {})
+            parents = inputs.progress.parents.get(stream.parent, {}).values()
+            lists = inputs.progress.children.get(stream.name, {})
             for parent in sorted(parents, key=lambda each: each.date, reverse=True):
                 child = lists.get(parent.id)
                 if child and not parent.gone and self._unread(child):
-                    probes.append(_list_probe(picture, stream, parent, child, now))
-        return [replace(probe, priority=_position(picture, probe.stream)) for probe in probes]
+                    probes.append(_list_probe(inputs, stream, parent, child, now))
+        return [replace(probe, priority=_position(inputs, probe.stream)) for probe in probes]
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        child = picture.progress.children.get(stream.name, {}).get(parent)
+    def follow(self, inputs: PlanInputs, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        child = inputs.progress.children.get(stream.name, {}).get(parent)
         if child is None or not self._unread(child):
             return None
-        above = picture.progress.parents[stream.parent or ""][parent]
-        return replace(_list_probe(picture, stream, above, child, now), priority=_position(picture, stream))
+        above = inputs.progress.parents[stream.parent or ""][parent]
+        return replace(_list_probe(inputs, stream, above, child, now), priority=_position(inputs, stream))
 
     def _unread(self, child: ChildState) -> bool:
         return child.cursor is not None or not self._since(child.read_at)
@@ -151,48 +151,48 @@ class FixedInterval(Passes):
         super().__init__()
         self._hours = timedelta(hours=hours)
 
-    def interval(self, picture: Picture) -> timedelta:  # noqa: ARG002
+    def interval(self, inputs: PlanInputs) -> timedelta:  # noqa: ARG002
         return self._hours
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
-        probes = super().begin(picture, now)
-        history = self._lists(picture, now, history=True)
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
+        probes = super().begin(inputs, now)
+        history = self._lists(inputs, now, history=True)
         if history:
             self.rests_until = None
         return probes + history
 
-    def _left(self, picture: Picture, now: datetime) -> list[Probe]:
+    def _left(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
         tops: list[Probe] = []
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
             if stream.parent is None:
-                tops += self._tops(picture, stream, now)
-        return self._lists(picture, now, history=False) + tops
+                tops += self._tops(inputs, stream, now)
+        return self._lists(inputs, now, history=False) + tops
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        child = picture.progress.children.get(stream.name, {}).get(parent)
+    def follow(self, inputs: PlanInputs, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        child = inputs.progress.children.get(stream.name, {}).get(parent)
         if child is None or not candidates.has_news(child):
             return None
-        above = picture.progress.parents[stream.parent or ""][parent]
-        return self._list(picture, stream, above, child, now)
+        above = inputs.progress.parents[stream.parent or ""][parent]
+        return self._list(inputs, stream, above, child, now)
 
-    def _lists(self, picture: Picture, now: datetime, *, history: bool) -> list[Probe]:
+    def _lists(self, inputs: PlanInputs, now: datetime, *, history: bool) -> list[Probe]:
         """The lists to be read, those of the youngest parents first; of history, some."""
         found: list[tuple[datetime, Stream, ParentState, ChildState]] = []
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
-            parents = picture.progress.parents.get(stream.parent or "", {})
-            for child in picture.progress.children.get(stream.name, {}).values():
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
+            parents = inputs.progress.parents.get(stream.parent or "", {})
+            for child in inputs.progress.children.get(stream.name, {}).values():
                 parent = parents[child.parent]
                 wanted = not parent.gone and candidates.has_news(child)
-                if wanted and _is_history(picture, parent, child) is history:
+                if wanted and _is_history(inputs, parent, child) is history:
                     found.append((parent.date, stream, parent, child))
         found.sort(key=lambda each: each[0], reverse=True)
-        return [self._list(picture, *each[1:], now) for each in found[: HISTORY_AT_ONCE if history else None]]
+        return [self._list(inputs, *each[1:], now) for each in found[: HISTORY_AT_ONCE if history else None]]
 
     def _list(
-        self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState, now: datetime
+        self, inputs: PlanInputs, stream: Stream, parent: ParentState, child: ChildState, now: datetime
     ) -> Probe:
-        probe = _list_probe(picture, stream, parent, child, now)
-        return replace(probe, priority=HISTORY if _is_history(picture, parent, child) else MOVED)
+        probe = _list_probe(inputs, stream, parent, child, now)
+        return replace(probe, priority=HISTORY if _is_history(inputs, parent, child) else MOVED)
 
 
 # What the fixed interval's probes are worth; blocks and NPS have no worth of their own.
@@ -201,31 +201,31 @@ MOVED, HISTORY = 1.0, -1.0
 HISTORY_AT_ONCE = 250
 
 
-def _is_history(picture: Picture, parent: ParentState, child: ChildState) -> bool:
-    return candidates.is_history(child) and parent.date < picture.policy.start
+def _is_history(inputs: PlanInputs, parent: ParentState, child: ChildState) -> bool:
+    return candidates.is_history(child) and parent.date < inputs.policy.start
 
 
 def _list_probe(
-    picture: Picture, stream: Stream, parent: ParentState, child: ChildState, now: datetime
+    inputs: PlanInputs, stream: Stream, parent: ParentState, child: ChildState, now: datetime
 ) -> Probe:
     """A list whose counter moved, or one that is asked anyway, from its newest row on."""
-    state = picture.progress.streams[stream.name]
+    state = inputs.progress.streams[stream.name]
     if candidates.has_news(child) or not counters.total(child.counter):
         return candidates.child_probe(
-            stream, child, parent.date, state, picture.policy, picture.first_page, now
+            stream, child, parent.date, state, inputs.policy, inputs.first_page, now
         )
     pass_ = passes.begin_child(
         child.counter,
         child.read_counter,
         child.surplus,
-        passes.lowest(picture.policy.start, child.watermark, picture.policy.lookback),
-        candidates.habits_of(state, picture.first_page),
+        passes.lowest(inputs.policy.start, child.watermark, inputs.policy.lookback),
+        candidates.habits_of(state, inputs.first_page),
         stream.cap,
     )
     # "Resumed", or an unmoved list would be made an audit of, which reads it whole.
     return Probe(stream, "every list is asked", child.parent, list_pass=replace(pass_, resumed=True))
 
 
-def _position(picture: Picture, stream: Stream) -> float:
+def _position(inputs: PlanInputs, stream: Stream) -> float:
     """In the order of the catalogue."""
-    return -float(list(picture.catalogue).index(stream.name))
+    return -float(list(inputs.catalogue).index(stream.name))

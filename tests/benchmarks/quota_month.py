@@ -16,7 +16,7 @@ from connector.beamer.webhooks import hints_of
 from connector.sandbox import Row
 from connector.sandbox.webhooks import WebhookSwitches
 from connector.state import connections, hints
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.planning.planner import Planner
 from connector.sync.run import Run
 from tests import harness
@@ -91,26 +91,30 @@ class Month:
 
     def go(self) -> None:
         """Let the days pass."""
-        parts = replace(self.rig.parts(), planner=self._planner)
+        context = replace(self.rig.context(), planner=self._planner)
         rests: datetime | None = None
         for tick in self._ticks():
-            self._take_webhooks(parts, tick)
+            self._take_webhooks(context, tick)
             self.sandbox.advance(max(timedelta(0), tick - self.sandbox.now()))
             if rests is None or self.sandbox.now() >= rests:
-                rests = self._run(parts)
+                rests = self._run(context)
         self.sandbox.advance(max(timedelta(0), self.since + self.length - self.sandbox.now()))
 
-    def _take_webhooks(self, parts: Parts, until: datetime) -> None:
+    def _take_webhooks(self, context: RunContext, until: datetime) -> None:
         """As the daemon: a minute at a time, a run where hints can be read and a request is available."""
         while self._webhooks and self.sandbox.now() + MINUTE < until:
             self.sandbox.advance(MINUTE)
             bodies = self._webhooks.due(self.sandbox.now().timestamp())
             for body in bodies:
                 new = hints_of(json.dumps(body).encode())
-                hints.add(parts.database, parts.identity.name, new, self.sandbox.now())
-            newest = hints.newest(parts.database, self.sandbox.now()).get(parts.identity.name)
-            if newest and newest != self._newest and parts.ledger.balance(self.sandbox.now()).refusal is None:
-                self._run(parts)
+                hints.add(context.database, context.identity.name, new, self.sandbox.now())
+            newest = hints.newest(context.database, self.sandbox.now()).get(context.identity.name)
+            if (
+                newest
+                and newest != self._newest
+                and context.ledger.balance(self.sandbox.now()).refusal is None
+            ):
+                self._run(context)
             self._newest = newest
 
     def _ticks(self) -> Iterator[datetime]:
@@ -118,11 +122,11 @@ class Month:
             late = timedelta(seconds=round(self._rng.uniform(0, JITTER), 3))
             yield self.since + number * self.account.every + late
 
-    def _run(self, parts: Parts) -> datetime | None:
+    def _run(self, context: RunContext) -> datetime | None:
         """One run; until when the next ones could ask nothing, and so need not be made."""
         # As each process finds it: what the runs before it learnt.
-        known = connections.known(parts.database, parts.identity.name)
-        outcome = Run(replace(parts, identity=known or parts.identity)).go()
+        known = connections.known(context.database, context.identity.name)
+        outcome = Run(replace(context, identity=known or context.identity)).go()
         assert outcome.error is None, outcome.error
         self.runs += 1
         if not self._skip_idle:

@@ -116,7 +116,7 @@ def lived(path: Path, limits: Limits, days: int, every: timedelta) -> Rig:
 
 def stored_or_new_identity(rig: Rig, limits: Limits) -> Quota:
     asked = Quota("acct", ("default",), limits, "as told")
-    return quota(rig.database, asked, {"default": rig.parts().policy}, OFFERS, rig.clock.now())
+    return quota(rig.database, asked, {"default": rig.context().policy}, OFFERS, rig.clock.now())
 
 
 def test_an_account_under_a_limit(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_every_event_of_the_demo_fits_its_schema(tmp_path: Path) -> None:
         box.world.set("feature_requests", request.id, status="declined")
     rig.sync()
     rig.sync()
-    hello = json.loads(hello_message(rig.parts().policy, box.now()).text)
+    hello = json.loads(hello_message(rig.context().policy, box.now()).text)
     rig.close()
     landed = [*box.segment.messages, hello]
     keep([hello])

@@ -32,7 +32,7 @@ def day_of(moment: datetime) -> datetime:
 
 
 def of_day(rig: Rig, day: datetime) -> tuple[str, dict[str, object]]:
-    policy = rig.parts().policy
+    policy = rig.context().policy
     status = read_status(rig.database, "default", rig.limits, "", policy, rig.clock.now())
     (history,) = day_histories(rig.database, [status], day_of(day))
     return "\n".join(history.sentences), dict(history.data)

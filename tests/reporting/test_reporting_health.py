@@ -186,7 +186,7 @@ def test_a_stream_that_is_not_read_is_not_shown(sqlite_url: str) -> None:
     rig = Rig(sandbox(), sqlite_url, streams=frozenset({"comments"}))
 
     def shown() -> list[str]:
-        policy = rig.parts().policy
+        policy = rig.context().policy
         found = read_status(rig.database, "default", rig.limits, "", policy, rig.clock.now())
         return [each.name for each in found.streams]
 
@@ -205,7 +205,7 @@ def test_a_refused_key_leaves_a_forbidden_stream_forbidden(sqlite_url: str) -> N
     assert rig.sync().error is None
     rig.sandbox.faults.script("beamer", [401] * 20)
     assert rig.sync().error is not None
-    found = read_status(rig.database, "default", rig.limits, "", rig.parts().policy, rig.clock.now())
+    found = read_status(rig.database, "default", rig.limits, "", rig.context().policy, rig.clock.now())
     rig.close()
     (nps,) = [each for each in found.streams if each.name == "nps"]
     assert nps.trouble == "the key may not read it (403)"

@@ -6,7 +6,7 @@ from tests.harness import Rig, hold_still, sandbox
 
 
 def costs(rig: Rig) -> dict[str, StreamCost]:
-    policy, now = rig.parts().policy, rig.clock.now()
+    policy, now = rig.context().policy, rig.clock.now()
     status = read_status(rig.database, "default", rig.limits, "", policy, now)
     found = stream_costs(rig.database, status, policy, sorted(policy.streams), now)
     return {stream.name: stream for stream in found}

@@ -68,7 +68,7 @@ MUTANTS = (
         (
             "sync/fetch/loop.py",
             "            charge = self._charge(job)\n",
-            '            charge = __import__("types").SimpleNamespace(at=work.clock.now())\n',
+            '            charge = __import__("types").SimpleNamespace(at=run.clock.now())\n',
         ),
         (
             "sync/fetch/loop.py",
@@ -83,7 +83,7 @@ MUTANTS = (
         (
             "sync/fetch/loop.py",
             "charge = self._charge(job)",
-            'charge = __import__("types").SimpleNamespace(at=work.clock.now()) if job.failures '
+            'charge = __import__("types").SimpleNamespace(at=run.clock.now()) if job.failures '
             "else self._charge(job)",
         ),
     ),
@@ -248,8 +248,8 @@ MUTANTS = (
         ("sync/fetch/decisions.py", "0 <= before.metrics_day - day <= 1", "before.metrics_day == day"),
         (
             "sync/fetch/handler.py",
-            "Context(work.policy, state, work.earliest, ",
-            "Context(work.policy, state, work.beamer_now, ",
+            "Context(run.policy, state, run.earliest, ",
+            "Context(run.policy, state, run.beamer_now, ",
         ),
     ),
     _mutant(
@@ -322,8 +322,8 @@ MUTANTS = (
         "a list that answers 404 once counts as read",
         (
             "sync/fetch/handler.py",
-            "child = backoff.failed(child, work.beamer_now, answered=True, at_least=backoff.UNKNOWN)",
-            "child = replace(child, read_counter=child.counter, read_at=work.beamer_now)",
+            "child = backoff.failed(child, run.beamer_now, answered=True, at_least=backoff.UNKNOWN)",
+            "child = replace(child, read_counter=child.counter, read_at=run.beamer_now)",
         ),
     ),
     _mutant(

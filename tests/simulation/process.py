@@ -14,7 +14,7 @@ from connector.segment.shaping import Naming, Privacy
 from connector.state import connections
 from connector.state.connections import Identity
 from connector.state.ledger import Ledger
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.policy import Policy
 from connector.sync.report import Report
 from connector.sync.run import Run
@@ -195,14 +195,14 @@ class Process:
         return ending
 
     def _run(self, **options: Any) -> Ending:
-        parts = self.parts()
+        context = self.context()
         if planner := options.pop("planner", None):
-            parts = replace(parts, planner=planner)
-        outcome = Run(parts, **options).go()
+            context = replace(context, planner=planner)
+        outcome = Run(context, **options).go()
         said = outcome.error.what if outcome.error else outcome.report.stopped or ""
         return Ending(int(outcome.exit), said, outcome.report)
 
-    def parts(self) -> Parts:
+    def context(self) -> RunContext:
         member, universe, database = self.member, self.universe, self.slot.database
         drawn = universe.drawn
         destination = universe.destinations[member.name]
@@ -214,7 +214,7 @@ class Process:
         threads = universe.choices.choose(f"{self.name}, threads", 1, lambda: self._rng.choice(drawn.threads))
         pool = DisorderlyPool(universe.choices, self.name, self._rng, threads, self.moment)
         ledger = Ledger(database, ACCOUNT, member.name, universe.limits)
-        return Parts(
+        return RunContext(
             drawn.catalogue,
             identity,
             replace(policy_of(member, identity), max_age=drawn.max_age, hint_share=drawn.hint_share),

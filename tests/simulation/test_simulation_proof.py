@@ -25,7 +25,7 @@ from connector.state.backfills import Range
 from connector.state.connections import ApiKeys, Credential, key_digest
 from connector.state.deliveries import start_of_hour
 from connector.sync.backfill.run import BackfillOrder, BackfillRun, judging
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.run import Run
 from tests.harness import ID, Rig, sandbox
 
@@ -68,21 +68,21 @@ class Life:
             raise TimeoutError
         return answer
 
-    def parts(self) -> Parts:
+    def context(self) -> RunContext:
         rig = self.rig
         api_keys: ApiKeys = {"segment": Credential(key_digest(self.box.write_key), "https://segment.test")}
-        parts = rig.parts()
+        context = rig.context()
         change = connections.compare_keys(
-            rig.database, parts.identity.name, parts.identity.destination, api_keys
+            rig.database, context.identity.name, context.identity.destination, api_keys
         )
         segment = SegmentClient(self.box.write_key, "http://127.0.0.1:1", post=self._post)
-        return replace(parts, api_keys=api_keys, change=change, segment=segment)
+        return replace(context, api_keys=api_keys, change=change, segment=segment)
 
-    def run(self, do: Callable[[Parts], Any]) -> None:
+    def run(self, do: Callable[[RunContext], Any]) -> None:
         """Run it until it ends, over deaths."""
         while True:
             with suppress(Death, Busy):
-                do(self.parts())
+                do(self.context())
                 return
             # The lease of the dead one expires.
             self.box.advance(timedelta(minutes=3))
@@ -91,10 +91,10 @@ class Life:
         for _ in range(40):
             self.box.advance(timedelta(minutes=self.rng.choice((7, 30, 60, 200))))
             self.lossy = self.rng.random() < 0.4
-            self.run(lambda parts: Run(parts).go())
+            self.run(lambda context: Run(context).go())
         self.lossy = False
         self.box.advance(DAY)
-        self.run(lambda parts: Run(parts).go())
+        self.run(lambda context: Run(context).go())
         # The last hours' counts are complete.
         self.box.advance(2 * DAY)
 
@@ -105,12 +105,12 @@ class Life:
         since, until = (datetime.fromisoformat(f"{given[name]}+00:00") for name in ("--since", "--until"))
         assert "--resend" in words
 
-        def bring(parts: Parts) -> None:
-            wanted = Range(since, until, (given["--stream"],), judging(parts.policy), resend=True)
+        def bring(context: RunContext) -> None:
+            wanted = Range(since, until, (given["--stream"],), judging(context.policy), resend=True)
             names = {given["--stream"], CATALOGUE[given["--stream"]].parent}
             streams = {name: stream for name, stream in CATALOGUE.items() if name in names}
             outcome, _ = BackfillRun(
-                replace(parts, catalogue=streams), BackfillOrder(wanted, again=True)
+                replace(context, catalogue=streams), BackfillOrder(wanted, again=True)
             ).go()
             assert outcome.exit == 0
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from connector.domain import budget
 from connector.domain.budget import SKEW, Bucket, Limits, Month, Steady, Stretch
-from connector.domain.period import turns
+from connector.domain.period import month_at
 from connector.errors import ConfigurationError, NoBudget
 from connector.state.engine import Database
 from connector.state.ledger import Ledger
@@ -434,7 +434,7 @@ def test_a_steady_taker_gets_its_quota_evenly(
 ) -> None:
     """Hourly, all that there is."""
     book = Ledger(sqlite_store, "acct", "default", Limits(950, 0, 30, period_day))
-    begins, ends = turns(started, period_day) if period_day else (started, started + 31 * DAY)
+    begins, ends = month_at(started, period_day) if period_day else (started, started + 31 * DAY)
     usable = 950 * (ends - started) / (ends - begins)
     days: Counter[int] = Counter()
     spent = at = 0
@@ -499,7 +499,7 @@ def test_whatever_happens_no_month_exceeds_the_limit(
     if day is None:
         assert all(sum(begin <= each < begin + 31 * DAY for each in sent) <= 16 for begin in sent)
     else:
-        assert all(count <= 16 for count in Counter(turns(each, day) for each in sent).values())
+        assert all(count <= 16 for count in Counter(month_at(each, day) for each in sent).values())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.domain.budget import REOPENING, Limits
-from connector.domain.period import turns
+from connector.domain.period import month_at
 from connector.errors import Busy, ConnectorError, NoBudget, NotSent, Stopped, TooMany, Transient
 from connector.state import leases
 from connector.state.engine import Database, open_database
@@ -313,7 +313,7 @@ def test_spending_renews_the_lease(database: Database, lease: Lease) -> None:
     ],
 )
 def test_periods_turn_on_the_day_told(now: str, day: int, start: str, end: str) -> None:
-    found = turns(datetime.fromisoformat(now).replace(tzinfo=UTC), day)
+    found = month_at(datetime.fromisoformat(now).replace(tzinfo=UTC), day)
     assert [moment.date().isoformat() for moment in found] == [start, end]
 
 
@@ -404,7 +404,7 @@ def most_in_a_month(sent: Mapping[datetime, int], day: int | None) -> int:
     if day is not None:
         months: Counter[datetime] = Counter()
         for moment, count in sent.items():
-            months[turns(moment, day)[0]] += count
+            months[month_at(moment, day)[0]] += count
         return max(months.values())
     moments = sorted(sent)
     return max(

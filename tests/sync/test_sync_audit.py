@@ -16,7 +16,7 @@ from connector.state import progress
 from connector.sync.lists.count_windows import Window
 from connector.sync.planning import candidates
 from connector.sync.planning.audit import AuditEverything, audits
-from connector.sync.planning.probes import Picture, Probe
+from connector.sync.planning.probes import PlanInputs, Probe
 from connector.sync.planning.start import UnlimitedPlanner
 from connector.sync.run import Outcome, Run
 from tests.harness import Rig, sandbox
@@ -56,7 +56,7 @@ def cancel_out(box: Sandbox, post: str) -> str:
 
 def audit(found: Rig, **options: Any) -> Outcome:
     planner = AuditEverything(found.clock.now() - HOUR)
-    return Run(replace(found.parts(), planner=planner), command="audit", **options).go()
+    return Run(replace(found.context(), planner=planner), command="audit", **options).go()
 
 
 def test_an_audit_on_demand_finds_what_cancelled_out(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_an_audit_cut_short_goes_on_where_it_stood(tmp_path: Path) -> None:
     began: datetime = connector.clock.now()
     for _ in range(12):
         planner = AuditEverything(began)
-        outcome = Run(replace(connector.parts(), planner=planner), command="audit", most_requests=2).go()
+        outcome = Run(replace(connector.context(), planner=planner), command="audit", most_requests=2).go()
         if outcome.report.stopped is None:
             break
     connector.check()
@@ -333,7 +333,7 @@ def test_an_audit_by_counts_goes_on_in_the_next_run(tmp_path: Path, thorough: bo
     for number in range(60):
         box.advance(DAY if number == 0 else HOUR / 2)
         planner = AuditEverything(began) if thorough else OnlyCounts()
-        outcome = Run(replace(connector.parts(), planner=planner), most_requests=1 + 3 * thorough).go()
+        outcome = Run(replace(connector.context(), planner=planner), most_requests=1 + 3 * thorough).go()
         missing += outcome.report.missing
         if outcome.report.stopped is None:
             break
@@ -346,8 +346,8 @@ def test_an_audit_by_counts_goes_on_in_the_next_run(tmp_path: Path, thorough: bo
 class OnlyCounts(UnlimitedPlanner):
     """What has no counters, and nothing else."""
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
-        return [probe for probe in audits(picture, now) if probe.window]
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
+        return [probe for probe in audits(inputs, now) if probe.window]
 
 
 def test_an_audit_on_demand_reads_lists_that_have_moved_as_a_whole(tmp_path: Path) -> None:

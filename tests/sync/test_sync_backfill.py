@@ -223,10 +223,10 @@ def test_a_quota_is_not_exceeded_and_the_bucket_is_left_alone(tmp_path: Path) ->
     rig = Rig(small(), url(tmp_path), limits=Limits(120, 20, 30, startup=0.2))
     now = rig.clock.now()
     rig.sync(most_requests=1)
-    level = rig.parts().ledger.balance(now).level
+    level = rig.context().ledger.balance(now).level
     assert level is not None
     rig.backfill(most_requests=20)
-    after = rig.parts().ledger.balance(now)
+    after = rig.context().ledger.balance(now)
     assert after.level == pytest.approx(level, abs=0.1)
     assert after.by_purpose["backfill"] == 20
     # What it took does not come in for the syncs.
@@ -240,7 +240,7 @@ def test_a_quota_is_not_exceeded_and_the_bucket_is_left_alone(tmp_path: Path) ->
 
 def test_one_backfill_at_a_time_and_syncs_beside_it(tmp_path: Path) -> None:
     rig = Rig(small(), url(tmp_path))
-    rig.parts()
+    rig.context()
     now = rig.clock.now()
     lease = leases.acquire(rig.database, "default", this_process(), now, leases.BACKFILL)
     with pytest.raises(Busy, match="Another backfill"):
@@ -459,7 +459,7 @@ def test_a_comparison_that_the_allowance_ends_goes_on(tmp_path: Path) -> None:
 def crash(tmp_path: Path, lives: int, *, after: bool) -> bool:
     box = small()
     rig = Rig(box, url(tmp_path, f"{lives}{after}"))
-    rig.parts()
+    rig.context()
     database, rig.database = rig.database, Mortal(rig.database, lives, after=after)
     died = False
     with suppress(Death):
@@ -524,7 +524,7 @@ def test_a_sync_in_the_middle_sends_nothing_twice(tmp_path: Path) -> None:
     rig = Rig(sandbox(company=Company(deletions=0.0)), url(tmp_path))
     while not rig.backfill(most_requests=15)[1].finished_at:
         rig.sandbox.advance(timedelta(hours=5))
-        Run(rig.parts()).go()
+        Run(rig.context()).go()
     rig.sync()
     whole(rig)
     assert not rig.sandbox.segment.duplicates
@@ -643,19 +643,19 @@ class Dropping(ThreadedDelivery):
 def test_messages_dropped_meanwhile_are_not_waited_for(tmp_path: Path) -> None:
     rig = Rig(small(), url(tmp_path))
     rig.backfill(deliver=False, most_requests=12)
-    parts = replace(rig.parts(), clock=SystemClock(), most_waiting=12)
+    context = replace(rig.context(), clock=SystemClock(), most_waiting=12)
     delivered = Report()
     delivered.deliveries.set_waiting(ENOUGH + 7)
     delivery = Delivery(
         Outbox(
-            rig.database, leases.acquire(rig.database, "default", this_process(), parts.clock.now()), "dest"
+            rig.database, leases.acquire(rig.database, "default", this_process(), context.clock.now()), "dest"
         ),
-        parts.segment,
-        parts.clock,
+        context.segment,
+        context.clock,
         delivered,
         Pace(rig.database, None),
-        segment_now=parts.clock.now,
-        latest=parts.ledger.latest,
+        segment_now=context.clock.now,
+        latest=context.ledger.latest,
     )
     worker = Dropping(delivery, rig.database)
     worker.go()
@@ -668,7 +668,7 @@ def test_under_a_rate_no_batch_holds_more_than_a_tenth_of_a_second(tmp_path: Pat
     """Two lanes claim two batches, which are not sent as one: late ones would exceed the rate."""
     rig = Rig(small(), url(tmp_path))
     rig.sync(deliver=False)
-    parts, sizes = rig.parts(), list[int]()
+    context, sizes = rig.context(), list[int]()
 
     def post(*args: Any, batch: list[Any], **options: Any) -> Any:
         sizes.append(len(batch))
@@ -685,7 +685,7 @@ def test_under_a_rate_no_batch_holds_more_than_a_tenth_of_a_second(tmp_path: Pat
         waits,
         Pace(rig.database, 50),
         segment_now=rig.clock.now,
-        latest=parts.ledger.latest,
+        latest=context.ledger.latest,
         lanes=2,
     ).run()
     assert (max(sizes), sum(sizes)) == (5, len(rig.sandbox.segment.messages))

@@ -218,7 +218,7 @@ def test_a_stream_that_is_forbidden_does_not_eat_the_budget(tmp_path: Path) -> N
         assert outcome.exit == 0
         asked.update(outcome.report.requests)
         # Each time when a request is at hand again.
-        again = rig.parts().ledger.balance(rig.clock.now()).again or rig.clock.now()
+        again = rig.context().ledger.balance(rig.clock.now()).again or rig.clock.now()
         rig.sandbox.advance(max(timedelta(minutes=15), again - rig.clock.now()))
     days = (rig.clock.now() - began) / timedelta(days=1)
     assert asked["nps"] <= days + 1

@@ -50,7 +50,7 @@ def die(rig: Rig, lives: int, *, after: bool) -> bool:
     """Run until death; False if the run ended before."""
     whole, rig.database = rig.database, Mortal(rig.database, lives, after=after)
     try:
-        Run(rig.parts()).go()
+        Run(rig.context()).go()
     except Death:
         return True
     finally:
@@ -122,7 +122,7 @@ def test_death_during_a_request(tmp_path: Path, api: Any, done: bool, number: in
     rig.database = mortal
     box.faults.script(api, ["ok"] * number + [killer])
     with suppress(Death):
-        Run(rig.parts()).go()
+        Run(rig.context()).go()
     box.faults.clear()
     whole.engine.dispose()
     again = revive(box, url)

@@ -19,7 +19,7 @@ from connector.state.progress import load_readonly
 from connector.sync.forecast import MONTH, Activity, activity, first_reads, forecast, read_by, share
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.estimates import Expected, steady
-from connector.sync.planning.probes import Picture, Turn
+from connector.sync.planning.probes import PlanInputs, Tier
 from connector.sync.policy import Policy
 from tests.benchmarks.quota_accounts import ACCOUNTS, SEEDS
 from tests.benchmarks.quota_month import Month
@@ -62,9 +62,9 @@ class Even:
         return steady(self.usual, (until - since) * HOUR).times(1.0, self.weight(stream))
 
 
-def picture(
+def inputs(
     posts: int, counter: str = "4", *, streams: tuple[str, ...] = POSTS_ONLY, every: float = 48.0
-) -> Picture:
+) -> PlanInputs:
     """An account whose posts lie some hours apart, the newest of an hour ago, all read up to now."""
     names = [f"p{number}" for number in range(posts)]
     dates = [NOW - HOUR - number * every * HOUR for number in range(posts)]
@@ -82,18 +82,18 @@ def picture(
         },
     )
     policy = Policy(frozenset(streams), NOW - 30 * DAY, Naming("d", "a", "c"))
-    return Picture(CATALOGUE, policy, progress, None)
+    return PlanInputs(CATALOGUE, policy, progress, None)
 
 
-def lively(posts: int, seed: int = 1) -> tuple[Picture, Even]:
+def lively(posts: int, seed: int = 1) -> tuple[PlanInputs, Even]:
     """Posts of very different pace, a new one now and then, and NPS."""
     rng = Random(seed)
     rates = {f"p{number}": 0.1 * 2.0 ** -rng.uniform(0, min(9, number)) for number in range(posts)}
     streams = (*POSTS_ONLY, "nps")
-    return picture(posts, streams=streams), Even(rates, {"posts": 0.02, "nps": 0.15})
+    return inputs(posts, streams=streams), Even(rates, {"posts": 0.02, "nps": 0.15})
 
 
-def of(found: Picture, known: Even | None = None) -> Activity:
+def of(found: PlanInputs, known: Even | None = None) -> Activity:
     return activity([found], NOW, known)
 
 
@@ -133,7 +133,7 @@ def test_with_budget_to_spare_rows_wait_for_the_next_run() -> None:
 
 
 def test_at_an_account_where_nothing_happens_nothing_is_late() -> None:
-    found = of(picture(25), Even({}, {}))
+    found = of(inputs(25), Even({}, {}))
     for budget in (30.0, None):
         assert forecast(found, 1.0, budget).mean is None
     assert found.rows["comments"] == 0
@@ -147,7 +147,7 @@ def test_where_more_comes_than_can_be_read_nothing_is_promised(per_day: float) -
 
 @pytest.mark.parametrize("per_day", [30.0, 600.0, None])
 def test_before_the_first_run(per_day: float | None) -> None:
-    never = replace(picture(0, streams=tuple(CATALOGUE)), progress=Progress())
+    never = replace(inputs(0, streams=tuple(CATALOGUE)), progress=Progress())
     found = activity([never], NOW)
     assert forecast(found, 1.0, per_day).mean
     assert forecast(found, 1.0, per_day).audit_round is None
@@ -157,10 +157,10 @@ def test_before_the_first_run(per_day: float | None) -> None:
 
 
 def test_a_pass_costs_a_request_for_ten_posts_one_for_nps_and_the_lists_that_move() -> None:
-    still = of(picture(60, streams=(*POSTS_ONLY, "nps")), Even({}, {}))
+    still = of(inputs(60, streams=(*POSTS_ONLY, "nps")), Even({}, {}))
     assert (still.checks.total(), still.blocks) == (7, 6)
     assert still.requests(24) == pytest.approx(7 / 24)
-    busy = of(picture(60, streams=(*POSTS_ONLY, "nps")), Even({"p3": 0.1}, {}))
+    busy = of(inputs(60, streams=(*POSTS_ONLY, "nps")), Even({"p3": 0.1}, {}))
     # Both lists of one post: at a tenth of a row an hour, nine checks in ten a day find that they moved.
     assert busy.requests(24) == pytest.approx((7 + 2 * 0.909) / 24, rel=0.01)
 
@@ -192,27 +192,27 @@ def test_rows_a_month() -> None:
 
 
 def test_a_round_of_the_audit() -> None:
-    quiet = of(picture(300), Even({"p0": 1e-9}, {}))
+    quiet = of(inputs(300), Even({"p0": 1e-9}, {}))
     found = forecast(quiet, 1.0, 30)
     # 600 lists of a page each, at least by the share that is kept for the audit.
     assert found.audit_round is not None
-    assert found.audit_round <= 600 / (30 * share(Turn.AUDIT)) * 24
-    assert forecast(of(picture(300, counter="0"), Even({}, {})), 1.0, 30).audit_round is None
+    assert found.audit_round <= 600 / (30 * share(Tier.AUDIT)) * 24
+    assert forecast(of(inputs(300, counter="0"), Even({}, {})), 1.0, 30).audit_round is None
 
 
 def test_lists_that_are_read_anyway_make_the_round_shorter() -> None:
-    moving = of(picture(300), Even({f"p{number}": 0.01 for number in range(300)}, {}))
+    moving = of(inputs(300), Even({f"p{number}": 0.01 for number in range(300)}, {}))
     found = forecast(moving, 1.0, 200)
     assert found.audit_round is not None
-    assert found.audit_round < 0.6 * 600 / (200 * share(Turn.AUDIT)) * 24
+    assert found.audit_round < 0.6 * 600 / (200 * share(Tier.AUDIT)) * 24
 
 
 def test_the_audit_reads_every_list_once_a_week_at_the_most() -> None:
-    assert forecast(of(picture(30), Even({}, {})), 1.0, 1e6).audit_round == pytest.approx(7 * 24)
+    assert forecast(of(inputs(30), Even({}, {})), 1.0, 1e6).audit_round == pytest.approx(7 * 24)
 
 
 def test_without_a_limit_a_run_audits_one_list_for_twenty_probes() -> None:
-    found = forecast(of(picture(300), Even({}, {})), 1.0, None)
+    found = forecast(of(inputs(300), Even({}, {})), 1.0, None)
     # Thirty blocks: two lists a run.
     assert found.audit_round == pytest.approx(300)
 
@@ -221,7 +221,7 @@ def test_without_a_limit_a_run_audits_one_list_for_twenty_probes() -> None:
 
 
 def test_first_reads_are_counted_and_dated() -> None:
-    found = picture(20, counter="25")
+    found = inputs(20, counter="25")
     for number, child in enumerate(found.progress.children["comments"].values()):
         child.read_counter = None if number < 19 else child.counter
         child.counter = "0" if number == 0 else child.counter
@@ -232,7 +232,7 @@ def test_first_reads_are_counted_and_dated() -> None:
     assert (first.lists, first.requests) == ({"comments": 17}, 3 * 13 + 4)
     assert first.discovering == ("posts",)
     # At the least their own share of what comes in.
-    per_day = 2 / share(Turn.HISTORY)
+    per_day = 2 / share(Tier.HISTORY)
     assert read_by(first, NOW, balance(3.0, per_day)) == NOW + 20 * DAY
     assert read_by(first, NOW, balance(99.0, per_day)) == NOW
     assert read_by(first, NOW, balance(3.0, 0.0)) is None
@@ -258,7 +258,7 @@ def balance(level: float | None, per_day: float | None) -> Balance:
 
 def seconds(posts: int) -> float:
     """Return the seconds of CPU that forecasts for an account of so many posts take."""
-    big = picture(posts, every=6.0)
+    big = inputs(posts, every=6.0)
     for number, child in enumerate(big.progress.children["comments"].values()):
         child.counter = child.read_counter = str(number * 7919 % 40)
     took = []
@@ -289,8 +289,10 @@ def test_the_forecast_is_near_the_mean_delay_of_the_planners_months(name: str, t
     measured = fmean(each.mean for each in months.values())
     month = Month(account, 1, lambda _: None, tmp_path, length=(14 if account.plan == "free" else 2) * DAY)
     month.go()
-    parts, now = month.rig.parts(), month.sandbox.now()
-    found = Picture(CATALOGUE, parts.policy, load_readonly(parts.database, parts.identity.name), None)
+    context, now = month.rig.context(), month.sandbox.now()
+    found = PlanInputs(
+        CATALOGUE, context.policy, load_readonly(context.database, context.identity.name), None
+    )
     month.close()
     assert account.limits.usable
     per_day, unread = account.limits.usable / 31, first_reads([found]).requests

@@ -197,11 +197,11 @@ def test_false_hints_cost_their_share_and_no_more(rig: Rig) -> None:
         told(rig, *(by_title(number) for number in range(12)))
         rig.sandbox.advance(12 * HOUR)
         rig.sync()
-    balance = rig.parts().ledger.balance(rig.clock.now())
+    balance = rig.context().ledger.balance(rig.clock.now())
     spent.update(balance.by_purpose)
     assert 0 < spent["hints"] <= 0.5 * (balance.used + (balance.level or 0.0)) + 1
     assert spent["posts"] > 0
-    assert rig.parts().ledger.spent_lately("hints", rig.clock.now())[0] > 0
+    assert rig.context().ledger.spent_lately("hints", rig.clock.now())[0] > 0
     rig.check()
 
 
@@ -223,8 +223,8 @@ def test_without_a_limit_only_what_hints_name_is_asked(tmp_path: Path) -> None:
     rig.sync()
     row = rig.sandbox.world.add("comments", posts(rig)[4], **USER)
     told(rig, hint_for("comments", parent=posts(rig)[4], row=row))
-    before, parts = len(rig.sandbox.requests), rig.parts()
-    assert Run(replace(parts, planner=HintedPlanner())).go().exit == 0
+    before, context = len(rig.sandbox.requests), rig.context()
+    assert Run(replace(context, planner=HintedPlanner())).go().exit == 0
     assert paths(rig, before) == [f"/posts/{posts(rig)[4]}/comments"]
     rig.check()
     # In an ordinary sync it would have been asked once, behind its block.

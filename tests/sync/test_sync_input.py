@@ -339,7 +339,7 @@ def test_an_odd_count_costs_no_row(empty: Path, count: object) -> None:
         one.sandbox.faults.on(lambda request: request.path.endswith("/count"), [step] * 50)
         one.sandbox.world.add("nps", userId="u-2", feedback="New")
         planner = AuditEverything(one.clock.now())
-        outcome = Run(replace(one.parts(), planner=planner), command="audit").go()
+        outcome = Run(replace(one.context(), planner=planner), command="audit").go()
         assert outcome.exit in (0, 69)
         assert counted
         mended(one)

@@ -46,7 +46,7 @@ def test_crashes_and_429s_overdraw_nothing(tmp_path: Path, seed: int, period_day
         else:
             rig.sync()
         box.advance(4 * HOUR + timedelta(seconds=rng.randrange(900)))
-    used = rig.parts().ledger.balance(rig.clock.now()).used
+    used = rig.context().ledger.balance(rig.clock.now()).used
     assert used >= 200, "the budget is there to be spent"
     if period_day is None:
         assert most_in_31_days(box) <= 300
@@ -101,7 +101,7 @@ def test_on_a_large_account_what_cancelled_out_arrives_within_the_round_that_quo
                 hidden.append(box.world.add(stream, post.id, userId="u-1", **(rows[-1].overrides or {})))
     assert len(hidden) >= 40
     asked = Quota("acct", ["default"], rig.limits, "20,000 requests")
-    outlook = quota(rig.database, asked, {"default": rig.parts().policy}, [], box.now()).outlook
+    outlook = quota(rig.database, asked, {"default": rig.context().policy}, [], box.now()).outlook
     assert outlook is not None
     assert outlook.today.audit_round is not None
     hours(rig, round(outlook.today.audit_round))
@@ -167,7 +167,7 @@ def test_a_first_day_from_now_on_reads_no_list_in_which_nothing_can_be_sent(
     since = {row.parent_id for name in CHILDREN for row in box.world.rows(name) if row.date >= rig.start}
     assert read
     assert read <= since
-    last = runs.last(rig.parts().database, "default")
+    last = runs.last(rig.context().database, "default")
     assert last
     assert last.price not in (None, FIRST_PRICE), "each run goes on with the price of the one before"
     rig.close()

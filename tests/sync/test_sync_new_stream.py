@@ -14,7 +14,7 @@ from connector.sandbox import Company
 from connector.segment.events import EVENTS, Event, Property
 from connector.segment.shaping import Naming
 from connector.sync.planning.estimates import LearnedRates
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 from connector.sync.policy import Policy
 from tests.harness import Rig, sandbox
 
@@ -59,7 +59,7 @@ def test_a_stream_without_parents_or_children_learns_its_pace(tmp_path: Path) ->
     catalogue = {plain.name: plain}
     policy = Policy(frozenset(catalogue), NOW - timedelta(days=30), Naming("dest", "acct", "default"))
     state = StreamState(0, plain.name, checked_at=NOW, recent=50.0)
-    learnt = LearnedRates(Picture(catalogue, policy, Progress({plain.name: state}), 1), NOW)
+    learnt = LearnedRates(PlanInputs(catalogue, policy, Progress({plain.name: state}), 1), NOW)
     assert learnt.births(plain) == pytest.approx(0.1, rel=0.3)
 
 

@@ -1,4 +1,4 @@
-"""What is asked, and in which order: pictures in, probes out."""
+"""What is asked, and in which order: plan inputs in, probes out."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,8 +17,8 @@ from connector.segment.shaping import Naming
 from connector.sync.lists import blocks
 from connector.sync.planning.audit import AuditEverything
 from connector.sync.planning.planner import LimitedPlanner
-from connector.sync.planning.probes import Job, Picture, Probe, Turn
-from connector.sync.planning.queue import FIRST_PRICE, TURNS, Price, ProbeQueue, price_now
+from connector.sync.planning.probes import Job, PlanInputs, Probe, Tier
+from connector.sync.planning.queue import FIRST_PRICE, TIERS, Price, ProbeQueue, price_now
 from connector.sync.planning.start import queue_for
 from connector.sync.policy import Policy
 
@@ -31,7 +31,7 @@ CHILDREN = {
 }
 
 
-def picture(posts: int = 60, requests: int = 30, available: float | None = 100.0) -> Picture:
+def inputs(posts: int = 60, requests: int = 30, available: float | None = 100.0) -> PlanInputs:
     """An account that was read whole an hour ago: a post every other day, every list in step."""
     progress = Progress()
     for number, name in enumerate(CATALOGUE, 1):
@@ -52,14 +52,14 @@ def picture(posts: int = 60, requests: int = 30, available: float | None = 100.0
                     scope, key, "9", "9", read_at=NOW - HOUR, deep_at=NOW - HOUR, whole_at=NOW - HOUR
                 )
     policy = Policy(frozenset(CATALOGUE), NOW - 30 * DAY, Naming("dest", "acct", "default"))
-    return Picture(CATALOGUE, policy, progress, 0, 27.0, available)
+    return PlanInputs(CATALOGUE, policy, progress, 0, 27.0, available)
 
 
-def begin(found: Picture) -> list[Probe]:
+def begin(found: PlanInputs) -> list[Probe]:
     return sorted(LimitedPlanner().begin(found, NOW), key=lambda probe: probe.priority, reverse=True)
 
 
-def unchecked(found: Picture, since: timedelta, stream: str = "posts", newest: bool | None = None) -> None:
+def unchecked(found: PlanInputs, since: timedelta, stream: str = "posts", newest: bool | None = None) -> None:
     """A block, or the whole stream, was last looked at so long ago."""
     parents = found.progress.parents[stream]
     cut = blocks.cut((parent.date, parent.id) for parent in parents.values())
@@ -69,14 +69,14 @@ def unchecked(found: Picture, since: timedelta, stream: str = "posts", newest: b
             parents[name].checked_at = NOW - since
 
 
-def moved(found: Picture, name: str, parent: str, rows: int = 1, hours: float = 2.0) -> ChildState:
+def moved(found: PlanInputs, name: str, parent: str, rows: int = 1, hours: float = 2.0) -> ChildState:
     child = found.progress.children[name][parent]
     child.counter, child.waits_since = str(9 + rows), NOW - hours * HOUR
     return child
 
 
 def test_young_posts_are_looked_at_before_old_ones() -> None:
-    found = picture()
+    found = inputs()
     unchecked(found, 12 * HOUR)
     checks = [probe for probe in begin(found) if probe.check and probe.stream.name == "posts"]
     assert checks[0].check is not None
@@ -87,7 +87,7 @@ def test_young_posts_are_looked_at_before_old_ones() -> None:
 def test_what_was_not_looked_at_for_longer_is_worth_more() -> None:
     priorities = []
     for hours in (2, 8, 30, 100):
-        found = picture()
+        found = inputs()
         unchecked(found, hours * HOUR, newest=False)
         priorities.append(next(p.priority for p in begin(found) if p.check and p.check.block.since is None))
     assert priorities == sorted(priorities)
@@ -95,7 +95,7 @@ def test_what_was_not_looked_at_for_longer_is_worth_more() -> None:
 
 
 def test_a_row_that_is_seen_to_wait_comes_before_looking_on() -> None:
-    found = picture()
+    found = inputs()
     unchecked(found, 12 * HOUR)
     moved(found, "comments", "posts-50")
     first = begin(found)[0]
@@ -103,7 +103,7 @@ def test_a_row_that_is_seen_to_wait_comes_before_looking_on() -> None:
 
 
 def test_where_rows_come_often_one_waits_for_others_to_share_the_request() -> None:
-    found = picture()
+    found = inputs()
     busy, quiet = moved(found, "reactions", "posts-0"), moved(found, "reactions", "posts-55")
     busy.recent, busy.recent_at = 200.0, NOW - HOUR
     ranked = [probe.parent for probe in begin(found) if probe.reason.startswith("counter")]
@@ -114,14 +114,14 @@ def test_where_rows_come_often_one_waits_for_others_to_share_the_request() -> No
     assert begin(found)[0].parent == "posts-0"
 
 
-def hold_back(found: Picture, stream: str, share: float = 0.9) -> None:
+def hold_back(found: PlanInputs, stream: str, share: float = 0.9) -> None:
     """Of the stream's latest rows such a share was not to be sent."""
     state = found.progress.streams[stream]
     state.verdict_count, state.to_send_count = 100.0, 100.0 * (1 - share)
 
 
 def test_a_setting_makes_the_rows_of_a_stream_count_more_or_less() -> None:
-    found = picture()
+    found = inputs()
     moved(found, "comments", "posts-40")
     moved(found, "reactions", "posts-40", rows=2)
     assert begin(found)[0].stream.name == "reactions"
@@ -135,7 +135,7 @@ def test_a_setting_makes_the_rows_of_a_stream_count_more_or_less() -> None:
 
 
 def test_nobody_waits_for_rows_that_are_excluded() -> None:
-    found = picture()
+    found = inputs()
     moved(found, "comments", "posts-40")
     moved(found, "reactions", "posts-40", rows=2)
     assert begin(found)[0].stream.name == "reactions"
@@ -145,7 +145,7 @@ def test_nobody_waits_for_rows_that_are_excluded() -> None:
 
 @pytest.mark.parametrize("stream", ["nps", "reactions", "feature_requests", "feature_request_votes"])
 def test_what_is_excluded_makes_a_look_worth_less(stream: str) -> None:
-    def priority(found: Picture) -> float:
+    def priority(found: PlanInputs) -> float:
         unchecked(found, 12 * HOUR)
         unchecked(found, 12 * HOUR, "feature_requests")
         top = CATALOGUE[stream].parent or stream
@@ -154,18 +154,18 @@ def test_what_is_excluded_makes_a_look_worth_less(stream: str) -> None:
             probe.priority for probe in checks if probe.check is None or probe.check.block.until is None
         )
 
-    held = picture()
+    held = inputs()
     hold_back(held, stream)
-    assert 0 < priority(held) < priority(picture())
+    assert 0 < priority(held) < priority(inputs())
 
 
 def test_history_never_comes_before_what_is_said_today_but_has_its_share() -> None:
-    found = picture()
+    found = inputs()
     for child in found.progress.children["comments"].values():
         child.read_counter = child.read_at = None
     unchecked(found, 24 * HOUR)
     probes = begin(found)
-    history = [probe for probe in probes if probe.turn is Turn.HISTORY]
+    history = [probe for probe in probes if probe.tier is Tier.HISTORY]
     assert len(history) == 60
     checks = [probe for probe in probes if probe.check and probe.stream.name == "posts"]
     old = [probe for probe in history if int(probe.parent.removeprefix("posts-")) > 20]
@@ -178,7 +178,7 @@ def test_a_look_is_worth_as_much_where_lists_were_never_read() -> None:
     """Old posts, most of whose lists are history, were all but forgotten: only looks show what is new."""
     priorities = []
     for never_read in (False, True):
-        found = picture()
+        found = inputs()
         unchecked(found, 48 * HOUR)
         for child in found.progress.children["comments"].values() if never_read else ():
             child.read_counter = child.read_at = None
@@ -187,9 +187,9 @@ def test_a_look_is_worth_as_much_where_lists_were_never_read() -> None:
 
 
 def test_what_waited_longer_than_max_age_gets_a_turn() -> None:
-    found = picture()
+    found = inputs()
     unchecked(found, 8 * DAY, newest=False)
-    overdue = [probe for probe in begin(found) if probe.turn is Turn.OVERDUE]
+    overdue = [probe for probe in begin(found) if probe.tier is Tier.OVERDUE]
     assert [(probe.stream.name, round(probe.overdue)) for probe in overdue] == [("posts", 24)]
 
 
@@ -197,7 +197,7 @@ def test_what_waited_longer_than_max_age_gets_a_turn() -> None:
 def test_what_a_counter_announced_longer_ago_than_max_age_comes_before_anything_else(
     never_read: bool,
 ) -> None:
-    found = picture()
+    found = inputs()
     unchecked(found, 9 * DAY)
     for number, days in ((40, 8), (50, 20), (30, 6)):
         child = moved(found, "comments", f"posts-{number}", hours=24 * days)
@@ -214,17 +214,17 @@ def test_what_a_counter_announced_longer_ago_than_max_age_comes_before_anything_
 def test_a_list_of_a_post_that_came_since_the_account_is_known_does_not_wait_as_history_does(
     date: datetime, first: bool
 ) -> None:
-    found = picture()
+    found = inputs()
     post = found.progress.parents["posts"]["posts-3"]
     post.date = post.known_at = date
     child = found.progress.children["comments"]["posts-3"]
     child.read_counter = child.read_at = None
     (probe,) = (each for each in begin(found) if each.parent == "posts-3" and each.stream.name == "comments")
-    assert (probe.turn, probe.announced) == (Turn.HISTORY, first)
+    assert (probe.tier, probe.announced) == (Tier.HISTORY, first)
 
 
 def test_no_more_lists_are_planned_than_can_be_asked() -> None:
-    found = picture(posts=300, available=5.0)
+    found = inputs(posts=300, available=5.0)
     for number in range(300):
         moved(found, "comments", f"posts-{number}")
     assert sum(probe.reason.startswith("counter") for probe in begin(found)) == 25
@@ -232,7 +232,7 @@ def test_no_more_lists_are_planned_than_can_be_asked() -> None:
 
 def test_a_page_of_posts_that_failed_twice_comes_last_until_something_was_answered() -> None:
     """With one request at hand an hour it was the one that was asked, hour after hour."""
-    found = picture()
+    found = inputs()
     unchecked(found, 30 * DAY, newest=False)
     parents = found.progress.parents["posts"]
     oldest = blocks.cut((parent.date, parent.id) for parent in parents.values())[-1]
@@ -246,20 +246,20 @@ def test_a_page_of_posts_that_failed_twice_comes_last_until_something_was_answer
         checks = (probe for probe in begin(found) if probe.stream.name == "posts" and probe.check)
         return next(probe for probe in checks if probe.required_check.block.since is None)
 
-    assert failing().turn is Turn.LAST
+    assert failing().tier is Tier.LAST
     found.progress.streams["nps"].checked_at = NOW - HOUR
-    assert failing().turn is not Turn.LAST
+    assert failing().tier is not Tier.LAST
 
 
 def test_what_failed_comes_after_everything_that_is_worth_its_price_and_before_what_is_not() -> None:
     queue = ProbeQueue(2, available=8.0, price=Price(level=10.0, target=8.0))
-    for name, priority, turn in (
-        ("dear", 5.0, Turn.PRIORITY),
-        ("failed", 90.0, Turn.LAST),
-        ("good", 50.0, Turn.PRIORITY),
-        ("failed and dear", 5.0, Turn.LAST),
+    for name, priority, tier in (
+        ("dear", 5.0, Tier.PRIORITY),
+        ("failed", 90.0, Tier.LAST),
+        ("good", 50.0, Tier.PRIORITY),
+        ("failed and dear", 5.0, Tier.LAST),
     ):
-        queue.add(Probe(CATALOGUE["comments"], "why", name, priority=priority, turn=turn))
+        queue.add(Probe(CATALOGUE["comments"], "why", name, priority=priority, tier=tier))
     assert [probe.parent for probe in (next_of(queue), next_of(queue), next_of(queue)) if probe] == [
         "good",
         "failed",
@@ -267,18 +267,18 @@ def test_what_failed_comes_after_everything_that_is_worth_its_price_and_before_w
 
 
 def test_a_first_look_comes_before_everything() -> None:
-    found = picture(posts=0, requests=0)
+    found = inputs(posts=0, requests=0)
     for name in CHILDREN:
         found.progress.streams[name].complete = False
         found.progress.streams[name].checked_at = None
     found.progress.streams["nps"].checked_at = None
-    asked = [probe for probe in begin(found) if probe.turn is Turn.PRIORITY]
+    asked = [probe for probe in begin(found) if probe.tier is Tier.PRIORITY]
     assert {probe.priority for probe in asked} == {float("inf")}
     assert {probe.stream.name for probe in asked} == {"posts", "feature_requests", "nps"}
 
 
 def test_lists_of_counters_that_are_not_trusted_are_asked_without_them() -> None:
-    found = picture()
+    found = inputs()
     found.progress.streams["comments"].distrusted = True
     for child in found.progress.children["comments"].values():
         child.read_at = NOW - 3 * DAY
@@ -338,20 +338,20 @@ def test_what_was_announced_too_long_ago_and_each_share_have_no_price() -> None:
     queue = ProbeQueue(2, available=8.0, price=dear)
     queue.add(Probe(CATALOGUE["comments"], "why", "1", overdue=3.0, announced=True))
     assert next_of(queue) is not None
-    for turn, (every, which) in TURNS.items():
+    for tier, (every, which) in TIERS.items():
         queue = ProbeQueue(every + which, available=8.0, price=dear)
-        for probe in probes_of({Turn.PRIORITY: 1, turn: 1}):
+        for probe in probes_of({Tier.PRIORITY: 1, tier: 1}):
             queue.add(probe)
-        assert [probe.turn for probe in (next_of(queue),) if probe] == [turn]
+        assert [probe.tier for probe in (next_of(queue),) if probe] == [tier]
         assert next_of(queue) is None
 
 
 @pytest.mark.parametrize(("available", "asked"), [(8.0, 0), (16.0, 0), (19.0, 3)])
 def test_history_is_read_from_what_is_at_hand_beyond_twice_the_target(available: float, asked: int) -> None:
     queue = ProbeQueue(2, available=available, price=Price(level=1e9, target=8.0))
-    for probe in probes_of({Turn.PRIORITY: 1, Turn.HISTORY: 9}):
+    for probe in probes_of({Tier.PRIORITY: 1, Tier.HISTORY: 9}):
         queue.add(probe)
-    assert ordered(queue) == [Turn.HISTORY] * asked
+    assert ordered(queue) == [Tier.HISTORY] * asked
 
 
 def test_what_a_person_asks_for_has_no_price() -> None:
@@ -365,42 +365,42 @@ def test_what_a_person_asks_for_has_no_price() -> None:
 # --- the order in which they are asked -----------------------------------------------------------------
 
 
-def probes_of(turns: dict[Turn, int]) -> Iterator[Probe]:
+def probes_of(tiers: dict[Tier, int]) -> Iterator[Probe]:
     number = count()
-    for turn, how_many in turns.items():
+    for tier, how_many in tiers.items():
         for _ in range(how_many):
-            priority = 100.0 if turn is Turn.PRIORITY else 0.1
-            yield Probe(CATALOGUE["comments"], "why", str(next(number)), priority=priority, turn=turn)
+            priority = 100.0 if tier is Tier.PRIORITY else 0.1
+            yield Probe(CATALOGUE["comments"], "why", str(next(number)), priority=priority, tier=tier)
 
 
-def ordered(queue: ProbeQueue) -> list[Turn]:
+def ordered(queue: ProbeQueue) -> list[Tier]:
     found = []
     while probe := next_of(queue):
-        found.append(probe.turn)
+        found.append(probe.tier)
     return found
 
 
 @pytest.mark.parametrize("spent_before", [0, 1, 7, 1_234_567])
 def test_each_share_of_the_requests_is_kept(spent_before: int) -> None:
     queue = ProbeQueue(spent_before)
-    for probe in probes_of(dict.fromkeys(Turn, 200)):
+    for probe in probes_of(dict.fromkeys(Tier, 200)):
         queue.add(probe)
     first = ordered(queue)[:200]
-    for turn, (every, _) in TURNS.items():
-        assert first.count(turn) == pytest.approx(200 / every, abs=1.01)
+    for tier, (every, _) in TIERS.items():
+        assert first.count(tier) == pytest.approx(200 / every, abs=1.01)
 
 
 def test_shares_of_many_small_runs_add_up() -> None:
     spent_before, found = 0, []
     for _ in range(300):
         queue = ProbeQueue(spent_before, available=1.5)
-        for probe in probes_of(dict.fromkeys(Turn, 3)):
+        for probe in probes_of(dict.fromkeys(Tier, 3)):
             queue.add(probe)
         found.append(next_of(queue))
         spent_before = queue.spent_before
-    turns = [probe.turn for probe in found if probe]
-    for turn, (every, _) in TURNS.items():
-        assert turns.count(turn) == pytest.approx(300 / every, abs=1.01)
+    tiers = [probe.tier for probe in found if probe]
+    for tier, (every, _) in TIERS.items():
+        assert tiers.count(tier) == pytest.approx(300 / every, abs=1.01)
 
 
 def test_a_look_waits_until_what_it_shows_can_be_read() -> None:
@@ -458,15 +458,15 @@ def test_history_keeps_to_its_share_until_everything_was_seen_once() -> None:
     queue = ProbeQueue(0, available=500.0)
     first = Probe(CATALOGUE["posts"], "why", priority=float("inf"), check=LOOK, unseen=True)
     queue.add(first)
-    for probe in probes_of({Turn.HISTORY: 200}):
+    for probe in probes_of({Tier.HISTORY: 200}):
         queue.add(probe)
     job = queue.next(lambda _: False)
     assert job is not None
     assert job.probe is first
-    for turn in range(1, 100):
+    for tier in range(1, 100):
         asked = next_of(queue)
-        assert (asked is None) == (turn % TURNS[Turn.HISTORY][0] != TURNS[Turn.HISTORY][1]), turn
-        queue.spent_before = turn + 1
+        assert (asked is None) == (tier % TIERS[Tier.HISTORY][0] != TIERS[Tier.HISTORY][1]), tier
+        queue.spent_before = tier + 1
     queue.close(job)
     assert len(ordered(queue)) == 200 - 5
 
@@ -480,7 +480,7 @@ def test_a_page_that_failed_is_tried_again_with_what_is_left() -> None:
 @pytest.mark.parametrize("short_ends", [True, None, False])
 @pytest.mark.parametrize("per_day", [0.2, 0.4, 1.0, 27.0])
 def test_no_look_waits_for_more_than_ever_gathers(short_ends: bool | None, per_day: float) -> None:
-    found = replace(picture(), per_day=per_day)
+    found = replace(inputs(), per_day=per_day)
     found.progress.streams["posts"].short_ends = short_ends
     found.progress.streams["posts"].complete = False
     for probe in begin(found):
@@ -490,14 +490,14 @@ def test_no_look_waits_for_more_than_ever_gathers(short_ends: bool | None, per_d
 
 def test_a_list_that_is_empty_is_looked_at_like_any_other() -> None:
     """Nothing was known of it still, so that it came first at every run."""
-    found = picture(requests=0)
+    found = inputs(requests=0)
     found.progress.parents["feature_requests"].clear()
     (empty,) = [probe for probe in begin(found) if probe.stream.name == "feature_requests"]
     assert empty.priority < begin(found)[0].priority
 
 
 def test_where_a_parent_was_missing_the_look_saves_up_for_two_pages() -> None:
-    found = picture()
+    found = inputs()
     found.progress.streams["posts"].short_ends = True
     found.progress.parents["posts"]["posts-55"].checked_at = NOW - 2 * DAY
     pages = [
@@ -516,7 +516,7 @@ def test_without_a_limit_everything_is_asked_in_the_order_in_which_it_came() -> 
 
 def planned_in(posts: int) -> tuple[float, float]:
     """What it takes at best to plan so many posts, and what comes of a page after that: in seconds of CPU."""
-    found = picture(posts=posts, requests=0)
+    found = inputs(posts=posts, requests=0)
     rng = Random(4)
     for child in found.progress.children["comments"].values():
         if rng.random() < 0.03:

@@ -105,11 +105,11 @@ def test_a_run_that_began_with_a_former_destination_spends_nothing(database_url:
     box, limits = sandbox(company=Company(seed=4, posts=12, days=20, quiet=True)), Limits(1000, 50, 30)
     rig = Rig(box, database_url, limits=limits)
     rig.sync()
-    parts, spent = rig.parts(), rig.parts().ledger.balance(box.now()).used
+    context, spent = rig.context(), rig.context().ledger.balance(box.now()).used
     connections.set_destination(rig.database, rig.name, "new")
     with pytest.raises(Busy, match="changed the account or destination"):
-        Run(parts).go()
-    assert rig.parts().ledger.balance(box.now()).used == spent
+        Run(context).go()
+    assert rig.context().ledger.balance(box.now()).used == spent
     # Its lease was given back.
     assert rig.sync().exit == 0
     rig.close()
@@ -121,7 +121,7 @@ def test_connections_that_make_the_same_messages_do_not_wait_in_a_circle(postgre
     box = sandbox(company=Company(seed=2, posts=40, requests=20, days=60, activity=0.6, quiet=True))
     rigs = [Rig(box, postgres_url, name=name) for name in ("first", "second", "third")]
     for rig in rigs:
-        rig.parts()
+        rig.context()
     with ThreadPoolExecutor(len(rigs)) as threads:
         outcomes = list(threads.map(Rig.sync, rigs))
     assert [(outcome.exit, outcome.error) for outcome in outcomes] == [(0, None)] * len(rigs)

@@ -12,11 +12,11 @@ from connector.sync.report import Report
 
 SYNC = Path(__file__).parents[2] / "connector" / "sync"
 # Counters of the report are added to where something is counted.
-REPORT = ("work", "report")
+REPORT = ("run", "report")
 
 
 def chain(node: ast.expr) -> tuple[str, ...]:
-    """The names of `self._work.progress.streams[name]`: work, progress, streams."""
+    """The names of `self._run.progress.streams[name]`: run, progress, streams."""
     if isinstance(node, ast.Attribute):
         return (*chain(node.value), node.attr.lstrip("_"))
     if isinstance(node, ast.Subscript):
@@ -48,7 +48,7 @@ def test_only_its_own_methods_change_the_state_of_a_run() -> None:
         f"{path.relative_to(SYNC)}: {'.'.join(names)}"
         for path in others
         for names in changed(ast.parse(path.read_text()))
-        if names[0] == "work" and names[:2] != REPORT
+        if names[0] == "run" and names[:2] != REPORT
     ]
     assert found == []
 
@@ -56,10 +56,10 @@ def test_only_its_own_methods_change_the_state_of_a_run() -> None:
 @pytest.mark.parametrize(
     ("code", "names"),
     [
-        ("work.careful = True", ("work", "careful")),
-        ("self._work.progress.streams[name] = state", ("work", "progress", "streams")),
-        ("work.a, work.b = 1, 2", ("work", "a")),
-        ("work.progress.parents[name].update(after)", ("work", "progress", "parents")),
+        ("run.careful = True", ("run", "careful")),
+        ("self._run.progress.streams[name] = state", ("run", "progress", "streams")),
+        ("run.a, run.b = 1, 2", ("run", "a")),
+        ("run.progress.parents[name].update(after)", ("run", "progress", "parents")),
     ],
 )
 def test_a_change_from_outside_is_noticed(code: str, names: tuple[str, ...]) -> None:

@@ -91,7 +91,7 @@ def test_excluded_rows_stay_excluded_when_a_setting_changes(tmp_path: Path) -> N
 def test_the_plan_of_a_dry_run(tmp_path: Path) -> None:
     rig = account(tmp_path)
     rig.sync()
-    progress, policy = load_readonly(rig.database, "default"), rig.parts().policy
+    progress, policy = load_readonly(rig.database, "default"), rig.context().policy
     probes = candidates.first_probes(rig.catalogue, policy, progress, None, rig.clock.now())
     assert candidates.cost(probes) == {"nps": 1, "posts": 1, "feature_requests": 1}
     assert candidates.waiting_children(rig.catalogue, policy, progress, None, rig.clock.now()) == []

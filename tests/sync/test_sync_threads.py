@@ -32,7 +32,7 @@ def threaded(rig: Rig, served: Served) -> Outcome:
     beamer = BeamerClient(rig.sandbox.api_key, served.beamer_url, rig.clock)
     segment = SegmentClient(rig.sandbox.write_key, served.segment_url)
     try:
-        return Run(replace(rig.parts(), beamer=beamer, segment=segment, pool=ThreadPool(4, rig.clock))).go()
+        return Run(replace(rig.context(), beamer=beamer, segment=segment, pool=ThreadPool(4, rig.clock))).go()
     finally:
         beamer.close()
 

@@ -154,7 +154,7 @@ def test_who_has_no_id_or_is_forgotten_is_not_sent(rig: Rig) -> None:
 
 
 def forget(rig: Rig, name: str) -> privacy.Erased:
-    rig.parts()
+    rig.context()
     with leases.holding(rig.database, "default", this_process(), rig.clock) as lease:
         return privacy.erase(rig.database, lease, name, lambda _: False, rig.clock.now())
 
@@ -245,7 +245,7 @@ def test_under_a_limit_a_days_requests_are_left_to_the_streams(
     rig = made_rig(database_url, limits=Limits(monthly, 0, 30, startup=0.05))
     rig.sync()
     assert len(asked(rig)) == pages
-    balance = rig.parts().ledger.balance(rig.clock.now())
+    balance = rig.context().ledger.balance(rig.clock.now())
     assert balance.used == rig.beamer_requests
     rig.close()
 

@@ -17,7 +17,7 @@ from connector.state import progress
 from connector.state.backfills import Range, Reading
 from connector.state.spending import ALLOWANCE
 from connector.sync.backfill import decisions
-from connector.sync.context import Parts
+from connector.sync.context import RunContext
 from connector.sync.lists import counters
 
 # A full page by date shows a row of the page before it once more.
@@ -46,13 +46,13 @@ class Estimate:
         return asdict(self)
 
 
-def requested_estimate(parts: Parts, wanted: Range) -> Estimate:
+def requested_estimate(context: RunContext, wanted: Range) -> Estimate:
     """Estimate a backfill; request the counts of the lists that no sync has seen, one request each."""
-    known = progress.load_readonly(parts.database, parts.identity.name)
+    known = progress.load_readonly(context.database, context.identity.name)
     counted, failures, unanswered = {}, {}, False
-    for reading in to_count(parts.catalogue, wanted, known):
+    for reading in to_count(context.catalogue, wanted, known):
         try:
-            count = _count(parts, reading)
+            count = _count(context, reading)
         except ConnectorError as error:
             # A failed count never fails the backfill: the estimate names it.
             failures[reading.stream] = error.what
@@ -63,18 +63,18 @@ def requested_estimate(parts: Parts, wanted: Range) -> Estimate:
             continue
         if count is not None:
             counted[reading.stream] = count
-    estimated = estimate(parts.catalogue, wanted, known, counted)
+    estimated = estimate(context.catalogue, wanted, known, counted)
     estimated.failures, estimated.unanswered = failures, unanswered
     return estimated
 
 
-def _count(parts: Parts, reading: Reading) -> int | None:
+def _count(context: RunContext, reading: Reading) -> int | None:
     bounds = {"dateFrom": reading.since, "dateTo": reading.until}
     params = tuple((name, iso(date)) for name, date in bounds.items() if date)
-    path = f"{parts.catalogue[reading.stream].path}/count"
-    with parts.ledger.taken(ALLOWANCE, parts.clock.now()) as at:
-        answer = parts.beamer.get(BeamerRequest(path, params), at)
-    parts.ledger.note_beamer_time(answer.date, parts.clock.now())
+    path = f"{context.catalogue[reading.stream].path}/count"
+    with context.ledger.taken(ALLOWANCE, context.clock.now()) as at:
+        answer = context.beamer.get(BeamerRequest(path, params), at)
+    context.ledger.note_beamer_time(answer.date, context.clock.now())
     return counters.counted(answer.body)
 
 

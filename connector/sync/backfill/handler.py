@@ -31,8 +31,8 @@ class HistoryHandler:
     them that were read a second time in this run. `moved`: see `moved_parents`.
     """
 
-    def __init__(self, work: RunState, writer: BackfillWriter, wanted: Range, threads: int) -> None:
-        self._work = work
+    def __init__(self, run: RunState, writer: BackfillWriter, wanted: Range, threads: int) -> None:
+        self._run = run
         self._writer = writer
         self._wanted = wanted
         self._threads = threads
@@ -60,20 +60,20 @@ class HistoryHandler:
 
     def follow_moved(self, moved: ParentDates) -> bool:
         """Read the parents that have `moved`, and their child lists; return False if that was done before."""
-        work, self.moved = self._work, moved
+        run, self.moved = self._run, moved
         parts = [
             decisions.moved_part(stream, dates.values())
             for stream, dates in moved.items()
-            if dates and decisions.child_streams(work.catalogue, self._wanted, stream)
+            if dates and decisions.child_streams(run.catalogue, self._wanted, stream)
         ]
-        new = self._writer.add(parts, work.clock.now()) if parts else []
+        new = self._writer.add(parts, run.clock.now()) if parts else []
         self.take_up(new)
         return bool(new)
 
     def read_again(self, reading: Reading) -> None:
         """Read a list again from its first row."""
         reading = decisions.read_again(reading)
-        self._writer.keep(reading, self._work.clock.now())
+        self._writer.keep(reading, self._run.clock.now())
         del self.ended[reading.key]
         self.take_up([reading])
 
@@ -81,15 +81,15 @@ class HistoryHandler:
         """Request more parents if too few lists are ready; return False if there are none to request."""
         if not self._parked:
             return False
-        while self._parked and self._work.queue.ready < READY * self._threads:
-            self._work.queue.put(self._parked.pop(0))
+        while self._parked and self._run.queue.ready < READY * self._threads:
+            self._run.queue.put(self._parked.pop(0))
         return True
 
     def _add(self, reading: Reading) -> None:
-        work, stream = self._work, self._work.catalogue[reading.stream]
+        run, stream = self._run, self._run.catalogue[reading.stream]
         list_pass, why = self._resumed(reading), "continue where the last run stopped"
         if list_pass is None:
-            has_children = bool(decisions.child_streams(work.catalogue, self._wanted, stream.name))
+            has_children = bool(decisions.child_streams(run.catalogue, self._wanted, stream.name))
             # If the cursor cannot be read, the list is read from its first row.
             reading = replace(reading, cursor=None, seen=0)
             list_pass, why = decisions.begin_pass(reading, has_children=has_children), "read its history"
@@ -104,27 +104,27 @@ class HistoryHandler:
         list_pass = stored_pass.restored(reading.cursor) if reading.cursor else None
         if list_pass is None or not list_pass.pages:
             return list_pass
-        work = self._work
-        habits = candidates.habits_of(work.progress.streams[reading.stream], work.first_page)
+        run = self._run
+        habits = candidates.habits_of(run.progress.streams[reading.stream], run.first_page)
         return passes.resumed(list_pass, habits)
 
     def _put(self, job: Job) -> None:
         """Put a list into the queue; a list of parents waits until more child lists are needed."""
-        if decisions.child_streams(self._work.catalogue, self._wanted, job.probe.stream.name):
+        if decisions.child_streams(self._run.catalogue, self._wanted, job.probe.stream.name):
             self._parked.append(job)
         else:
-            self._work.queue.put(job)
+            self._run.queue.put(job)
 
     def accept(self, job: Job, answer: Answer) -> None:
         """Accept one page; raises Transient, or BadAnswer, if the answer is not a page."""
-        work, stream, now = self._work, job.probe.stream, self._work.clock.now()
+        run, stream, now = self._run, job.probe.stream, self._run.clock.now()
         if not isinstance(answer.body, list):
             raise Transient("Beamer's answer was not a list of rows.")
         if stream.filtered:
-            work.filters_settled(job.ignore_filters)
-        reading, state = self._reading(job), work.progress.streams[stream.name]
+            run.filters_settled(job.ignore_filters)
+        reading, state = self._reading(job), run.progress.streams[stream.name]
         page = Page(stream.name, state.scope, reading.parent)
-        verdicts = judge_page(answer.body, stream, work.policy, work.earliest)
+        verdicts = judge_page(answer.body, stream, run.policy, run.earliest)
         verdicts = decisions.restricted(verdicts, reading, job.probe.required_pass, stream, self._wanted)
         if stream.parent:
             moved = self._writer.moved(page, verdicts.rows.keys(), self._gone(stream.parent))
@@ -138,8 +138,8 @@ class HistoryHandler:
             open_page.write(effects)
         if effects.habits:
             order, ends = effects.habits
-            work.keep_stream(replace(state, list_order=order, short_ends=ends))
-        work.page_written(stream.name, effects)
+            run.keep_stream(replace(state, list_order=order, short_ends=ends))
+        run.page_written(stream.name, effects)
         for new in effects.new_readings:
             self._add(new)
         assert effects.reading is not None  # noqa: S101 - decided for each page
@@ -152,19 +152,19 @@ class HistoryHandler:
     def _gone(self, stream: str) -> Sequence[str]:
         """Return the parents that are not listed any more: their rows may have moved to another one."""
         if stream not in self._gone_of:
-            self._gone_of[stream] = self._writer.gone(self._work.progress.streams[stream].scope)
+            self._gone_of[stream] = self._writer.gone(self._run.progress.streams[stream].scope)
         return self._gone_of[stream]
 
     def _context(self) -> HistoryContext:
-        work = self._work
-        busy = work.queue.ready + work.queue.in_flight + len(self._parked)
+        run = self._run
+        busy = run.queue.ready + run.queue.in_flight + len(self._parked)
         return HistoryContext(
-            work.catalogue,
-            work.policy,
+            run.catalogue,
+            run.policy,
             self._wanted,
-            work.identity.start_date,
-            work.beamer_now,
-            work.latest,
+            run.identity.start_date,
+            run.beamer_now,
+            run.latest,
             busy < min(BUSY, self._threads),
             self.moved,
         )
@@ -176,7 +176,7 @@ class HistoryHandler:
             job.recovered()
             job.go_on(list_pass)
             if after.has_parent:
-                self._work.queue.put_first(job)
+                self._run.queue.put_first(job)
             else:
                 self._put(job)
         else:
@@ -198,7 +198,7 @@ class HistoryHandler:
 
         The final comparison checks whether it was.
         """
-        reading, now = self._reading(job), self._work.clock.now()
+        reading, now = self._reading(job), self._run.clock.now()
         if not reading.has_parent:
             return False
         doubted_at = reading.doubted_at or now

@@ -17,7 +17,7 @@ from connector.sync.backfill import decisions
 from connector.sync.backfill.decisions import ParentDates
 from connector.sync.backfill.handler import HistoryHandler
 from connector.sync.backfill.verification import Verification
-from connector.sync.context import Parts, RunState
+from connector.sync.context import RunContext, RunState
 from connector.sync.delivery import Delivery, DeliveryWorker, InlineDelivery
 from connector.sync.fetch.loop import Fetching
 from connector.sync.policy import Policy
@@ -59,59 +59,59 @@ class BackfillRun:
 
     def __init__(
         self,
-        parts: Parts,
+        context: RunContext,
         order: BackfillOrder,
         *,
         worker: Callable[[Delivery], DeliveryWorker] = InlineDelivery,
         lanes: int = 1,
         on_progress: Callable[[Report, Backfill], None] = lambda *_: None,
     ) -> None:
-        self._parts = parts
+        self._context = context
         self._order = order
         self._worker_of = worker
         self._lanes = lanes
         self._on_progress = on_progress
         self._report = Report()
         # How many messages may wait, and how many are sent together while reading continues.
-        self._most_waiting = parts.most_waiting * SHARE_OF_WAITING
-        self._full = max(1, int(min(parts.constants.batch, self._most_waiting)))
+        self._most_waiting = context.most_waiting * SHARE_OF_WAITING
+        self._full = max(1, int(min(context.constants.batch, self._most_waiting)))
 
     def go(self) -> tuple[Outcome, Backfill]:
         """Read and deliver; return how the run ended, and the backfill after it."""
         may_request = self._order.most_requests != 0
         outcome = under_lease(
-            self._parts, "backfill", self._report, self._work, work=BACKFILL, may_request=may_request
+            self._context, "backfill", self._report, self._work, work=BACKFILL, may_request=may_request
         )
-        backfill = backfills.find(self._parts.database, self._parts.identity.name, self._order.wanted)
+        backfill = backfills.find(self._context.database, self._context.identity.name, self._order.wanted)
         assert backfill is not None  # noqa: S101 - the run has begun it
         return outcome, backfill
 
     def _work(self, lease: Lease, number: int, started: datetime) -> ConnectorError | None:
-        parts, report = self._parts, self._report
+        context, report = self._context, self._report
         backfill = self._begun(lease, started)
-        outbox = parts.outbox(lease)
+        outbox = context.outbox(lease)
         writer = BackfillWriter(
-            parts.database,
+            context.database,
             lease,
-            parts.identity.destination,
+            context.identity.destination,
             number,
             backfill,
             requests_spent=lambda: report.requests_spent,
-            write_key=parts.write_key,
+            write_key=context.write_key,
         )
-        state = progress.load(parts.database, parts.identity.name, tuple(parts.catalogue), lists=False)
-        work = RunState.begin(replace(parts, policy=self._policy(backfill)), state, writer, report)
+        state = progress.load(context.database, context.identity.name, tuple(context.catalogue), lists=False)
+        run = RunState.begin(replace(context, policy=self._policy(backfill)), state, writer, report)
         delivery = Delivery(
             outbox,
-            parts.segment,
-            parts.clock,
+            context.segment,
+            context.clock,
             report,
-            Pace(parts.database, parts.events_per_second),
-            segment_now=lambda: work.beamer_now,
-            latest=parts.ledger.latest,
+            Pace(context.database, context.events_per_second),
+            segment_now=lambda: run.beamer_now,
+            latest=context.ledger.latest,
             lanes=self._lanes,
             full=self._full,
-            limit=parts.constants.batch_bytes,
+            limit=context.constants.batch_bytes,
         )
         report.deliveries.set_waiting(outbox.waiting())
         worker = self._worker_of(delivery)
@@ -120,7 +120,7 @@ class BackfillRun:
         error: ConnectorError | None = None
         try:
             if not backfill.finished_at:
-                self._read(work, writer, lease, backfill, worker)
+                self._read(run, writer, lease, backfill, worker)
         except Busy:
             raise
         except ConnectorError as stopped:
@@ -133,19 +133,19 @@ class BackfillRun:
 
     def _begun(self, lease: Lease, now: datetime) -> Backfill:
         """Return the backfill of this range; create it if there is none."""
-        parts, order = self._parts, self._order
-        backfill = backfills.find(parts.database, parts.identity.name, order.wanted)
-        lists = backfills.lists(parts.database, backfill.id) if backfill else []
-        if backfill and not {reading.stream for reading in lists} <= {*parts.catalogue}:
+        context, order = self._context, self._order
+        backfill = backfills.find(context.database, context.identity.name, order.wanted)
+        lists = backfills.lists(context.database, backfill.id) if backfill else []
+        if backfill and not {reading.stream for reading in lists} <= {*context.catalogue}:
             key = f"backfill={backfill.id}"
             log.warning("state_damaged", table="reading", key=key, column="stream", now="it starts again")
-            backfills.abandon(parts.database, lease, backfill.id, now)
+            backfills.abandon(context.database, lease, backfill.id, now)
             backfill = None
         if backfill and not (backfill.finished_at and order.again):
             return backfill
-        first = decisions.first_readings(parts.catalogue, order.wanted)
+        first = decisions.first_readings(context.catalogue, order.wanted)
         return backfills.begin(
-            parts.database,
+            context.database,
             lease,
             order.wanted,
             first,
@@ -155,48 +155,48 @@ class BackfillRun:
         )
 
     def _policy(self, backfill: Backfill) -> Policy:
-        parts, integrations = self._parts, self._order.integrations
+        context, integrations = self._context, self._order.integrations
         if integrations is None:
             integrations = backfill.integrations
-        settings = parts.policy.privacy
+        settings = context.policy.privacy
         if integrations is not None:
             settings = replace(settings, integrations=integrations)
-        forgotten = privacy.load(parts.database, parts.identity.name)
-        return replace(parts.policy, start=backfill.wanted.since, privacy=settings, forgotten=forgotten)
+        forgotten = privacy.load(context.database, context.identity.name)
+        return replace(context.policy, start=backfill.wanted.since, privacy=settings, forgotten=forgotten)
 
     # --- reading ---
 
     def _read(
-        self, work: RunState, writer: BackfillWriter, lease: Lease, backfill: Backfill, worker: DeliveryWorker
+        self, run: RunState, writer: BackfillWriter, lease: Lease, backfill: Backfill, worker: DeliveryWorker
     ) -> None:
         """Read what is left, then the parents that moved meanwhile; compare at the end."""
-        parts, most_requests = self._parts, self._order.most_requests
-        handler = HistoryHandler(work, writer, backfill.wanted, parts.pool.size)
+        context, most_requests = self._context, self._order.most_requests
+        handler = HistoryHandler(run, writer, backfill.wanted, context.pool.size)
         fetching = Fetching(
-            work,
+            run,
             handler,
-            beamer=parts.beamer,
+            beamer=context.beamer,
             lease=lease,
-            pool=parts.pool,
+            pool=context.pool,
             most_requests=most_requests,
             allowance=ALLOWANCE,
             # A commit there waits for the disk; on PostgreSQL, grouped pages could deadlock with a sync.
-            grouped=parts.database if parts.database.is_sqlite else None,
-            accepted=lambda _: self._accepted(work, lease, worker, backfill),
+            grouped=context.database if context.database.is_sqlite else None,
+            accepted=lambda _: self._accepted(run, lease, worker, backfill),
         )
-        refused = parts.ledger.balance(parts.clock.now()).refused
+        refused = context.ledger.balance(context.clock.now()).refused
         handler.moved = self._moved(backfill)
-        handler.take_up(backfills.lists(parts.database, backfill.id))
+        handler.take_up(backfills.lists(context.database, backfill.id))
         self._request_all(fetching, handler, refused=refused)
         while self._all_read(handler) and handler.follow_moved(self._moved(backfill)):
             self._request_all(fetching, handler)
         fetching.check_permissions()
         verification = Verification(
-            work,
+            run,
             handler,
             writer,
             backfill.began_at,
-            beamer=parts.beamer,
+            beamer=context.beamer,
             lease=lease,
             most_requests=most_requests,
             dates=self._dates(),
@@ -206,7 +206,7 @@ class BackfillRun:
         if self._all_read(handler):
             verification.conclude()
             if not handler.ended:
-                backfills.finish(parts.database, lease, backfill.id, parts.clock.now())
+                backfills.finish(context.database, lease, backfill.id, context.clock.now())
 
     def _all_read(self, handler: HistoryHandler) -> bool:
         return not handler.left and not self._report.stopped
@@ -219,13 +219,13 @@ class BackfillRun:
 
     def _moved(self, backfill: Backfill) -> ParentDates:
         """Return the parents that moved behind the range's end, or while the backfill ran."""
-        known = progress.load_readonly(self._parts.database, self._parts.identity.name).parents
+        known = progress.load_readonly(self._context.database, self._context.identity.name).parents
         since = min(backfill.began_at, backfill.wanted.until or backfill.began_at)
         return decisions.moved_parents(known, since.replace(microsecond=0))
 
     def _dates(self) -> ParentDates:
         """Return the dates of the parents that syncs know."""
-        known = progress.load_readonly(self._parts.database, self._parts.identity.name).parents
+        known = progress.load_readonly(self._context.database, self._context.identity.name).parents
         return {
             stream: {parent.id: parent.date for parent in parents.values() if not parent.gone}
             for stream, parents in known.items()
@@ -233,21 +233,21 @@ class BackfillRun:
 
     # --- delivering ---
 
-    def _accepted(self, work: RunState, lease: Lease, worker: DeliveryWorker, backfill: Backfill) -> None:
+    def _accepted(self, run: RunState, lease: Lease, worker: DeliveryWorker, backfill: Backfill) -> None:
         """Deliver while reading; read no faster than that, and only a little while Segment is unavailable."""
-        parts, report = self._parts, self._report
+        context, report = self._context, self._report
         if self._order.deliver and not worker.error:
             if report.backlog >= self._full:
                 worker.go()
-            renewed = parts.clock.now()
-            while report.backlog >= ENOUGH and not worker.error and not parts.clock.stopped:
-                parts.clock.sleep(PAUSE)
-                if parts.clock.now() - renewed > RENEWED:
-                    renewed = parts.clock.now()
-                    leases.renew(parts.database, lease, renewed)
+            renewed = context.clock.now()
+            while report.backlog >= ENOUGH and not worker.error and not context.clock.stopped:
+                context.clock.sleep(PAUSE)
+                if context.clock.now() - renewed > RENEWED:
+                    renewed = context.clock.now()
+                    leases.renew(context.database, lease, renewed)
         _raised(worker.error, only_busy=True)
         if (worker.error or not self._order.deliver) and report.backlog >= self._most_waiting:
-            work.stop(
+            run.stop(
                 f"Too much waits for Segment ({counted(report.backlog, 'message')}): the backfill continues "
                 "once it is sent"
             )

@@ -43,7 +43,7 @@ class Verification:
 
     def __init__(
         self,
-        work: RunState,
+        run: RunState,
         handler: HistoryHandler,
         writer: BackfillWriter,
         began_at: datetime,
@@ -53,7 +53,7 @@ class Verification:
         most_requests: int | None,
         dates: ParentDates,
     ) -> None:
-        self._work = work
+        self._run = run
         self._handler = handler
         self._writer = writer
         self._began_at = began_at
@@ -66,7 +66,7 @@ class Verification:
     def compare(self) -> bool:
         """Compare the lists, and queue those that are read again; return False if there are none."""
         for reading in list(self._handler.ended.values()):
-            if self._work.report.stopped:
+            if self._run.report.stopped:
                 break
             # A child list's counter was read before the list was read a second time.
             if not (reading.has_parent and reading.key in self._handler.read_twice):
@@ -75,7 +75,7 @@ class Verification:
 
     def conclude(self) -> None:
         """Report remaining differences; lists of deleted parents, and differences an hour old, are done."""
-        report, now = self._work.report, self._work.clock.now()
+        report, now = self._run.report, self._run.clock.now()
         for reading in list(self._handler.ended.values()):
             if reading.key in self._unlisted and reading.found is None:
                 report.skipped_parents += 1
@@ -94,23 +94,23 @@ class Verification:
             # An empty part: its second reading proves more than a counter.
             self._handler.read_again(reading)
             return
-        trusted = not self._work.progress.streams[reading.stream].distrusted
+        trusted = not self._run.progress.streams[reading.stream].distrusted
         expected = self._expected(reading)
-        if self._work.report.stopped:
+        if self._run.report.stopped:
             return
         if expected != reading.expected:
-            reading = replace(reading, expected=expected, doubted_at=self._work.clock.now())
+            reading = replace(reading, expected=expected, doubted_at=self._run.clock.now())
         if not decisions.lacks_rows(reading, trusted=trusted):
             self._done(reading)
         elif reading.key in self._handler.read_twice:
-            self._writer.keep(reading, self._work.clock.now())
+            self._writer.keep(reading, self._run.clock.now())
             self._handler.ended[reading.key] = reading
         else:
             self._handler.read_again(reading)
 
     def _done(self, reading: Reading) -> None:
         del self._handler.ended[reading.key]
-        self._writer.keep(replace(reading, stage=Stage.DONE), self._work.clock.now())
+        self._writer.keep(replace(reading, stage=Stage.DONE), self._run.clock.now())
 
     def _expected(self, reading: Reading) -> int | None:
         """Return how many rows a list has now; None if unknown."""
@@ -124,7 +124,7 @@ class Verification:
 
     def _count(self, reading: Reading) -> int | None:
         """Return how many rows Beamer counts, or else how many parents the syncs know."""
-        stream = self._work.catalogue[reading.stream]
+        stream = self._run.catalogue[reading.stream]
         since, until = reading.since, self._until(reading) - SECOND
         params = {**({"dateFrom": iso(since)} if since else {}), "dateTo": iso(until)}
         answer = self._get(stream, f"{stream.path}/count", params)
@@ -136,7 +136,7 @@ class Verification:
 
     def _known(self, reading: Reading) -> int | None:
         """Return how many parents the syncs know; None if they have not seen all of them."""
-        if not self._work.progress.streams[reading.stream].complete or reading.stream not in self._dates:
+        if not self._run.progress.streams[reading.stream].complete or reading.stream not in self._dates:
             return None
         dates = self._dates[reading.stream].values()
         return sum(within(date, reading.since, self._until(reading)) for date in dates)
@@ -151,8 +151,8 @@ class Verification:
 
         A parent that is not listed any more is noted.
         """
-        child = self._work.catalogue[reading.stream]
-        parents = self._work.catalogue[child.parent or ""]
+        child = self._run.catalogue[reading.stream]
+        parents = self._run.catalogue[child.parent or ""]
         known = self._dates.get(parents.name, {}).get(reading.parent)
         dates = dict.fromkeys(filter(None, (known, reading.date)))
         for date in dates:
@@ -178,32 +178,32 @@ class Verification:
 
     def _get(self, stream: Stream, path: str, params: Mapping[str, str]) -> Answer | None:
         """Send one request, from the backfill's allowance; return None if there is no usable answer."""
-        work = self._work
-        if stream.filtered and work.ignore_filters:
+        run = self._run
+        if stream.filtered and run.ignore_filters:
             params = {**params, "ignoreFilters": "true"}
         request = BeamerRequest(path, tuple(params.items()))
         for _ in range(ATTEMPTS):
-            if work.report.stopped:
+            if run.report.stopped:
                 return None
-            if work.report.has_spent(self._most):
-                work.stop(f"--max-requests {self._most} reached")
+            if run.report.has_spent(self._most):
+                run.stop(f"--max-requests {self._most} reached")
                 return None
             try:
-                with work.ledger.taken(ALLOWANCE, work.clock.now(), lease=self._lease) as at:
-                    work.report.requests[stream.name] += 1
+                with run.ledger.taken(ALLOWANCE, run.clock.now(), lease=self._lease) as at:
+                    run.report.requests[stream.name] += 1
                     answer = self._beamer.get(request, at)
             except NoBudget as none:
-                work.stop(none.what, none.until)
+                run.stop(none.what, none.until)
                 return None
             except Stopped:
-                work.report.requests[stream.name] -= 1
-                work.interrupt()
+                run.report.requests[stream.name] -= 1
+                run.interrupt()
                 return None
             except (KeyRefused, DatabaseUnreachable):
                 raise
             except ConnectorError as error:
                 log.info("not_compared", stream=stream.name, error=error.what)
                 continue
-            work.report.pages += 1
+            run.report.pages += 1
             return answer
         return None

@@ -11,41 +11,41 @@ from connector.errors import Forbidden
 from connector.sync.context import RunState
 from connector.sync.lists import counter_trust, stored_pass
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 
 log = structlog.get_logger()
 
 
-def write_down(work: RunState, *, ended: bool) -> None:
+def write_down(run: RunState, *, ended: bool) -> None:
     """Store what a run learnt about its streams.
 
     A run that has not `ended` well may have had no answer about a stream: its stored trouble stays.
     """
-    wanted, now = candidates.wanted(work.catalogue, work.policy), work.clock.now()
+    wanted, now = candidates.wanted(run.catalogue, run.policy), run.clock.now()
     for stream in wanted:
-        state = _advanced(work.picture, stream, work.beamer_now)
-        requested = ended and work.report.requests[stream.name]
-        if requested and not {stream.name, stream.parent} & work.troubled:
+        state = _advanced(run.inputs, stream, run.beamer_now)
+        requested = ended and run.report.requests[stream.name]
+        if requested and not {stream.name, stream.parent} & run.troubled:
             state = replace(state, trouble=None, trouble_code=None, trouble_at=None)
-        holes = None if state.trouble_code == Forbidden.trouble_code else _holes(work.picture, stream)
+        holes = None if state.trouble_code == Forbidden.trouble_code else _holes(run.inputs, stream)
         state = replace(state, unread=holes or None)
         if holes:
             # A failed list is in backoff: its trouble stays although nothing failed in this run.
-            before = work.progress.streams[stream.name]
+            before = run.progress.streams[stream.name]
             what, code = before.trouble or "a page failed", before.trouble_code
             state = replace(state, trouble=what, trouble_code=code, trouble_at=before.trouble_at or now)
-        work.keep_stream(state)
-    read = {stream.name for stream in wanted if stream.filtered} - set(work.report.forbidden)
-    work.report.segmented_hidden = work.ignore_filters is False and bool(read)
-    work.keep_streams(stream.name for stream in wanted)
-    log.debug("collected", **work.report.as_dict())
+        run.keep_stream(state)
+    read = {stream.name for stream in wanted if stream.filtered} - set(run.report.forbidden)
+    run.report.segmented_hidden = run.ignore_filters is False and bool(read)
+    run.keep_streams(stream.name for stream in wanted)
+    log.debug("collected", **run.report.as_dict())
 
 
-def _holes(picture: Picture, stream: Stream) -> str:
+def _holes(inputs: PlanInputs, stream: Stream) -> str:
     """Return, as dates, which rows of a stream could not be read; empty if all could."""
-    cursors = [picture.progress.streams[stream.name].cursor]
-    parents = picture.progress.parents.get(stream.parent or "", {})
-    for child in picture.progress.children.get(stream.name, {}).values():
+    cursors = [inputs.progress.streams[stream.name].cursor]
+    parents = inputs.progress.parents.get(stream.parent or "", {})
+    for child in inputs.progress.children.get(stream.name, {}).values():
         parent = parents.get(child.parent)
         cursors.append(child.cursor if parent and not parent.gone else None)
     parts = [
@@ -54,14 +54,14 @@ def _holes(picture: Picture, stream: Stream) -> str:
     if not parts:
         return ""
     until = max((part.cursor.until for part in parts if part.cursor.until), default=None)
-    since = min((part.cursor.since or picture.policy.start for part in parts), default=picture.policy.start)
+    since = min((part.cursor.since or inputs.policy.start for part in parts), default=inputs.policy.start)
     return f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'} UTC"
 
 
-def _advanced(picture: Picture, stream: Stream, now: datetime) -> StreamState:
-    progress = picture.progress
+def _advanced(inputs: PlanInputs, stream: Stream, now: datetime) -> StreamState:
+    progress = inputs.progress
     state = progress.streams[stream.name]
-    through = complete_through(progress, stream, has_children=bool(children(picture.catalogue, stream.name)))
+    through = complete_through(progress, stream, has_children=bool(children(inputs.catalogue, stream.name)))
     if through is None:
         return state
     dates = [parent.date for parent in progress.parents.get(stream.name, {}).values()]

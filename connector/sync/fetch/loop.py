@@ -35,7 +35,7 @@ from connector.state.engine import Database
 from connector.state.leases import Lease
 from connector.state.ledger import Charge
 from connector.state.page_writer import PageWriter
-from connector.sync.context import Parts, RunState
+from connector.sync.context import RunContext, RunState
 from connector.sync.fetch import completeness
 from connector.sync.fetch.failures import FailureHandler
 from connector.sync.fetch.handler import PageHandler
@@ -72,7 +72,7 @@ class Fetching:
 
     def __init__(
         self,
-        work: RunState,
+        run: RunState,
         page_handler: HandlesPages,
         *,
         beamer: BeamerClient,
@@ -84,7 +84,7 @@ class Fetching:
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._work = work
+        self._run = run
         self._page_handler = page_handler
         self._beamer = beamer
         self._lease = lease
@@ -105,13 +105,13 @@ class Fetching:
 
         Raises KeyRefused or Unreachable when continuing is useless, Busy when the lease is lost.
         """
-        self._failure_handler = FailureHandler(self._work, self._chance, refused=refused)
+        self._failure_handler = FailureHandler(self._run, self._chance, refused=refused)
         try:
-            while self._turn():
+            while self._step():
                 pass
         finally:
             self._failure_handler.settle_doubts()
-        if not self._work.report.interrupted:
+        if not self._run.report.interrupted:
             self._failure_handler.cut_short()
 
     def check_permissions(self) -> None:
@@ -119,9 +119,9 @@ class Fetching:
 
         All streams of the connection count, even if the run reads only one.
         """
-        report = self._work.report
-        known = {**CATALOGUE, **self._work.catalogue}
-        roots = {known[name].parent or name for name in self._work.policy.streams}
+        report = self._run.report
+        known = {**CATALOGUE, **self._run.catalogue}
+        roots = {known[name].parent or name for name in self._run.policy.streams}
         read = report.pages or not roots <= {*report.forbidden}
         if not read and not report.stopped and not report.incomplete:
             raise NothingAllowed(
@@ -130,16 +130,16 @@ class Fetching:
                 todo="Give it read permissions under Settings > API in Beamer, or use another key.",
             )
 
-    def _turn(self) -> bool:
+    def _step(self) -> bool:
         """Send what may be sent, then settle what has arrived; return False when nothing is left."""
-        report = self._work.report
+        report = self._run.report
         self._dispatch()
         if not self._flights:
             return False
         landed = self._pool.landed(self._flights.keys(), 3600)
         if not landed:
             log.warning("requests_abandoned", requests=len(self._flights))
-            self._work.interrupt("; requests in flight were abandoned")
+            self._run.interrupt("; requests in flight were abandoned")
             return False
         before, error = report.pages, None
         with self._together():
@@ -186,53 +186,53 @@ class Fetching:
 
     def _charge_next(self) -> tuple[Job, Charge] | None:
         """Charge the next request; None if no probe waits or no request is available."""
-        work = self._work
-        job = work.queue.next(self._alone)
+        run = self._run
+        job = run.queue.next(self._alone)
         if job is None:
             return None
         self._page_handler.plan_again(job)
         stream = job.probe.stream
-        job.habits = candidates.habits_of(work.progress.streams[stream.name], work.first_page)
-        job.ignore_filters = stream.filtered and work.ignore_filters is not False
+        job.habits = candidates.habits_of(run.progress.streams[stream.name], run.first_page)
+        job.ignore_filters = stream.filtered and run.ignore_filters is not False
         try:
             charge = self._charge(job)
         except NoBudget as none:
-            work.stop(none.what, none.until)
+            run.stop(none.what, none.until)
             return None
-        work.queue.sent(job)
-        work.report.requests[stream.name] += 1
+        run.queue.sent(job)
+        run.report.requests[stream.name] += 1
         return job, charge
 
     def _charge(self, job: Job) -> Charge:
         """Charge a request to the budget."""
-        work = self._work
-        return work.ledger.take(self._allowance or job.probe.purpose, work.clock.now(), self._lease)
+        run = self._run
+        return run.ledger.take(self._allowance or job.probe.purpose, run.clock.now(), self._lease)
 
     def _may_send(self) -> bool:
-        work = self._work
-        if work.report.stopped or not work.queue.waits:
+        run = self._run
+        if run.report.stopped or not run.queue.waits:
             return False
-        if work.clock.stopped:
-            work.interrupt()
+        if run.clock.stopped:
+            run.interrupt()
             return False
-        if work.report.has_spent(self._most):
-            work.stop(f"--max-requests {self._most} reached")
+        if run.report.has_spent(self._most):
+            run.stop(f"--max-requests {self._most} reached")
             return False
         # A refused key stops everything: until the first answer only one request is sent.
-        return work.queue.in_flight < (1 if work.careful else self._pool.size)
+        return run.queue.in_flight < (1 if run.careful else self._pool.size)
 
     def _alone(self, probe: Probe) -> bool:
-        untried = probe.stream.filtered and self._work.ignore_filters is None
-        return untried or self._work.progress.streams[probe.stream.name].short_ends is None
+        untried = probe.stream.filtered and self._run.ignore_filters is None
+        return untried or self._run.progress.streams[probe.stream.name].short_ends is None
 
     def _result(self, flight: Future[Answer], job: Job, charge: Charge) -> Answer:
         """Return the answer to a request; one that never left this machine is refunded."""
         try:
             return flight.result()
         except (NotSent, Stopped):
-            self._work.ledger.give_back(charge)
-            self._work.report.requests[job.probe.stream.name] -= 1
-            self._work.queue.not_sent()
+            self._run.ledger.give_back(charge)
+            self._run.report.requests[job.probe.stream.name] -= 1
+            self._run.queue.not_sent()
             raise
         except (Gone, BadAnswer, Transient) as error:
             if not _over(job.probe, error):
@@ -240,18 +240,18 @@ class Fetching:
             return Answer([], None)
 
     def _settle(self, flight: Future[Answer], job: Job, charge: Charge) -> None:
-        work, failure_handler = self._work, self._failure_handler
-        work.queue.landed(job)
+        run, failure_handler = self._run, self._failure_handler
+        run.queue.landed(job)
         try:
             answer = self._result(flight, job, charge)
-            if not work.note_beamer_time(answer.date):
-                work.queue.put_first(job)
+            if not run.note_beamer_time(answer.date):
+                run.queue.put_first(job)
                 return
             failure_handler.answered(job)
             self._page_handler.accept(job, answer)
             failure_handler.succeeded(job)
         except Stopped:
-            work.interrupt()
+            run.interrupt()
         except Gone:
             failure_handler.answered(job)
             if not self._page_handler.skip(job):
@@ -268,7 +268,7 @@ class Fetching:
         except BadAnswer as error:
             failure_handler.give_up(job, error)
         else:
-            work.report.pages += 1
+            run.report.pages += 1
 
 
 def _over(probe: Probe, error: ConnectorError) -> bool:
@@ -290,7 +290,7 @@ class Collector:
 
     def __init__(
         self,
-        parts: Parts,
+        context: RunContext,
         progress: Progress,
         writer: PageWriter,
         lease: Lease,
@@ -302,18 +302,18 @@ class Collector:
         accepted: Callable[[Report], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._hints = hints.waiting(parts.database, parts.identity.name)
-        self._planner = parts.planner or planner_for(limited=parts.ledger.limits.usable is not None)
-        self._work = RunState.begin(parts, progress, writer, report)
+        self._hints = hints.waiting(context.database, context.identity.name)
+        self._planner = context.planner or planner_for(limited=context.ledger.limits.usable is not None)
+        self._run = RunState.begin(context, progress, writer, report)
         self._before = before
         self._reserved = reserved
         self._most = most_requests
         self._fetching = Fetching(
-            self._work,
-            PageHandler(self._work, self._planner),
-            beamer=parts.beamer,
+            self._run,
+            PageHandler(self._run, self._planner),
+            beamer=context.beamer,
             lease=lease,
-            pool=parts.pool,
+            pool=context.pool,
             most_requests=most_requests,
             accepted=accepted,
             chance=chance,
@@ -321,31 +321,31 @@ class Collector:
 
     @property
     def beamer_now(self) -> datetime:
-        return self._work.beamer_now
+        return self._run.beamer_now
 
     def run(self, started: datetime) -> None:
         """Request everything that is planned, until all is answered, the budget ends, or a stop is requested.
 
         Raises KeyRefused or Unreachable when continuing is useless, Busy when the lease is lost.
         """
-        work = self._work
-        balance = work.ledger.balance(started)
+        run = self._run
+        balance = run.ledger.balance(started)
         queue = queue_for(
             self._planner,
             balance,
             started,
             before=self._before,
-            price=work.report.price,
+            price=run.report.price,
             reserved=self._reserved,
             most=self._most,
         )
         if queue.price:
-            work.report.price = queue.price.level
-        work.may_spend(queue, balance.per_day, available(balance, self._most))
-        work.use_hints(self._hints, balance.level, started)
-        work.doubt_filters(started)
-        for probe in self._planner.begin(work.picture, started):
-            work.queue.add(probe)
+            run.report.price = queue.price.level
+        run.may_spend(queue, balance.per_day, available(balance, self._most))
+        run.use_hints(self._hints, balance.level, started)
+        run.doubt_filters(started)
+        for probe in self._planner.begin(run.inputs, started):
+            run.queue.add(probe)
         ended = False
         try:
             self._fetching.run(refused=balance.refused)
@@ -353,13 +353,13 @@ class Collector:
             self._say_what_is_saved_for()
             ended = True
         finally:
-            work.observations.learn(work.picture, work.beamer_now)
-            completeness.write_down(work, ended=ended)
+            run.observations.learn(run.inputs, run.beamer_now)
+            completeness.write_down(run, ended=ended)
 
     def _say_what_is_saved_for(self) -> None:
         """Report when enough requests will be available for the check of the highest priority."""
-        work = self._work
-        short = work.queue.saving
-        work.report.saving = work.queue.saves_for
-        if short and work.per_day and not work.report.stopped:
-            work.report.next_try = work.clock.now() + timedelta(days=short / work.per_day)
+        run = self._run
+        short = run.queue.saving
+        run.report.saving = run.queue.saves_for
+        if short and run.per_day and not run.report.stopped:
+            run.report.next_try = run.clock.now() + timedelta(days=short / run.per_day)

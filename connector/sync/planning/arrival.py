@@ -13,7 +13,7 @@ from connector.beamer.streams import Stream
 from connector.domain.state import ChildState, ParentState
 from connector.sync.lists import counters
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 
 EDGES = (0.0, 3.0, 8.0, 24.0, 48.0, 96.0, 192.0, 384.0, 768.0, 1536.0, 3072.0)
 # Only the curve's shape: the account's own counters give its height.
@@ -250,26 +250,26 @@ class Observations:
             ages = (parent.checked_at - parent.date) / HOUR, (now - parent.date) / HOUR
             self._seen[stream].append((*ages, counters.risen(after.counter, before.counter)))
 
-    def learn(self, picture: Picture, now: datetime) -> None:
+    def learn(self, inputs: PlanInputs, now: datetime) -> None:
         """Store what was observed, and fit the curves of the child streams again, once a day."""
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
-            state = picture.progress.streams[stream.name]
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
+            state = inputs.progress.streams[stream.name]
             if stream.parent is None:
                 continue
             due = state.fitted_at is None or now - state.fitted_at >= REFITTED
-            sample = _sample(picture, stream) if due else []
+            sample = _sample(inputs, stream) if due else []
             if not sample and not self._seen[stream.name]:
                 continue
             known = restore(state.curve).observed(self._seen[stream.name])
             fitted_at = state.fitted_at
             if sample:
                 known, fitted_at = known.refitted(sample), now
-            picture.progress.streams[stream.name] = replace(state, curve=known.dump(), fitted_at=fitted_at)
+            inputs.progress.streams[stream.name] = replace(state, curve=known.dump(), fitted_at=fitted_at)
 
 
-def _sample(picture: Picture, stream: Stream) -> list[tuple[float, int]]:
-    parents = picture.progress.parents.get(stream.parent or "", {})
-    lists = picture.progress.children.get(stream.name, {})
+def _sample(inputs: PlanInputs, stream: Stream) -> list[tuple[float, int]]:
+    parents = inputs.progress.parents.get(stream.parent or "", {})
+    lists = inputs.progress.children.get(stream.name, {})
     return [
         ((parent.checked_at - parent.date) / HOUR, counters.total(lists[parent.id].counter))
         for parent in parents.values()

@@ -13,7 +13,7 @@ from connector.sync.lists.count_windows import restore, whole_days
 from connector.sync.planning import candidates
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.estimates import LearnedRates, Rates
-from connector.sync.planning.probes import Picture, Probe, Turn
+from connector.sync.planning.probes import PlanInputs, Probe, Tier
 
 # A list that was read since needs no audit; and so many are considered at a time.
 AUDIT_AFTER = timedelta(days=7)
@@ -23,31 +23,31 @@ BEFORE = datetime.min.replace(tzinfo=UTC)
 DELETED_SHARE = 0.01
 
 
-def audits(picture: Picture, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
+def audits(inputs: PlanInputs, now: datetime, known_rates: Rates | None = None) -> list[Probe]:
     """Return the lists that were read longest ago, though no counter has changed since."""
-    due = nsmallest(AUDITS, _due(picture, now), key=_longest_ago)
-    guess = known_rates or (LearnedRates(picture, now) if due else None)
-    probes = _counts(picture, now)
+    due = nsmallest(AUDITS, _due(inputs, now), key=_longest_ago)
+    guess = known_rates or (LearnedRates(inputs, now) if due else None)
+    probes = _counts(inputs, now)
     for stream, parent, child in due:
-        probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
+        probe = candidates.audit_probe(stream, child, inputs.policy, parent.date)
         priority = 0.0
         if guess and child.read_at:
             # From one check to the next, a deletion may cancel a new row out.
             between = (now - (parent.checked_at or now)) / HOUR
             hidden = DELETED_SHARE * min(1.0, guess.coming(stream, parent, child) * between)
             priority = guess.unseen(stream, parent, child, child.read_at).delay * hidden
-        probes.append(replace(probe, turn=Turn.AUDIT, audit=True, priority=priority))
+        probes.append(replace(probe, tier=Tier.AUDIT, audit=True, priority=priority))
     return probes
 
 
-def _due(picture: Picture, now: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
+def _due(inputs: PlanInputs, now: datetime) -> Iterator[tuple[Stream, ParentState, ChildState]]:
     """Yield lists with rows that were not completely read lately, though no counter has changed."""
     lately = now - AUDIT_AFTER
-    for stream in candidates.wanted(picture.catalogue, picture.policy):
-        parents = picture.progress.parents.get(stream.parent or "", {})
-        if backoff.is_skipped(picture.progress, stream, now):
+    for stream in candidates.wanted(inputs.catalogue, inputs.policy):
+        parents = inputs.progress.parents.get(stream.parent or "", {})
+        if backoff.is_skipped(inputs.progress, stream, now):
             continue
-        for child in picture.progress.children.get(stream.name, {}).values():
+        for child in inputs.progress.children.get(stream.name, {}).values():
             whole = child.whole_at
             if (
                 (whole and whole >= lately)
@@ -72,24 +72,24 @@ def _longest_ago(due: tuple[Stream, ParentState, ChildState]) -> tuple[datetime,
     return child.whole_at or BEFORE, child.parent
 
 
-def _counts(picture: Picture, now: datetime) -> list[Probe]:
+def _counts(inputs: PlanInputs, now: datetime) -> list[Probe]:
     """Return the lists without parents and counters whose counts were not compared lately."""
     probes = []
-    for stream in candidates.wanted(picture.catalogue, picture.policy):
-        if stream.parent is None and not children(picture.catalogue, stream.name):
-            state = picture.progress.streams[stream.name]
-            last = state.audited_at or picture.policy.start
+    for stream in candidates.wanted(inputs.catalogue, inputs.policy):
+        if stream.parent is None and not children(inputs.catalogue, stream.name):
+            state = inputs.progress.streams[stream.name]
+            last = state.audited_at or inputs.policy.start
             if state.windows or now - last >= AUDIT_AFTER:
-                probes += _count(picture, stream, now)
-    return [replace(probe, turn=Turn.AUDIT) for probe in probes]
+                probes += _count(inputs, stream, now)
+    return [replace(probe, tier=Tier.AUDIT) for probe in probes]
 
 
-def _count(picture: Picture, stream: Stream, now: datetime, *, thorough: bool = False) -> list[Probe]:
+def _count(inputs: PlanInputs, stream: Stream, now: datetime, *, thorough: bool = False) -> list[Probe]:
     """Return the first count of a list's audit, or the remaining ones; none while the list is being read."""
-    state, window = picture.progress.streams[stream.name], whole_days(picture.policy.start, now)
+    state, window = inputs.progress.streams[stream.name], whole_days(inputs.policy.start, now)
     if window is None or not state.complete or state.cursor:
         return []
-    audit = restore(state.windows, picture.policy.start)
+    audit = restore(state.windows, inputs.policy.start)
     if audit.left and (audit.thorough or not thorough):
         return [candidates.left_probe(stream, part, thorough=audit.thorough) for part in audit.left]
     return [replace(candidates.count_probe(stream, window, thorough=thorough), whole=True)]
@@ -104,46 +104,46 @@ class AuditEverything:
     def __init__(self, since: datetime) -> None:
         self._since = since
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
         probes: list[Probe] = []
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
             if stream.parent is not None:
-                probes += self._lists(picture, stream, now)
-            elif children(picture.catalogue, stream.name):
-                known = candidates.block_probes(stream, picture.progress, now)
-                probes += [_proving(probe) for probe in known if self._due(picture, probe)]
+                probes += self._lists(inputs, stream, now)
+            elif children(inputs.catalogue, stream.name):
+                known = candidates.block_probes(stream, inputs.progress, now)
+                probes += [_proving(probe) for probe in known if self._due(inputs, probe)]
             else:
-                probes += self._counts(picture, stream, now)
+                probes += self._counts(inputs, stream, now)
         return probes
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
+    def follow(self, inputs: PlanInputs, stream: Stream, parent: str, now: datetime) -> Probe | None:
         """Read the lists that a block shows to have changed, as in a sync."""
-        child = picture.progress.child(stream.name, parent)
+        child = inputs.progress.child(stream.name, parent)
         if child is None or not candidates.due(child, now):
             return None
-        return candidates.list_probe(picture, stream, child, now)
+        return candidates.list_probe(inputs, stream, child, now)
 
-    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
+    def onward(self, inputs: PlanInputs, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, priority=inf)
 
-    def _due(self, picture: Picture, probe: Probe) -> bool:
-        known = picture.progress.parents.get(probe.stream.name, {})
+    def _due(self, inputs: PlanInputs, probe: Probe) -> bool:
+        known = inputs.progress.parents.get(probe.stream.name, {})
         block = probe.required_check.block
         return not block.members or candidates.doubted(block, known, self._since)
 
-    def _lists(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
-        parents = picture.progress.parents.get(stream.parent or "", {})
+    def _lists(self, inputs: PlanInputs, stream: Stream, now: datetime) -> list[Probe]:
+        parents = inputs.progress.parents.get(stream.parent or "", {})
         probes = []
-        for child in picture.progress.children.get(stream.name, {}).values():
+        for child in inputs.progress.children.get(stream.name, {}).values():
             parent = parents.get(child.parent)
             done = child.whole_at is not None and child.whole_at >= self._since
             if parent is None or parent.gone or done or not counters.total(child.counter):
                 continue
             # A list that was never read, or only partly, is read completely anyway.
             if child.cursor or child.read_counter is None:
-                probe = candidates.list_probe(picture, stream, child, now)
+                probe = candidates.list_probe(inputs, stream, child, now)
             else:
-                probe = candidates.audit_probe(stream, child, picture.policy, parent.date)
+                probe = candidates.audit_probe(stream, child, inputs.policy, parent.date)
                 # Rows announced by its counter were not missing.
                 announced = candidates.has_news(child) or counter_trust.missing_rows(child)
                 probe = replace(probe, audit=not announced, thorough=True)
@@ -151,11 +151,11 @@ class AuditEverything:
             probes.append(replace(probe, priority=age))
         return probes
 
-    def _counts(self, picture: Picture, stream: Stream, now: datetime) -> list[Probe]:
-        state = picture.progress.streams[stream.name]
-        dated = candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
+    def _counts(self, inputs: PlanInputs, stream: Stream, now: datetime) -> list[Probe]:
+        state = inputs.progress.streams[stream.name]
+        dated = candidates.dated_probe(stream, state, inputs.policy, inputs.first_page, now)
         done = state.audited_at is not None and state.audited_at >= self._since and not state.windows
-        return [dated, *([] if done else _count(picture, stream, now, thorough=True))]
+        return [dated, *([] if done else _count(inputs, stream, now, thorough=True))]
 
 
 def _proving(probe: Probe) -> Probe:

@@ -13,7 +13,7 @@ from connector.sync.lists.blocks import SIZE, Block, Part, cut, in_order
 from connector.sync.lists.count_windows import Left, Window
 from connector.sync.lists.counters import UNKNOWN, moved, waiting
 from connector.sync.lists.passes import ListPass
-from connector.sync.planning.probes import NO_PARENT, Picture, Probe
+from connector.sync.planning.probes import NO_PARENT, PlanInputs, Probe
 from connector.sync.policy import Policy
 from connector.text import counted
 
@@ -268,23 +268,21 @@ def _why_read(child: ChildState) -> str:
 
 
 def list_probe(
-    picture: Picture, stream: Stream, child: ChildState, now: datetime, *, hinted: bool = False
+    inputs: PlanInputs, stream: Stream, child: ChildState, now: datetime, *, hinted: bool = False
 ) -> Probe:
     """Return the probe of a child list, as it stands now."""
-    parent = picture.progress.parents[stream.parent or ""][child.parent]
-    state = picture.progress.streams[stream.name]
+    parent = inputs.progress.parents[stream.parent or ""][child.parent]
+    state = inputs.progress.streams[stream.name]
     return child_probe(
         stream,
         child,
         parent.date,
         state,
-        picture.policy,
-        picture.first_page,
+        inputs.policy,
+        inputs.first_page,
         now,
         # Once a day the whole lookback is read: a row that came late may be behind known ones.
-        thrifty=picture.per_day is not None
-        and child.deep_at is not None
-        and now - child.deep_at < DEEP_EVERY,
+        thrifty=inputs.per_day is not None and child.deep_at is not None and now - child.deep_at < DEEP_EVERY,
         hinted=hinted,
     )
 

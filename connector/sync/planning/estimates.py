@@ -11,7 +11,7 @@ from connector.domain.state import ChildState, ParentState, StreamState
 from connector.sync.lists import counters
 from connector.sync.planning import arrival
 from connector.sync.planning.arrival import HOUR
-from connector.sync.planning.probes import Picture
+from connector.sync.planning.probes import PlanInputs
 
 # Each row reduces the weight of earlier ones a little: some hundred rows are remembered.
 REMEMBERED = 0.99
@@ -178,13 +178,13 @@ class Shape(NamedTuple):
 class LearnedRates:
     """Rates estimated from the account's data in the database."""
 
-    def __init__(self, picture: Picture, now: datetime) -> None:
-        self._catalogue = picture.catalogue
-        self._progress, self._now, self._start = picture.progress, now, picture.policy.start
-        streams = picture.progress.streams
+    def __init__(self, inputs: PlanInputs, now: datetime) -> None:
+        self._catalogue = inputs.catalogue
+        self._progress, self._now, self._start = inputs.progress, now, inputs.policy.start
+        streams = inputs.progress.streams
         self._curves = {name: arrival.restore(state.curve).curve for name, state in streams.items()}
         self._weights = {
-            name: sent_share(state) * picture.policy.weights.get(name, 1.0) for name, state in streams.items()
+            name: sent_share(state) * inputs.policy.weights.get(name, 1.0) for name, state in streams.items()
         }
         self._shapes: dict[str, dict[object, Shape]] = {name: {} for name in streams}
         self._of: tuple[ParentState | None, datetime | None, Ages] = (None, None, Ages(0, 0, 0, 0, ()))

@@ -14,7 +14,7 @@ from connector.domain.hints import ANYWHERE, Hint
 from connector.domain.state import ChildState, StreamState
 from connector.sync.lists import backoff
 from connector.sync.planning import candidates
-from connector.sync.planning.probes import Picture, Probe, Turn
+from connector.sync.planning.probes import PlanInputs, Probe, Tier
 from connector.sync.planning.queue import ANNOUNCED
 
 # The share of usually announced rows that is taken to be announced: a few are still searched for.
@@ -31,43 +31,43 @@ def unannounced(state: StreamState) -> float:
     return 1 - BELIEVED * state.hint_share
 
 
-def is_hinted(picture: Picture, stream: Stream, parent: str = ANYWHERE) -> bool:
-    return parent in picture.hints.get(stream.name, ())
+def is_hinted(inputs: PlanInputs, stream: Stream, parent: str = ANYWHERE) -> bool:
+    return parent in inputs.hints.get(stream.name, ())
 
 
-def probes(picture: Picture, blocks: Iterable[Probe], now: datetime) -> list[Probe]:
+def probes(inputs: PlanInputs, blocks: Iterable[Probe], now: datetime) -> list[Probe]:
     """Return the lists that hints name, the first announced first, as many as hints may read.
 
     `blocks` are the probes of lists without parents: a hint without a known parent means the newest block.
     """
     pairs: list[tuple[Hint, Probe]] = []
     for probe in blocks:
-        if (hint := _newest_block(picture, probe, now)) is not None:
+        if (hint := _newest_block(inputs, probe, now)) is not None:
             pairs.append((hint, probe))
-    for stream in candidates.wanted(picture.catalogue, picture.policy):
-        if stream.parent is None or backoff.is_skipped(picture.progress, stream, now):
+    for stream in candidates.wanted(inputs.catalogue, inputs.policy):
+        if stream.parent is None or backoff.is_skipped(inputs.progress, stream, now):
             continue
-        for name, hint in picture.hints.get(stream.name, {}).items():
-            child = picture.progress.child(stream.name, name)
-            parent = picture.progress.parents.get(stream.parent, {}).get(name)
+        for name, hint in inputs.hints.get(stream.name, {}).items():
+            child = inputs.progress.child(stream.name, name)
+            parent = inputs.progress.parents.get(stream.parent, {}).get(name)
             if child and parent and not parent.gone and not backoff.in_backoff(child, now):
-                pairs.append((hint, candidates.list_probe(picture, stream, child, now, hinted=True)))
+                pairs.append((hint, candidates.list_probe(inputs, stream, child, now, hinted=True)))
     pairs.sort(key=lambda pair: pair[0].since)
-    return [first(probe) for _, probe in pairs[: picture.hint_requests]]
+    return [first(probe) for _, probe in pairs[: inputs.hint_requests]]
 
 
 def first(probe: Probe) -> Probe:
     """Return the probe as it is sent for a hint: before anything else, unless it failed lately."""
-    turn = probe.turn if probe.turn is Turn.LAST else Turn.PRIORITY
-    return replace(probe, hinted=True, priority=ANNOUNCED, turn=turn)
+    tier = probe.tier if probe.tier is Tier.LAST else Tier.PRIORITY
+    return replace(probe, hinted=True, priority=ANNOUNCED, tier=tier)
 
 
-def _newest_block(picture: Picture, probe: Probe, now: datetime) -> Hint | None:
+def _newest_block(inputs: PlanInputs, probe: Probe, now: datetime) -> Hint | None:
     """Return the oldest hint that a probe of a list without parents, or of its newest block, answers."""
     if probe.check is not None and (probe.check.block.until is not None or probe.check.part):
         return None
-    streams = (probe.stream, *children(picture.catalogue, probe.stream.name))
-    hints = (picture.hints.get(stream.name, {}).get(ANYWHERE) for stream in streams)
+    streams = (probe.stream, *children(inputs.catalogue, probe.stream.name))
+    hints = (inputs.hints.get(stream.name, {}).get(ANYWHERE) for stream in streams)
     due = [hint for hint in hints if hint and hint.since <= now]
     return min(due, key=lambda hint: hint.since, default=None)
 
@@ -80,17 +80,15 @@ class Unplaced:
     requests: float
 
     @classmethod
-    def begin(cls, picture: Picture, spent: int) -> "Unplaced":
+    def begin(cls, inputs: PlanInputs, spent: int) -> "Unplaced":
         """Return them at the start of a run that spends so many requests on the other hints."""
-        counts = {name: hint.count for name, of in picture.hints.items() if (hint := of.get(ANYWHERE))}
-        return cls(counts, inf if picture.hint_requests is None else picture.hint_requests - spent)
+        counts = {name: hint.count for name, of in inputs.hints.items() if (hint := of.get(ANYWHERE))}
+        return cls(counts, inf if inputs.hint_requests is None else inputs.hint_requests - spent)
 
-    def take(self, picture: Picture, stream: Stream, child: ChildState) -> bool:
+    def take(self, inputs: PlanInputs, stream: Stream, child: ChildState) -> bool:
         """Return whether to read a list with news now, because one of these hints may mean it."""
         left = self.rows.get(stream.name, 0)
-        if not (
-            left > 0 and self.requests >= 1 and is_hinted(picture, stream) and candidates.has_news(child)
-        ):
+        if not (left > 0 and self.requests >= 1 and is_hinted(inputs, stream) and candidates.has_news(child)):
             return False
         self.rows[stream.name], self.requests = left - 1, self.requests - 1
         return True

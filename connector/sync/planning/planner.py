@@ -21,7 +21,7 @@ from connector.sync.planning import arrival, candidates, estimates, hinted
 from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.audit import audits
 from connector.sync.planning.estimates import NOTHING, Expected, LearnedRates, Rates
-from connector.sync.planning.probes import Picture, Probe, Turn
+from connector.sync.planning.probes import PlanInputs, Probe, Tier
 from connector.sync.planning.queue import ANNOUNCED
 
 # Reading past full pages, to prove that nothing follows, costs one more page for each block: under a
@@ -42,25 +42,25 @@ TO_THE_END = {True: 2, None: 3, False: 2 + EMPTY_PAGES_THAT_END}
 class Planner(Protocol):
     """Decides what a run requests, and the priority of each probe."""
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
         """Return what to ask before any page has been seen."""
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
+    def follow(self, inputs: PlanInputs, stream: Stream, parent: str, now: datetime) -> Probe | None:
         """Return a child list after a page has shown its counter; None if there is nothing to request."""
 
-    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
+    def onward(self, inputs: PlanInputs, probe: Probe, now: datetime) -> Probe:
         """Return a block's next page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """The priority of a probe, and when its turn comes; `overdue` in hours.
+    """The priority of a probe, and its tier; `overdue` in hours.
 
     `announced`: see `Probe`.
     """
 
     priority: float
-    turn: Turn = Turn.PRIORITY
+    tier: Tier = Tier.PRIORITY
     overdue: float = 0.0
     announced: bool = False
 
@@ -68,22 +68,22 @@ class Rank:
     def sort_key(self) -> float:
         if self.announced:
             return ANNOUNCED + self.overdue
-        return self.overdue if self.turn is Turn.OVERDUE else self.priority
+        return self.overdue if self.tier is Tier.OVERDUE else self.priority
 
-    def by_age(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
-        """Give a turn to what has waited longer than `max_age`, whatever its priority."""
-        over = now - since - picture.policy.max_age
-        return Rank(self.priority, Turn.OVERDUE, over / HOUR) if over > timedelta(0) else self
+    def by_age(self, since: datetime, inputs: PlanInputs, now: datetime) -> "Rank":
+        """Put what has waited longer than `max_age` into the overdue tier, whatever its priority."""
+        over = now - since - inputs.policy.max_age
+        return Rank(self.priority, Tier.OVERDUE, over / HOUR) if over > timedelta(0) else self
 
-    def announced_at(self, since: datetime, picture: Picture, now: datetime) -> "Rank":
+    def announced_at(self, since: datetime, inputs: PlanInputs, now: datetime) -> "Rank":
         """Put rows that a counter announced longer ago than `max_age` before anything else."""
-        over = now - since - picture.policy.max_age
+        over = now - since - inputs.policy.max_age
         return replace(self, overdue=over / HOUR, announced=True) if over > timedelta(0) else self
 
     def given(self, probe: Probe) -> Probe:
         """Return the probe with this rank."""
         return replace(
-            probe, priority=self.priority, turn=self.turn, overdue=self.overdue, announced=self.announced
+            probe, priority=self.priority, tier=self.tier, overdue=self.overdue, announced=self.announced
         )
 
 
@@ -98,87 +98,87 @@ class LimitedPlanner:
         self._hints: hinted.Unplaced
         self._known_since: Mapping[str, datetime]
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
-        self._rates = self._known_rates or LearnedRates(picture, now)
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
+        self._rates = self._known_rates or LearnedRates(inputs, now)
         self._unannounced = {
-            name: hinted.unannounced(state) for name, state in picture.progress.streams.items()
+            name: hinted.unannounced(state) for name, state in inputs.progress.streams.items()
         }
         self._known_since = {
             name: min((parent.known_at for parent in known.values() if parent.known_at), default=now)
-            for name, known in picture.progress.parents.items()
+            for name, known in inputs.progress.parents.items()
         }
         probes: list[Probe] = []
         lists: list[tuple[Rank, Stream, ChildState]] = []
-        for stream in candidates.wanted(picture.catalogue, picture.policy):
-            state = picture.progress.streams[stream.name]
-            if backoff.is_skipped(picture.progress, stream, now):
+        for stream in candidates.wanted(inputs.catalogue, inputs.policy):
+            state = inputs.progress.streams[stream.name]
+            if backoff.is_skipped(inputs.progress, stream, now):
                 continue
             if stream.parent is not None:
-                lists += self._lists(picture, stream, state, now)
+                lists += self._lists(inputs, stream, state, now)
             else:
                 of_stream = (
-                    self._blocks(picture, stream, now)
-                    if children(picture.catalogue, stream.name)
-                    else [self._dated(picture, stream, state, now)]
+                    self._blocks(inputs, stream, now)
+                    if children(inputs.catalogue, stream.name)
+                    else [self._dated(inputs, stream, state, now)]
                 )
-                last = backoff.comes_last(picture.progress, state)
+                last = backoff.comes_last(inputs.progress, state)
                 probes += [
-                    replace(probe, turn=Turn.LAST) if last or self._passed_over(picture, probe) else probe
+                    replace(probe, tier=Tier.LAST) if last or self._passed_over(inputs, probe) else probe
                     for probe in of_stream
                 ]
-        for_hints = hinted.probes(picture, probes, now)
+        for_hints = hinted.probes(inputs, probes, now)
         # Each is requested once; of lists, the queue takes the first.
         blocks = [probe.check for probe in for_hints if probe.check]
         probes = for_hints + [probe for probe in probes if probe.check not in blocks]
-        self._hints = hinted.Unplaced.begin(picture, len(for_hints))
+        self._hints = hinted.Unplaced.begin(inputs, len(for_hints))
         # The queue gets no more probes than can be requested.
-        most = len(lists) if picture.available is None else MARGIN + int(picture.available)
-        for turn in Turn:
-            due = (entry for entry in lists if entry[0].turn is turn)
+        most = len(lists) if inputs.available is None else MARGIN + int(inputs.available)
+        for tier in Tier:
+            due = (entry for entry in lists if entry[0].tier is tier)
             for rank, stream, child in nlargest(most, due, key=lambda entry: entry[0].sort_key):
-                probes.append(rank.given(candidates.list_probe(picture, stream, child, now)))
-        return probes + audits(picture, now, self._rates)
+                probes.append(rank.given(candidates.list_probe(inputs, stream, child, now)))
+        return probes + audits(inputs, now, self._rates)
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        child = picture.progress.child(stream.name, parent)
+    def follow(self, inputs: PlanInputs, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        child = inputs.progress.child(stream.name, parent)
         if child is None or not candidates.due(child, now) or backoff.in_backoff(child, now):
             return None
-        if backoff.is_skipped(picture.progress, stream, now):
+        if backoff.is_skipped(inputs.progress, stream, now):
             return None
-        rank = self._rank(picture, stream, child, now)
-        probe = rank.given(candidates.list_probe(picture, stream, child, now))
-        return hinted.first(probe) if self._hints.take(picture, stream, child) else probe
+        rank = self._rank(inputs, stream, child, now)
+        probe = rank.given(candidates.list_probe(inputs, stream, child, now))
+        return hinted.first(probe) if self._hints.take(inputs, stream, child) else probe
 
-    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:
-        if picture.progress.streams[probe.stream.name].complete or not probe.required_check.seen_ids:
+    def onward(self, inputs: PlanInputs, probe: Probe, now: datetime) -> Probe:
+        if inputs.progress.streams[probe.stream.name].complete or not probe.required_check.seen_ids:
             return replace(probe, priority=inf)
-        return replace(probe, priority=self._unknown(picture, probe.stream, now))
+        return replace(probe, priority=self._unknown(inputs, probe.stream, now))
 
     # --- the priority of each probe ---
 
-    def _passed_over(self, picture: Picture, probe: Probe) -> bool:
+    def _passed_over(self, inputs: PlanInputs, probe: Probe) -> bool:
         """Return whether a page of parents failed again and again, so that everything else comes first."""
         if probe.check is None or not probe.check.block.members:
             return False
-        known = picture.progress.parents[probe.stream.name]
+        known = inputs.progress.parents[probe.stream.name]
         block = backoff.of_block(known[name] for name in probe.check.block.members)
-        return block is not None and backoff.comes_last(picture.progress, block)
+        return block is not None and backoff.comes_last(inputs.progress, block)
 
-    def _blocks(self, picture: Picture, stream: Stream, now: datetime) -> Iterable[Probe]:
-        known = picture.progress.parents.get(stream.name, {})
-        days = len(known) / SIZE / (PROOF_SHARE * picture.per_day) if picture.per_day else 0.0
+    def _blocks(self, inputs: PlanInputs, stream: Stream, now: datetime) -> Iterable[Probe]:
+        known = inputs.progress.parents.get(stream.name, {})
+        days = len(known) / SIZE / (PROOF_SHARE * inputs.per_day) if inputs.per_day else 0.0
         lasts = max(PROOF_LASTS_LIMITED, timedelta(days=days))
         child_lists = [
-            (child, picture.progress.children.get(child.name, {})) for child in picture.child_streams(stream)
+            (child, inputs.progress.children.get(child.name, {})) for child in inputs.child_streams(stream)
         ]
-        state = picture.progress.streams[stream.name]
+        state = inputs.progress.streams[stream.name]
         whole, unordered = state.complete, state.list_order in UNORDERED
         to_the_end = TO_THE_END[state.short_ends]
-        begun = any(picture.progress.parents.values())
+        begun = any(inputs.progress.parents.values())
         # The bucket never holds more than that.
-        most = max(1.0, (picture.per_day or 0.0) * (GATHERS / timedelta(days=1)))
+        most = max(1.0, (inputs.per_day or 0.0) * (GATHERS / timedelta(days=1)))
         blocks: list[tuple[float, Probe, list[ParentState], datetime, int]] = []
-        probes = candidates.block_probes(stream, picture.progress, now, lasts)
+        probes = candidates.block_probes(stream, inputs.progress, now, lasts)
         # These are checked with the newest block, too.
         also = {name for probe in probes for name in probe.required_check.block.also}
         for probe in probes:
@@ -202,7 +202,7 @@ class LimitedPlanner:
                 pages = to_the_end if begun else 1
                 yield _save_up(replace(probe, priority=inf, unseen=True), pages, most)
             elif check.block.since is None and not whole:
-                probe = replace(probe, priority=self._unknown(picture, stream, now), unseen=True)
+                probe = replace(probe, priority=self._unknown(inputs, stream, now), unseen=True)
                 yield _save_up(probe, to_the_end, most)
             else:
                 guess = inf
@@ -219,8 +219,8 @@ class LimitedPlanner:
             value = guess
             if number < CLOSELY:
                 shown = [*members, *(known[name] for name in probe.required_check.block.also)]
-                value = self._check_value(picture, stream, probe, shown, child_lists, now)
-            ranked = Rank(value).by_age(checked_at, picture, now).given(probe)
+                value = self._check_value(inputs, stream, probe, shown, child_lists, now)
+            ranked = Rank(value).by_age(checked_at, inputs, now).given(probe)
             yield _save_up(ranked, pages, most)
 
     def _guess(
@@ -235,7 +235,7 @@ class LimitedPlanner:
 
     def _check_value(
         self,
-        picture: Picture,
+        inputs: PlanInputs,
         stream: Stream,
         probe: Probe,
         members: Sequence[ParentState],
@@ -255,7 +255,7 @@ class LimitedPlanner:
                     last = child.read_at if read and child.read_at else since
                     lists.append(unseen(child_stream, parent, child, last).times(unannounced))
         if probe.required_check.block.until is None:
-            before = picture.progress.streams[stream.name].checked_at or now
+            before = inputs.progress.streams[stream.name].checked_at or now
             unchecked = now - max((parent.checked_at or parent.date for parent in members), default=before)
             parent_rows = estimates.steady(self._rates.births(stream), unchecked).times(
                 self._unannounced[stream.name], self._rates.weight(stream)
@@ -267,17 +267,17 @@ class LimitedPlanner:
                 whole = self._rates.typical(child_stream, 0, hours)
                 rows, delay = 4 * half.rows + whole.rows, 4 * half.delay + whole.delay
                 lists.append(Expected(rows, delay).times(parent_rows.rows / 6))
-            if stream.name not in picture.policy.streams:
+            if stream.name not in inputs.policy.streams:
                 parent_rows = NOTHING
         return estimates.of_check(parent_rows, lists, 2.0 if probe.required_check.proving else 1.0)
 
-    def _unknown(self, picture: Picture, stream: Stream, now: datetime) -> float:
+    def _unknown(self, inputs: PlanInputs, stream: Stream, now: datetime) -> float:
         """Return the priority of a page of parents that were never seen, older than the seen ones."""
-        known = picture.progress.parents.get(stream.name, {}).values()
+        known = inputs.progress.parents.get(stream.name, {}).values()
         oldest = min((parent.date for parent in known), default=now)
-        age, since = (now - oldest) / HOUR, (picture.policy.start - oldest) / HOUR
+        age, since = (now - oldest) / HOUR, (inputs.policy.start - oldest) / HOUR
         lists = []
-        for child in picture.child_streams(stream):
+        for child in inputs.child_streams(stream):
             rows = self._rates.typical(child, max(0.0, since), age).rows
             lists += [Expected(rows, self._rates.weight(child) * rows * UNKNOWN)] * SIZE
         parent_rows = Expected(SIZE, self._rates.weight(stream) * SIZE * UNKNOWN) if since <= 0 else NOTHING
@@ -285,22 +285,22 @@ class LimitedPlanner:
         return max(estimates.of_check(parent_rows, lists), UNKNOWN)
 
     def _lists(
-        self, picture: Picture, stream: Stream, state: StreamState, now: datetime
+        self, inputs: PlanInputs, stream: Stream, state: StreamState, now: datetime
     ) -> Iterable[tuple[Rank, Stream, ChildState]]:
-        parents = picture.progress.parents.get(stream.parent or "", {})
-        for child in picture.progress.children.get(stream.name, {}).values():
+        parents = inputs.progress.parents.get(stream.parent or "", {})
+        for child in inputs.progress.children.get(stream.name, {}).values():
             # Most of very many lists have not changed: test that first.
             if not (state.distrusted or candidates.due(child, now)) or backoff.in_backoff(child, now):
                 continue
             parent = parents.get(child.parent)
             if parent and not parent.gone:
-                rank = self._rank(picture, stream, child, now)
-                if backoff.comes_last(picture.progress, child):
-                    rank = Rank(rank.priority, Turn.LAST)
+                rank = self._rank(inputs, stream, child, now)
+                if backoff.comes_last(inputs.progress, child):
+                    rank = Rank(rank.priority, Tier.LAST)
                 yield rank, stream, child
 
-    def _rank(self, picture: Picture, stream: Stream, child: ChildState, now: datetime) -> Rank:
-        parent = picture.progress.parents[stream.parent or ""][child.parent]
+    def _rank(self, inputs: PlanInputs, stream: Stream, child: ChildState, now: datetime) -> Rank:
+        parent = inputs.progress.parents[stream.parent or ""][child.parent]
         known = parent.known_at or now
         checked_at = parent.checked_at or now
         if not candidates.has_news(child):
@@ -308,19 +308,19 @@ class LimitedPlanner:
             value = self._unannounced[stream.name] * self._rates.unseen(stream, parent, child, since).delay
             if short := counter_trust.missing_rows(child):
                 # Like a list that is polled: each hour since the last reading counts.
-                share = max(picture.progress.streams[stream.name].late_share, estimates.HIDDEN_ROW)
+                share = max(inputs.progress.streams[stream.name].late_share, estimates.HIDDEN_ROW)
                 value += self._rates.weight(stream) * estimates.waited(short * share, since, now)
                 since = child.short_since or since
-            return Rank(value).by_age(since, picture, now)
+            return Rank(value).by_age(since, inputs, now)
         unseen, weight = self._rates.unseen(stream, parent, child, checked_at), self._rates.weight(stream)
         if candidates.is_history(child):
-            history = self._history(picture, stream, parent, child)
+            history = self._history(inputs, stream, parent, child)
             pages = max(1, ceil(history / stream.cap))
-            rank = Rank(weight * history * estimates.HISTORY / pages, Turn.HISTORY)
+            rank = Rank(weight * history * estimates.HISTORY / pages, Tier.HISTORY)
             if parent.date <= self._known_since.get(stream.parent or "", now):
                 return rank
             # All its rows are newer than the connection: they are announced, not history.
-            return rank.announced_at(known, picture, now)
+            return rank.announced_at(known, inputs, now)
         if child.read_counter is None:
             waiting = arrival.faded(child.recent, child.recent_at, now)
         else:
@@ -336,21 +336,21 @@ class LimitedPlanner:
             value = weight * estimates.of_waiting(waiting + unseen.rows, age, coming, pages)
         else:
             value = unseen.delay + weight * estimates.waited(estimates.HIDDEN_ROW, checked_at, now)
-        rank = Rank(value).by_age(child.waits_since or checked_at, picture, now)
-        return rank.announced_at(child.waits_since or checked_at, picture, now) if waiting else rank
+        rank = Rank(value).by_age(child.waits_since or checked_at, inputs, now)
+        return rank.announced_at(child.waits_since or checked_at, inputs, now) if waiting else rank
 
-    def _history(self, picture: Picture, stream: Stream, parent: ParentState, child: ChildState) -> float:
+    def _history(self, inputs: PlanInputs, stream: Stream, parent: ParentState, child: ChildState) -> float:
         """Return how many rows of a list never read matter: those since the start date."""
         count = counters.total(child.counter) or 1
         age = ((parent.known_at or parent.date) - parent.date) / HOUR
-        since = (picture.policy.start - parent.date) / HOUR
+        since = (inputs.policy.start - parent.date) / HOUR
         if since <= 0:
             return float(count)
         whole = self._rates.typical(stream, 0, age).rows
         return count * self._rates.typical(stream, since, age).rows / whole if whole else 0.0
 
-    def _dated(self, picture: Picture, stream: Stream, state: StreamState, now: datetime) -> Probe:
-        probe = candidates.dated_probe(stream, state, picture.policy, picture.first_page, now)
+    def _dated(self, inputs: PlanInputs, stream: Stream, state: StreamState, now: datetime) -> Probe:
+        probe = candidates.dated_probe(stream, state, inputs.policy, inputs.first_page, now)
         left = state.cursor and not any(part.failures for part in probe.required_pass.unread)
         if state.checked_at is None or left:
             # Up to a hundred rows for one request.
@@ -359,7 +359,7 @@ class LimitedPlanner:
         births = self._rates.births(stream) * self._unannounced[stream.name]
         pages = max(1, ceil(births * (unchecked / HOUR) / stream.cap))
         value = self._rates.weight(stream) * estimates.of_polling(births, unchecked, pages)
-        return Rank(value).by_age(state.checked_at, picture, now).given(probe)
+        return Rank(value).by_age(state.checked_at, inputs, now).given(probe)
 
 
 def _partly_seen(members: Iterable[ParentState], also: Container[str]) -> bool:

@@ -21,8 +21,8 @@ NO_PARENT = ANYWHERE
 HINTS = "hints"
 
 
-class Turn(Enum):
-    """When a probe's turn comes: by its priority alone, or at the latest in a share of all requests.
+class Tier(Enum):
+    """The tier of a probe in the queue: by its priority alone, or with a share of all requests.
 
     LAST: it failed lately, so that everything else with a sufficient priority comes first.
     """
@@ -57,7 +57,7 @@ class Probe:
     check: BlockCheck | None = None
     list_pass: ListPass | None = None
     priority: float = 0.0
-    turn: Turn = Turn.PRIORITY
+    tier: Tier = Tier.PRIORITY
     overdue: float = 0.0
     needs: float = 1.0
     further_pages: int = 0
@@ -156,7 +156,7 @@ def request_for(job: Job) -> BeamerRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PlanInputs:
     """The input of a plan.
 
     `available` requests may be spent at once and `per_day` become available; None without a limit. A run

@@ -6,11 +6,11 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from math import exp, inf
 
-from connector.sync.planning.probes import Job, Probe, Turn
+from connector.sync.planning.probes import Job, Probe, Tier
 
 # Shares of all requests that are kept, whatever else has a higher priority, so that no row waits for ever:
 # one request in so many, and which of them.
-TURNS = {Turn.AUDIT: (50, 49), Turn.OVERDUE: (5, 3), Turn.HISTORY: (20, 1)}
+TIERS = {Tier.AUDIT: (50, 49), Tier.OVERDUE: (5, 3), Tier.HISTORY: (20, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ ANNOUNCED = 1e12
 class ProbeQueue:
     """The probes of one run: the one of the highest priority is next, and of equal ones, the first.
 
-    `spent_before` is how many requests the account has spent before, so that turns alternate over many
+    `spent_before` is how many requests the account has spent before, so that tiers alternate over many
     runs; `available` is how many may be spent now, None without a limit; `saving` is how many are missing for
     the highest priority, and `per_run` how many become available between two runs. `reserved` are left to
     another connection of the account that has waited longer for them. `most` is how many this run may spend
@@ -86,7 +86,7 @@ class ProbeQueue:
         self.saves_for = 0.0
         self._further_requests = 0
         self._order = count()
-        self._waiting: dict[Turn, list[tuple[float, int, Job]]] = {turn: [] for turn in Turn}
+        self._waiting: dict[Tier, list[tuple[float, int, Job]]] = {tier: [] for tier in Tier}
         self._in_flight: list[Job] = []
         self._lists: set[tuple[str, str]] = set()
         self._dropped: set[str] = set()
@@ -123,16 +123,16 @@ class ProbeQueue:
         probe = job.probe
         if probe.stream.name not in self._dropped:
             # Overdue probes are requested in the order of time; by priority, some would wait for ever.
-            rank = probe.overdue if probe.turn is Turn.OVERDUE else probe.priority
+            rank = probe.overdue if probe.tier is Tier.OVERDUE else probe.priority
             if self._in_vain(job):
                 rank = min(rank, 0.0)
-            if probe.window and probe.turn is Turn.AUDIT:
+            if probe.window and probe.tier is Tier.AUDIT:
                 # Only the audit finds rows of a list without a counter: it comes before the others.
                 rank = inf
-            turn = probe.turn
+            tier = probe.tier
             if probe.announced and not self._in_vain(job):
-                turn, rank = Turn.PRIORITY, ANNOUNCED + probe.overdue
-            heappush(self._waiting[turn], (-rank, next(self._order), job))
+                tier, rank = Tier.PRIORITY, ANNOUNCED + probe.overdue
+            heappush(self._waiting[tier], (-rank, next(self._order), job))
 
     def _in_vain(self, job: Job) -> bool:
         """Return whether this run may not spend what a first check further back needs.
@@ -147,7 +147,7 @@ class ProbeQueue:
     def put_first(self, job: Job) -> None:
         """Queue a job's next page, or the same page again, before anything else."""
         if job.probe.stream.name not in self._dropped:
-            heappush(self._waiting[Turn.PRIORITY], (-inf, -next(self._order), job))
+            heappush(self._waiting[Tier.PRIORITY], (-inf, -next(self._order), job))
 
     def next(self, one_at_a_time: Callable[[Probe], bool]) -> Job | None:
         """Take the next probe; of a stream of unknown behaviour, one list at a time is requested.
@@ -155,20 +155,20 @@ class ProbeQueue:
         Otherwise every thread of a first run would read past a short page for the same answer.
         """
         busy = {job.probe.stream.name for job in self._in_flight if one_at_a_time(job.probe)}
-        passed_over: list[tuple[Turn, tuple[float, int, Job]]] = []
+        passed_over: list[tuple[Tier, tuple[float, int, Job]]] = []
         chosen = None
-        while chosen is None and (turn := self._turn()):
-            first = self._waiting[turn][0][2]
+        while chosen is None and (tier := self._next_tier()):
+            first = self._waiting[tier][0][2]
             if self._saves(first) or self._spoken_for(first):
                 break
-            entry = heappop(self._waiting[turn])
+            entry = heappop(self._waiting[tier])
             probe = entry[2].probe
             if probe.stream.name in busy and one_at_a_time(probe):
-                passed_over.append((turn, entry))
+                passed_over.append((tier, entry))
             else:
                 chosen = entry[2]
-        for turn, entry in passed_over:
-            heappush(self._waiting[turn], entry)
+        for tier, entry in passed_over:
+            heappush(self._waiting[tier], entry)
         if chosen:
             self.spent_before += 1
             self.available = None if self.available is None else self.available - 1
@@ -209,7 +209,7 @@ class ProbeQueue:
         """Return whether to wait until enough is available to read what a check shows at once."""
         probe = job.probe
         # If each run has more than that available, waiting for the next one saves nothing.
-        if probe.turn is not Turn.PRIORITY or self.available is None or probe.needs <= self.per_run:
+        if probe.tier is not Tier.PRIORITY or self.available is None or probe.needs <= self.per_run:
             return False
         # A started job continues with the available requests.
         if job.started:
@@ -219,36 +219,36 @@ class ProbeQueue:
         self.saves_for = probe.needs if self.saving else 0.0
         return self.saving > 0
 
-    def _too_dear(self, turn: Turn) -> bool:
+    def _too_dear(self, tier: Tier) -> bool:
         """Return whether to save a request for a higher priority."""
-        job = self._waiting[turn][0][2]
+        job = self._waiting[tier][0][2]
         if self.price is None or self.available is None or job.started:
             return False
-        if turn is Turn.HISTORY:
+        if tier is Tier.HISTORY:
             return self.available <= FOR_HISTORY * self.price.target
         return job.probe.priority <= self.price.at(self.available)
 
-    def _due(self) -> Turn | None:
-        """Return the turn whose share of all requests the next one belongs to."""
-        for turn, (every, which) in TURNS.items():
-            if self._waiting[turn] and self.spent_before % every == which:
-                return turn
+    def _due(self) -> Tier | None:
+        """Return the tier whose share of all requests the next one belongs to."""
+        for tier, (every, which) in TIERS.items():
+            if self._waiting[tier] and self.spent_before % every == which:
+                return tier
         return None
 
-    def _turn(self) -> Turn | None:
-        """Return whose turn it is: a share of the requests is kept; the others go by priority alone."""
-        begun = self._waiting[Turn.PRIORITY]
+    def _next_tier(self) -> Tier | None:
+        """Return the next request's tier: some have a share of the requests, the others go by priority."""
+        begun = self._waiting[Tier.PRIORITY]
         if begun and begun[0][0] <= -ANNOUNCED:
-            return Turn.PRIORITY
-        if turn := self._due():
-            return turn
+            return Tier.PRIORITY
+        if tier := self._due():
+            return tier
         # While unseen pages are read, history must not use up the available requests.
-        history = () if self._unseen else (Turn.HISTORY,)
-        usual = [turn for turn in (Turn.PRIORITY, Turn.OVERDUE, *history, Turn.AUDIT) if self._waiting[turn]]
-        best = max(usual, key=lambda turn: self._waiting[turn][0][2].probe.priority, default=Turn.LAST)
-        # If the best is below the price, failed probes and history get the turn.
-        turns = (best, Turn.LAST, *history)
-        return next((turn for turn in turns if self._waiting[turn] and not self._too_dear(turn)), None)
+        history = () if self._unseen else (Tier.HISTORY,)
+        usual = [tier for tier in (Tier.PRIORITY, Tier.OVERDUE, *history, Tier.AUDIT) if self._waiting[tier]]
+        best = max(usual, key=lambda tier: self._waiting[tier][0][2].probe.priority, default=Tier.LAST)
+        # If the best is below the price, failed probes and history are next.
+        tiers = (best, Tier.LAST, *history)
+        return next((tier for tier in tiers if self._waiting[tier] and not self._too_dear(tier)), None)
 
     def close(self, job: Job) -> None:
         """Remove a probe that was answered to its end."""
@@ -266,9 +266,9 @@ class ProbeQueue:
     def drop(self, stream: str) -> None:
         """Remove all probes of a stream from this run."""
         self._dropped.add(stream)
-        for turn, waiting in self._waiting.items():
+        for tier, waiting in self._waiting.items():
             for _, _, job in waiting:
                 if job.probe.stream.name == stream:
                     self.release(job)
-            self._waiting[turn] = [entry for entry in waiting if entry[2].probe.stream.name != stream]
-            heapify(self._waiting[turn])
+            self._waiting[tier] = [entry for entry in waiting if entry[2].probe.stream.name != stream]
+            heapify(self._waiting[tier])

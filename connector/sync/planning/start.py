@@ -11,7 +11,7 @@ from connector.sync.lists import backoff
 from connector.sync.planning import candidates, hinted
 from connector.sync.planning.audit import BEFORE, audits
 from connector.sync.planning.planner import LimitedPlanner, Planner
-from connector.sync.planning.probes import Picture, Probe, Turn
+from connector.sync.planning.probes import PlanInputs, Probe, Tier
 from connector.sync.planning.queue import ProbeQueue, price_now
 
 
@@ -65,18 +65,18 @@ class DryPlan:
     saving: float
 
 
-def dry_plan(planner: Planner, picture: Picture, queue: ProbeQueue, now: datetime) -> DryPlan:
+def dry_plan(planner: Planner, inputs: PlanInputs, queue: ProbeQueue, now: datetime) -> DryPlan:
     """Go through the start of a run without sending a request."""
-    for probe in planner.begin(picture, now):
+    for probe in planner.begin(inputs, now):
         queue.add(probe)
-    if picture.available is None:
+    if inputs.available is None:
         # Without a price, a waiting list is read after its parent's page.
         for waiting in candidates.waiting_children(
-            picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+            inputs.catalogue, inputs.policy, inputs.progress, inputs.first_page, now
         ):
             queue.add(waiting)
     probes: list[Probe] = []
-    most = float("inf") if picture.available is None else picture.available
+    most = float("inf") if inputs.available is None else inputs.available
     while len(probes) + 1 <= most and (next_one := queue.next(lambda _: False)):
         probes.append(next_one.probe)
     return DryPlan(probes, queue.ready, queue.saving)
@@ -89,55 +89,55 @@ AUDIT_SHARE = 0.05
 class UnlimitedPlanner:
     """Request every block, and every list whose counter has changed: only the rate is limited."""
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
         probes = candidates.first_probes(
-            picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+            inputs.catalogue, inputs.policy, inputs.progress, inputs.first_page, now
         )
-        if picture.available is not None:
+        if inputs.available is not None:
             # A run of a few requests continues where the ones before it ended, and reads what they found.
             # they saw.
-            probes.sort(key=lambda probe: _checked_at(picture, probe) or BEFORE)
+            probes.sort(key=lambda probe: _checked_at(inputs, probe) or BEFORE)
             probes[:0] = candidates.waiting_children(
-                picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+                inputs.catalogue, inputs.policy, inputs.progress, inputs.first_page, now
             )
-        # A probe that hung would be the only request of its run: all others have the next turn.
-        probes.sort(key=lambda probe: _passed_over(picture, probe))
-        due = audits(picture, now)
+        # A probe that hung would be the only request of its run: all others come before it.
+        probes.sort(key=lambda probe: _passed_over(inputs, probe))
+        due = audits(inputs, now)
         # A small share of all requests, after everything else; -1 comes after priority 0.
         few = ceil(len(probes) * AUDIT_SHARE)
-        return probes + [replace(audit, turn=Turn.PRIORITY, priority=-1.0) for audit in due[:few]]
+        return probes + [replace(audit, tier=Tier.PRIORITY, priority=-1.0) for audit in due[:few]]
 
-    def follow(self, picture: Picture, stream: Stream, parent: str, now: datetime) -> Probe | None:
-        child = picture.progress.child(stream.name, parent)
+    def follow(self, inputs: PlanInputs, stream: Stream, parent: str, now: datetime) -> Probe | None:
+        child = inputs.progress.child(stream.name, parent)
         if child is None:
             return None
-        state = picture.progress.streams[stream.name]
-        named = hinted.is_hinted(picture, stream, parent)
+        state = inputs.progress.streams[stream.name]
+        named = hinted.is_hinted(inputs, stream, parent)
         if not (candidates.due(child, now) or state.distrusted or named):
             return None
-        return replace(candidates.list_probe(picture, stream, child, now, hinted=named), hinted=named)
+        return replace(candidates.list_probe(inputs, stream, child, now, hinted=named), hinted=named)
 
-    def onward(self, picture: Picture, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
+    def onward(self, inputs: PlanInputs, probe: Probe, now: datetime) -> Probe:  # noqa: ARG002
         return replace(probe, priority=inf)
 
 
 class HintedPlanner(UnlimitedPlanner):
     """Request what hints name, and nothing else: without a monthly limit, the next sync reads the rest."""
 
-    def begin(self, picture: Picture, now: datetime) -> list[Probe]:
+    def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
         roots = candidates.first_probes(
-            picture.catalogue, picture.policy, picture.progress, picture.first_page, now
+            inputs.catalogue, inputs.policy, inputs.progress, inputs.first_page, now
         )
-        return hinted.probes(picture, roots, now)
+        return hinted.probes(inputs, roots, now)
 
 
-def _passed_over(picture: Picture, probe: Probe) -> bool:
-    return backoff.comes_last(picture.progress, picture.progress.streams[probe.stream.name])
+def _passed_over(inputs: PlanInputs, probe: Probe) -> bool:
+    return backoff.comes_last(inputs.progress, inputs.progress.streams[probe.stream.name])
 
 
-def _checked_at(picture: Picture, probe: Probe) -> datetime | None:
+def _checked_at(inputs: PlanInputs, probe: Probe) -> datetime | None:
     """Return when a probe was last requested; of a block, the earliest check of a parent."""
     if probe.check is None:
-        return picture.progress.streams[probe.stream.name].checked_at
-    known = picture.progress.parents.get(probe.stream.name, {})
+        return inputs.progress.streams[probe.stream.name].checked_at
+    known = inputs.progress.parents.get(probe.stream.name, {})
     return min((known[name].checked_at or BEFORE for name in probe.check.block.members), default=None)
