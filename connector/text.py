@@ -56,7 +56,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 # --- the width ---
 
-# Two columns apart. A column that is wrapped keeps at least so many signs.
+# Two columns apart. A wrapped column keeps at least this number of signs.
 GAP, NARROWEST = 2, 20
 
 

@@ -38,7 +38,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 # Segment answers in about 100 ms: with four batches in flight, delivery keeps up with reading.
 LANES = 4
-# Freed memory is returned to the system after so many pages.
+# Freed memory is returned to the system after this number of pages.
 TRIM_EVERY = 200
 HOLDS_SOMETHING = "Give a --since that is before --until; without --until the range ends now."
 

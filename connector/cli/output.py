@@ -18,7 +18,7 @@ from connector.text import Painted, Verbatim, counted, one_line, printable, tabl
 if TYPE_CHECKING:
     from connector.sync.report import Report
 
-# Without a terminal, the progress of long work is printed once in so many seconds.
+# Without a terminal, the progress of long work is printed at this interval.
 PROGRESS_SECONDS = 60.0
 # Rises when a key of a command's JSON is renamed or left out, or changes its meaning or type.
 SCHEMA_VERSION = 1

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 TEXT, HTML = "text/plain; charset=utf-8", "text/html; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-# Pages open in a browser load again after so many seconds.
+# Pages open in a browser load again after this number of seconds.
 REFRESH = {"Refresh": "60"}
 
 

@@ -13,7 +13,7 @@ NEAR = timedelta(minutes=2)
 FRESH = timedelta(hours=1)
 # Two clocks that differ by more are not both right.
 FAR = timedelta(days=1)
-# So many answers in a row must agree before they are believed against this machine's clock.
+# This number of answers in a row must agree before they are believed against this machine's clock.
 ANSWERS = 3
 # No right clock shows an earlier date, and no two working clocks differ by more.
 EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)

@@ -1,6 +1,6 @@
 """The bounds of one exchange, and why it failed, in plain words.
 
-A time-out of the library bounds one wait for the next byte. Here one deadline and one number of bytes bound
+A time-out of the library limits one wait for the next byte. Here one deadline and one number of bytes limit
 the whole exchange: the look-up of the name, the connection, the handshakes, a proxy's answer, informational
 answers without end, headers, body and trailers. They hold for each read and write on the connection,
 because only there everything that arrives is seen. No text about a failure contains an address, a key or
@@ -321,7 +321,7 @@ def in_thread(name: str, work: Callable[[], Result]) -> Future[Result]:
 
 
 def _close_late(done: Future[httpcore.NetworkStream]) -> None:
-    """Close a connection for which nobody waits any more."""
+    """Close a connection that is not needed any more."""
     if not done.exception():
         done.result().close()
 

@@ -345,7 +345,7 @@ def escape(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return sentences as HTML, with what stands between backticks as code."""
+    """Return sentences as HTML; text between backticks becomes code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
@@ -416,7 +416,7 @@ def _card(name: str, title: str, caption: str, content: str = "") -> str:
 
 # A chart of fewer days has room for the days to come.
 LEAST_DAYS = 7
-# About so many dates and values stand beside a chart.
+# The usual number of dates and values beside a chart.
 MOST_DATES, MOST_VALUES = 5, 5
 WIDTH_OF_BARS = 0.7
 

@@ -1,4 +1,4 @@
-"""The quota ledger: a request is taken out of the budget before it is sent, or it is not sent.
+"""The quota ledger: a request is charged to the budget before it is sent, or it is not sent.
 
 A crash between the two costs a request, but never exceeds the limit. Only a request that never left this
 machine is refunded. Two things limit requests: the month's limit, which is never exceeded, and the bucket,
@@ -37,7 +37,7 @@ DAY = timedelta(days=1)
 NOTHING_STORED = "Nothing was stored."
 # How often a run stores Beamer's time.
 WRITTEN_EVERY = timedelta(minutes=10)
-# A process counts as active for so long after a request; then the others may use the whole rate again.
+# A process counts as active for this time after a request; then the others may use the whole rate.
 STILL_THERE = timedelta(seconds=10)
 # The number of days whose requests give the share of hints.
 LATELY_DAYS = 7

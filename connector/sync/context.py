@@ -96,7 +96,7 @@ log = structlog.get_logger()
 
 # The clocks of this machine and of Beamer are both right if they differ by less.
 APART = timedelta(days=1)
-# So many answers in a row must agree before Beamer's clock is believed against this machine's.
+# This number of answers in a row must agree before Beamer's clock is believed against this machine's.
 ANSWERS = 3
 # A permission that a key lacked is tried again after this time.
 FILTERS_TRIED_AGAIN = timedelta(days=7)

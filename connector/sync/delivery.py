@@ -22,7 +22,7 @@ from connector.sync.report import Report
 
 log = structlog.get_logger()
 
-# From so many positions messages are tried before everything counts as refused.
+# Messages from this number of positions are tried before everything counts as refused.
 ELSEWHERE = 10
 # The answer stored for a damaged message: Segment would drop it without a word.
 UNREADABLE = (
@@ -53,7 +53,7 @@ class RefusedMessage(NamedTuple):
 class Delivery:
     """Delivers the messages for one destination; up to `lanes` batches are in flight at once.
 
-    A `full` batch has so many messages, of at most `limit` bytes. The pace may allow less of both.
+    A `full` batch has this number of messages, of at most `limit` bytes. The pace may allow less of both.
     """
 
     def __init__(

@@ -213,7 +213,7 @@ class Report:
             if what in sums:
                 sums[what][stream] += count
             elif count > 0:
-                # Below zero, so many rows are not excluded any more: they are among the events.
+                # If it falls below zero, rows are not excluded any more: they are among the events.
                 self.excluded[what] += count
 
     def as_dict(self) -> dict[str, Any]:

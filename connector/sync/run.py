@@ -130,7 +130,7 @@ def _write_down(context: RunContext, outcome: Outcome, lease: Lease) -> None:
             runs.delete_old(context.database, lease, now, old)
 
 
-# A connection that has not run for so long saves up no more.
+# A connection that has not run for this time saves no requests.
 SAVING_LASTS = timedelta(days=1)
 
 

@@ -18,7 +18,7 @@ from connector.sync.rows.pages import judge_page
 
 # Lists that are ready to be requested, for each thread of the pool: enough until the next parents arrive.
 READY = 4
-# So many requests in flight are enough for 30 a second at a latency of 0.3 s.
+# This number of requests in flight is enough for 30 a second at a latency of 0.3 s.
 BUSY = 12
 # The priority of lists of parents before any child list: they show the child lists.
 PARENTS_FIRST = 1.0

@@ -25,7 +25,7 @@ from connector.sync.report import Report
 from connector.sync.run import Outcome, under_lease
 from connector.text import counted
 
-# While Segment accepts messages, reading pauses when so many wait.
+# While Segment accepts messages, reading pauses when this number waits.
 ENOUGH = 5_000
 # While Segment is away, a backfill stops at this share of the messages at which syncs stop.
 SHARE_OF_WAITING = 0.5

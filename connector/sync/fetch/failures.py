@@ -99,10 +99,10 @@ def leave_at_bound(run: RunState, job: Job) -> bool:
 
 log = structlog.get_logger()
 
-# After so many failed probes in a row, a single stream is skipped for this run; with several streams,
+# After this number of failed probes in a row, a stream is skipped for this run; with several streams,
 # Beamer counts as unreachable.
 FAILURES_IN_A_ROW = 3
-# So many failed parts of one list are tried in a run without a monthly limit.
+# This number of failed parts of one list is tried in a run without a monthly limit.
 PARTS_TRIED = 8
 # A stream that could be read before is forbidden only when a second run is refused as well.
 DOUBTED, DOUBTED_CODE = "Beamer answered 403, although the key could read it before", "doubted"

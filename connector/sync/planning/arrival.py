@@ -18,22 +18,22 @@ from connector.sync.planning.probes import PlanInputs
 EDGES = (0.0, 3.0, 8.0, 24.0, 48.0, 96.0, 192.0, 384.0, 768.0, 1536.0, 3072.0)
 # Only the curve's shape: the account's own counters give its height.
 PRIOR = (0.12, 0.12, 0.11, 0.09, 0.06, 0.03, 0.012, 0.004, 0.002, 0.0015, 0.001)
-# The prior weighs as much as so many observed hours in each bin.
+# The prior weighs as much as this number of observed hours in each bin.
 PRIOR_HOURS = 24.0
 ROUNDS = 12
 # A curve of another version, or with other bins, is learnt again.
 VERSION = 1
 # The record's weight after a day: its half-life is some two months.
 KEPT_A_DAY = 0.989
-# A fit uses at most so many parents; of more, every n-th.
+# A fit uses at most this number of parents; of more, every n-th.
 MOST_FITTED = 2_000
-# Lists differ: so many expected rows weigh as much as the assumption that a list is like the others.
+# Lists differ: the assumption that a list is like the others weighs as much as this number of rows.
 ALIKE = 2.0
 RECENT_ALIKE = 3.0
-# After so many hours a row that came at a list counts half.
+# After this number of hours, a row that came at a list counts half.
 FORGETTING = 14 * 24.0
 FORGOTTEN = 8 * FORGETTING
-# This is equal to counting only the rows of so many hours (the half-life over ln 2).
+# Equal to counting only the rows of this number of hours (the half-life over ln 2).
 REMEMBERED = FORGETTING * 1.4427
 HOUR = timedelta(hours=1)
 # No learnt number is larger.

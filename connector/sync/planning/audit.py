@@ -15,7 +15,7 @@ from connector.sync.planning.arrival import HOUR
 from connector.sync.planning.estimates import LearnedRates, Rates
 from connector.sync.planning.probes import PlanInputs, Probe, Tier
 
-# A list that was read since needs no audit; and so many are considered at a time.
+# A list that was read since needs no audit; and how many lists are considered at a time.
 AUDIT_AFTER = timedelta(days=7)
 AUDITS = 20
 BEFORE = datetime.min.replace(tzinfo=UTC)

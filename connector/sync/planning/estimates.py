@@ -15,12 +15,12 @@ from connector.sync.planning.probes import PlanInputs
 
 # Each row reduces the weight of earlier ones a little: some hundred rows are remembered.
 REMEMBERED = 0.99
-# So many rows weigh as much as the assumption that all are sent.
+# The assumption that all rows are sent weighs as much as this number of rows.
 ALIKE = 10.0
 
 
 def with_sent(state: StreamState, sent: int, held: int) -> StreamState:
-    """Return the stream after so many new rows."""
+    """Return the stream after `sent + held` new rows."""
     fading = REMEMBERED ** (sent + held)
     rows, to_send = state.verdict_count * fading + sent + held, state.to_send_count * fading + sent
     return replace(state, verdict_count=rows, to_send_count=to_send)
@@ -36,7 +36,7 @@ HINTS_REMEMBERED = 0.95
 
 
 def with_hinted(state: StreamState, announced: int, new: int) -> StreamState:
-    """Return the stream after so many new rows, of which hints had announced some."""
+    """Return the stream after `new` rows, of which hints had announced some."""
     if not new:
         return state
     fading = HINTS_REMEMBERED**new
@@ -49,7 +49,7 @@ HISTORY = 0.01
 # The expected rows behind a counter that changed without rising, or rose only by rows that were read
 # before: a deletion may hide a new row.
 HIDDEN_ROW = 0.02
-# The rate of no list is taken to be lower than one row in so many hours.
+# No list's rate is taken to be lower than one row in this time.
 QUIET_HOURS = 24.0 * 365
 
 

@@ -30,7 +30,7 @@ PROOF_LASTS_LIMITED = timedelta(days=30)
 PROOF_SHARE = 0.02
 # A row on a page that was never seen counts as if it had waited for twelve hours.
 UNKNOWN = float(12.0**estimates.POWER)
-# For so many blocks the priority is computed list by list.
+# For this number of blocks the priority is computed list by list.
 CLOSELY = 350
 # More requests may become available during a run.
 MARGIN = 20
@@ -43,7 +43,7 @@ class Planner(Protocol):
     """Decides what a run requests, and the priority of each probe."""
 
     def begin(self, inputs: PlanInputs, now: datetime) -> list[Probe]:
-        """Return what to ask before any page has been seen."""
+        """Return what to request before any page has been seen."""
 
     def follow(self, inputs: PlanInputs, stream: Stream, parent: str, now: datetime) -> Probe | None:
         """Return a child list after a page has shown its counter; None if there is nothing to request."""

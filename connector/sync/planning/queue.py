@@ -24,18 +24,18 @@ class Price:
         return self.level * exp(-STEEPNESS * (available - self.target) / self.target)
 
 
-# So many days' requests are saved for probes of a higher priority; and how fast the price follows.
+# How many days' requests are saved for probes of a higher priority; and how fast the price follows.
 TARGET_DAYS = 0.3
 STEEPNESS, GAIN = 0.7, 0.02
 FIRST_PRICE, LOWEST_PRICE, HIGHEST_PRICE = 10.0, 0.01, 1e6
-# History is read from requests beyond so many times the target, such as a new account's grant.
+# History is read from requests beyond this multiple of the target, such as a new account's grant.
 FOR_HISTORY = 2.0
 
 
 def price_now(
     before: float | None, available: float | None, per_day: float | None, hours: float
 ) -> Price | None:
-    """Return a request's price, so many hours after it was `before`; None if nothing is saved.
+    """Return a request's price, `hours` after it was `before`; None if nothing is saved.
 
     A connection that gains more requests between two syncs than it would save spends them at once.
     """
@@ -137,7 +137,7 @@ class ProbeQueue:
     def _in_vain(self, job: Job) -> bool:
         """Return whether this run may not spend what a first check further back needs.
 
-        If interrupted, it would start anew in each run, for ever: probes that can be finished come first.
+        An interrupted one would start again in each run, for ever: probes that can be finished come first.
         """
         probe = job.probe
         if self.most is None or not probe.unseen or job.started or probe.needs <= self.most:
