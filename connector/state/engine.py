@@ -177,7 +177,7 @@ def _first(by_words: Mapping[str, str], reason: str) -> str:
 SQLITE = ("sqlite", "sqlite+pysqlite")
 POSTGRES = ("postgresql", "postgresql+psycopg")
 
-# The key in a connection's `info` of its transaction, and of the lease that this has checked.
+# The key in a connection's `info` of its transaction, the lease that this has checked, and its renewals.
 HELD = "lease"
 
 
@@ -223,9 +223,10 @@ class Database:
                 yield connection
             finally:
                 self._mine.writing = False
-            transaction, (held, lease) = connection.get_transaction(), connection.info.get(HELD, (None, None))
-        if lease and held is transaction:
-            lease.committed()
+            transaction, lease, renewals = connection.info.get(HELD, (None, None, 0))
+            checked = lease if transaction is connection.get_transaction() else None
+        if checked:
+            checked.committed(renewals)
         self._mend()
 
     @contextmanager

@@ -97,7 +97,6 @@ def _read(path: str) -> str:
 
 SYNC, BACKFILL = "sync", "backfill"
 LASTS = timedelta(seconds=60)
-SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 # Clocks differ by less: a lease that ends later was taken before a clock was set back.
 SKEW = timedelta(hours=1)
 
@@ -106,8 +105,12 @@ _MINE = (
     leases.c.work == bindparam("kind"),
     leases.c.token == bindparam("held"),
 )
-_AS_STORED = leases.c.expires_at.in_(bindparam("stored", expanding=True))
-_RENEW = update(leases).where(*_MINE, _AS_STORED).values(expires_at=bindparam("until"))
+_RENEW = (
+    update(leases)
+    .where(*_MINE)
+    .values(expires_at=bindparam("until"), renewals=leases.c.renewals + 1)
+    .returning(leases.c.renewals)
+)
 _GIVE_BACK = _RENEW.values(token=leases.c.token + 1)
 
 
@@ -115,29 +118,24 @@ _GIVE_BACK = _RENEW.values(token=leases.c.token + 1)
 class Lease:
     """The right to do one kind of work on a connection; valid only while its token is the newest.
 
-    `stored`: the ends that the database may have for it. It has another one if it has lost transactions of
-    this run, which a server may when it fails over to a replica, and this run cannot go on from there.
+    `renewals`: how many the database has committed. If it holds fewer, it has lost transactions of this
+    run, as a server may that fails over to a replica, and this run cannot go on from there.
     """
 
     connection: str
     token: int
     work: str = SYNC
     lasts: timedelta = LASTS
-    stored: tuple[datetime, ...] = ()
+    renewals: int = 0
 
     @property
     def key(self) -> dict[str, Any]:
         """Return the values that select it in a statement."""
-        return {"mine": self.connection, "kind": self.work, "held": self.token, "stored": self.stored}
+        return {"mine": self.connection, "kind": self.work, "held": self.token}
 
-    def committed(self) -> None:
-        """Note that the database has the last end."""
-        self.stored = self.stored[-1:]
-
-    def end(self, now: datetime) -> datetime:
-        """Return when it ends if it is renewed now: never a moment that is stored already."""
-        until, last = now + self.lasts, max(self.stored)
-        return last + MICROSECOND if timedelta(0) <= last - until < SECOND else until
+    def committed(self, renewals: int) -> None:
+        """Note how many renewals are committed; the delivery's thread may have committed more by now."""
+        self.renewals = max(self.renewals, renewals)
 
 
 def acquire(
@@ -149,16 +147,16 @@ def acquire(
     lasts: timedelta = LASTS,
 ) -> Lease:
     """Take the lease, if it is free, expired, or its owner is dead; raise Busy otherwise."""
-    values = {"expires_at": now + lasts, **asdict(owner)}
+    values = {"expires_at": now + lasts, "renewals": 0, **asdict(owner)}
     with database.write() as db:
         first = {"connection": connection, "work": work, "token": 1, **values}
         if add_new(db, leases, [first], leases.c.token):
-            return Lease(connection, 1, work, lasts, (now + lasts,))
+            return Lease(connection, 1, work, lasts)
         mine = (leases.c.connection == connection) & (leases.c.work == work)
         held = db.execute(select(leases).where(mine).with_for_update()).one()
         _check_free(held, owner, now)
         db.execute(update(leases).where(mine).values(token=held.token + 1, **values))
-        return Lease(connection, held.token + 1, work, lasts, (now + lasts,))
+        return Lease(connection, held.token + 1, work, lasts)
 
 
 def _lasts(held: Row[Any], now: datetime) -> bool:
@@ -222,14 +220,12 @@ def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
     Once is enough in a transaction: until it ends nobody else can change the lease.
     """
     held = (db.get_transaction(), lease)
-    if db.info.get(HELD) == held:
+    if db.info.get(HELD, ())[:2] == held:
         return
-    until = lease.end(now)
-    if db.execute(_RENEW, {**lease.key, "until": until}).rowcount != 1:
+    renewals = db.execute(_RENEW, {**lease.key, "until": now + lease.lasts}).scalar_one_or_none()
+    if renewals is None or renewals <= lease.renewals:
         raise _lost(db, lease)
-    db.info[HELD] = held
-    # Both, until the transaction has come to be.
-    lease.stored += (until,)
+    db.info[HELD] = *held, renewals
 
 
 def _lost(db: Connection, lease: Lease) -> ConnectorError:

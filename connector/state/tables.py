@@ -244,6 +244,7 @@ leases = _table(
     Column("pid", Whole(instead=0), nullable=False),
     Column("started", Name(32, instead=""), nullable=False),
     Column("expires_at", Moment(instead=EPOCH), nullable=False),
+    Column("renewals", Large(instead=0), nullable=False),
 )
 
 # StreamState, ParentState and ChildState (domain/state.py) say what the columns of these three tables mean.

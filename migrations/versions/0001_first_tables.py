@@ -167,6 +167,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started", sa.String(length=32), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
+        sa.Column("renewals", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "work"),
     )
     op.create_table(

@@ -122,7 +122,7 @@ MUTANTS = (
             "state/leases.py",
             "_GIVE_BACK = _RENEW.values(token=leases.c.token + 1)",
             "_GIVE_BACK = _RENEW.values(token=leases.c.token + 1)\n"
-            "_RENEW = update(leases).where(*_MINE).values("
+            "_RENEW = _RENEW.values("
             'expires_at=case((bindparam("until") < leases.c.expires_at, leases.c.expires_at),'
             " else_=leases.c.expires_at))",
         ),
@@ -137,8 +137,8 @@ MUTANTS = (
         "a run that has lost its lease goes on writing",
         (
             "state/leases.py",
-            '"until": until}).rowcount != 1:',
-            '"until": until}).rowcount < 0:',
+            "    if renewals is None or renewals",
+            "    renewals = renewals or lease.renewals + 1\n    if renewals is None or renewals",
         ),
     ),
     _mutant(

@@ -5,7 +5,7 @@ from calendar import monthrange
 from collections import Counter
 from datetime import datetime, timedelta
 
-from connector.domain.period import turns
+from connector.domain.period import month_at
 from tests.simulation.universe import Universe
 from tests.simulation.wrong import Wrong
 
@@ -37,7 +37,7 @@ def _judge_entered(universe: Universe, asked: list[datetime], usable: int) -> No
     if universe.storage.entered is None:
         return
     since, lacked = universe.storage.entered
-    number = sum(since <= at < turns(since, since.day)[1] for at in asked)
+    number = sum(since <= at < month_at(since, since.day)[1] for at in asked)
     if number > usable - lacked:
         raise Wrong(f"{number} requests from {since}, {usable - lacked} may be spent, and all were entered")
 

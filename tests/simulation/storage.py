@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from connector.domain.period import turns
+from connector.domain.period import month_at
 from connector.errors import Exit
 from connector.state.ledger import Ledger
 from tests.simulation.crashes import LOG, Files
@@ -245,7 +245,7 @@ class StorageFaults:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         first = midnight - timedelta(days=self._rng.randint(3, 20))
         if limits.period_day is not None:
-            first, self.unentered = turns(now, limits.period_day)[0], 0
+            first, self.unentered = month_at(now, limits.period_day)[0], 0
         used = sum(seen.api == "beamer" and seen.at >= first for seen in universe.box.requests)
         ledger = Ledger(universe.disk.slot().database, ACCOUNT, universe.plan.members[0].name, limits)
         ledger.set_used(used, now + universe.ahead, first if limits.period_day is None else None)

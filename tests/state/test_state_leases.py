@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -84,25 +85,41 @@ def test_a_run_that_lost_its_lease_writes_nothing(database: Database) -> None:
     held(database, new, LASTS + SECOND)
 
 
-@pytest.mark.parametrize("later", [timedelta(0), SECOND])
+@pytest.mark.parametrize("writes", [1, 2, 5])
 def test_a_run_whose_database_has_lost_its_last_writes_writes_nothing(
-    database: Database, later: timedelta
+    database: Database, writes: int
 ) -> None:
     """As after a failover to a replica that was behind."""
     lease = leases.acquire(database, "default", ELSEWHERE, NOW)
     held(database, lease)
     with database.write() as db:
-        before = db.execute(select(table.c.expires_at)).scalar_one()
-    for number in (1, 2):
-        held(database, lease, SECOND + number * later)
+        before = db.execute(select(table)).mappings().one()
+    for _ in range(writes):
+        held(database, lease, SECOND)
     with database.write() as db:
-        db.execute(update(table).values(expires_at=before))
+        db.execute(update(table).values(**before))
     with pytest.raises(DatabaseUnreachable, match="has lost what this run stored last"):
         held(database, lease, 5 * SECOND)
     with database.write() as db:
         db.execute(delete(table))
     with pytest.raises(DatabaseUnreachable):
         held(database, lease, 5 * SECOND)
+
+
+def test_writes_of_two_threads_are_not_taken_for_lost_ones(database: Database) -> None:
+    """On PostgreSQL the delivery's transactions and those of the pages overlap."""
+    lease = leases.acquire(database, "default", ELSEWHERE, NOW)
+
+    def write(thread: int) -> None:
+        for number in range(60):
+            with suppress(RuntimeError), database.write() as db:
+                leases.check_lease(db, lease, NOW + number * SECOND)
+                if (number + thread) % 5 == 0:
+                    raise RuntimeError
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    held(database, lease, 60 * SECOND)
 
 
 def test_what_was_taken_back_is_not_missed(database: Database) -> None:
