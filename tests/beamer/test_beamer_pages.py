@@ -269,7 +269,7 @@ def test_a_row_behind_a_short_page_is_never_forgotten() -> None:
     assert read(FakeList(items(0)), habits).habits.short_ends is False
 
 
-def test_a_look_behind_a_page_that_was_thought_the_last_unlearns_it() -> None:
+def test_a_read_behind_a_page_that_was_thought_the_last_unlearns_it() -> None:
     cursor = Cursor(page=1, last_ids=("a",), behind_short=True)
     turned = next_page(
         cursor, PageRows(("b",), (START,), 1), Habits(short_ends=True), PageRules(10, by_date=True)

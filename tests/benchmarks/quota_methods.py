@@ -9,6 +9,7 @@ from typing import Protocol
 from connector.beamer.streams import Stream, children
 from connector.domain.state import ChildState, ParentState
 from connector.sync.lists import counters, passes
+from connector.sync.lists.passes import Continued, PassProgress
 from connector.sync.planning import candidates
 from connector.sync.planning.probes import PlanInputs, Probe
 
@@ -123,7 +124,7 @@ class EveryParent(Passes):
                 continue
             parents = inputs.progress.parents.get(stream.parent, {}).values()
             lists = inputs.progress.children.get(stream.name, {})
-            for parent in sorted(parents, key=lambda each: each.date, reverse=True):
+            for parent in sorted(parents, key=lambda parent: parent.date, reverse=True):
                 child = lists.get(parent.id)
                 if child and not parent.gone and self._unread(child):
                     probes.append(_list_probe(inputs, stream, parent, child, now))
@@ -177,16 +178,17 @@ class FixedInterval(Passes):
 
     def _lists(self, inputs: PlanInputs, now: datetime, *, history: bool) -> list[Probe]:
         """The lists to be read, those of the youngest parents first; of history, some."""
-        found: list[tuple[datetime, Stream, ParentState, ChildState]] = []
+        dated: list[tuple[datetime, Stream, ParentState, ChildState]] = []
         for stream in candidates.wanted(inputs.catalogue, inputs.policy):
             parents = inputs.progress.parents.get(stream.parent or "", {})
             for child in inputs.progress.children.get(stream.name, {}).values():
                 parent = parents[child.parent]
                 wanted = not parent.gone and candidates.has_news(child)
                 if wanted and _is_history(inputs, parent, child) is history:
-                    found.append((parent.date, stream, parent, child))
-        found.sort(key=lambda each: each[0], reverse=True)
-        return [self._list(inputs, *each[1:], now) for each in found[: HISTORY_AT_ONCE if history else None]]
+                    dated.append((parent.date, stream, parent, child))
+        dated.sort(key=lambda waiting: waiting[0], reverse=True)
+        most = HISTORY_AT_ONCE if history else None
+        return [self._list(inputs, *waiting[1:], now) for waiting in dated[:most]]
 
     def _list(
         self, inputs: PlanInputs, stream: Stream, parent: ParentState, child: ChildState, now: datetime
@@ -223,7 +225,8 @@ def _list_probe(
         stream.cap,
     )
     # "Resumed", or an unmoved list would be made an audit of, which reads it whole.
-    return Probe(stream, "every list is asked", child.parent, list_pass=replace(pass_, resumed=True))
+    pass_ = replace(pass_, progress=PassProgress(continued=Continued.REST))
+    return Probe(stream, "every list is asked", child.parent, list_pass=pass_)
 
 
 def _position(inputs: PlanInputs, stream: Stream) -> float:

@@ -58,8 +58,8 @@ class Scene:
     def keep(self) -> None:
         with self.rig.database.read() as db:
             for table in metadata.sorted_tables:
-                found = db.execute(text(f'SELECT * FROM "{table.name}"')).mappings()
-                self.kept[table.name] = [dict(row) for row in found]
+                stored_rows = db.execute(text(f'SELECT * FROM "{table.name}"')).mappings()
+                self.kept[table.name] = [dict(row) for row in stored_rows]
 
     def restore(self) -> None:
         with self.rig.database.write() as db:
@@ -92,7 +92,11 @@ class Scene:
         self.rig.backfill(9)
         sent = [message["messageId"] for message in self.box.segment.received]
         # Totals and traits that are not known any more are sent as they are.
-        return Counter(each for each in sent if "-metrics-" not in each and "-identify-" not in each)
+        return Counter(
+            message_id
+            for message_id in sent
+            if "-metrics-" not in message_id and "-identify-" not in message_id
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -192,11 +196,11 @@ def flaws(scene: Scene, table: Table, column: str, bad: object) -> list[str]:
         return [] if fine and error.todo else [f"it ends with: {error.what}"]
     except Exception as error:
         return [repr(error)[:300]]
-    doubled = [each for each, times in sent.items() if times > 1 or each not in scene.due]
+    doubled = [message_id for message_id, times in sent.items() if times > 1 or message_id not in scene.due]
     lost = scene.due - set(sent)
     if table.name == f"{PREFIX}outbox" and column in ("message", "write_key"):
         # A text that is none is kept, and says so; so is a message whose write key is not known any more.
-        lost -= {each["message_id"] for each in scene.kept[table.name]}
+        lost -= {row["message_id"] for row in scene.kept[table.name]}
     return [f"doubled {doubled[:3]}, lost {sorted(lost)[:3]}"] if doubled or lost else []
 
 
@@ -222,7 +226,7 @@ def test_no_damaged_value_stops_anybody_without_a_word(
                 if "BS-001" in shown or code == 1 or (always and code):
                     wrong.append((column.name, bad, words[0], code, shown[-300:]))
             if not is_readable(name, column.name, bad):
-                wrong += [(column.name, bad, each) for each in flaws(scene, table, column.name, bad)]
+                wrong += [(column.name, bad, flaw) for flaw in flaws(scene, table, column.name, bad)]
     assert not wrong, "\n".join(map(str, wrong))
 
 
@@ -286,16 +290,16 @@ def test_a_start_date_is_not_guessed(
 
 SHAPES = {
     ("child", "cursor"): [
-        '{"version": 1, "cursor": {"page": "x"}}',
-        '{"version": 1, "cursor": 3}',
-        '{"version": 9, "cursor": {}}',
-        '{"cursor": {}}',
-        '{"version": 1, "cursor": {}, "low": 5}',
-        '{"version": 1, "cursor": {}, "unheard_of": 5}',
+        '{"version": 2, "part": {"cursor": {"page": "x"}}}',
+        '{"version": 2, "part": 3}',
+        '{"version": 9, "part": {"cursor": {}}}',
+        '{"part": {"cursor": {}}}',
+        '{"version": 2, "part": {"cursor": {}, "low": 5}}',
+        '{"version": 2, "part": {"cursor": {}}, "unheard_of": 5}',
     ],
     ("stream", "cursor"): [
-        '{"version": 1, "cursor": {"since": "never"}}',
-        '{"version": 1, "cursor": {}, "pages": -1}',
+        '{"version": 2, "part": {"cursor": {"since": "never"}}}',
+        '{"version": 2, "part": {"cursor": {}}, "progress": {"pages": -1}}',
         "[]",
     ],
     ("stream", "windows"): [
@@ -311,7 +315,7 @@ SHAPES = {
     ],
     ("run", "summary"): ['{"late": 5}', '{"rows_new": {"nps": "x"}, "saving_since": "x", "saving": "y"}'],
     ("proof", "found"): ["[]", '{"problems": 5, "unproven": {}}', '{"problems": [5]}'],
-    ("reading", "cursor"): ['{"version": 1, "cursor": {"page": "x"}}', '{"version": 9}'],
+    ("reading", "cursor"): ['{"version": 2, "part": {"cursor": {"page": "x"}}}', '{"version": 9}'],
 }
 
 
@@ -344,7 +348,7 @@ def test_a_warning_names_the_table_and_the_key(machine: Machine) -> None:
         db.execute(text(f"UPDATE {PREFIX}run SET summary = '[' WHERE id = 1"))
     database.close()
     after = machine.run("status", "--output", "json").connection
-    assert "database" in {each["thing"] for each in after["problems"]}
+    assert "database" in {problem["thing"] for problem in after["problems"]}
     assert after["runs"] == before["runs"]
     ended = machine.run("sync")
     told = [line for line in ended.err.splitlines() if "state_damaged" in line]

@@ -36,7 +36,7 @@ MUTANTS = (
     _mutant(
         "window-end",
         "the watermark moves to the window's end, not to the newest row",
-        ("sync/lists/passes.py", "reached = min(bounds) if pass_.newest else None", "reached = now"),
+        ("sync/lists/passes.py", "reached = min(bounds) if progress.newest else None", "reached = now"),
     ),
     _mutant(
         "no-lookback",
@@ -214,8 +214,8 @@ MUTANTS = (
         ),
         (
             "sync/lists/passes.py",
-            "if doubtful and seen.count and",
-            "if not seen.count and seen.count and",
+            "if doubtful and page.seen.count and",
+            "if not page.seen.count and page.seen.count and",
         ),
     ),
     _mutant(
@@ -271,8 +271,8 @@ MUTANTS = (
         "the watermark passes an answer whose text is still being typed",
         (
             "sync/lists/passes.py",
-            "(pass_.newest, pass_.unsettled, now, started_at)",
-            "(pass_.newest, now, started_at)",
+            "(progress.newest, progress.unsettled, now, started_at)",
+            "(progress.newest, now, started_at)",
         ),
     ),
     _mutant(
@@ -285,8 +285,8 @@ MUTANTS = (
         "a short page ends its list, though it shows nothing but new rows",
         (
             "sync/lists/passes.py",
-            "    return page.all_new + _shown_again",
-            "    return False and page.all_new + _shown_again",
+            "    return page.all_new + len(pass_",
+            "    return False and page.all_new + len(pass_",
         ),
     ),
     _mutant(
@@ -294,8 +294,8 @@ MUTANTS = (
         "a reading that was cut short goes on where it stopped, and nowhere else",
         (
             "sync/lists/passes.py",
-            "    pass_ = resumed(pass_, habits)\n    here, others",
-            "    if pass_:\n        return pass_\n    here, others",
+            "    pass_ = resumed(pass_, habits)\n    part, others",
+            "    if pass_:\n        return pass_\n    part, others",
         ),
         (
             "sync/lists/passes.py",

@@ -32,8 +32,9 @@ from connector.state.page_writer import PageWriter
 from connector.state.progress import load, load_readonly
 from connector.state.tables import children, outbox, parents, quarantine, rows, streams, tallies
 from connector.sync.lists import stored_pass
+from connector.sync.lists.blocks import Part
 from connector.sync.lists.count_windows import Left, Round, Window
-from connector.sync.lists.passes import ListPass
+from connector.sync.lists.passes import ListPass, PassProgress
 from connector.sync.planning.arrival import Learning
 from tests.state.times import DAY, NOW
 
@@ -42,7 +43,7 @@ WRITTEN = (rows, outbox, quarantine, parents, children, tallies)
 
 
 def row_verdicts(*ids: str, verdict: Verdict = Verdict.EVENT) -> list[RowVerdict]:
-    return [RowVerdict(each, verdict) for each in ids]
+    return [RowVerdict(row_id, verdict) for row_id in ids]
 
 
 def write_page(
@@ -131,25 +132,25 @@ def test_everything_a_page_changes_is_written(database: Database, writer: PageWr
 
 def test_a_page_read_again_changes_only_sums(database: Database, writer: PageWriter) -> None:
     bad = [Rejected("date is not a date", "{}", "9")]
-    found: list[int] = []
+    quarantined: list[int] = []
 
     def decide(new: NewRows) -> Effects:
-        found.append(new.quarantined)
+        quarantined.append(new.quarantined)
         return full(new)
 
     write_page(writer, PAGE, row_verdicts("1", "2"), bad, decide, NOW)
     before = {table.name: all_of(database, table) for table in WRITTEN if table is not tallies}
     write_page(writer, PAGE, row_verdicts("1", "2"), bad, decide, NOW + DAY)
     assert {table.name: all_of(database, table) for table in WRITTEN if table is not tallies} == before
-    assert found == [1, 0]
+    assert quarantined == [1, 0]
     assert {row["what"]: row["count"] for row in all_of(database, tallies)}["rows"] == 4
 
 
 def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, writer: PageWriter) -> None:
-    found: list[int] = []
+    quarantined: list[int] = []
 
     def decide(new: NewRows) -> Effects:
-        found.append(new.quarantined)
+        quarantined.append(new.quarantined)
         return full(new)
 
     for views in range(3):
@@ -160,7 +161,7 @@ def test_a_bad_row_that_changes_is_in_quarantine_once(database: Database, writer
         write_page(writer, PAGE, [], bad, decide, NOW)
     write_page(writer, PAGE, [], [Rejected("too long", '{"id": "9"}', "9")], decide, NOW)
     # Of one without an id nobody can tell whether it is another.
-    assert found == [2, 1, 1, 1]
+    assert quarantined == [2, 1, 1, 1]
 
 
 def test_a_page_that_is_not_written_leaves_no_ids(database: Database, writer: PageWriter) -> None:
@@ -220,11 +221,11 @@ def test_progress_comes_back_as_it_was_written(
     child = ChildState(state.scope, "7", "1,2", "0,2", 0, NOW, "{}")
     effects = Effects(parents=[post], children=[child], stream=state, first_page=1)
     write_page(writer, Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
-    found = load_readonly(database, "default")
-    assert found.streams["comments"] == state
-    assert found.streams["posts"] == progress.streams["posts"]
-    assert found.parents == {"posts": {"7": post}}
-    assert found.children == {"comments": {"7": child}}
+    loaded = load_readonly(database, "default")
+    assert loaded.streams["comments"] == state
+    assert loaded.streams["posts"] == progress.streams["posts"]
+    assert loaded.parents == {"posts": {"7": post}}
+    assert loaded.children == {"comments": {"7": child}}
     moved, gone = replace(child, counter="2,2", cursor=None), replace(post, gone=True)
     effects = Effects(parents=[gone], children=[moved])
     write_page(writer, Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
@@ -252,7 +253,7 @@ def test_dates_do_not_depend_on_the_server_s_zone(postgres_url: str, zone: str) 
     dates = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), NOW]
     effects = Effects(parents=[ParentState(str(number), date) for number, date in enumerate(dates)])
     write_page(writer, Page("posts", scope, ""), [], [], lambda *_: effects, NOW)
-    assert [each.date for each in load_readonly(database, "default").parents["posts"].values()] == dates
+    assert [parent.date for parent in load_readonly(database, "default").parents["posts"].values()] == dates
     database.close()
 
 
@@ -278,13 +279,13 @@ def test_a_page_takes_as_many_statements_whatever_it_holds(database: Database, w
     def statements(size: int) -> int:
         ids = [f"{size}-{number}" for number in range(size)]
         effects = Effects(
-            events=[message(each) for each in ids],
-            parents=[ParentState(each, NOW) for each in ids],
-            children=[ChildState(2, each, "1") for each in ids],
+            events=[message(row_id) for row_id in ids],
+            parents=[ParentState(row_id, NOW) for row_id in ids],
+            children=[ChildState(2, row_id, "1") for row_id in ids],
             tally=Counter(rows=size, events=size),
         )
         counted.clear()
-        bad = [Rejected("x", f"{{{each}}}") for each in ids]
+        bad = [Rejected("x", f"{{{row_id}}}") for row_id in ids]
         write_page(writer, PAGE, row_verdicts(*ids), bad, lambda *_: effects, NOW)
         return len(counted)
 
@@ -313,7 +314,9 @@ def test_what_a_run_stores_of_its_readings_is_read_again(
     window = Window(1, 3, datetime(1970, 1, 2, tzinfo=UTC))
     stored = replace(
         progress.streams["nps"],
-        cursor=stored_pass.dump(ListPass(Cursor(page=2, last_ids=("1",)), pages=1)),
+        cursor=stored_pass.dump(
+            ListPass(Part(Cursor(page=2, last_ids=("1",))), progress=PassProgress(pages=1))
+        ),
         windows=Round((Left(window, 2),)).dump(),
         curve=Learning().dump(),
     )

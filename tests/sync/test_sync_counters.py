@@ -16,8 +16,10 @@ from connector.domain.state import ChildState, StreamState
 from connector.errors import Transient
 from connector.sandbox import Company, Switches
 from connector.state import progress
-from connector.sync.lists import counter_trust, counters, passes
+from connector.sync.lists import counter_trust, counters
 from connector.sync.lists.backoff import ATTEMPTS, wait_before
+from connector.sync.lists.blocks import Part
+from connector.sync.lists.passes import ListPass, PassPlan, PassProgress
 from tests.harness import Rig, expected, landed, sandbox
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -111,16 +113,17 @@ CHILDREN = ("comments", "reactions", "feature_request_comments", "feature_reques
 KINDS = ("positive", "neutral", "negative")
 
 
-def grown(stream: str, surplus: int, *, found: int = 0, expected: int = 0, hours: float = 1.0) -> object:
+def grown(stream: str, surplus: int, *, new_rows: int = 0, expected: int = 0, hours: float = 1.0) -> object:
     """The list after a reading, so many hours after it was first short, if it was."""
     child = ChildState(1, "p", "20", "20", surplus, short_since=NOW if surplus < 0 else None)
-    pass_ = passes.ListPass(Cursor(), NOW, str(20 + expected), expected=expected, new_rows=found)
+    plan = PassPlan(counter=str(20 + expected), expected=expected)
+    pass_ = ListPass(Part(Cursor(), NOW), plan, PassProgress(new_rows))
     state = StreamState(1, stream)
     return counter_trust.after_reading(child, pass_, state, NOW + hours * HOUR)
 
 
 @pytest.mark.parametrize(
-    ("surplus", "found", "expected", "hours", "after"),
+    ("surplus", "new_rows", "expected", "hours", "after"),
     [
         # All that was announced came, or more.
         (0, 2, 2, 1, (0, None)),
@@ -142,9 +145,9 @@ def grown(stream: str, surplus: int, *, found: int = 0, expected: int = 0, hours
     ],
 )
 def test_what_was_announced_and_not_found_waits_for_two_days(
-    surplus: int, found: int, expected: int, hours: float, after: tuple[int, datetime | None]
+    surplus: int, new_rows: int, expected: int, hours: float, after: tuple[int, datetime | None]
 ) -> None:
-    assert grown("comments", surplus, found=found, expected=expected, hours=hours) == after
+    assert grown("comments", surplus, new_rows=new_rows, expected=expected, hours=hours) == after
 
 
 @pytest.mark.parametrize(
@@ -304,10 +307,10 @@ HALF_MADE: list[dict[str, Any]] = [
 ]
 
 
-def half_made(rig: Rig, parents: dict[str, str], change: dict[str, Any], each: int) -> None:
+def half_made(rig: Rig, parents: dict[str, str], change: dict[str, Any], rows: int) -> None:
     """So many rows come at each list, in a form that cannot be used until the transport goes."""
     ids = set()
-    for _ in range(each):
+    for _ in range(rows):
         for stream in CHILDREN:
             ids.add(rig.sandbox.world.add(stream, parents[stream], userId="u-1"))
     rig.transport = HalfMade(rig, change, ids)
@@ -360,10 +363,10 @@ def test_a_first_reading_may_show_them_too(database_url: str, change: dict[str, 
 def test_rows_that_stay_in_quarantine_are_not_asked_for_without_end(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    def requests(each: int) -> int:
-        rig, parents = account(f"sqlite:///{tmp_path / f'{each}.sqlite'}")
+    def requests(rows: int) -> int:
+        rig, parents = account(f"sqlite:///{tmp_path / f'{rows}.sqlite'}")
         syncs(rig, 2)
-        half_made(rig, parents, change, each)
+        half_made(rig, parents, change, rows)
         syncs(rig, 60)
         # Another row at the same list does not begin it anew.
         rig.sandbox.world.add("comments", parents["comments"], userId="u-1")
@@ -430,7 +433,7 @@ def test_where_readings_are_in_vain_they_cost_little_of_a_month(tmp_path: Path) 
 
 def lists(rig: Rig) -> list[tuple[tuple[str, str], ChildState]]:
     known = progress.load(rig.database, "default", ()).children
-    return [((stream, name), child) for stream, found in known.items() for name, child in found.items()]
+    return [((stream, name), child) for stream, lists in known.items() for name, child in lists.items()]
 
 
 @pytest.mark.slow

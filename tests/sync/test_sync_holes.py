@@ -16,7 +16,7 @@ from connector.state import progress
 from connector.sync.context import Constants
 from connector.sync.lists import blocks, passes, stored_pass
 from connector.sync.lists.blocks import Part
-from connector.sync.lists.passes import ListPass
+from connector.sync.lists.passes import Continued, ListPass, PassProgress
 from tests.harness import EVENT, Rig, landed, sandbox
 from tests.sandbox import Sandbox
 
@@ -312,7 +312,7 @@ def test_the_first_cut_is_a_page_below_and_the_next_ones_grow() -> None:
         _, part = blocks.failed(part, NOW, NOW, patient=False)
         assert part.cursor.until
         reached.append((NOW - part.cursor.until) / timedelta(minutes=10))
-    assert [round(each) for each in reached] == [1, 5, 21, 85]
+    assert [round(pages) for pages in reached] == [1, 5, 21, 85]
 
 
 def test_outages_do_not_pile_up_parts() -> None:
@@ -323,15 +323,18 @@ def test_outages_do_not_pile_up_parts() -> None:
 
 
 def test_a_pass_with_parts_survives_the_store() -> None:
-    pass_ = ListPass(
-        Cursor(), NOW, parts=(at(NOW, NOW - HOUR, failures=2, failed_at=NOW, step=2.5),), hole=True
-    )
+    left = (Part(Cursor(), NOW), at(NOW, NOW - HOUR, failures=2, failed_at=NOW, step=2.5))
+    pass_ = passes.hole(left, NOW)
+    assert (pass_.hole, {*pass_.unread}) == (True, {*left})
     assert stored_pass.restore(stored_pass.dump(pass_)) == pass_
 
 
 def test_a_list_without_order_that_was_cut_short_goes_on_where_it_stood() -> None:
-    stored = ListPass(Cursor(page=3, last_ids=("1",)), NOW - DAY, pages=3, rows_read=30)
+    read = PassProgress(pages=3, rows_read=30)
+    stored = ListPass(Part(Cursor(page=3, last_ids=("1",)), NOW - DAY), progress=read)
     for order, front in ((Order.NEWEST, True), (Order.NONE, False), (Order.OLDEST, False)):
         assert passes.wants_front(stored, Habits(order), NOW, moved=True) is front
-    assert not passes.wants_front(replace(stored, front_read=True), Habits(Order.NEWEST), NOW, moved=True)
-    assert passes.wants_front(replace(stored, failures=1, failed_at=NOW), Habits(Order.NONE), NOW, moved=True)
+    front_read = replace(stored, progress=replace(read, continued=Continued.FRONT_READ))
+    assert not passes.wants_front(front_read, Habits(Order.NEWEST), NOW, moved=True)
+    failed = replace(stored, part=replace(stored.part, failures=1, failed_at=NOW))
+    assert passes.wants_front(failed, Habits(Order.NONE), NOW, moved=True)

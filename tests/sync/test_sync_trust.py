@@ -2,18 +2,20 @@
 
 from connector.beamer.pagination import Cursor
 from connector.domain.state import ChildState, StreamState
-from connector.sync.lists import counter_trust, passes
+from connector.sync.lists import counter_trust
+from connector.sync.lists.blocks import Part
+from connector.sync.lists.passes import ListPass, PassPlan, PassProgress
 
 
-def read(state: StreamState, found: int, surplus: int, before: int = 0) -> StreamState:
-    pass_ = passes.ListPass(Cursor(), None, "9", new_rows=found)
+def read(state: StreamState, new_rows: int, surplus: int, before: int = 0) -> StreamState:
+    pass_ = ListPass(Part(Cursor()), PassPlan(counter="9"), PassProgress(new_rows))
     child = ChildState(1, "p", "9", "9", surplus=before)
     return counter_trust.after_pass(state, pass_, child, ChildState(1, "p", "9", "9", surplus=surplus))
 
 
-def times(state: StreamState, number: int, found: int, surplus: int, before: int = 0) -> StreamState:
+def times(state: StreamState, number: int, new_rows: int, surplus: int, before: int = 0) -> StreamState:
     for _ in range(number):
-        state = read(state, found, surplus, before)
+        state = read(state, new_rows, surplus, before)
     return state
 
 

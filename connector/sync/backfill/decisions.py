@@ -115,11 +115,10 @@ def begin_pass(reading: Reading, *, has_children: bool) -> ListPass:
     Nothing counts the rows of a list of parents while it is read, and a missed page would lose all child
     lists of its rows. So it is `doubtful`, as is a list without a parent in its second reading.
     """
-    if reading.has_parent and reading.whole:
-        counter = counters.UNKNOWN if reading.expected is None else str(reading.expected)
-        return ListPass(Cursor(), None, counter=counter, first_reading=True, by_date=False)
+    counter = counters.UNKNOWN if reading.expected is None else str(reading.expected)
+    whole = counter if reading.has_parent and reading.whole else None
     doubtful = not reading.has_parent and (has_children or reading.doubted_at is not None)
-    return ListPass(Cursor.around(reading.since, reading.until), reading.since, doubtful=doubtful)
+    return passes.begin_history(reading.since, reading.until, whole, doubtful=doubtful)
 
 
 # --- what a page changes ---
@@ -127,7 +126,7 @@ def begin_pass(reading: Reading, *, has_children: bool) -> ListPass:
 
 def own_ids(page: PageVerdicts, reading: Reading, list_pass: ListPass) -> set[str]:
     """Return the rows of a page that belong to the reading, without those of the page before."""
-    before = {*list_pass.cursor.last_ids, *list_pass.last_ids_before}
+    before = list_pass.last_ids
     return {
         name
         for name in page.seen.ids
@@ -185,7 +184,7 @@ def decide(
     if (str(step.habits.order), step.habits.short_ends) != (state.list_order, state.short_ends):
         effects.habits = str(step.habits.order), step.habits.short_ends
     effects.new_readings = _child_readings(context, stream, reading, page)
-    restarted = step.list_pass.restarts != list_pass.restarts
+    restarted = step.list_pass.progress.restarts != list_pass.progress.restarts
     count = 0 if restarted else reading.seen + len(own_ids(page, reading, list_pass))
     reading = replace(reading, seen=count)
     if step.done:
@@ -195,7 +194,8 @@ def decide(
     if context.idle and (middle := _middle(reading, after, page.seen, step.habits, stream.cap)):
         effects.new_readings.append(_older_part(reading, middle))
         reading = replace(reading, since=middle)
-        after = replace(after, cursor=replace(after.cursor, since=Cursor.around(middle).since), low=middle)
+        cursor = replace(after.part.cursor, since=Cursor.around(middle).since)
+        after = replace(after, part=replace(after.part, cursor=cursor, low=middle))
     effects.reading = replace(reading, cursor=stored_pass.dump(after))
     return effects, after
 
@@ -232,7 +232,8 @@ def _middle(
 
     How many pages remain is estimated from the time that the last page spans.
     """
-    if reading.since is None or not page.dates or habits.order is not Order.NEWEST or list_pass.cursor.page:
+    by_date = habits.order is Order.NEWEST and not list_pass.part.cursor.page
+    if reading.since is None or not page.dates or not by_date:
         return None
     oldest, span = page.dates[-1], page.dates[0] - page.dates[-1]
     # Only few rows are older than their parent's date: those of a parent that was moved to the top.

@@ -102,7 +102,7 @@ class HistoryHandler:
 
     def _resumed(self, reading: Reading) -> ListPass | None:
         list_pass = stored_pass.restored(reading.cursor) if reading.cursor else None
-        if list_pass is None or not list_pass.pages:
+        if list_pass is None or not list_pass.progress.pages:
             return list_pass
         run = self._run
         habits = candidates.habits_of(run.progress.streams[reading.stream], run.first_page)

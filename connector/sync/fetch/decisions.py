@@ -14,7 +14,7 @@ from connector.domain.state import ChildState, Effects, NewRows, ParentState, St
 from connector.segment.shaping import Fact, plain
 from connector.sync.lists import backoff, blocks, counter_trust, counters, passes, stored_pass
 from connector.sync.lists.blocks import BlockCheck, CheckStep
-from connector.sync.lists.passes import ListPass, PassStep
+from connector.sync.lists.passes import Depth, ListPass, PassKind, PassStep
 from connector.sync.planning import arrival, estimates
 from connector.sync.planning.arrival import faded
 from connector.sync.planning.probes import NO_PARENT, Job, Probe
@@ -267,9 +267,7 @@ def decide_list(
     enqueue(effects, page.events(new.ids), probe.stream, probe.parent, context.policy, context.latest, title)
     effects.tally = tally(page, new, effects)
     seen = passes.PassPage(page.seen, len(new.ids), page.waits, new.quarantined, len(page.rejected))
-    pass_ = probe.required_pass
-    pass_ = pass_ if pass_.started_at else replace(pass_, started_at=context.now)
-    step = passes.after_page(pass_, seen, habits, probe.stream.cap, context.now)
+    step = passes.after_page(probe.required_pass, seen, habits, probe.stream.cap, context.now)
     state = learnt(context.state, page, new, step.habits, habits, effects)
     if step.done and not (step.list_pass.hole or probe.window):
         state = _with_hint(state, child, step.list_pass, probe, context, effects)
@@ -298,17 +296,18 @@ def _with_hint(
 ) -> StreamState:
     """Note that a list with a hint was read; return the stream with its share of announced rows."""
     # Of a resumed pass, the newest rows may have been read before the hint came.
-    hint = None if pass_.resumed else context.hint(probe.stream.name, probe.parent)
-    announced = min(hint.count, pass_.all_new) if hint else 0
+    all_new, unsettled = pass_.progress.all_new, pass_.progress.unsettled
+    hint = None if pass_.progress.resumed else context.hint(probe.stream.name, probe.parent)
+    announced = min(hint.count, all_new) if hint else 0
     if hint:
         read = ReadHint(probe.stream.name, probe.parent, hint.count, announced)
-        if pass_.unsettled:
-            after = context.policy.nps_settle - (context.now - pass_.unsettled)
+        if unsettled:
+            after = context.policy.nps_settle - (context.now - unsettled)
             read = replace(read, left=hint.count - announced, after=after)
         effects.hints.append(read)
     # No hint announces rows from before the first reading.
     first = state.checked_at is None if child is None else child.read_counter is None
-    return state if first else estimates.with_hinted(state, announced, pass_.all_new)
+    return state if first else estimates.with_hinted(state, announced, all_new)
 
 
 def _child_after(child: ChildState, step: PassStep, context: Context, seen_at: datetime | None) -> ChildState:
@@ -319,33 +318,34 @@ def _child_after(child: ChildState, step: PassStep, context: Context, seen_at: d
     if pass_.hole:
         return replace(child, cursor=left)
     # Rows older than the start date do not matter.
-    whole = not (pass_.shallow or left) and (pass_.low is None or pass_.low <= context.policy.start)
+    shallow, counter, low = pass_.depth is Depth.SHALLOW, pass_.plan.counter, pass_.part.low
+    whole = not (shallow or left) and (low is None or low <= context.policy.start)
     surplus, short_since = counter_trust.after_reading(child, pass_, context.state, now)
     # A pass with a hint that was not resumed has its own cursor.
-    if left or (child.cursor and (pass_.resumed or not pass_.hinted)):
+    if left or (child.cursor and (pass_.progress.resumed or pass_.plan.kind is not PassKind.HINTED)):
         # Rows of a part that failed before are old; they are not ahead of their counter.
         surplus = min(surplus, max(0, child.surplus))
     announced = counter_trust.missing_rows(child) + (
-        counters.risen(pass_.counter, child.read_counter) if child.read_counter else 0
+        counters.risen(counter, child.read_counter) if child.read_counter else 0
     )
-    ahead = 0 if child.read_counter is None else max(0, pass_.new_rows - announced)
+    ahead = 0 if child.read_counter is None else max(0, pass_.progress.new_rows - announced)
     if seen_at and child.read_at and child.read_at >= seen_at:
         # Because of hints, it was read more than once since its counter was seen.
         ahead += child.early
     return replace(
         child,
         cursor=left,
-        read_counter=pass_.counter,
+        read_counter=counter,
         surplus=surplus,
         short_since=short_since,
         # The lookback counts from its last complete pass: shallow passes must not skip a late row.
-        watermark=child.watermark if pass_.shallow else passes.watermark_after(pass_, child.watermark, now),
+        watermark=child.watermark if shallow else passes.watermark_after(pass_, child.watermark, now),
         read_at=now,
         early=ahead,
         fell=False,
-        deep_at=child.deep_at if pass_.shallow else now,
+        deep_at=child.deep_at if shallow else now,
         whole_at=now if whole else child.whole_at,
-        waits_since=None if child.counter == pass_.counter else now,
+        waits_since=None if child.counter == counter else now,
     )
 
 
@@ -358,9 +358,9 @@ def _dated_after(state: StreamState, step: PassStep, context: Context) -> Stream
         return replace(state, cursor=left)
     mark = passes.watermark_after(step.list_pass, state.watermark, context.now)
     if state.checked_at is None:
-        recent = step.list_pass.all_new * arrival.remembered(context.now - context.policy.start)
+        recent = step.list_pass.progress.all_new * arrival.remembered(context.now - context.policy.start)
     else:
-        recent = arrival.faded(state.recent, state.checked_at, context.now) + step.list_pass.all_new
+        recent = arrival.faded(state.recent, state.checked_at, context.now) + step.list_pass.progress.all_new
     return replace(state, cursor=left, watermark=mark, complete=True, checked_at=context.now, recent=recent)
 
 

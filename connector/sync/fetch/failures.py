@@ -64,8 +64,7 @@ def keep_resting(run: RunState, probe: Probe) -> None:
         cursor = stored_pass.instead(state.cursor, check.part, (replace(check.part, failed_at=now),), now)
         run.keep_stream(replace(state, cursor=cursor))
     elif pass_:
-        pass_ = replace(pass_, failures=max(1, pass_.failures), failed_at=now, front_read=False)
-        _keep_cursor(run, probe, stored_pass.dump(passes.hole(pass_.unread, now) if pass_.hole else pass_))
+        _keep_cursor(run, probe, stored_pass.dump(passes.resting(pass_, now)))
 
 
 def leave_parents(run: RunState, probe: Probe, part: Part, *, patient: bool) -> tuple[Part, ...]:
@@ -291,7 +290,7 @@ class FailureHandler:
         """Return whether the probe reads a part of a list that has failed in an earlier run."""
         if probe.check:
             return probe.check.part is not None and not probe.check.seen_ids
-        return probe.begun and probe.required_pass.failures > 0
+        return probe.begun and probe.required_pass.part.failures > 0
 
     def _block(self, probe: Probe) -> list[ParentState]:
         """Return the known parents of the block that a probe reads."""
@@ -375,15 +374,14 @@ class FailureHandler:
     def _give_up_part(self, job: Job, *, slow: bool) -> None:
         """Skip a page of a list whose first page was answered, and continue with the rest."""
         run, probe, limited = self._run, job.probe, self._run.per_day is not None
-        answered_since = backoff.answered_since(run.progress, probe.required_pass.failed_at)
-        if not (self._answered or answered_since):
+        part = probe.required_pass.part
+        if not (self._answered or backoff.answered_since(run.progress, part.failed_at)):
             keep_resting(run, probe)
             return
-        failed_before = probe.required_pass.failures > 0
         _keep_cursor(run, probe, without(run, job, patient=limited))
         job.parts_tried += 1
-        is_due = job.probe.required_pass.part.ready(run.beamer_now)
-        if not (limited or slow) and is_due and failed_before and job.parts_tried < PARTS_TRIED:
+        ready = job.probe.required_pass.part.ready(run.beamer_now)
+        if not (limited or slow) and ready and part.failures and job.parts_tried < PARTS_TRIED:
             job.recovered()
             run.queue.put_first(job)
 

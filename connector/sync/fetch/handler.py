@@ -73,7 +73,7 @@ class PageHandler:
         stored_round = count_windows.restore(state.windows, run.policy.start)
         audit = count_windows.Round(thorough=probe.thorough) if probe.whole else stored_round
         left = [
-            count_windows.Left(part.window, part.list_pass.counted if part.list_pass else None)
+            count_windows.Left(part.window, part.list_pass.plan.counted if part.list_pass else None)
             for part in parts
             if part.window
         ]
@@ -87,14 +87,14 @@ class PageHandler:
         if not probe.audit or probe.list_pass is None:
             return
         run.report.audited[stream] += not probe.window
-        if missing := probe.list_pass.new_rows:
+        if missing := probe.list_pass.progress.new_rows:
             run.report.missing[stream] += missing
             log.warning("audit_found_missing", stream=stream, parent=probe.parent, rows=missing)
         if probe.window:
             self._keep_windows(probe, probe.window)
-        if probe.window and probe.window.single and probe.list_pass.counted is not None:
+        if probe.window and probe.window.single and (counted := probe.list_pass.plan.counted) is not None:
             scope = run.progress.streams[stream].scope
-            run.writer.recount(scope, probe.window.first, probe.list_pass.counted, run.clock.now())
+            run.writer.recount(scope, probe.window.first, counted, run.clock.now())
 
     # --- a page of a child list, or of a list without parents ---
 
@@ -117,7 +117,7 @@ class PageHandler:
         self._note_audited(job.probe)
         run.hints_read(effects.hints)
         if child and not step.list_pass.hole:
-            self._follow(stream, probe.parent, unless=step.list_pass.counter)
+            self._follow(stream, probe.parent, unless=step.list_pass.plan.counter)
         self._request_hole(probe)
 
     def _seen_at(self, probe: Probe) -> datetime | None:
@@ -241,7 +241,7 @@ class PageHandler:
     def _context(self, job: Job) -> Context:
         run = self._run
         state, limited = run.progress.streams[job.probe.stream.name], run.per_day is not None
-        hinted = {name for name, other in run.progress.streams.items() if limited and other.hint_share}
+        hinted = {name for name, stream in run.progress.streams.items() if limited and stream.hint_share}
         return Context(run.policy, state, run.earliest, run.latest, limited, run.hints, hinted)
 
     def _follow(self, stream: Stream, parent: str, unless: str | None = None) -> None:
@@ -256,10 +256,11 @@ class PageHandler:
     # --- before a request, and instead of a page ---
 
     def plan_again(self, job: Job) -> None:
-        """Plan a waiting list again by what was learnt since it was put into the queue."""
+        """Plan a list not begun yet by what was learnt since it was put into the queue."""
         run, probe = self._run, job.probe
-        child, list_pass = run.progress.child(probe.stream.name, probe.parent), probe.list_pass
-        if child is None or list_pass is None or list_pass.pages or list_pass.restarts or list_pass.resumed:
+        child = run.progress.child(probe.stream.name, probe.parent)
+        progress = probe.list_pass.progress if probe.list_pass else None
+        if child is None or progress is None or progress.pages or progress.restarts or progress.resumed:
             return
         if probe.thorough:
             parent = run.progress.parents[probe.stream.parent or ""][probe.parent]
@@ -277,7 +278,7 @@ class PageHandler:
         """
         run, probe = self._run, job.probe
         child = run.progress.child(probe.stream.name, probe.parent)
-        if child is None or (probe.list_pass and probe.list_pass.failures):
+        if child is None or (probe.list_pass and probe.list_pass.part.failures):
             return False
         run.report.skipped_parents += 1
         if probe.begun:

@@ -220,8 +220,8 @@ def begin(block: Block, proving: bool) -> BlockCheck:
 def again(part: Part, members: Iterable[tuple[datetime, str]]) -> BlockCheck:
     """Return the check at a part of the list that failed before; `members` are all parents that are known."""
     cursor = part.cursor
-    here = sorted(each for each in members if within(each[0], cursor.since, cursor.until))
-    block = Block(cursor.since, cursor.until, tuple(name for _, name in here))
+    inside = sorted(member for member in members if within(member[0], cursor.since, cursor.until))
+    block = Block(cursor.since, cursor.until, tuple(name for _, name in inside))
     return BlockCheck(block, Cursor(cursor.since, cursor.until), proving=True, part=part)
 
 

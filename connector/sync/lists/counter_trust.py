@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from connector.domain.state import ChildState, StreamState
-from connector.sync.lists.passes import ListPass, surplus_after
+from connector.sync.lists.passes import ListPass, PassKind, surplus_after
 
 # So long after a list first showed too few rows it is read again.
 READ_AGAIN_AFTER = (
@@ -58,18 +58,18 @@ def after_reading(
     surplus = surplus_after(pass_, child.read_counter, child.surplus)
     if surplus >= 0:
         return surplus, None
-    anew = -surplus > missing_rows(child) or (pass_.expected and state.late_share >= IN_VAIN)
+    anew = -surplus > missing_rows(child) or (pass_.plan.expected and state.late_share >= IN_VAIN)
     if anew or child.short_since is None:
         return surplus, now
     # A page that an earlier run read may have been shown too early.
-    began = pass_.started_at or now
+    began = pass_.progress.started_at or now
     return (0, None) if began >= child.short_since + LONGEST else (surplus, child.short_since)
 
 
 def with_late_share(state: StreamState, child: ChildState, pass_: ListPass) -> StreamState:
     """Return the stream after a list was read again: what share of the rows that were not there has come."""
     before = missing_rows(child)
-    if not before or pass_.expected:
+    if not before or pass_.plan.expected:
         return state
     left = min(before, max(0, -surplus_after(pass_, child.read_counter, child.surplus)))
     came = (before - left) / before
@@ -89,13 +89,13 @@ def after_pass(state: StreamState, pass_: ListPass, before: ChildState, after: C
 
     What a hint announced came before its counter could show it.
     """
-    if pass_.hinted:
+    if pass_.plan.kind is PassKind.HINTED:
         return state
-    change = max(0, after.surplus) - max(0, before.surplus)
-    came_announced = max(0, pass_.new_rows - max(0, change))
+    change, new_rows = max(0, after.surplus) - max(0, before.surplus), pass_.progress.new_rows
+    came_announced = max(0, new_rows - max(0, change))
     if not change and not came_announced:
         return state
-    fading = REMEMBERED**pass_.new_rows
+    fading = REMEMBERED**new_rows
     silent = max(0.0, state.silent * fading + change)
     announced = state.announced * fading + came_announced
     return replace(

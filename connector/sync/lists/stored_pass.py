@@ -1,8 +1,8 @@
 """A list's pass as it is stored between two runs: JSON with a version, by keys of its own."""
 
-from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
+from enum import StrEnum
 from json import dumps, loads
 from typing import Any
 
@@ -10,54 +10,30 @@ from connector.beamer.pagination import Cursor
 from connector.sync.lists import blocks, passes
 from connector.sync.lists.blocks import Part
 from connector.sync.lists.counters import total
-from connector.sync.lists.passes import ListPass
+from connector.sync.lists.passes import ListPass, PassPlan, PassProgress
 
 # What is stored under another version starts again; nothing is lost by that.
-VERSION = 1
-# The keys, and the fields that they hold: a field that is renamed keeps its key.
-CURSOR = {
-    "since": "since",
-    "until": "until",
-    "page": "page",
-    "last_ids": "last_ids",
-    "behind_short_page": "behind_short",
-    "empty_pages": "empty_pages",
-    "repeated": "repeated",
+VERSION = 2
+
+
+def _keys(text: str) -> dict[str, str]:
+    """Return the fields by their keys: `key=field`, or one word where both have the same name."""
+    pairs = (word.partition("=") for word in text.split())
+    return {key: field or key for key, _, field in pairs}
+
+
+# A field that is renamed keeps its key.
+KEYS: dict[type, dict[str, str]] = {
+    Cursor: _keys("since until page last_ids behind_short_page=behind_short empty_pages repeated"),
+    Part: _keys("cursor low failures failed_at step"),
+    PassPlan: _keys("kind counter counter_trusted expected missing_before counted read_behind"),
+    PassProgress: _keys(
+        "new_rows quarantined invalid rows=rows_read pages new_since_restart restarts started_at since until"
+        " newest unsettled reached continued last_ids_before"
+    ),
+    ListPass: _keys("part plan progress parts paging depth"),
 }
-PART = {"low": "low", "failures": "failures", "failed_at": "failed_at", "step": "step"}
-PASS = PART | {
-    "counter": "counter",
-    "expected": "expected",
-    "missing_before": "missing_before",
-    "counter_trusted": "counter_trusted",
-    "first_reading": "first_reading",
-    "known": "known",
-    "newest_first": "newest_first",
-    "by_date": "by_date",
-    "stops_early": "thrifty",
-    "hinted": "hinted",
-    "counted": "counted",
-    "new_rows": "new_rows",
-    "rows": "rows_read",
-    "pages": "pages",
-    "new_since_restart": "new_since_restart",
-    "quarantined": "quarantined",
-    "invalid": "invalid",
-    "newest": "newest",
-    "unsettled": "unsettled",
-    "reached": "reached",
-    "started_at": "started_at",
-    "since": "since",
-    "until": "until",
-    "restarts": "restarts",
-    "doubtful": "doubtful",
-    "shallow": "shallow",
-    "resumed": "resumed",
-    "last_ids_before": "last_ids_before",
-    "front": "front",
-    "front_read": "front_read",
-    "hole": "hole",
-}
+NESTED: dict[str, type] = {"cursor": Cursor, "part": Part, "plan": PassPlan, "progress": PassProgress}
 DATES = {"low", "newest", "unsettled", "reached", "started_at", "since", "until", "failed_at"}
 # No list has as many rows or pages.
 HIGHEST = 2**40
@@ -65,18 +41,15 @@ HIGHEST = 2**40
 
 def dump(pass_: ListPass) -> str:
     """Return the pass as text; what is as in every pass that begins is left out."""
-    stored = {"version": VERSION, **_stored(pass_, PASS), "cursor": _stored(pass_.cursor, CURSOR)}
-    if pass_.parts:
-        stored["parts"] = [
-            {**_stored(part, PART), "cursor": _stored(part.cursor, CURSOR)} for part in pass_.parts
-        ]
-    return dumps(stored, default=datetime.isoformat)
+    return dumps({"version": VERSION, **_stored(pass_)}, default=_stored)
 
 
-def _stored(state: ListPass | Cursor | Part, keys: Mapping[str, str]) -> dict[str, Any]:
+def _stored(state: Any) -> Any:
+    if isinstance(state, datetime):
+        return state.isoformat()
     defaults = {field.name: field.default for field in fields(state)}
-    values = {key: getattr(state, name) for key, name in keys.items()}
-    return {key: value for key, value in values.items() if value != defaults[keys[key]]}
+    values = {key: getattr(state, name) for key, name in KEYS[type(state)].items()}
+    return {key: value for key, value in values.items() if value != defaults[KEYS[type(state)][key]]}
 
 
 def restore(text: str) -> ListPass:
@@ -85,10 +58,10 @@ def restore(text: str) -> ListPass:
         stored = loads(text)
         if stored.pop("version") != VERSION:
             raise ValueError("a pass of another version")
-        cursor, parts = _cursor(stored.pop("cursor")), tuple(map(_part, stored.pop("parts", ())))
-        return ListPass(cursor=cursor, parts=parts, **_read(ListPass, PASS, stored))
+        pass_: ListPass = _read(ListPass, stored)
     except (TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError("no pass of this version") from None
+    return pass_
 
 
 def restored(text: str) -> ListPass | None:
@@ -99,25 +72,21 @@ def restored(text: str) -> ListPass | None:
         return None
 
 
-def _cursor(stored: dict[str, Any]) -> Cursor:
-    return Cursor(**_read(Cursor, CURSOR, stored))
-
-
-def _part(stored: dict[str, Any]) -> Part:
-    cursor = _cursor(stored.pop("cursor"))
-    return Part(**{**_read(Part, PART, stored), "cursor": cursor})
-
-
-def _read(
-    kind: type[ListPass | Cursor | Part], keys: Mapping[str, str], stored: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the values of fields; raises ValueError, TypeError or KeyError for any that cannot be."""
+def _read(kind: type, stored: dict[str, Any]) -> Any:
+    """Return what is stored; raises ValueError, TypeError or KeyError for a value that cannot be."""
     defaults = {field.name: field.default for field in fields(kind)}
-    values = {keys[key]: value for key, value in stored.items()}
-    return {
-        name: _date(value) if name in DATES else _like(defaults[name], value)
-        for name, value in values.items()
-    }
+    values = {KEYS[kind][key]: value for key, value in stored.items()}
+    return kind(**{name: _value(name, defaults[name], value) for name, value in values.items()})
+
+
+def _value(name: str, default: Any, value: Any) -> Any:
+    if name in NESTED:
+        return _read(NESTED[name], value)
+    if name == "parts":
+        return tuple(_read(Part, part) for part in value)
+    if name in DATES:
+        return _date(value)
+    return type(default)(value) if isinstance(default, StrEnum) else _like(default, value)
 
 
 def _like(default: object, value: Any) -> Any:
@@ -134,9 +103,7 @@ def _like(default: object, value: Any) -> Any:
     return value
 
 
-def _date(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _date(text: str) -> datetime:
     date = datetime.fromisoformat(text)
     if date.tzinfo is None:
         raise ValueError("a date without a time zone")
@@ -155,6 +122,6 @@ def parts_of(cursor: str | None) -> tuple[Part, ...]:
 
 def instead(cursor: str | None, part: Part, after: tuple[Part, ...], now: datetime) -> str | None:
     """Return what is kept of a list of parents when other parts take the place of one, or none."""
-    others = [each for each in parts_of(cursor) if each.cursor != part.cursor]
+    others = [other for other in parts_of(cursor) if other.cursor != part.cursor]
     kept = blocks.joined((*others, *after))
     return dump(passes.hole(kept, now)) if kept else None

@@ -12,7 +12,7 @@ from connector.sync.lists import blocks, counter_trust, passes, stored_pass
 from connector.sync.lists.blocks import SIZE, Block, Part, cut, in_order
 from connector.sync.lists.count_windows import Left, Window
 from connector.sync.lists.counters import UNKNOWN, moved, waiting
-from connector.sync.lists.passes import ListPass
+from connector.sync.lists.passes import ListPass, PassPlan
 from connector.sync.planning.probes import NO_PARENT, PlanInputs, Probe
 from connector.sync.policy import Policy
 from connector.text import counted
@@ -99,13 +99,13 @@ def _between(
     size: int,
 ) -> list[Block]:
     """The blocks between two parts that failed; `empty`: one is wanted although no parent is known there."""
-    here = [each for each in alive if within(each[0], since, until)]
-    if not (here or empty):
+    inside = [parent for parent in alive if within(parent[0], since, until)]
+    if not (inside or empty):
         return []
-    found = cut(here, size)
-    found[0] = replace(found[0], until=until)
-    found[-1] = replace(found[-1], since=since)
-    return found
+    all_blocks = cut(inside, size)
+    all_blocks[0] = replace(all_blocks[0], until=until)
+    all_blocks[-1] = replace(all_blocks[-1], since=since)
+    return all_blocks
 
 
 def doubted(block: Block, known: Mapping[str, ParentState], since: datetime) -> bool:
@@ -160,16 +160,14 @@ def dated_probe(
         return Probe(stream, why, list_pass=pass_)
     if stored.hole:
         return Probe(stream, why, list_pass=passes.beside(pass_, stored.unread))
-    front = passes.wants_front(stored, habits, now, moved=True)
-    pass_ = passes.taken_up(stored, habits, now, pass_ if front else None)
-    return Probe(stream, GO_ON, list_pass=pass_)
+    return Probe(stream, GO_ON, list_pass=passes.taken_up(stored, habits, now, pass_, moved=True))
 
 
 def _read_through(stored: ListPass) -> datetime | None:
     """Return the newest date up to which a list was read that was cut short, but for what it left."""
-    return min(
-        filter(None, (stored.newest or stored.started_at, stored.unsettled, stored.started_at)), default=None
-    )
+    progress = stored.progress
+    bounds = (progress.newest or progress.started_at, progress.unsettled, progress.started_at)
+    return min(filter(None, bounds), default=None)
 
 
 def hole_probe(stream: Stream, cursor: str, parent: str = NO_PARENT) -> Probe:
@@ -185,7 +183,7 @@ def waiting_children(
     now: datetime,
 ) -> list[Probe]:
     """Child lists whose counters had moved already when the last run stopped, youngest parents first."""
-    found: list[tuple[datetime, Probe]] = []
+    dated: list[tuple[datetime, Probe]] = []
     for stream in wanted(catalogue, policy):
         if stream.parent is None:
             continue
@@ -195,8 +193,8 @@ def waiting_children(
             if parent and not parent.gone and due(child, now):
                 state = progress.streams[stream.name]
                 probe = child_probe(stream, child, parent.date, state, policy, first_page, now)
-                found.append((parent.date, probe))
-    return [probe for _, probe in sorted(found, key=lambda pair: pair[0], reverse=True)]
+                dated.append((parent.date, probe))
+    return [probe for _, probe in sorted(dated, key=lambda pair: pair[0], reverse=True)]
 
 
 def child_probe(
@@ -229,10 +227,8 @@ def child_probe(
     mark, lookback = child.watermark, policy.lookback
     if stored and not stored.hole:
         mark, lookback = _read_through(stored), NEW_ONLY
-    low, oldest = (
-        passes.lowest(policy.start, mark, lookback),
-        counter_trust.oldest_missing(child, policy.lookback),
-    )
+    low = passes.lowest(policy.start, mark, lookback)
+    oldest = counter_trust.oldest_missing(child, policy.lookback)
     pass_ = passes.begin_child(
         child.counter,
         child.read_counter,
@@ -241,21 +237,17 @@ def child_probe(
         habits,
         stream.cap,
         young=parent_date >= policy.start,
-        thrifty=thrifty and not state.distrusted and not short,
-        sure=not state.distrusted,
+        hinted=still,
+        thrifty=still or (thrifty and not state.distrusted and not short),
+        trusted=not state.distrusted,
     )
-    if still:
-        pass_ = replace(pass_, hinted=True, thrifty=True)
     if stored and stored.hole:
-        left = in_order(stored.unread, now)
-        return Probe(
-            stream, "some of its rows are not read yet", child.parent, list_pass=passes.beside(pass_, left)
-        )
+        pass_ = passes.beside(pass_, in_order(stored.unread, now))
+        return Probe(stream, "some of its rows are not read yet", child.parent, list_pass=pass_)
     if stored:
-        moved_on = child.counter != stored.counter or UNKNOWN in child.counter or state.distrusted
-        front = passes.wants_front(stored, habits, now, moved=moved_on)
-        taken = passes.taken_up(stored, habits, now, pass_ if front else None)
-        return Probe(stream, GO_ON, child.parent, list_pass=taken)
+        moved_on = child.counter != stored.plan.counter or UNKNOWN in child.counter or state.distrusted
+        pass_ = passes.taken_up(stored, habits, now, pass_, moved=moved_on)
+        return Probe(stream, GO_ON, child.parent, list_pass=pass_)
     return Probe(stream, HINTED if hinted else _why_read(child), child.parent, list_pass=pass_)
 
 
@@ -332,7 +324,7 @@ def behind_count(probe: Probe, window: Window, count: int, by_day: Mapping[int, 
 
 def window_probe(stream: Stream, window: Window, count: int) -> Probe:
     """Return the probe that reads a window again, in which Beamer counts so many rows."""
-    pass_ = ListPass(Cursor.around(window.since, window.until), None, counted=count)
+    pass_ = ListPass(Part(Cursor.around(window.since, window.until)), PassPlan(counted=count))
     return Probe(stream, "audit: compare the ids", audit=True, window=window, list_pass=pass_)
 
 

@@ -12,7 +12,7 @@ from connector.domain.state import Progress
 from connector.sync.lists import blocks, passes
 from connector.sync.lists.blocks import BlockCheck
 from connector.sync.lists.count_windows import Window
-from connector.sync.lists.passes import ListPass
+from connector.sync.lists.passes import Continued, ListPass
 from connector.sync.policy import Policy
 
 # The key of a hint of a list without parents.
@@ -96,16 +96,14 @@ class Probe:
 
     @property
     def cursor(self) -> Cursor:
-        reading = self.check or self.list_pass
-        if reading is None:
-            raise ValueError("a probe reads a block or a list")
-        return reading.cursor
+        return self.check.cursor if self.check else self.required_pass.part.cursor
 
     @property
     def begun(self) -> bool:
         """Return whether a page of its list was shown, so that no newer rows are requested first."""
-        pass_ = self.list_pass
-        return pass_ is not None and not pass_.front and bool(pass_.pages or pass_.hole or pass_.resumed)
+        if self.list_pass is None or self.list_pass.progress.continued is Continued.FRONT:
+            return False
+        return self.list_pass.progress.pages > 0 or self.list_pass.progress.resumed
 
     @property
     def may_be_over(self) -> bool:
