@@ -43,12 +43,8 @@ ALLOWED = (
 )
 # Its words are those of the APIs that it plays, and it is not part of a deployment.
 NOT_READ = "sandbox/"
-# Locals and parameters that do not say what they hold, and the code where some are left.
+# Locals and parameters that do not say what they hold.
 VAGUE = frozenset({"each", "found", "here", "told"})
-WITH_VAGUE_LOCALS = (
-    "sync/lists/",
-    "sync/planning/candidates.py",
-)
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -141,12 +137,7 @@ def test_no_name_uses_a_term_that_was_replaced() -> None:
 
 
 def test_each_local_says_what_it_holds() -> None:
-    found = {
-        f"{where}: {name}"
-        for where, tree in modules()
-        if not where.startswith(WITH_VAGUE_LOCALS)
-        for name in VAGUE.intersection(locals_of(tree))
-    }
+    found = {f"{where}: {name}" for where, tree in modules() for name in VAGUE.intersection(locals_of(tree))}
     assert not found, "\n".join(sorted(found))
 
 

@@ -67,13 +67,13 @@ class Round:
 
     def after(self, done: Window, more: Iterable[Left]) -> "Round":
         """Return the round after a window was counted or read, with the windows that follow from it."""
-        others = tuple(each for each in self.left if each.window != done)
+        others = tuple(left for left in self.left if left.window != done)
         return Round((*others, *more), self.thorough)
 
     def dump(self) -> str | None:
         """As text; None at the round's end."""
-        left = [[each.window.first, each.window.end, each.count] for each in self.left]
-        return json.dumps({"version": VERSION, "left": left, "thorough": self.thorough}) if left else None
+        rows = [[left.window.first, left.window.end, left.count] for left in self.left]
+        return json.dumps({"version": VERSION, "left": rows, "thorough": self.thorough}) if rows else None
 
 
 def restore(text: str | None, start: datetime) -> Round:
@@ -85,14 +85,15 @@ def restored(text: str, start: datetime) -> Round | None:
     """Return a round as it was kept; None where that cannot be read."""
     try:
         stored = json.loads(text)
-        left = tuple(Left(Window(first, end, start), count) for first, end, count in stored["left"])
+        rows = [(first, end, count) for first, end, count in stored["left"]]
         thorough, version = stored["thorough"], stored["version"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    whole = [n for each in left for n in (each.window.first, each.window.end, each.count) if n is not None]
-    days = all(isinstance(n, int) and 0 <= n < MOST for n in whole)
-    known = all(each.window.first is not None and each.window.end is not None for each in left)
-    if not (days and known and isinstance(thorough, bool) and version == VERSION):
+    numbers = [number for row in rows for number in row if number is not None]
+    whole = all(isinstance(number, int) and 0 <= number < MOST for number in numbers)
+    known = all(first is not None and end is not None for first, end, _ in rows)
+    if not (whole and known and isinstance(thorough, bool) and version == VERSION):
         return None
-    ordered = all(each.window.first < each.window.end <= LAST_DAY for each in left)
-    return Round(left, thorough) if ordered else None
+    if not all(first < end <= LAST_DAY for first, end, _ in rows):
+        return None
+    return Round(tuple(Left(Window(first, end, start), count) for first, end, count in rows), thorough)
