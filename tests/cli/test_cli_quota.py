@@ -382,8 +382,9 @@ def test_requests_to_a_closed_port_leave_the_month_untouched(on_either: Machine,
         ended = on_either.run(*words)
         assert ended.code == code, ended.err
     after = on_either.run("quota", "--output", "json").json["accounts"][0]
-    same = ("used", "left", "available")
-    assert [after[name] for name in same] == pytest.approx([before[name] for name in same], abs=0.05)
+    assert (after["used"], after["left"]) == (before["used"], before["left"])
+    # On a slow machine more became available meanwhile.
+    assert after["available"] >= before["available"]
     assert on_either.asked() == 0
 
 
