@@ -9,7 +9,7 @@ from tests.simulation.crashes import Disk
 from tests.simulation.sometimes import listen
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
     listen()
     yield
