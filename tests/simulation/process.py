@@ -141,7 +141,8 @@ class Process:
         self.in_transaction = False
 
     def wrote(self, verb: str, table: str, statement: str, rows: int) -> None:
-        if rows:
+        # SQLite counts rows that are returned once they are read; a renewal of none is rolled back.
+        if rows or (table == "lease" and "RETURNING" in statement):
             self._touched.add(table)
         if table == "lease":
             # Renewing and giving back leave the owner as it is; renewing leaves the token, too.
