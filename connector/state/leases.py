@@ -105,13 +105,9 @@ _MINE = (
     leases.c.work == bindparam("kind"),
     leases.c.token == bindparam("held"),
 )
-_RENEW = (
-    update(leases)
-    .where(*_MINE)
-    .values(expires_at=bindparam("until"), renewals=leases.c.renewals + 1)
-    .returning(leases.c.renewals)
-)
-_GIVE_BACK = _RENEW.values(token=leases.c.token + 1)
+_UNTIL = update(leases).where(*_MINE).values(expires_at=bindparam("until"))
+_RENEW = _UNTIL.values(renewals=leases.c.renewals + 1).returning(leases.c.renewals)
+_GIVE_BACK = _UNTIL.values(token=leases.c.token + 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -215,8 +211,9 @@ def holders(database: Database, connection: str, me: Owner, now: datetime) -> li
 
 
 def check_lease(db: Connection, lease: Lease, now: datetime) -> None:
-    """Renew the lease inside the caller's transaction; raise Busy if the run has lost it.
+    """Renew the lease inside the caller's transaction.
 
+    Raise Busy if the run has lost it, DatabaseUnreachable if the database has lost what the run stored.
     Once is enough in a transaction: until it ends nobody else can change the lease.
     """
     held = (db.get_transaction(), lease)

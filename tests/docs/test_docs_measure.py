@@ -6,7 +6,7 @@ from statistics import median, quantiles
 from tests.measure import ROOT, measured
 
 # What is reached. The aims are 115 modules, 20,500 lines, 4.5 imports in the mean and 16 at most.
-MODULES, LINES, MEAN_IMPORTS, MOST_IMPORTS = 165, 33_612, 6.82, 23
+MODULES, LINES, MEAN_IMPORTS, MOST_IMPORTS = 165, 33_609, 6.82, 23
 
 
 def test_it_does_not_grow() -> None:

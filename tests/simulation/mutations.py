@@ -120,8 +120,8 @@ MUTANTS = (
         "the lease is not renewed by progress",
         (
             "state/leases.py",
-            "_GIVE_BACK = _RENEW.values(token=leases.c.token + 1)",
-            "_GIVE_BACK = _RENEW.values(token=leases.c.token + 1)\n"
+            "_GIVE_BACK = _UNTIL.values(token=leases.c.token + 1)",
+            "_GIVE_BACK = _UNTIL.values(token=leases.c.token + 1)\n"
             "_RENEW = _RENEW.values("
             'expires_at=case((bindparam("until") < leases.c.expires_at, leases.c.expires_at),'
             " else_=leases.c.expires_at))",

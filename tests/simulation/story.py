@@ -41,8 +41,8 @@ class Story:
     It outlives changes of the connector: an event names a row, a run's n-th request to a path, or its n-th
     moment of a kind, and one that does not come any more does nothing. It does not outlive another number
     of requests to that path, or of such moments, before the one that it names; nor another making of what
-    the sandbox draws from its own seeds (the company's rows, the fate of webhooks); nor other names of
-    settings and events.
+    is drawn from seeds of its own (the company's rows, the fate of webhooks, faults of the storage); nor
+    other names of settings and events.
     """
 
     wrong: str

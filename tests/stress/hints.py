@@ -8,6 +8,7 @@ that appear at random moments; then requests with a wrong secret, as fast as wan
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from time import monotonic, process_time
 
 from connector.sandbox import Company, Sandbox
 from connector.sandbox.webhooks import SECRET, event_of, post
+from tests.benchmarks.quota_month import percentile
 from tests.cli.process import Machine, until
 from tests.cli.test_cli_schedule import Daemon, metrics, schedule
 from tests.harness import hold_still
@@ -98,8 +100,7 @@ def delays(machine: Machine, daemon: Daemon, count: int, mean: float) -> str:
     of_one = Counter(asked[LIST.format(name)] for name in alone if posts[name] == 1)
     return (
         f"{count} comments ({sum(posts[name] for name in alone)} at a post whose title no other has): "
-        f"median {median(found):.1f} s, "
-        f"95th percentile {found[int(0.95 * count) - 1]:.1f} s, longest {found[-1]:.1f} s; "
+        f"{_spread(found, '.1f', 's')}; "
         f"{sum(asked[LIST.format(name)] for name in posts)} requests for {len(posts)} hinted lists, of these "
         f"{_times(of_one)} for lists with one new comment and a title of their own; "
         f"{asked.total()} requests in all"
@@ -122,10 +123,16 @@ def answers(machine: Machine, daemon: Daemon, count: int, pause: float) -> str:
         if status != 202:
             return f"a webhook was answered with {status}"
     took.sort()
-    return (
-        f"{count} webhooks answered with 202: median {median(took):.0f} ms, "
-        f"95th percentile {took[int(0.95 * count) - 1]:.0f} ms, longest {took[-1]:.0f} ms"
-    )
+    return f"{count} webhooks answered with 202: {_spread(took, '.0f', 'ms')}"
+
+
+def _spread(ordered: Sequence[float], form: str, unit: str) -> str:
+    values = {
+        "median": median(ordered),
+        "95th percentile": percentile(ordered, 0.95),
+        "longest": ordered[-1],
+    }
+    return ", ".join(f"{name} {value:{form}} {unit}" for name, value in values.items())
 
 
 FORGED = (

@@ -124,7 +124,7 @@ class Kills:
             while more := pipe.read(MARKS_AT_ONCE):
                 marks += more
         if code == 0:
-            return monotonic() - min(first_request, monotonic())
+            return max(0.0, monotonic() - first_request)
         assert code == -signal.SIGKILL, code
         self.stages[STAGES[marks.decode()[-1:] or "R"]] += 1
         return -1
